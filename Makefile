@@ -1,0 +1,40 @@
+# Everything runs in .venv, which is made on first use and again when pyproject.toml changes.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: env train test test-slow lint format bench clean
+
+env: $(READY)                ## only the environment
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "astroclf needs Python 3.11 or newer; set PYTHON=... to one")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
+	touch $@
+
+train: $(READY)              ## the main job: simulated galaxies, from nothing to a registered model
+	$(BIN)/python -m astroclf.train experiment=quickstart
+
+test: $(READY)               ## the test suite, without the slow tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)          ## kills, faults and whole trainings
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)               ## formatting, lint rules and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)              ## each benchmark prints a table and writes JSON to experiments/benchmarks
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+clean:                       ## the environment and caches; runs and models stay
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

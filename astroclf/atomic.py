@@ -1,0 +1,108 @@
+"""Files that are either whole or not there: written beside their place, flushed to disk, then renamed into it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from astroclf.errors import AstroclfError
+
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your disk quota is used up"}
+_DENIED = {
+    errno.EACCES: "you may not write there",
+    errno.EPERM: "you may not write there",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a part of that path is a file, not a folder",
+}
+_NEARLY_NOTHING = (
+    1 << 20
+)  # bytes free at which a writer that hides its errno (torch.save) is taken to have met a full disk
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; it takes the place of `path` when the block ends without an error.
+
+    The temporary name keeps the suffix of `path`, since some writers choose their format by it. Missing parent folders
+    are made. Works for a file, and for a folder that does not exist yet. A process killed inside the block leaves at
+    most a hidden ``.<name>.<random>.tmp<suffix>`` behind, never half of `path`.
+
+    Raises
+    ------
+    AstroclfError
+        The disk is full, or the folder cannot be written to. Nothing is left behind, and an older `path` is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush_to_disk(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)  # the rename itself must survive a power cut
+    except BaseException as error:
+        _remove(temporary)
+        reason = _reason(error, temporary)
+        if reason is None:
+            raise
+        raise AstroclfError(
+            f"Could not write {path}: {reason}. Free some space or choose another folder, then run the command again; "
+            "what was written before is intact."
+        ) from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a whole UTF-8 text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _reason(error: BaseException, temporary: Path) -> str | None:
+    """Why the user's disk refused, or None when the error is not about the disk."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return _FULL[error.errno]
+    if isinstance(error, OSError) and error.errno in _DENIED and _concerns(error, temporary):
+        return _DENIED[error.errno]
+    if isinstance(error, (OSError, RuntimeError)) and temporary.parent.is_dir():
+        return _FULL[errno.ENOSPC] if shutil.disk_usage(temporary.parent).free < _NEARLY_NOTHING else None
+    return None
+
+
+def _concerns(error: OSError, temporary: Path) -> bool:
+    """Whether the refused file is ours (or a folder above it), and not one that the block was reading."""
+    if error.filename is None:
+        return True
+    refused = Path(os.fsdecode(error.filename))
+    return refused == temporary or refused in temporary.parents or temporary in refused.parents
+
+
+def _flush_to_disk(path: Path) -> None:
+    """fsync a file, or every file below a folder."""
+    for part in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        _sync(part)
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":  # Windows cannot open a folder
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems have no fsync on folders
+            raise
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

@@ -1,0 +1,208 @@
+"""What every Hydra front door shares: a typed config for its job, and one paragraph for each error a user causes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import shlex
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from astroclf.config import COMPONENT_KEYS, TOP_KEYS, Config, config_dir, config_from_plain, nearest, typed
+from astroclf.errors import AstroclfError, CheckpointError, ConfigError, Interrupted
+
+log = logging.getLogger("astroclf")
+
+
+def run_folder(dataset: str, resume: str | None) -> str:
+    """Where a run leaves its files: a new folder, or the one that is resumed."""
+    if resume:
+        return str(resumed_run(resume)[0])
+    from datetime import datetime
+
+    now = datetime.now().astimezone()
+    return f"experiments/runs/{dataset}/{now:%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
+
+
+OmegaConf.register_resolver("run_folder", run_folder, use_cache=True, replace=True)
+
+
+def resumed_run(resume: str) -> tuple[Path, Path]:
+    """The run folder and the checkpoint that `resume=` names.
+
+    Raises
+    ------
+    CheckpointError
+        Neither a run folder with a checkpoint nor a checkpoint in one.
+    """
+    given = Path(resume).expanduser()
+    checkpoint = given if given.is_file() else given / "checkpoints" / "last.pt"
+    folder = checkpoint.parent.parent
+    if not checkpoint.is_file() or not (folder / "config.yaml").is_file():
+        raise CheckpointError(
+            f"resume={resume} names no run that can go on: {folder / 'config.yaml'} and {checkpoint} must both exist. "
+            "Give a run folder, experiments/runs/<dataset>/<time>-<id>, or a file in its checkpoints/. A run that was "
+            "stopped before its first checkpoint starts again with its own command."
+        )
+    return folder, checkpoint
+
+
+def checked(composed: DictConfig) -> Config:
+    """The typed config of the job that Hydra is running; a resumed run's own config with the command line's changes."""
+    hydra = HydraConfig.get()
+    resume = composed.get("resume")
+    if not resume:
+        return typed(composed, declared_keys(hydra))
+    folder, _ = resumed_run(resume)
+    saved = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(saved, DictConfig)
+    OmegaConf.set_struct(saved, True)
+    for override in hydra.overrides.task:
+        key, _, value = override.partition("=")
+        if key == "resume":
+            continue
+        if "." not in key and key not in TOP_KEYS:
+            raise ConfigError(
+                f"{override} cannot change in a resumed run. Leave it out, or start a new run without `resume`."
+            )
+        try:
+            OmegaConf.update(saved, key.lstrip("+"), OmegaConf.create(f"v: {value}").v)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"'{key}' is no key of {folder / 'config.yaml'}. {nearest(key, _keys(saved))}") from error
+    saved.resume = str(resume)
+    plain = OmegaConf.to_container(saved, resolve=True)
+    assert isinstance(plain, dict)
+    return config_from_plain({str(key): value for key, value in plain.items()})
+
+
+def declared_keys(hydra: Any) -> dict[str, dict[str, Any]]:
+    """For each group that people extend, the keys and values of the chosen yaml and of those it builds on."""
+    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    return {group: _yaml_keys(folders, group, hydra.runtime.choices.get(group) or "") for group in COMPONENT_KEYS}
+
+
+def _yaml_keys(folders: list[Path], group: str, choice: str) -> dict[str, Any]:
+    for folder in folders:
+        path = folder / group / f"{choice}.yaml"
+        if path.is_file():
+            content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+            assert isinstance(content, dict)
+            keys: dict[str, Any] = {}
+            for base in content.pop("defaults", []):
+                if isinstance(base, str) and base != "_self_":
+                    keys |= _yaml_keys(folders, group, base)
+            return keys | {str(key): value for key, value in content.items()}
+    return {}
+
+
+def command_line() -> str:
+    """The command that was typed, as it can be typed again."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    name = f"python -m {spec.name}" if spec is not None else Path(sys.argv[0]).name
+    return " ".join([name, *map(shlex.quote, sys.argv[1:])])
+
+
+def one_paragraph(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Make a Hydra job end a plain run with one paragraph and exit code 1 where the user can mend the cause."""
+
+    def wrapped(composed: DictConfig) -> Any:
+        try:
+            return job(composed)
+        except AstroclfError as error:
+            from hydra.types import RunMode
+
+            if _wants_traceback() or HydraConfig.get().mode != RunMode.RUN:
+                raise
+            log.error("%s", error) if _logs_to_file() else None
+            raise SystemExit(report(error)) from None
+
+    return wrapped
+
+
+def run_command(hydra_main: Callable[[], Any]) -> None:
+    """Call a ``@hydra.main`` function; its user's errors, and Hydra's, end in one paragraph and a non-zero exit."""
+    os.environ.setdefault(_OURS, "yes" if os.environ.get("HYDRA_FULL_ERROR", "0") in ("", "0") else "no")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and leaves the wording to us
+    try:
+        hydra_main()
+    except AstroclfError as error:
+        if _wants_traceback():
+            raise
+        raise SystemExit(report(error)) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        if _wants_traceback():
+            raise
+        raise SystemExit(report(_explained(error))) from None
+    except KeyboardInterrupt:
+        raise SystemExit(report(Interrupted("Stopped by Ctrl-C before anything had to be saved.", 130))) from None
+
+
+_OURS = "ASTROCLF_WORDS_ERRORS"
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get(_OURS) == "no"
+
+
+def _logs_to_file() -> bool:
+    return any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers)
+
+
+def report(error: AstroclfError) -> int:
+    """Print an error as one paragraph on stderr; returns the exit code."""
+    width = min(100, max(40, os.get_terminal_size().columns)) if sys.stderr.isatty() else 100
+    label = "" if isinstance(error, Interrupted) else "Error: "
+    text = textwrap.fill(f"{label}{error}", width, break_long_words=False, break_on_hyphens=False)
+    print(text, file=sys.stderr, flush=True)
+    return error.exit_code if isinstance(error, Interrupted) else 1
+
+
+# ---- Hydra's errors in our words ------------------------------------------------------------------------------------
+
+
+def _explained(error: Exception) -> AstroclfError:
+    """A Hydra error with the nearest valid name, where the cause is a wrong one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AstroclfError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    text = " ".join(str(error).split())
+    if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        names = [name for name in error.options if not name.startswith("_")]
+        return ConfigError(f"There is no {group} called '{choice}'. {nearest(choice, names)}")
+    if match := re.search(r"Could not override '([^']+)'", text):
+        name = match[1].lstrip("+~")
+        return ConfigError(f"'{name}' is no key of this configuration. {nearest(name, _valid_names())}")
+    if match := re.search(r"Key '([^']+)' (?:is not in struct|not in)", text):
+        return ConfigError(f"'{match[1]}' is no key of this configuration. {nearest(match[1], _valid_names())}")
+    return ConfigError(text)
+
+
+def _valid_names() -> list[str]:
+    """Every group and every key of the default composition and of each group's choices."""
+    conf = config_dir()
+    names = set(_keys(OmegaConf.load(conf / "config.yaml"))) - {"defaults"}
+    for path in sorted(conf.glob("*/*.yaml")):
+        group = path.parent.name
+        names.add(group)
+        if group not in ("experiment", "hydra"):
+            names |= {f"{group}.{key}" for key in _keys(OmegaConf.load(path)) if not key.startswith(("_", "defaults"))}
+    return sorted(names)
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    for key in node if isinstance(node, DictConfig) else ():
+        yield f"{prefix}{key}"
+        yield from _keys(node._get_node(key), f"{prefix}{key}.")

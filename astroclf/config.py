@@ -1,0 +1,410 @@
+"""The typed schema of every config group, and the one function that builds objects from config.
+
+Hydra composes plain yaml; `typed` then checks each key and value against the dataclasses below, so that a
+misspelt one is refused by its nearest valid name before torch is imported. Groups that people extend (dataset,
+backbone, loss, augment, optimizer, scheduler) may carry keys of their own: those that the chosen yaml declares,
+with the type of the value there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from astroclf.engine.settings import TrainerSettings
+from astroclf.errors import ConfigError
+
+WHITELIST = ("astroclf.", "torch.optim.")  # what a `_target_` may name
+
+
+@dataclass(frozen=True)
+class Component:
+    """A class to build: its dotted name and its keyword arguments."""
+
+    target: str
+    options: dict[str, Any]
+
+    def __getitem__(self, key: str) -> Any:
+        return self.options[key]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The yaml form: the options with ``_target_`` first."""
+        return {"_target_": self.target, **self.options}
+
+
+# ---- keys that are typed wherever they occur in a group that people extend -----------------------------------------
+
+
+@dataclass
+class DatasetKeys:
+    _target_: str = MISSING
+    name: str = MISSING
+    path: str | None = MISSING
+    classes: Any = MISSING  # a list of names, "found", or null
+    exclude_classes: list[str] = MISSING
+    image_size: int = MISSING
+    channels: int = MISSING
+    cache_dir: str = MISSING
+    residency: Literal["auto", "device", "memory", "disk"] = MISSING
+    on_error: Literal["raise", "skip"] = MISSING
+    val_fraction: float = MISSING
+    test_fraction: float = MISSING
+    split_seed: int = MISSING
+    download: bool = MISSING
+
+
+@dataclass
+class BackboneKeys:
+    _target_: str = MISSING
+    weights: str | None = MISSING
+    checkpointing: bool = MISSING
+
+
+@dataclass
+class LossKeys:
+    _target_: str = MISSING
+    gamma: float = MISSING
+    beta: float = MISSING
+    activation: Literal["softmax", "sigmoid"] = MISSING
+    label_smoothing: float = MISSING
+
+
+@dataclass
+class AugmentKeys:
+    _target_: str = MISSING
+
+
+@dataclass
+class OptimizerKeys:
+    _target_: str = MISSING
+    lr: float = MISSING
+    weight_decay: float = MISSING
+
+
+@dataclass
+class SchedulerKeys:
+    _target_: str = MISSING
+    start_lr: float | None = MISSING
+    end_lr: float | None = MISSING
+    warmup_fraction: float = MISSING
+
+
+COMPONENT_KEYS: dict[str, type] = {
+    "dataset": DatasetKeys,
+    "backbone": BackboneKeys,
+    "loss": LossKeys,
+    "augment": AugmentKeys,
+    "optimizer": OptimizerKeys,
+    "scheduler": SchedulerKeys,
+}
+
+
+# ---- sections that are ours alone ----------------------------------------------------------------------------------
+
+
+@dataclass
+class HeadConfig:
+    refinement: bool = False
+    attention: bool = False
+    uncertainty: bool = True
+    hidden: int = 512
+    dropout: float = 0.3
+    uncertainty_weight: float = 0.1
+
+
+@dataclass
+class TrackingConfig:
+    enabled: bool = MISSING
+    uri: str = MISSING
+    experiment: str = MISSING
+    artifacts: str = MISSING
+    run_name: str | None = MISSING
+    system_metrics: bool = MISSING
+    tensorboard: bool = MISSING
+    register: bool = MISSING
+    model_name: str | None = MISSING
+
+
+@dataclass
+class EvaluationConfig:
+    views: int = 1
+
+
+@dataclass
+class Config:
+    """An experiment, checked: what `conf/config.yaml` and the chosen groups say."""
+
+    dataset: Component
+    backbone: Component
+    loss: Component
+    augment: Component
+    optimizer: Component
+    scheduler: Component
+    trainer: TrainerSettings
+    tracking: TrackingConfig
+    head: HeadConfig
+    evaluation: EvaluationConfig
+    seed: int = 0
+    objective: str = "val/accuracy"
+    resume: str | None = None
+    plain: dict[str, Any] = field(default_factory=dict, repr=False)  # the same, resolved, as yaml would hold it
+
+
+SECTIONS: dict[str, type] = {
+    "trainer": TrainerSettings,
+    "tracking": TrackingConfig,
+    "head": HeadConfig,
+    "evaluation": EvaluationConfig,
+}
+TOP_KEYS: dict[str, Any] = {"seed": int, "objective": str, "resume": str | None}
+OBJECTIVES = ("val/accuracy", "val/macro_f1", "val/macro_recall", "val/macro_precision", "val/loss", "val/ece")
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """A sentence that names the valid name closest to `name`, or all of them."""
+    names = sorted(set(map(str, valid)))
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    return f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Valid: {', '.join(names)}."
+
+
+def typed(composed: DictConfig, declared: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Check a composed config, key by key, and return it typed.
+
+    Parameters
+    ----------
+    composed : DictConfig
+        What Hydra composed (without the ``hydra`` node).
+    declared : mapping
+        For each group of `COMPONENT_KEYS`, the keys and default values of the chosen yaml file.
+
+    Raises
+    ------
+    ConfigError
+        An unknown key, a value of the wrong type or out of range, or a mandatory value that is missing.
+    """
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"The configuration does not resolve: {error}") from error
+    assert isinstance(plain, dict)
+    known = {*COMPONENT_KEYS, *SECTIONS, *TOP_KEYS}
+    for key in plain:
+        if key not in known:
+            raise ConfigError(f"'{key}' is no key of the configuration. {nearest(str(key), known)}")
+    parts: dict[str, Any] = {
+        group: _component(group, plain.get(group) or {}, declared.get(group, {})) for group in COMPONENT_KEYS
+    }
+    parts |= {name: _section(name, schema, plain.get(name) or {}) for name, schema in SECTIONS.items()}
+    parts |= {key: _value(key, kind, plain.get(key)) for key, kind in TOP_KEYS.items()}
+    config = Config(**parts, plain={str(key): value for key, value in plain.items()})
+    _check_ranges(config)
+    return config
+
+
+def _component(group: str, given: Mapping[str, Any], declared: Mapping[str, Any]) -> Component:
+    common = {f.name: f.type for f in fields(COMPONENT_KEYS[group])}
+    schema = OmegaConf.structured(COMPONENT_KEYS[group])
+    options: dict[str, Any] = {}
+    for key, value in given.items():
+        name = f"{group}.{key}"
+        if value == "???":
+            raise ConfigError(f"'{name}' has no value yet. Give it on the command line: {name}=...")
+        if key not in common and key not in declared:
+            valid = {f"{group}.{k}" for k in [*common, *declared] if not k.startswith("_")}
+            raise ConfigError(f"'{name}' is no key of the chosen {group}. {nearest(name, valid)}")
+        options[key] = _assign(schema, key, name, value) if key in common else _like(name, declared[key], value)
+    target = options.pop("_target_", None)
+    if target is None:
+        raise ConfigError(f"The chosen {group} names no class: its yaml needs a `_target_` line.")
+    return Component(str(target), options)
+
+
+def _section(name: str, schema: type, given: Mapping[str, Any]) -> Any:
+    valid = [f.name for f in fields(schema)]
+    node = OmegaConf.structured(schema)
+    for key, value in given.items():
+        if key not in valid:
+            full = f"{name}.{key}"
+            raise ConfigError(f"'{full}' is no key of {name}. {nearest(full, [f'{name}.{k}' for k in valid])}")
+        _assign(node, key, f"{name}.{key}", value)
+    absent = [f.name for f in fields(schema) if OmegaConf.is_missing(node, f.name)]
+    if absent:
+        raise ConfigError(f"The {name} section lacks {', '.join(f'{name}.{key}' for key in absent)}.")
+    return OmegaConf.to_object(node)
+
+
+def _value(key: str, kind: Any, value: Any) -> Any:
+    node = OmegaConf.structured(_TopKeys)
+    return _assign(node, key, key, value)
+
+
+@dataclass
+class _TopKeys:
+    seed: int = 0
+    objective: str = "val/accuracy"
+    resume: str | None = None
+
+
+def _assign(node: DictConfig, key: str, name: str, value: Any) -> Any:
+    """Put a value through the schema's own conversion (``"1e-3"`` to float, choices of a Literal)."""
+    try:
+        node[key] = value
+        converted = node[key]
+    except OmegaConfBaseException as error:
+        choices = _choices(node, key)
+        hint = nearest(str(value), choices) if choices else str(error).splitlines()[0] + "."
+        raise ConfigError(f"'{name}' cannot be {value!r}. {hint}") from error
+    if isinstance(converted, (DictConfig, ListConfig)):
+        return OmegaConf.to_container(converted)
+    return converted
+
+
+def _choices(node: DictConfig, key: str) -> tuple[str, ...]:
+    schema = OmegaConf.get_type(node)
+    assert schema is not None
+    import typing
+
+    hint = typing.get_type_hints(schema).get(key)
+    return tuple(map(str, typing.get_args(hint))) if typing.get_origin(hint) is Literal else ()
+
+
+def _like(name: str, default: Any, value: Any) -> Any:
+    """`value` as the type of `default`, the value in the yaml that declares the key; null there takes anything."""
+    if default is None or value is None or default == "???":
+        return value
+    if isinstance(default, float) and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(default, str) and _is_number(default):  # yaml reads 1e-3 as text
+        return _like(name, float(default), value)
+    kind = type(default)
+    if isinstance(value, kind) and isinstance(value, bool) == isinstance(default, bool):
+        return value
+    raise ConfigError(f"'{name}' cannot be {value!r}: it takes a {kind.__name__}, such as {default!r}.")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_ranges(config: Config) -> None:
+    trainer, data = config.trainer, config.dataset.options
+    at_least: dict[str, tuple[Any, float]] = {
+        "trainer.epochs": (trainer.epochs, 1),
+        "trainer.batch_size": (trainer.batch_size, 1),
+        "trainer.accumulate": (trainer.accumulate, 1),
+        "trainer.max_steps": (trainer.max_steps, 0),
+        "trainer.validate_every_steps": (trainer.validate_every_steps, 1),
+        "trainer.keep_best": (trainer.keep_best, 0),
+        "trainer.keep_every": (trainer.keep_every, 1),
+        "trainer.max_skipped": (trainer.max_skipped, 1),
+        "trainer.workers": (trainer.workers, 1),
+        "head.hidden": (config.head.hidden, 1),
+        "head.uncertainty_weight": (config.head.uncertainty_weight, 0),
+        "dataset.image_size": (data.get("image_size"), 8),
+        "dataset.channels": (data.get("channels"), 1),
+        "optimizer.weight_decay": (config.optimizer.options.get("weight_decay"), 0),
+        "loss.gamma": (config.loss.options.get("gamma"), 0),
+        "seed": (config.seed, 0),
+    }
+    for name, (value, low) in at_least.items():
+        if value is not None and not value >= low:
+            raise ConfigError(f"'{name}' is {value}; it must be at least {low}.")
+    above_zero = {
+        "trainer.clip_norm": trainer.clip_norm,
+        "trainer.validate_every": trainer.validate_every,
+        "trainer.patience": trainer.patience,
+        "trainer.save_every_minutes": trainer.save_every_minutes,
+        "optimizer.lr": config.optimizer.options.get("lr"),
+    }
+    for name, value in above_zero.items():
+        if value is not None and not value > 0:
+            raise ConfigError(f"'{name}' is {value}; it must be above 0.")
+    below_one = {
+        "trainer.ema_decay": trainer.ema_decay,
+        "head.dropout": config.head.dropout,
+        "loss.beta": config.loss.options.get("beta"),
+        "loss.label_smoothing": config.loss.options.get("label_smoothing"),
+        "dataset.val_fraction": data.get("val_fraction"),
+        "dataset.test_fraction": data.get("test_fraction"),
+        "scheduler.warmup_fraction": config.scheduler.options.get("warmup_fraction"),
+    }
+    for name, value in below_one.items():
+        if value is not None and not 0 <= value < 1:
+            raise ConfigError(f"'{name}' is {value}; it must be at least 0 and below 1.")
+    if data["val_fraction"] + data["test_fraction"] >= 1:
+        raise ConfigError("'dataset.val_fraction' and 'dataset.test_fraction' together leave nothing to train on.")
+    if config.objective not in OBJECTIVES:
+        raise ConfigError(f"'objective' cannot be {config.objective!r}. {nearest(config.objective, OBJECTIVES)}")
+    if config.evaluation.views not in (1, 8):
+        raise ConfigError(f"'evaluation.views' is {config.evaluation.views}; it must be 1 or 8.")
+    classes = data.get("classes")
+    if not (classes is None or classes == "found" or isinstance(classes, list)):
+        raise ConfigError(f"'dataset.classes' cannot be {classes!r}: give a list such as [star,galaxy], or found.")
+
+
+def locate(target: str) -> type:
+    """The class that a `_target_` names, from the packages that a config may name."""
+    if not target.startswith(WHITELIST):
+        raise ConfigError(f"`_target_: {target}` is outside {' and '.join(WHITELIST)}; put the class in astroclf.")
+    module_name, _, name = target.rpartition(".")
+    import importlib
+
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"`_target_: {target}` names no class that can be imported ({error}).") from error
+    return found
+
+
+def build(component: Component, **run_time: Any) -> Any:
+    """Build a component: its class, called with the options and run-time values that its signature names.
+
+    Options that belong to the run and not to the class (such as ``dataset.residency`` for a source) are left out;
+    a key that only the class's own yaml could have brought must be one that the class takes.
+
+    Raises
+    ------
+    ConfigError
+        A target outside the whitelist, or an option that the class does not take.
+    """
+    cls = locate(component.target)
+    parameters = inspect.signature(cls).parameters
+    common = {f.name for group in COMPONENT_KEYS.values() for f in fields(group)} | {"name"}
+    unknown = [key for key in component.options if key not in parameters and key not in common]
+    if unknown:
+        raise ConfigError(f"{component.target} takes no {', '.join(unknown)}. {nearest(unknown[0], parameters)}")
+    given = {**component.options, **run_time}
+    needed = {name for name, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
+    if lacking := needed - set(given):
+        raise ConfigError(f"{component.target} needs {', '.join(sorted(lacking))}, which its yaml does not give.")
+    return cls(**{key: value for key, value in given.items() if key in parameters})
+
+
+def config_dir() -> Path:
+    """The folder of yaml files: inside the package in an installed wheel, beside it in a checkout."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def config_from_plain(plain: Mapping[str, Any]) -> Config:
+    """The typed form of a run folder's resolved `config.yaml`, whose groups declare their own keys."""
+    declared = {group: plain.get(group) or {} for group in COMPONENT_KEYS}
+    return typed(OmegaConf.create(dict(plain)), declared)
+
+
+assert all(f.default is not NO_DEFAULT for schema in COMPONENT_KEYS.values() for f in fields(schema))

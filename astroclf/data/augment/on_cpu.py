@@ -1,0 +1,117 @@
+"""The executor for main memory: OpenCV on uint8 pixels, several samples at once in threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from astroclf.data.augment.randomness import noise_field
+from astroclf.data.augment.steps import GREY_WEIGHTS, Steps
+
+_WARP_FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use (a SLURM job or a container often has fewer than the machine)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def apply(images_BHWC: np.ndarray, steps: Steps, threads: int | None = None) -> np.ndarray:
+    """Carry the steps out on uint8 images; float32 (B, H', W', C). `threads` None: one per core."""
+    # One image is too little work to split: OpenCV's own threads would only fight with ours for the cores.
+    cv2.setNumThreads(1)
+    count, bands = images_BHWC.shape[0], images_BHWC.shape[3]
+    images_out = np.empty((count, *steps.output, bands), dtype=np.float32)
+    table = np.ascontiguousarray(_normalisation_table(steps))
+
+    def work(first: int, stride: int) -> None:
+        for i in range(first, count, stride):
+            _apply_to_one(images_BHWC[i], steps, i, table, images_out[i])
+
+    threads = min(available_cores() if threads is None else threads, count)
+    if threads <= 1:
+        work(0, 1)
+    else:
+        with ThreadPoolExecutor(threads, thread_name_prefix="astroclf-augment") as pool:
+            list(pool.map(work, range(threads), [threads] * threads))
+    return images_out
+
+
+def _apply_to_one(image_HWC: np.ndarray, steps: Steps, i: int, table: np.ndarray, out_HWC: np.ndarray) -> None:
+    top, left, height, width = steps.crop
+    # Contiguous, because cv2.transform is six times slower on a view.
+    image = np.ascontiguousarray(image_HWC[top : top + height, left : left + width])
+    if steps.colour_BCC is not None:
+        image = _with_bands(cv2.transform(image, _colour_map(image, steps, i)), image)
+    if steps.blur_BK is not None:
+        # GaussianBlur rounds its kernel to 1/256 for uint8 images and is off by more than 1; sepFilter2D is not.
+        kernel = steps.blur_BK[i]
+        image = _with_bands(cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101), image)
+    if steps.area is not None:
+        image = _average_down(image, steps.area)
+    if steps.warp_B23 is not None:
+        image = _warp(image, steps.warp_B23[i], steps.output)
+    cv2.LUT(image, table, dst=out_HWC)
+    if steps.noise_keys_B is not None:
+        field = noise_field(steps.noise_keys_B[i], out_HWC.size).reshape(out_HWC.shape[0], -1)
+        field *= np.tile(steps.noise_C, out_HWC.shape[1])
+        out_HWC += field.reshape(out_HWC.shape)
+
+
+def _colour_map(image_HWC: np.ndarray, steps: Steps, i: int) -> np.ndarray:
+    """Photometry as the matrix (C, C + 1) that cv2.transform takes; the last column is added."""
+    assert steps.colour_BCC is not None
+    bands = image_HWC.shape[2]
+    added = np.zeros(bands)
+    if steps.pivot_B is not None:
+        means = cv2.mean(image_HWC)[:bands] if bands <= 4 else image_HWC.mean(axis=(0, 1))
+        added += steps.pivot_B[i] * (GREY_WEIGHTS @ np.asarray(means) if bands == 3 else np.asarray(means))
+    return np.concatenate([steps.colour_BCC[i], added[:, None]], axis=1)
+
+
+def _average_down(image_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def resize(part: np.ndarray) -> np.ndarray:
+        return cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA).reshape(*size, part.shape[2])
+
+    return _in_fours(resize, image_HWC)
+
+
+def _warp(image_HWC: np.ndarray, map_23: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resample with black outside the image; a rim of repeated pixels keeps the black from bleeding in at the edge."""
+    moved = map_23.copy()
+    moved[:, 2] += 1  # for the rim
+
+    def warp(part: np.ndarray) -> np.ndarray:
+        rimmed = cv2.copyMakeBorder(part, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+        return cv2.warpAffine(rimmed, moved, size[::-1], flags=_WARP_FLAGS).reshape(*size, part.shape[2])
+
+    if image_HWC.shape[2] == 3:  # OpenCV resamples four bands twice as fast as three
+        return cv2.cvtColor(warp(cv2.cvtColor(image_HWC, cv2.COLOR_RGB2RGBA)), cv2.COLOR_RGBA2RGB)
+    return _in_fours(warp, image_HWC)
+
+
+def _normalisation_table(steps: Steps) -> np.ndarray:
+    """The normalised value of every brightness 0 to 255, as cv2.LUT takes it: for all bands, or for each."""
+    table = np.arange(256, dtype=np.float32)[:, None] * steps.scale_C + steps.offset_C
+    same = np.ptp(steps.scale_C) == 0 and np.ptp(steps.offset_C) == 0
+    return table[:, 0] if same else table[None]
+
+
+def _with_bands(result: np.ndarray, like_HWC: np.ndarray) -> np.ndarray:
+    """OpenCV drops the last axis of one-band images; put it back."""
+    return result.reshape(like_HWC.shape)
+
+
+def _in_fours(function: Callable[[np.ndarray], np.ndarray], image_HWC: np.ndarray) -> np.ndarray:
+    """Apply to four bands at a time: the most that OpenCV resizes at once."""
+    bands = image_HWC.shape[2]
+    if bands <= 4:
+        return function(image_HWC)
+    parts = [np.ascontiguousarray(image_HWC[:, :, first : first + 4]) for first in range(0, bands, 4)]
+    return np.concatenate([function(part) for part in parts], axis=2)

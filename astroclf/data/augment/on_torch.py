@@ -1,0 +1,149 @@
+"""The executor for accelerators: the same steps in batched torch operations, without waiting for the device."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from astroclf.data.augment.randomness import GOLDEN_32, MIX_32, normal_table
+from astroclf.data.augment.steps import GREY_WEIGHTS, Steps, area_weights
+
+
+@torch.no_grad()
+def apply(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
+    """Carry the steps out on uint8 images; float32 (B, C, H', W') channels_last on the same device.
+
+    Sums over a few terms are written out instead of using matrix products: those may run in TF32 on a GPU, whose
+    10-bit mantissa moves coordinates by a quarter of a pixel.
+    """
+    device = images_BHWC.device
+    top, left, height, width = steps.crop
+    cropped_BHWC = images_BHWC[:, top : top + height, left : left + width]
+    with torch.autocast(device.type, enabled=False):
+        values_BHWC = cropped_BHWC.float()
+        if steps.colour_BCC is not None:
+            values_BHWC = _colour(cropped_BHWC, values_BHWC, steps)
+        values_BCHW = values_BHWC.permute(0, 3, 1, 2)
+        if steps.blur_BK is not None:
+            values_BCHW = _blur(values_BCHW, send(steps.blur_BK, device))
+        if steps.area is not None:
+            values_BCHW = _average_down(values_BCHW, steps.area)
+        if steps.warp_B23 is not None:
+            values_BCHW = _warp(values_BCHW, send(steps.warp_B23, device), steps.output)
+        values_BCHW = values_BCHW * _bands(steps.scale_C, device) + _bands(steps.offset_C, device)
+        if steps.noise_keys_B is not None:
+            noise_BHWC = noise_fields(steps.noise_keys_B, (*steps.output, values_BCHW.shape[1]), device)
+            values_BCHW = values_BCHW + noise_BHWC.permute(0, 3, 1, 2) * _bands(steps.noise_C, device)
+    return values_BCHW.contiguous(memory_format=torch.channels_last)
+
+
+def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A small array on the device (float64 as float32), by way of pinned memory so that the host need not wait."""
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _bands(values_C: np.ndarray, device: torch.device) -> torch.Tensor:
+    return send(values_C, device)[None, :, None, None]
+
+
+def _colour(images_BHWC: torch.Tensor, values_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
+    assert steps.colour_BCC is not None
+    device = images_BHWC.device
+    bands = images_BHWC.shape[3]
+    matrix = send(steps.colour_BCC, device)[:, None, None]  # (B, 1, 1, C out, C in)
+    if bands == 3:
+        mixed = values_BHWC[..., 0:1] * matrix[..., 0]
+        for band in range(1, bands):
+            mixed += values_BHWC[..., band : band + 1] * matrix[..., band]
+    else:
+        mixed = values_BHWC * torch.diagonal(matrix, dim1=-2, dim2=-1)
+    if steps.pivot_B is not None:
+        # Integer sums are exact in any order, so the mean does not depend on how the device splits the batch.
+        pixels = images_BHWC.shape[1] * images_BHWC.shape[2]
+        means_BC = images_BHWC.sum(dim=(1, 2), dtype=torch.int64).to(torch.float32) / pixels
+        if bands == 3:
+            means_BC = (means_BC * send(GREY_WEIGHTS, device)).sum(dim=1, keepdim=True)
+        mixed += (means_BC * send(steps.pivot_B, device)[:, None])[:, None, None]
+    return mixed.clamp_(0, 255)
+
+
+def _blur(values_BCHW: torch.Tensor, kernels_BK: torch.Tensor) -> torch.Tensor:
+    size = kernels_BK.shape[1]
+    rim = size // 2
+    height, width = values_BCHW.shape[2:]
+    padded = F.pad(values_BCHW, (rim, rim, rim, rim), mode="reflect")
+    weights = kernels_BK[:, :, None, None, None]
+    rows = padded[:, :, :height] * weights[:, 0]
+    for k in range(1, size):
+        rows += padded[:, :, k : k + height] * weights[:, k]
+    blurred = rows[:, :, :, :width] * weights[:, 0]
+    for k in range(1, size):
+        blurred += rows[:, :, :, k : k + width] * weights[:, k]
+    return blurred
+
+
+def _average_down(values_BCHW: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    height, width = values_BCHW.shape[2:]
+    if height != size[0]:
+        values_BCHW = send(area_weights(height, size[0]), values_BCHW.device) @ values_BCHW
+    if width != size[1]:
+        values_BCHW = values_BCHW @ send(area_weights(width, size[1]), values_BCHW.device).T
+    return values_BCHW
+
+
+def _warp(values_BCHW: torch.Tensor, maps_B23: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    height, width = values_BCHW.shape[2:]
+    device = values_BCHW.device
+    x_out = torch.arange(size[1], device=device, dtype=torch.float32)[None, None, :]
+    y_out = torch.arange(size[0], device=device, dtype=torch.float32)[None, :, None]
+    m = maps_B23[:, :, :, None, None]
+    x = m[:, 0, 0] * x_out + m[:, 0, 1] * y_out + m[:, 0, 2]
+    y = m[:, 1, 0] * x_out + m[:, 1, 1] * y_out + m[:, 1, 2]
+    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    sampled = F.grid_sample(values_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    # Repeated pixels for one pixel around the image, then a linear fall to black: what OpenCV makes of a rim of
+    # repeated pixels with black around it. (Padding here would cost the exactness of quarter turns.)
+    inside = torch.minimum(x + 2, width + 1 - x).clamp(0, 1) * torch.minimum(y + 2, height + 1 - y).clamp(0, 1)
+    return sampled * inside[:, None]
+
+
+# ---- noise: the torch twin of randomness.noise_field --------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def _normal_table(device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(normal_table()).to(device)
+
+
+def noise_fields(keys_B: np.ndarray, shape_HWC: tuple[int, int, int], device: torch.device) -> torch.Tensor:
+    """White Gaussian noise of unit variance, (B, H, W, C) float32, equal to `randomness.noise_field` bit for bit."""
+    size = int(np.prod(shape_HWC))
+    halves_B2 = send(np.ascontiguousarray(keys_B, dtype="<u8").view("<i4").reshape(-1, 2), device)
+    low, high = halves_B2[:, :1], halves_B2[:, 1:]
+    words = torch.arange((size + 1) // 2, device=device, dtype=torch.int32)[None] * _signed(GOLDEN_32) + low
+    words = _mix_32(_mix_32(words) ^ high)
+    index = torch.stack([words & 0xFFFF, _shifted(words, 16)], dim=-1).reshape(len(keys_B), -1)[:, :size]
+    return _normal_table(device)[index.reshape(len(keys_B), *shape_HWC)]
+
+
+def _mix_32(words: torch.Tensor) -> torch.Tensor:
+    words = (words ^ _shifted(words, 16)) * _signed(MIX_32[0])
+    words = (words ^ _shifted(words, 15)) * _signed(MIX_32[1])
+    return words ^ _shifted(words, 16)
+
+
+def _shifted(words: torch.Tensor, bits: int) -> torch.Tensor:
+    """Logical right shift of int32, whose own shift repeats the sign bit."""
+    return (words >> bits) & ((1 << (32 - bits)) - 1)
+
+
+def _signed(word: int) -> int:
+    return word - 2**32 if word >= 2**31 else word

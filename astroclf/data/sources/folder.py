@@ -1,0 +1,200 @@
+"""Picture files in class-named folders, or listed in a ``metadata.csv``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astroclf.data.fits import FitsSettings
+from astroclf.data.images import PREPARATION, decode_file, fit_square, is_image, to_channels
+from astroclf.data.samples import Block, SampleTable
+from astroclf.data.sources import (
+    HashedBlock,
+    check_size,
+    choose_classes,
+    class_key,
+    nearest,
+    pixel_digest,
+    source_fingerprint,
+    unique_names,
+)
+from astroclf.data.sources.metadata import Listing, read_metadata
+from astroclf.errors import ConfigError, DataError, ImageError
+
+METADATA = "metadata.csv"
+BLOCK_BYTES = 32 * 2**20
+BLOCK_ROWS = 32
+
+
+class ClassFolder:
+    """A folder of JPEG, PNG, WebP, TIFF and FITS files of any size and mode, as a `Source`.
+
+    Either every class is a subfolder (files may lie deeper in it), or a ``metadata.csv`` lists the files with the
+    columns path, label and, if known, split, group, ra, dec. Sample ids are paths relative to the folder.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    classes
+        Class names in label order, each of which must have files; or ``found``: whatever classes are there, sorted.
+        Spellings that differ in case, spaces, hyphens and underscores are the same class.
+    image_size
+        Side of the prepared images in pixels: the longest side is scaled to it, the rest padded with zeros.
+    exclude_classes
+        Leave these classes out; their folders may be there.
+    channels
+        3 (RGB) or 1 (grey).
+    fits
+        How FITS files become pictures: the fields of `FitsSettings`.
+
+    Raises
+    ------
+    DataError
+        The folder is missing, classes are missing or unknown, or metadata.csv contradicts itself.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None,
+        classes: Sequence[str] | str,
+        image_size: int,
+        *,
+        exclude_classes: Sequence[str] = (),
+        channels: int = 3,
+        fits: dict[str, Any] | None = None,
+    ) -> None:
+        check_size(image_size, channels)
+        self.image_size, self.channels = image_size, channels
+        self.fits = FitsSettings.from_config(fits)
+        if path is None:
+            raise DataError("dataset.path is not set: give the folder that holds the class folders or a metadata.csv.")
+        self.path = Path(path).expanduser()
+        if not self.path.is_dir():
+            raise DataError(f"dataset.path={path}: there is no such folder.")
+        if isinstance(classes, str) and classes != "found":
+            raise ConfigError(f"dataset.classes={classes}: give a list of names, or `found` for the classes present.")
+        wanted = None if isinstance(classes, str) else unique_names(classes, "dataset.classes")
+        unique_names(exclude_classes, "dataset.exclude_classes")
+        listed = (self.path / METADATA).is_file()
+        listing = read_metadata(self.path / METADATA) if listed else _scan(self.path)
+        self.table = _label(self.path, listing, wanted, exclude_classes)
+
+    def fingerprint(self) -> str:
+        """Hex digest of every file's name, size and time, and of the settings that change a pixel or a label."""
+        settings = {
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "fits": self.fits.as_dict(),
+            "preparation": PREPARATION,
+        }
+        return source_fingerprint("folder", self.table, settings, *(_identity(self.path / i) for i in self.table.ids))
+
+    def blocks(self) -> list[range]:
+        """A few dozen files each: enough to keep a thread busy, few enough to hold in memory."""
+        image_bytes = self.image_size**2 * self.channels
+        rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // image_bytes))
+        return [range(start, min(start + rows, len(self.table))) for start in range(0, len(self.table), rows)]
+
+    def read(self, rows: range) -> Block:
+        """Decode one block; a file without a usable image is an entry in its `errors`."""
+        images = np.zeros((len(rows), self.image_size, self.image_size, self.channels), np.uint8)
+        errors: dict[int, str] = {}
+        digests: dict[int, str] = {}
+        for position, row in enumerate(rows):
+            try:
+                image = decode_file(self.path / str(self.table.ids[row]), self.fits)
+            except ImageError as error:
+                errors[row] = str(error)
+                continue
+            digests[row] = pixel_digest(image)
+            images[position] = fit_square(to_channels(image, self.channels), self.image_size)
+        return HashedBlock(images, errors, digests)
+
+
+def _scan(root: Path) -> Listing:
+    """Every image below a visible subfolder; its label is that subfolder's name."""
+    ids: list[str] = []
+    labels: list[str] = []
+    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not _hidden(entry.name)):
+        for place, below, files in os.walk(folder):
+            below[:] = sorted(name for name in below if not _hidden(name))
+            names = sorted(name for name in files if not name.startswith(".") and is_image(Path(name)))
+            ids += [(Path(place) / name).relative_to(root).as_posix() for name in names]
+            labels += [folder.name] * len(names)
+    return Listing(ids=ids, labels=labels, where=["folder"] * len(ids))
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__"))  # .git, __MACOSX, __pycache__
+
+
+def _label(root: Path, listing: Listing, wanted: Sequence[str] | None, excluded: Sequence[str]) -> SampleTable:
+    """Names to numbers, and the rows of excluded classes dropped."""
+    if not listing.ids:
+        raise DataError(
+            f"{root} holds no images: they belong in one subfolder a class (galaxy/, nebula/, ...), or in a "
+            f"{METADATA} with the columns path and label."
+        )
+    present: dict[str, str] = {}
+    for name in sorted(listing.labels):
+        present.setdefault(class_key(name), name)
+    found = ", ".join(present.values())
+    if wanted is None:
+        names = choose_classes(list(present.values()), None, excluded, str(root))
+    else:
+        names = _check_wanted(root, wanted, excluded, present, found)
+    dropped = {class_key(name) for name in excluded}
+    number = {class_key(name): index for index, name in enumerate(names)}
+    keys = [class_key(name) for name in listing.labels]
+    for row, key in enumerate(keys):
+        if key not in number and key not in dropped:
+            known = ", ".join(wanted or ())
+            place = f"{root / listing.labels[row]}" if listing.where[row] == "folder" else listing.where[row]
+            raise DataError(
+                f"{place}: `{listing.labels[row]}` is none of the classes {known}{nearest(listing.labels[row], names)} "
+                f"Rename it, leave it out with dataset.exclude_classes=['{listing.labels[row]}'], or take the classes "
+                "as they are with dataset.classes=found."
+            )
+    table = SampleTable(
+        ids=np.array(listing.ids),
+        labels=np.array([number.get(key, -1) for key in keys], np.int64),
+        classes=names,
+        **listing.columns(),
+    )
+    return table.take(np.flatnonzero(table.labels >= 0))
+
+
+def _check_wanted(
+    root: Path, wanted: Sequence[str], excluded: Sequence[str], present: dict[str, str], found: str
+) -> tuple[str, ...]:
+    every = [*wanted, *(name for key, name in present.items() if key not in {class_key(w) for w in wanted})]
+    for name in excluded:
+        if class_key(name) not in {class_key(n) for n in every}:
+            raise DataError(
+                f"dataset.exclude_classes names `{name}`, which is neither in dataset.classes nor in {root} "
+                f"({found}){nearest(name, every)}"
+            )
+    dropped = {class_key(name) for name in excluded}
+    names = tuple(name for name in wanted if class_key(name) not in dropped)
+    if not names:
+        raise DataError("dataset.exclude_classes leaves none of dataset.classes: at least one must stay.")
+    missing = [name for name in names if class_key(name) not in present]
+    if missing:
+        raise DataError(
+            f"{root} has no images of the class{'es' if len(missing) > 1 else ''} {', '.join(missing)}; it has "
+            f"{found}. Use dataset.classes=found to train on the classes that are there."
+        )
+    return names
+
+
+def _identity(path: Path) -> bytes:
+    try:
+        status = path.stat()
+    except OSError:
+        return b"missing"
+    return f"{status.st_size}|{status.st_mtime_ns}".encode()

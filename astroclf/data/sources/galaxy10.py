@@ -1,0 +1,236 @@
+"""Galaxy10 DECaLS: 17,736 galaxies of the DESI Legacy Imaging Surveys in ten morphological classes.
+
+Leung & Bovy; labels by Galaxy Zoo. https://zenodo.org/records/10845026
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from astroclf.data import download as downloads
+from astroclf.data.images import PREPARATION, fit_square, to_channels
+from astroclf.data.samples import Block, SampleTable
+from astroclf.data.sources import HashedBlock, check_size, choose_classes, class_key, pixel_digest, source_fingerprint
+from astroclf.data.sources.hdf5 import read_rows, slab_rows
+from astroclf.errors import DataError
+
+CLASSES = (
+    "Disturbed",
+    "Merging",
+    "Round Smooth",
+    "In-between Round Smooth",
+    "Cigar Shaped Smooth",
+    "Barred Spiral",
+    "Unbarred Tight Spiral",
+    "Unbarred Loose Spiral",
+    "Edge-on without Bulge",
+    "Edge-on with Bulge",
+)
+
+HDF5_MAGIC = downloads.HDF5_MAGIC
+NPY_SLAB_ROWS = 256
+IDENTITY_BYTES = 2**20  # of the head and of the tail of a file, hashed into the fingerprint
+
+
+class Galaxy10:
+    """The official HDF5 file, or the same data as ``images.npy`` and ``labels.npy``, as a `Source`.
+
+    Parameters
+    ----------
+    path
+        The HDF5 file, or a folder that holds it or ``images.npy`` and ``labels.npy``; None looks in `cache_dir`.
+    image_size
+        Side of the prepared images in pixels; the file's images are 256 x 256.
+    classes
+        Use only these classes, numbered in this order; None uses all ten in the official order.
+    exclude_classes
+        Leave these classes out.
+    download
+        Fetch the file (2.5 GB) when it is not there.
+    cache_dir
+        Where a downloaded file is kept when `path` is None.
+    channels
+        3 (the g, r, z bands as RGB) or 1 (grey).
+
+    Raises
+    ------
+    DataError
+        The file is missing, incomplete, or not laid out like Galaxy10.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        image_size: int = 256,
+        *,
+        classes: Sequence[str] | None = None,
+        exclude_classes: Sequence[str] = (),
+        download: bool = False,
+        cache_dir: str | Path = "~/.cache/astroclf",
+        channels: int = 3,
+    ) -> None:
+        check_size(image_size, channels)
+        self.image_size, self.channels = image_size, channels
+        self.path = _find(path, Path(cache_dir).expanduser(), download)
+        columns = _check_npy(self.path) if self.path.is_dir() else _check_hdf5(self.path)
+        self._shape: tuple[int, ...] = columns["shape"]
+        self._slab = NPY_SLAB_ROWS if self.path.is_dir() else slab_rows(self._shape, columns["chunks"])
+        chosen = choose_classes(CLASSES, classes, exclude_classes, "Galaxy10")
+        renumbered = np.full(len(CLASSES), -1, np.int64)
+        renumbered[[_CLASS_INDEX[class_key(name)] for name in chosen]] = np.arange(len(chosen))
+        labels = renumbered[columns["labels"]]
+        self._file_rows = np.flatnonzero(labels >= 0)
+        if not len(self._file_rows):
+            raise DataError(f"{self.path}: no image is of the classes {', '.join(chosen)} (dataset.classes).")
+        everything = SampleTable(
+            ids=np.array([f"row-{row:06d}" for row in range(len(labels))]),
+            labels=labels,
+            classes=chosen,
+            ra_deg=columns.get("ra"),
+            dec_deg=columns.get("dec"),
+        )
+        self.table = everything.take(self._file_rows)
+
+    def fingerprint(self) -> str:
+        """Hex digest of the file's identity (size, time, head, tail), the labels and all that changes a pixel."""
+        files = [self.path / "images.npy", self.path / "labels.npy"] if self.path.is_dir() else [self.path]
+        settings = {"image_size": self.image_size, "channels": self.channels, "preparation": PREPARATION}
+        return source_fingerprint("galaxy10", self.table, settings, *map(_identity, files))
+
+    def blocks(self) -> list[range]:
+        """Table rows whose images lie in the same slab of the file."""
+        slabs = self._file_rows // self._slab
+        starts = [0, *(np.flatnonzero(np.diff(slabs)) + 1).tolist(), len(slabs)]
+        return [range(start, stop) for start, stop in itertools.pairwise(starts)]
+
+    def read(self, rows: range) -> Block:
+        """Decode one block; a damaged file is a DataError, for it concerns every image in it."""
+        wanted = self._file_rows[rows.start : rows.stop]
+        first, stop = int(wanted[0]), int(wanted[-1]) + 1
+        if self.path.is_dir():
+            stored = np.asarray(np.load(self.path / "images.npy", mmap_mode="r")[first:stop])
+        else:
+            stored = read_rows(self.path, "images", first, stop)
+        images = np.empty((len(rows), self.image_size, self.image_size, self.channels), np.uint8)
+        digests: dict[int, str] = {}
+        for position, (row, file_row) in enumerate(zip(rows, wanted, strict=True)):
+            image = stored[file_row - first]
+            digests[row] = pixel_digest(image)
+            images[position] = fit_square(to_channels(image, self.channels), self.image_size)
+        return HashedBlock(images, {}, digests)
+
+
+_CLASS_INDEX = {class_key(name): index for index, name in enumerate(CLASSES)}
+
+
+def _find(path: str | Path | None, cache_dir: Path, download: bool) -> Path:
+    """The HDF5 file, or the folder of the npy pair."""
+    name = downloads.GALAXY10.name
+    place = Path(path).expanduser() if path is not None else cache_dir / name
+    if place.is_dir():
+        if (place / "images.npy").exists() or (place / "labels.npy").exists():
+            return place
+        found = [place / name] if (place / name).exists() else sorted([*place.glob("*.h5"), *place.glob("*.hdf5")])
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1:
+            names = ", ".join(f.name for f in found)
+            raise DataError(f"{place} holds several HDF5 files ({names}); give one of them as dataset.path=.")
+        place = place / name
+    if place.exists():
+        return place
+    if download:
+        return downloads.fetch(downloads.GALAXY10, place)
+    where = f"{place} is not there" if path is not None else "dataset.path is not set"
+    raise DataError(
+        f"Galaxy10 DECaLS: {where}. Fetch {name} (2.5 GB) from {downloads.GALAXY10.home} and give its place as "
+        f"dataset.path=FILE, or let it be fetched with dataset.download=true. A folder with images.npy (N, H, W, 3) "
+        "and labels.npy (N,) serves as well."
+    )
+
+
+def _check_hdf5(path: Path) -> dict:
+    with path.open("rb") as file:
+        head = file.read(512)
+    fault = downloads.wrong_content(head, HDF5_MAGIC, path.stat().st_size)
+    again = "Fetch it again, by hand or with dataset.download=true after removing it."
+    if fault:
+        raise DataError(f"{path} is not an HDF5 file: it is {fault}. {again}")
+    try:
+        with h5py.File(path, "r") as file:
+            for name in ("images", "ans"):
+                if not isinstance(file.get(name), h5py.Dataset):
+                    has = ", ".join(file) or "nothing"
+                    raise DataError(
+                        f"{path} has no data set `{name}`; a Galaxy10 file has `images` (N, H, W, 3) uint8 and `ans` "
+                        f"(N,), this one has {has}."
+                    )
+            images, answers = file["images"], np.asarray(file["ans"][()])
+            columns = {"shape": images.shape, "chunks": images.chunks}
+            columns["labels"] = _check_labels(path, images, answers, names=("images", "ans"))
+            for name in ("ra", "dec"):
+                if isinstance(file.get(name), h5py.Dataset):
+                    values = np.asarray(file[name][()], dtype=np.float64)
+                    if values.shape != answers.shape[:1]:
+                        raise DataError(
+                            f"{path}: `{name}` has shape {values.shape}, but there are {len(answers)} images."
+                        )
+                    columns[name] = values
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise DataError(f"{path} is a damaged or incompletely copied HDF5 file ({error}). {again}") from error
+    if "ra" not in columns or "dec" not in columns:
+        columns.pop("ra", None)
+        columns.pop("dec", None)
+    return columns
+
+
+def _check_npy(folder: Path) -> dict:
+    arrays = {}
+    for name in ("images", "labels"):
+        file = folder / f"{name}.npy"
+        if not file.exists():
+            raise DataError(f"{file} is missing: images.npy (N, H, W, 3) uint8 and labels.npy (N,) belong together.")
+        try:
+            arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{file} is not a readable .npy file ({error}): write it again with numpy.save.") from error
+    labels = np.asarray(arrays["labels"])
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    images = arrays["images"]
+    checked = _check_labels(folder, images, labels, names=("images.npy", "labels.npy"))
+    return {"shape": images.shape, "chunks": None, "labels": checked}
+
+
+def _check_labels(
+    path: Path, images: h5py.Dataset | np.ndarray, labels: np.ndarray, *, names: tuple[str, str]
+) -> np.ndarray:
+    """The labels as int64, once images and labels are known to be what they should be."""
+    shape, dtype = images.shape, images.dtype
+    if len(shape) != 4 or shape[3] != 3 or 0 in shape or dtype != np.uint8:
+        raise DataError(f"{path}: `{names[0]}` is {dtype} of shape {shape}; it must be uint8 of shape (N, H, W, 3).")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(f"{path}: `{names[1]}` is {labels.dtype} of shape {labels.shape}; it must be integers (N,).")
+    if len(labels) != shape[0]:
+        raise DataError(f"{path}: `{names[0]}` holds {shape[0]} images, but `{names[1]}` {len(labels)} labels.")
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(CLASSES)))
+    if len(wrong):
+        raise DataError(
+            f"{path}: `{names[1]}` has the label {labels[wrong[0]]} in row {wrong[0]} ({len(wrong)} such rows); labels "
+            f"of Galaxy10 are 0 to {len(CLASSES) - 1}."
+        )
+    return labels.astype(np.int64)
+
+
+def _identity(path: Path) -> bytes:
+    """What tells one version of a file from another without reading gigabytes."""
+    status = path.stat()
+    with path.open("rb") as file:
+        head = file.read(IDENTITY_BYTES)
+        file.seek(max(0, status.st_size - IDENTITY_BYTES))
+        tail = file.read(IDENTITY_BYTES)
+    return f"{status.st_size}|{status.st_mtime_ns}|".encode() + head + tail

@@ -1,0 +1,99 @@
+"""Checkpoints: the loop's whole state in one file, replaced atomically, loaded without running code from it."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from astroclf.atomic import atomic_path
+from astroclf.errors import CheckpointError
+
+FORMAT = 1
+
+
+class CheckpointFolder:
+    """The ``checkpoints/`` of a run: ``last.pt``, ``best.pt``, the `keep_best` of lowest loss, and one every n epochs.
+
+    A state is written once; the other names are hard links to it (copies where the file system has none), which is
+    safe because files here are replaced, never changed. ``last.pt`` comes last: once it stands, all the others do.
+    """
+
+    def __init__(self, folder: Path, keep_best: int) -> None:
+        self.folder = folder
+        self.keep_best = keep_best
+        self.lowest: list[tuple[float, str]] = []  # (validation loss, file name), best first
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.pt"
+
+    def rank(self, loss: float, step: int) -> str | None:
+        """Enter a validation among the lowest; the name that its checkpoint is to have, or None."""
+        name = f"step-{step:07d}-loss-{loss:.4f}.pt"
+        ranking = sorted([*self.lowest, (loss, name)])[: self.keep_best]
+        self.lowest = ranking
+        return name if (loss, name) in ranking else None
+
+    def save(self, state: dict[str, Any], also_as: list[str]) -> None:
+        """Write `state` as ``last.pt`` and under the other names.
+
+        Raises
+        ------
+        AstroclfError
+            The disk is full or not writable; the checkpoints written before are intact.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self.last) as temporary:
+            with open(temporary, "wb") as file:
+                torch.save({"format": FORMAT, **state}, file)
+            for name in also_as:
+                _link(temporary, self.folder / name)
+        kept = {name for _, name in self.lowest}
+        for path in self.folder.glob("step-*-loss-*.pt"):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        os.link(source, temporary)
+        os.replace(temporary, target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        with atomic_path(target) as copy:
+            copy.write_bytes(source.read_bytes())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU: tensors and plain values only, no pickled code.
+
+    Raises
+    ------
+    CheckpointError
+        No such file, or not a whole checkpoint of ours.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"There is no checkpoint at {path}. `resume` takes a run folder (experiments/runs/<dataset>/<time>-<id>) "
+            "or one of the files in its checkpoints/."
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises half a dozen kinds for a damaged file
+        reason = re.split(r"[.\n]", str(error).strip())[0] or type(error).__name__
+        raise CheckpointError(
+            f"{path} is no checkpoint that can be read ({reason}). Resume from another file in {path.parent}."
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no astroclf checkpoint of format {FORMAT}. Resume from another file.")
+    return state

@@ -1,0 +1,98 @@
+"""What the terminal shows while a model trains: a live bar, or a plain line now and then where nobody watches."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+log = logging.getLogger("astroclf")
+
+REFRESH_SECONDS = 0.5  # of the bar; the loss is fetched from the device only this often
+PLAIN_SECONDS = 30.0  # between lines when the output is no terminal
+
+
+class LiveStreamHandler(logging.StreamHandler):
+    """Logs to the sys.stdout of the moment, so that lines appear above a live bar and not inside it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout
+        super().emit(record)
+
+
+class TrainProgress:
+    """Epoch, step, loss, learning rate, images/s and time left."""
+
+    def __init__(self, total_steps: int, epochs: int) -> None:
+        self.total_steps, self.epochs = total_steps, epochs
+        self._console = Console()
+        self._bar: Progress | None = None
+        self._next = 0.0
+        self._last_step, self._last_time = 0, 0.0
+        self.images = 0  # seen since the start of this process
+        self._started = time.monotonic()
+        self._aside = 0.0
+
+    def __enter__(self) -> TrainProgress:
+        self._started = time.monotonic()
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[numbers]}"),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                console=self._console,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("starting", total=self.total_steps, numbers="")
+        else:
+            self._next = time.monotonic() + PLAIN_SECONDS
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Time inside does not count as training: validation, saving."""
+        started = time.monotonic()
+        yield
+        self._aside += time.monotonic() - started
+
+    @property
+    def seconds(self) -> float:
+        """Spent on training itself."""
+        return max(time.monotonic() - self._started - self._aside, 1e-9)
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds
+
+    def due(self) -> bool:
+        """Whether `show` is wanted now; asks nothing of the device."""
+        return time.monotonic() >= self._next
+
+    def show(self, step: int, epoch: float, lr: float, loss: Callable[[], float]) -> None:
+        """Show the state after `step`; `loss` is called here because fetching it waits for the device."""
+        now = time.monotonic()
+        self._next = now + (REFRESH_SECONDS if self._bar else PLAIN_SECONDS)
+        numbers = (
+            f"step {step}/{self.total_steps}  loss {loss():.4f}  lr {lr:.2e}  {self.images_per_second:.0f} images/s"
+        )
+        where = f"epoch {min(int(epoch) + 1, self.epochs)}/{self.epochs}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=where, numbers=numbers)
+            return
+        steps, seconds = step - self._last_step, now - (self._last_time or self._started)
+        left = (self.total_steps - step) * seconds / max(steps, 1)
+        self._last_step, self._last_time = step, now
+        log.info("%s  %s  %d min %02d s left", where, numbers, left // 60, left % 60)

@@ -1,0 +1,396 @@
+"""THE loop: augmented batches in, gradients, a step, now and then a validation and a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from astroclf.data.stream import Batch, Stream
+from astroclf.engine.checkpoint import CheckpointFolder
+from astroclf.engine.early_stopping import EarlyStopping
+from astroclf.engine.evaluate import evaluate
+from astroclf.engine.history import write_history
+from astroclf.engine.parameters import Average
+from astroclf.engine.precision import Precision
+from astroclf.engine.progress import TrainProgress
+from astroclf.engine.schedule import Schedule
+from astroclf.engine.settings import TrainerSettings
+from astroclf.engine.signals import StopRequest
+from astroclf.engine.tracker import Tracker
+from astroclf.errors import Interrupted, TrainingError
+from astroclf.losses.objective import Objective
+
+log = logging.getLogger("astroclf")
+
+CURVE_POINTS = 2000  # of the step-by-step curves that a whole run logs
+LOWER_IS_BETTER = ("loss", "ece")
+
+
+@dataclass
+class FitResult:
+    """What `Trainer.fit` leaves beside the checkpoints."""
+
+    best: dict[str, float]  # the history row of the best validation
+    steps: int
+    skipped_steps: int
+    images_per_second: float
+    data_wait_fraction: float
+    stopped_early: bool
+
+
+@dataclass
+class Position:
+    """Where the run stands: everything about it that is not a tensor."""
+
+    epoch: int = 0
+    batch: int = 0  # of the epoch: the next one to train on
+    step: int = 0  # optimizer steps taken, skipped ones included
+    finished: bool = False
+    stopped_early: bool = False
+    best: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Trainer:
+    """A model, what it learns from, and how.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Already on `precision.device`, in channels_last if `settings` say so. Returns a `Prediction`.
+    objective : Objective
+        Per-sample loss.
+    train, val : Stream
+    optimizer : torch.optim.Optimizer
+    schedule : Schedule
+    precision : Precision
+    settings : TrainerSettings
+    classes : tuple of str
+    folder : Path
+        The run folder.
+    tracker : Tracker
+    monitor : str
+        Column of the history that chooses the best checkpoint, such as ``val/accuracy``.
+    resume_hint : str
+        The command that goes on with this run, for messages.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        train: Stream,
+        val: Stream,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        precision: Precision,
+        settings: TrainerSettings,
+        classes: tuple[str, ...],
+        folder: Path,
+        tracker: Tracker,
+        monitor: str = "val/accuracy",
+        resume_hint: str = "",
+    ) -> None:
+        self.model, self.objective, self.train_stream, self.val_stream = model, objective, train, val
+        self.optimizer, self.schedule, self.precision, self.settings = optimizer, schedule, precision, settings
+        self.classes, self.folder, self.tracker = classes, folder, tracker
+        self.monitor, self.resume_hint = monitor, resume_hint
+        self.average = Average(model, settings.ema_decay) if settings.ema_decay else None
+        self.scaler = precision.scaler()
+        self.early_stopping = EarlyStopping(settings.patience)
+        self.checkpoints = CheckpointFolder(folder / "checkpoints", settings.keep_best)
+        self.position = Position()
+        self.total_steps = planned_steps(settings, len(train))
+        device = precision.device
+        # Sums since the last validation, and counts of skipped steps; on the device: reading them waits for it.
+        self.sums = {
+            name: torch.zeros((), dtype=torch.float64, device=device) for name in ("loss", "images", "norm", "good")
+        }
+        self.skipped = {name: torch.zeros((), dtype=torch.int64, device=device) for name in ("total", "streak")}
+        self._curve: list[tuple[int, float, torch.Tensor, torch.Tensor]] = []
+        self._floats = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        self._sound = [buffer.clone() for buffer in self._floats]
+        self._saved_at = time.monotonic()
+
+    def fit(self) -> FitResult:
+        """Train from where `position` stands to the end, or until early stopping.
+
+        Raises
+        ------
+        Interrupted
+            Ctrl-C or SIGTERM came; the state is saved.
+        TrainingError
+            The loss stays non-finite, or the device is out of memory.
+        """
+        waited = self.train_stream.data_wait_seconds
+        with StopRequest() as stop, TrainProgress(self.total_steps, self.settings.epochs) as progress:
+            try:
+                self._run(stop, progress)
+            except torch.OutOfMemoryError as error:
+                raise TrainingError(
+                    f"The GPU ran out of memory at trainer.batch_size={self.settings.batch_size}. Halve it and double "
+                    "trainer.accumulate for the same optimizer steps, or set backbone.checkpointing=true. The last "
+                    f"checkpoint is kept in {self.checkpoints.folder}."
+                ) from error
+        waited = self.train_stream.data_wait_seconds - waited
+        return FitResult(
+            best=self.position.best,
+            steps=self.position.step,
+            skipped_steps=int(self.skipped["total"]),
+            images_per_second=progress.images_per_second,
+            data_wait_fraction=waited / progress.seconds,
+            stopped_early=self.position.stopped_early,
+        )
+
+    def _run(self, stop: StopRequest, progress: TrainProgress) -> None:
+        at, every = self.position, self.settings.accumulate
+        self.model.train()
+        while not at.finished:
+            if at.step >= self.total_steps:  # a run of no steps still has a validated checkpoint
+                self._validate(progress, last=True)
+                break
+            group: list[Batch] = []
+            with closing(self.train_stream.epoch(at.epoch, start=at.batch)) as batches:
+                for batch in batches:
+                    group.append(batch)
+                    at.batch += 1
+                    if len(group) < every and at.batch < len(self.train_stream):
+                        continue
+                    loss = self._step(group)
+                    progress.images += sum(len(b.labels_B) for b in group)
+                    group = []
+
+                    if progress.due():
+                        progress.show(at.step, self._epoch(), self.schedule.lr(at.step), loss.item)
+                        self._stop_if_stuck()
+                    with progress.aside():
+                        last = at.step >= self.total_steps
+                        if last or self._validation_due():
+                            self._validate(progress, last)
+                        if at.finished:
+                            return
+                        if stop.signal is not None:
+                            self._interrupt(stop.signal)
+                        if self._saving_due():
+                            self._save([])
+            at.epoch, at.batch = at.epoch + 1, 0
+
+    def _step(self, group: list[Batch]) -> torch.Tensor:
+        """One optimizer step over the images of `group`; returns their mean loss, still on the device.
+
+        A step whose loss or gradient is not finite changes no weight: GradScaler sees the gradients on the device and
+        the fused optimizers skip without asking the host.
+        """
+        at, device = self.position, self.precision.device
+        lr = self.schedule.apply(self.optimizer, at.step)
+        images = sum(len(batch.labels_B) for batch in group)
+        loss_sum = torch.zeros((), dtype=torch.float32, device=device)
+        for batch in group:
+            with self.precision.autocast():
+                output = self.model(batch.images_BCHW)
+            loss = self.objective(output, batch.labels_B).total_B.sum()
+            loss = loss * torch.where(torch.isfinite(loss), 1.0, math.nan)  # a loss of inf may have finite gradients
+            self.scaler.scale(loss / images).backward()
+            loss_sum += loss.detach()
+
+        self.scaler.unscale_(self.optimizer)
+        limit = self.settings.clip_norm if self.settings.clip_norm is not None else math.inf
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        self.scaler.step(self.optimizer)
+        # fp16 adapts its scale; the other formats keep 1, and update only clears what the scaler saw.
+        self.scaler.update(None if self.precision.name == "fp16" else 1.0)
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update()
+
+        finite = torch.isfinite(norm) & torch.isfinite(loss_sum)
+        self.sums["loss"] += torch.where(finite, loss_sum, 0)
+        self.sums["images"] += torch.where(finite, images, 0)
+        self.sums["norm"] += torch.where(finite, norm, 0)
+        self.sums["good"] += finite
+        self.skipped["total"] += ~finite
+        self.skipped["streak"].add_(1).mul_(~finite)
+        mean = loss_sum / images
+        if at.step % max(1, self.total_steps // CURVE_POINTS) == 0:
+            self._curve.append((at.step, lr, mean, norm))
+        at.step += 1
+        return mean
+
+    def _validate(self, progress: TrainProgress, last: bool) -> None:
+        """Measure on the validation images, log, decide about best and early stopping, save."""
+        at = self.position
+        self._stop_if_stuck()
+        self._keep_buffers_sound()
+        model = self.average.model() if self.average is not None else self.model
+        evaluation = evaluate(model, self.objective, self.val_stream, self.precision)
+        metrics = evaluation.metrics(self.classes)
+
+        sums = {name: float(value) for name, value in self.sums.items()}
+        row: dict[str, float] = {
+            "step": at.step,
+            "epoch": self._epoch(),
+            "lr": self.schedule.lr(max(at.step - 1, 0)),
+            "train/loss": sums["loss"] / sums["images"] if sums["images"] else math.nan,
+            "train/grad_norm": sums["norm"] / sums["good"] if sums["good"] else math.nan,
+            "train/skipped_steps": int(self.skipped["total"]),
+        }
+        row |= {f"val/{name}": value for name, value in metrics.items() if "/" not in name}
+        at.history.append(row)
+        for value in self.sums.values():
+            value.zero_()
+
+        names = []
+        if self._is_better(row):
+            at.best = row
+            names.append(self.checkpoints.best.name)
+        if name := self.checkpoints.rank(row["val/loss"], at.step):
+            names.append(name)
+        epoch_ends = at.batch >= len(self.train_stream)
+        if self.settings.keep_every and epoch_ends and (at.epoch + 1) % self.settings.keep_every == 0:
+            names.append(f"epoch-{at.epoch + 1:04d}.pt")
+        at.stopped_early = self.early_stopping.update(row["val/loss"], row["epoch"])
+        at.finished = last or at.stopped_early
+
+        self.tracker.log_metrics({**row, **self._machine_metrics(progress)}, at.step)
+        self.tracker.log_metrics({f"val/{k}": v for k, v in metrics.items() if "/" in k}, at.step)
+        self.tracker.log_histograms(model, at.step)
+        self._save(names)
+        write_history(self.folder / "history.csv", at.history)
+        better = "  best so far" if at.best is row else ""
+        log.info(
+            "epoch %.2f  train loss %.4f  val loss %.4f  accuracy %.4f  macro F1 %.4f%s",
+            row["epoch"], row["train/loss"], row["val/loss"], row["val/accuracy"], row["val/macro_f1"], better,
+        )  # fmt: skip
+        if at.stopped_early:
+            log.info("No lower validation loss for %g epochs: stopped early.", self.settings.patience)
+
+    # ---- small questions -------------------------------------------------------------------------------------------
+
+    def _epoch(self) -> float:
+        """Epochs trained so far, with the fraction of the one under way."""
+        return self.position.epoch + self.position.batch / len(self.train_stream)
+
+    def _validation_due(self) -> bool:
+        """Whether a validation falls on the step just taken; a pure function of the position."""
+        at = self.position
+        if self.settings.validate_every_steps:
+            return at.step % self.settings.validate_every_steps == 0
+        every = self.settings.validate_every
+        before = self._epoch() - self.settings.accumulate / len(self.train_stream)
+        if at.batch >= len(self.train_stream):  # the epoch's last group may be a smaller one
+            rest = len(self.train_stream) % self.settings.accumulate or self.settings.accumulate
+            before = self._epoch() - rest / len(self.train_stream)
+        return math.floor(self._epoch() / every + 1e-9) > math.floor(before / every + 1e-9)
+
+    def _saving_due(self) -> bool:
+        minutes = self.settings.save_every_minutes
+        return minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
+
+    def _is_better(self, row: dict[str, float]) -> bool:
+        """By the monitored metric; ties go to the lower validation loss."""
+
+        def key(r: dict[str, float]) -> tuple[float, float]:
+            value = r[self.monitor]
+            return (-value if self.monitor.split("/")[-1] in LOWER_IS_BETTER else value, -r["val/loss"])
+
+        return not self.position.best or key(row) > key(self.position.best)
+
+    def _stop_if_stuck(self) -> None:
+        streak = int(self.skipped["streak"])
+        if streak >= self.settings.max_skipped:
+            raise TrainingError(
+                f"The loss or its gradient was not finite for {streak} steps in a row (the last at step "
+                f"{self.position.step}); none of them changed a weight. Lower optimizer.lr, set trainer.clip_norm, or "
+                f"use trainer.precision=fp32. The last good checkpoint is kept: {self.checkpoints.last}."
+            )
+
+    def _keep_buffers_sound(self) -> None:
+        """BatchNorm statistics that a non-finite forward pass spoilt go back to the last sound ones."""
+        for buffer, sound in zip(self._floats, self._sound, strict=True):
+            if torch.isfinite(buffer).all():
+                sound.copy_(buffer)
+            else:
+                buffer.copy_(sound)
+
+    def _machine_metrics(self, progress: TrainProgress) -> dict[str, float]:
+        rate = {"train/images_per_second": progress.images_per_second}
+        if self.precision.device.type == "cuda":
+            rate["system/gpu_memory_peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
+            torch.cuda.reset_peak_memory_stats()
+        return rate
+
+    # ---- state -----------------------------------------------------------------------------------------------------
+
+    def _save(self, also_as: list[str]) -> None:
+        if self._curve:
+            losses = torch.stack([loss for _, _, loss, _ in self._curve]).tolist()
+            norms = torch.stack([norm for _, _, _, norm in self._curve]).tolist()
+            for (step, lr, _, _), loss, norm in zip(self._curve, losses, norms, strict=True):
+                point = {"step/loss": loss, "step/grad_norm": norm, "step/lr": lr}
+                self.tracker.log_metrics({k: v for k, v in point.items() if math.isfinite(v)}, step)
+            self._curve.clear()
+        # The checkpoint carries the numbers that are not sent yet: a kill before `flush` loses none of them.
+        self.checkpoints.save(self.state_dict(), also_as)
+        self.tracker.flush()
+        self._saved_at = time.monotonic()
+
+    def _interrupt(self, signal: Any) -> None:
+        self._save([])
+        raise Interrupted(
+            f"Stopped by {signal.name} after step {self.position.step} of {self.total_steps}; all is saved. "
+            f"Go on with: {self.resume_hint}",
+            exit_code=128 + signal.value,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a bit-equal continuation needs, as tensors and plain values."""
+        cuda = self.precision.device.type == "cuda"
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "position": vars(self.position),
+            "early_stopping": self.early_stopping.state_dict(),
+            "lowest": self.checkpoints.lowest,
+            "sums": self.sums,
+            "skipped": self.skipped,
+            "sound": self._sound,
+            "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if cuda else None},
+            "tracker": {"run_id": self.tracker.run_id, **self.tracker.state_dict()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state that `state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        if self.average is not None and state["average"] is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.position = Position(**state["position"])
+        self.early_stopping.load_state_dict(state["early_stopping"])
+        self.checkpoints.lowest = [(loss, name) for loss, name in state["lowest"]]
+        for mine, saved in ((self.sums, state["sums"]), (self.skipped, state["skipped"])):
+            for name, value in saved.items():
+                mine[name].copy_(value)
+        for mine_sound, saved_sound in zip(self._sound, state["sound"], strict=True):
+            mine_sound.copy_(saved_sound)
+        self.tracker.load_state_dict(state["tracker"])
+        torch.set_rng_state(state["rng"]["cpu"])
+        if state["rng"]["cuda"] is not None and self.precision.device.type == "cuda":
+            torch.cuda.set_rng_state(state["rng"]["cuda"])
+        log.info("Resumed after step %d of %d.", self.position.step, self.total_steps)
+
+
+def planned_steps(settings: TrainerSettings, batches_per_epoch: int) -> int:
+    """Optimizer steps of a whole run: the last group of an epoch may hold fewer batches than `accumulate`."""
+    steps = settings.epochs * math.ceil(batches_per_epoch / settings.accumulate)
+    return steps if settings.max_steps is None else min(steps, settings.max_steps)

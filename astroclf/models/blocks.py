@@ -1,0 +1,61 @@
+"""What the networks share: Kaiming initialisation, and gradient checkpointing that leaves BatchNorm alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+def kaiming_init(module: nn.Module) -> None:
+    """Initialise every convolution and linear layer for ReLU (He et al. 2015, arXiv:1502.01852); biases are zero."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def output_init(layer: nn.Linear) -> None:
+    """Initialise a layer whose outputs are logits: small, so that its bias alone decides the first probabilities.
+
+    The standard deviation of 0.01 is that of the focal loss paper (Lin et al. 2017, arXiv:1708.02002).
+    """
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
+
+
+def run_stage(stage: nn.Module, x: Tensor, checkpointing: bool) -> Tensor:
+    """Run a stage; with checkpointing, its activations are computed again in the backward pass instead of kept."""
+    if not (checkpointing and stage.training and torch.is_grad_enabled()):
+        return stage(x)
+    if torch.compiler.is_compiling():  # the compiled backward pass recomputes values alone, and no statistics
+        return checkpoint(stage, x, use_reentrant=False)
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _frozen_statistics(stage)
+
+    return checkpoint(stage, x, use_reentrant=False, context_fn=contexts)
+
+
+@contextmanager
+def _frozen_statistics(stage: nn.Module) -> Iterator[None]:
+    """Keep BatchNorm from counting the same batch into its running statistics a second time.
+
+    It still normalises by the batch and saves the same tensors, as the recomputation must.
+    """
+    norms = [layer for layer in stage.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        norm.num_batches_tracked = None
+    try:
+        yield
+    finally:
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked = batches

@@ -1,0 +1,93 @@
+"""A plain CNN of six convolutions, for galaxies of 256x256 pixels."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from astroclf.errors import WeightsError
+from astroclf.models.blocks import kaiming_init, run_stage
+from astroclf.models.weights import load_into, read_state
+
+WIDTHS = (32, 64, 128, 256, 512, 1024)
+
+
+class Custom6Conv(nn.Module):
+    """Six blocks of convolution 3x3, ReLU and max-pooling, then two linear layers: 256 features an image.
+
+    There is no BatchNorm. At 256 pixels the last pool leaves 1024 maps of 4x4; with ten classes on top the network
+    has 14,811,210 parameters.
+
+    Parameters
+    ----------
+    image_size : int
+        Side of the images in pixels; the first linear layer is as wide as it asks.
+    channels : int
+        Channels of an image.
+    weights : str or None
+        Path of a state_dict or an astroclf checkpoint of this network, trained at the same image size. None: Kaiming
+        initialisation.
+    checkpointing : bool
+        Compute each block's activations again in the backward pass: less memory, about a third more time.
+    dropout : float
+        Probability, after each of the two linear layers.
+
+    Raises
+    ------
+    WeightsError
+        The weights cannot be read, or do not fit.
+    """
+
+    num_features = 256
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int = 3,
+        weights: str | None = None,
+        checkpointing: bool = False,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if weights == "imagenet":
+            raise WeightsError(
+                "There are no ImageNet weights for custom6conv. Choose backbone.weights=null, the path of a checkpoint "
+                "of this network, or backbone=resnet18."
+            )
+        self.checkpointing = checkpointing
+        self.blocks = nn.ModuleList(_block(before, after) for before, after in pairwise((channels, *WIDTHS)))
+        side = image_size
+        for _ in WIDTHS:
+            side = -(-side // 2)
+        self.hidden = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(WIDTHS[-1] * side * side, 512),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(512, self.num_features),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        )
+        kaiming_init(self)
+        if weights is not None:
+            load_into(self, read_state(weights), "blocks.0.0.weight", weights)
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        """The last convolution after its ReLU, before the pool: 1024 maps of 1/32 of the image's size."""
+        last = self.blocks[-1]
+        assert isinstance(last, nn.Sequential)
+        return last[1]
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Features (B, 256)."""
+        x = images_BCHW
+        for block in self.blocks:
+            x = run_stage(block, x, self.checkpointing)
+        return self.hidden(x)
+
+
+def _block(before: int, after: int) -> nn.Sequential:
+    # ceil_mode keeps a last odd row or column, so that images down to one pixel pass all six pools
+    return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))

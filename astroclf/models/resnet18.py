@@ -1,0 +1,107 @@
+"""ResNet-18 (He et al. 2016, arXiv:1512.03385) as torchvision defines it, without its classifier."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from astroclf.errors import ConfigError
+from astroclf.models.blocks import run_stage
+from astroclf.models.weights import PretrainedFile, fetch, load_into, read_state
+
+IMAGENET = PretrainedFile(  # torchvision's ResNet18_Weights.IMAGENET1K_V1
+    url="https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    sha256="f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+)
+SMALL_IMAGE = 64  # pixels; up to here the usual stem leaves a last feature map of 2x2 or less
+
+
+class ResNet18(nn.Module):
+    """Four stages of two residual blocks and a global average pool: 512 features an image, of any size.
+
+    Its parameters have torchvision's names, so that torchvision's files load.
+
+    Parameters
+    ----------
+    image_size : int
+        Side of the images in pixels; decides the stem when that is ``auto``.
+    channels : int
+        Channels of an image.
+    weights : str or None
+        ``imagenet``: torchvision's weights, fetched once and hash-checked. A path: a torchvision state_dict, or an
+        astroclf checkpoint. None: Kaiming initialisation.
+    checkpointing : bool
+        Compute each stage's activations again in the backward pass: less memory, about a third more time.
+    stem : {"auto", "imagenet", "small"}
+        ``imagenet``: 7x7 convolution with stride 2, then max-pooling: a quarter of the size enters the first stage.
+        ``small``: 3x3 convolution with stride 1: the full size enters. ``auto``: that of the weights; without any,
+        ``small`` for images of up to 64 pixels.
+
+    Raises
+    ------
+    WeightsError
+        The weights cannot be fetched or read, or do not fit.
+    ConfigError
+        An unknown stem, or ``small`` with ImageNet weights, which have none.
+    """
+
+    num_features = 512
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int = 3,
+        weights: str | None = None,
+        checkpointing: bool = False,
+        stem: str = "auto",
+    ) -> None:
+        super().__init__()
+        if stem not in ("auto", "imagenet", "small"):
+            raise ConfigError(f"backbone.stem cannot be {stem!r}; choose auto, imagenet or small.")
+        if weights == "imagenet" and stem == "small":
+            raise ConfigError(
+                "backbone.stem=small has no ImageNet weights: its first convolution is 3x3 instead of 7x7. Choose "
+                "backbone.stem=auto, or backbone.weights=null."
+            )
+        state = None
+        if weights is not None:
+            state = read_state(fetch(IMAGENET) if weights == "imagenet" else weights)
+            state = {name: value for name, value in state.items() if not name.startswith("fc.")}
+        if stem == "auto":
+            stem = _stem_of(state) or ("small" if image_size <= SMALL_IMAGE else "imagenet")
+        self.checkpointing = checkpointing
+        network = resnet18(weights=None)  # Kaiming initialisation, fan-out, is torchvision's own
+        self.conv1, self.maxpool = _stem(stem, channels)
+        self.bn1, self.relu = network.bn1, network.relu
+        self.layer1, self.layer2 = network.layer1, network.layer2
+        self.layer3, self.layer4 = network.layer3, network.layer4
+        if state is not None:
+            load_into(self, state, "conv1.weight", weights or "")
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        """The last stage: 512 maps of 1/32 of the image's size (1/8 with the small stem)."""
+        return self.layer4
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Features (B, 512), float32 under autocast too."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images_BCHW))))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = run_stage(stage, x, self.checkpointing)
+        return x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))  # half precision sums lose digits
+
+
+def _stem(stem: str, channels: int) -> tuple[nn.Conv2d, nn.Module]:
+    small = stem == "small"
+    kernel, stride = (3, 1) if small else (7, 2)
+    conv = nn.Conv2d(channels, 64, kernel, stride, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv, nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)
+
+
+def _stem_of(state: dict[str, Tensor] | None) -> str | None:
+    """The stem that a file of weights was trained with, or None when it does not tell."""
+    if state is None or "conv1.weight" not in state:
+        return None
+    return "small" if state["conv1.weight"].shape[-1] == 3 else "imagenet"

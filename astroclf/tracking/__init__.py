@@ -1,0 +1,1 @@
+"""MLflow runs, the model as others load it, and the registry. Importing this package imports no MLflow."""

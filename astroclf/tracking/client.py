@@ -1,0 +1,131 @@
+"""The one way to MLflow: silent, with short time limits, no global state, and errors that people can act on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from astroclf.errors import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_DEFAULTS = {  # what the user has set in the environment wins
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds; MLflow's own 120 s times 7 retries is half an hour of silence
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
+    "GIT_PYTHON_REFRESH": "quiet",  # a machine without git is no reason to complain
+}
+_PASSING = (
+    "database is locked",
+    "database table is locked",
+    "TEMPORARILY_UNAVAILABLE",
+    "Connection",
+    "timed out",
+)
+
+
+def prepare_environment() -> None:
+    """Set MLflow's environment. Call it before the first ``import mlflow``, which reads it once."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of the tracking store and of the registry at `uri`, which `ensure_database` has prepared."""
+    prepare_environment()
+    from mlflow import MlflowClient
+
+    # MLflow logs a traceback of its own for each error that it also raises; here the raised one is reported.
+    logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)
+    with tracking_errors(uri):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def tracking_errors(uri: str, doing: str = "talk to") -> Iterator[None]:
+    """Turn what MLflow, SQLAlchemy and requests raise inside the block into one TrackingError."""
+    try:
+        yield
+    except TrackingError:
+        raise
+    except Exception as error:
+        if not _from_tracking(error):
+            raise
+        raise TrackingError(
+            f"Could not {doing} MLflow at {hide_password(uri)}: {_first_line(error)}. {_remedy(error, uri)}"
+        ) from error
+
+
+def retry(action: Callable[[], T], attempts: int = 4, first_wait_seconds: float = 0.25) -> T:
+    """Call `action`, again after a growing pause when the database was locked or the server did not answer."""
+    for attempt in range(attempts):
+        try:
+            return action()
+        except Exception as error:
+            if attempt == attempts - 1 or not is_passing(error):
+                raise
+            log.debug("MLflow did not answer (%s); trying again", _first_line(error))
+            time.sleep(first_wait_seconds * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether this error may go away by itself: a locked database, a server that is restarting."""
+    text = f"{getattr(error, 'error_code', '')} {error}"
+    return _from_tracking(error) and any(sign in text for sign in _PASSING)
+
+
+def hide_password(uri: str) -> str:
+    """``postgresql://me:secret@host/db`` without the secret, for messages and log files."""
+    scheme, separator, rest = uri.partition("://")
+    login, at, place = rest.rpartition("@")
+    return f"{scheme}{separator}{login.partition(':')[0]}:***@{place}" if at and ":" in login else uri
+
+
+def _from_tracking(error: BaseException) -> bool:
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in {
+        "mlflow",
+        "sqlalchemy",
+        "requests",
+        "sqlite3",
+        "urllib3",
+        "alembic",
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__).rstrip(". ")[:400]
+
+
+def _remedy(error: BaseException, uri: str) -> str:
+    text = str(error)
+    if "out-of-date database schema" in text:
+        return (
+            f"It was written by another MLflow: copy the database, then run `mlflow db upgrade {hide_password(uri)}`."
+        )
+    if "Can't locate revision" in text:
+        return "It was written by a newer MLflow than the one installed: upgrade mlflow, or name another tracking.uri."
+    if "locked" in text:
+        return (
+            "Another process holds the database: wait for it, or give many writers a server "
+            "(tracking.uri=http://… or postgresql://…)."
+        )
+    if uri.startswith("http"):
+        return (
+            "Check that the server runs and that you may use it, or work without it: tracking.uri=sqlite:///mlflow.db "
+            "or tracking=none."
+        )
+    return "Check tracking.uri, or work without a record: tracking=none."

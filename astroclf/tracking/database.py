@@ -1,0 +1,201 @@
+"""The tracking database: named absolutely, created once however many processes start together, checked before use.
+
+MLflow creates the tables of a new SQLite file statement by statement and without a lock. Eight processes that start
+together on a fresh path all fail and leave a file that no later process can use. Here the tables are made in a
+temporary file under a lock, and only a finished database is renamed into its place: neither a race nor a kill can
+leave half of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from astroclf.atomic import atomic_path
+from astroclf.errors import AstroclfError, TrackingError
+from astroclf.tracking.client import (
+    connect,
+    hide_password,
+    prepare_environment,
+    tracking_errors,
+)
+
+LOCK_SECONDS = 120.0  # creating the database takes about 2 s; eight processes queue for it
+BUSY_SECONDS = 20.0  # how long a locked database is waited for
+CONNECT_SECONDS = 5.0
+
+_SQLITE = "sqlite:///"
+_SQL_SCHEMES = ("postgresql", "mysql", "mssql")
+_SERVER_SCHEMES = ("http", "https")
+
+
+def ensure_database(uri: str) -> str:
+    """Make the tracking store at `uri` ready and return its absolute name.
+
+    A new SQLite database is created with MLflow's tables; an existing one is checked to be a whole, writable MLflow
+    database; a server is asked whether it is there. Safe to call from any number of processes at once.
+
+    Raises
+    ------
+    TrackingError
+        The database is locked, read-only, damaged or half-made; the server cannot be reached; the URI is of a kind
+        that MLflow 3 does not take.
+    """
+    uri = absolute_uri(uri)
+    scheme = _scheme(uri)
+    if scheme == "sqlite":
+        _ensure_sqlite(uri)
+    elif scheme in _SQL_SCHEMES:
+        _ensure_sql_server(uri)
+    elif scheme in _SERVER_SCHEMES:
+        _ensure_server(uri)
+    return uri
+
+
+def absolute_uri(uri: str) -> str:
+    """The same store named so that it does not depend on the working folder (Hydra changes it).
+
+    Raises
+    ------
+    TrackingError
+        A file store, an in-memory database, or no URI at all.
+    """
+    uri = str(uri).strip()
+    scheme = _scheme(uri)
+    if scheme == "sqlite":
+        path, question, query = uri.removeprefix(_SQLITE).partition("?")
+        if not uri.startswith(_SQLITE) or path in ("", ":memory:"):
+            raise TrackingError(f"tracking.uri={uri} names no database file; write tracking.uri=sqlite:///mlflow.db.")
+        return f"{_SQLITE}{Path(path).expanduser().absolute()}{question}{query}"
+    if scheme in (*_SQL_SCHEMES, *_SERVER_SCHEMES, "databricks"):
+        return uri
+    raise TrackingError(
+        f"tracking.uri={uri!r} is no tracking database. MLflow 3 takes no plain folder: write sqlite:///mlflow.db, "
+        "a server (http://host:5000) or a database (postgresql://user@host/name), or switch it off: tracking=none."
+    )
+
+
+def _scheme(uri: str) -> str:
+    """``postgresql`` of ``postgresql+psycopg2://…``."""
+    return uri.partition(":")[0].partition("+")[0].lower()
+
+
+def _ensure_sqlite(uri: str) -> None:
+    path = Path(uri.removeprefix(_SQLITE).partition("?")[0])
+    lock = FileLock(path.with_name(path.name + ".lock"), timeout=LOCK_SECONDS)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with lock:
+            if not path.exists() or path.stat().st_size == 0:
+                with atomic_path(path) as temporary:
+                    _create_tables(f"{_SQLITE}{temporary}")
+            else:
+                _check_sqlite(path)
+            _open(uri)
+    except Timeout:
+        raise TrackingError(
+            f"Another process has been preparing the tracking database {path} for more than {LOCK_SECONDS:.0f} s. If "
+            f"none is running, remove {lock.lock_file} and start again."
+        ) from None
+    except TrackingError:
+        raise
+    except (OSError, AstroclfError) as error:
+        raise TrackingError(
+            f"The tracking database {path} cannot be created or written: {error}. Choose a place where you may write "
+            "(tracking.uri=sqlite:////home/you/mlflow.db), or switch tracking off with tracking=none."
+        ) from error
+
+
+def _check_sqlite(path: Path) -> None:
+    """Take the write lock for an instant: one question that finds a locked, read-only and damaged database."""
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            revisions = list(database.execute("SELECT * FROM alembic_version")) if "alembic_version" in tables else []
+            database.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise TrackingError(
+                f"The tracking database {path} has been locked by another process for {BUSY_SECONDS:.0f} s. Wait for "
+                "it or end it; where many processes write at once, use a server: tracking.uri=http://… or postgresql://…"
+            ) from error
+        raise TrackingError(
+            f"The tracking database {path} cannot be written: {error}. Check its permissions, or name another with "
+            "tracking.uri=sqlite:///other.db."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise TrackingError(
+            f"{path} is not a readable SQLite database ({error}). Restore it from a copy, or move it away: a new "
+            "one is made at the next start."
+        ) from error
+    if "experiments" in tables and not revisions:
+        raise TrackingError(
+            f"The tracking database {path} was left half-made: its tables exist, its schema version does not. No run "
+            "can be in it; move it away, and a new one is made at the next start."
+        )
+
+
+def _create_tables(uri: str) -> None:
+    prepare_environment()
+    from mlflow.store.db import utils
+    from sqlalchemy import create_engine
+
+    engine = create_engine(uri)
+    try:
+        with tracking_errors(uri, "create the tables of"):
+            utils._initialize_tables(engine)
+    finally:
+        engine.dispose()
+
+
+def _open(uri: str) -> None:
+    """Let MLflow open the store (kept for this process) and write its default experiment, still under the lock."""
+    with tracking_errors(uri, "open the store of"):
+        connect(uri).search_experiments(max_results=1)
+
+
+def _ensure_sql_server(uri: str) -> None:
+    prepare_environment()
+    import sqlalchemy
+
+    name = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir()) / f"astroclf-{name}.lock", timeout=LOCK_SECONDS):
+        with tracking_errors(uri, "reach the database of"):
+            limits = {"connect_timeout": int(CONNECT_SECONDS)} if _scheme(uri) in ("postgresql", "mysql") else {}
+            try:
+                # MLflow itself tries 15 times with growing pauses: ask once before it does.
+                engine = sqlalchemy.create_engine(uri, connect_args=limits)
+                engine.connect().close()
+                engine.dispose()
+            except ModuleNotFoundError as error:
+                raise TrackingError(
+                    f"tracking.uri={hide_password(uri)} needs a database driver that is not installed ({error.name}): "
+                    f"install it, for example `pip install psycopg2-binary` for PostgreSQL."
+                ) from error
+        _open(uri)
+
+
+def _ensure_server(uri: str) -> None:
+    prepare_environment()
+    import requests
+
+    try:
+        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=CONNECT_SECONDS)
+    except (requests.RequestException, ValueError) as error:
+        reason = "it did not answer" if isinstance(error, requests.Timeout) else "nothing listens there"
+        raise TrackingError(
+            f"The MLflow server {hide_password(uri)} cannot be reached within {CONNECT_SECONDS:.0f} s: {reason}. Start "
+            "it (`mlflow server --host … --port …`), correct tracking.uri, or keep the record in a file: "
+            "tracking.uri=sqlite:///mlflow.db."
+        ) from error
+    if answer.status_code >= 500:
+        raise TrackingError(
+            f"The MLflow server {hide_password(uri)} is not in order: its health check answered {answer.status_code}. "
+            "Look at its log, or keep the record in a file: tracking.uri=sqlite:///mlflow.db."
+        )

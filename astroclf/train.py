@@ -1,0 +1,37 @@
+"""``python -m astroclf.train``: train, test, record and register one model."""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from astroclf.command import checked, command_line, one_paragraph, run_command
+from astroclf.config import WHITELIST, config_dir
+
+
+@hydra.main(
+    config_path=str(config_dir()),
+    config_name="config",
+    execution_whitelist=[f"{prefix}*" for prefix in WHITELIST],
+)
+@one_paragraph
+def job(composed: DictConfig) -> float:
+    """One run from config to registered model; returns the objective of its best validation."""
+    config = checked(composed)
+    from astroclf.experiment import Experiment  # torch is imported only once the config is known to be sound
+
+    return Experiment(config, folder=composed_folder(), command=command_line()).run()
+
+
+def composed_folder() -> str:
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().runtime.output_dir
+
+
+def main() -> None:
+    run_command(job)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Fixtures that several rooms share. Nothing here touches the user's cache, database or network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All tests share one cache folder, apart from the user's own."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("ASTROCLF_CACHE", str(folder))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    return folder
+
+
+@pytest.fixture
+def clean_environment(own_cache: Path) -> dict[str, str]:
+    """Environment for commands that a test starts as a user would."""
+    keep = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "HYDRA_"))}
+    return keep | {"ASTROCLF_CACHE": str(own_cache), "MPLBACKEND": "Agg", "COLUMNS": "100"}

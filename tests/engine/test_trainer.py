@@ -1,0 +1,293 @@
+"""The loop on a few dozen 32-px images: it learns, resumes to the bit, survives what goes wrong."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from astroclf.data.augment.augmentation import Augmentation
+from astroclf.data.stream import Pixels, Stream
+from astroclf.engine.checkpoint import load_checkpoint
+from astroclf.engine.parameters import Average, parameter_groups
+from astroclf.engine.precision import choose_precision
+from astroclf.engine.schedule import OneCycle
+from astroclf.engine.settings import TrainerSettings
+from astroclf.engine.trainer import Trainer, planned_steps
+from astroclf.errors import Interrupted, TrainingError
+from astroclf.losses.cross_entropy import CrossEntropy
+from astroclf.losses.objective import Objective
+from astroclf.models.classifier import Classifier
+from astroclf.models.custom6conv import Custom6Conv
+from astroclf.tracking.null_tracker import NullTracker
+
+CLASSES = ("dark", "bright", "striped")
+
+
+class TinyBackbone(torch.nn.Module):
+    """Convolution, BatchNorm and dropout: everything whose state must survive a resume."""
+
+    num_features = 8
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3, stride=2),
+            torch.nn.BatchNorm2d(8),
+            torch.nn.ReLU(),
+            torch.nn.AdaptiveAvgPool2d(1),
+            torch.nn.Flatten(),
+            torch.nn.Dropout(0.2),
+        )
+
+    def forward(self, images_BCHW):
+        return self.layers(images_BCHW)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """(60, 32, 32, 3) uint8 images of three classes that differ in brightness and texture, and their labels."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    pictures = rng.integers(0, 40, (60, 32, 32, 3), dtype=np.uint8)
+    pictures[labels == 1] += 150
+    pictures[labels == 2, ::4] += 200
+    return pictures, labels
+
+
+def make_trainer(images, folder: Path, *, device="cpu", precision="fp32", make_optimizer=None, **settings) -> Trainer:
+    pictures, labels = images
+    settings = TrainerSettings(
+        **{"epochs": 4, "batch_size": 8, "precision": precision, "save_every_minutes": None} | settings
+    )
+    device = torch.device(device)
+    torch.manual_seed(0)
+    model = Classifier(TinyBackbone(), 3, uncertainty=True).to(device)
+    pixels = Pixels(pictures, "memory" if device.type == "cpu" else "device", device)
+    augmentation = Augmentation(dihedral=True, brightness=0.1)
+    rows = np.arange(60)
+    streams = [
+        Stream(pixels, labels, part, batch_size=8, augmentation=augmentation, seed=3, train=train)
+        for part, train in ((rows[:42], True), (rows[42:], False))
+    ]
+    make_optimizer = make_optimizer or (lambda groups: torch.optim.AdamW(groups, lr=3e-3, fused=True))
+    return Trainer(
+        model,
+        Objective(CrossEntropy([14, 14, 14])),
+        *streams,
+        make_optimizer(parameter_groups(model, 0.01)),
+        OneCycle(peak_lr=3e-3, total_steps=planned_steps(settings, len(streams[0]))),
+        choose_precision(precision, device),
+        settings,
+        CLASSES,
+        folder,
+        NullTracker(),
+        resume_hint="resume me",
+    )
+
+
+def assert_equal_states(first, second, path="state"):
+    """Equal to the last bit, whatever the nesting."""
+    assert type(first) is type(second), path
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), path
+        for key in first:
+            assert_equal_states(first[key], second[key], f"{path}/{key}")
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), path
+        for index, pair in enumerate(zip(first, second, strict=True)):
+            assert_equal_states(*pair, f"{path}/{index}")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), path
+    else:
+        assert repr(first) == repr(second), path  # NaN equals NaN
+
+
+def test_learns_and_writes_what_the_contract_names(images, tmp_path):
+    trainer = make_trainer(images, tmp_path, epochs=12, keep_best=2, keep_every=4)
+    result = trainer.fit()
+    assert result.best["val/accuracy"] > 0.9
+    assert result.steps == 12 * 5
+    assert result.skipped_steps == 0
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert {"last.pt", "best.pt", "epoch-0004.pt", "epoch-0008.pt", "epoch-0012.pt"} <= names
+    assert sum(name.startswith("step-") for name in names) == 2
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    assert len(lines) == 1 + 12
+    assert lines[0].startswith("step,epoch,lr,train/loss")
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 11])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"ema_decay": 0.9, "accumulate": 2, "validate_every": 0.5},
+        {"precision": "bf16", "validate_every_steps": 3, "keep_best": 3},
+    ],
+    ids=["plain", "average-accumulate", "bf16-steps"],
+)
+def test_a_stopped_and_resumed_run_equals_one_never_stopped(images, tmp_path, monkeypatch, settings, stop_after):
+    whole = make_trainer(images, tmp_path / "whole", **settings)
+    whole.fit()
+
+    stopped = make_trainer(images, tmp_path / "parts", **settings)
+    step = Trainer._step
+
+    def step_then_signal(self, group):
+        loss = step(self, group)
+        if self is stopped and self.position.step == stop_after:
+            signal.raise_signal(signal.SIGTERM)
+        return loss
+
+    monkeypatch.setattr(Trainer, "_step", step_then_signal)
+    with pytest.raises(Interrupted, match="resume me") as caught:
+        stopped.fit()
+    assert caught.value.exit_code == 128 + signal.SIGTERM
+
+    torch.manual_seed(99)  # another process would not have the same random state
+    resumed = make_trainer(images, tmp_path / "parts", **settings)
+    resumed.load_state_dict(load_checkpoint(tmp_path / "parts" / "checkpoints" / "last.pt"))
+    resumed.fit()
+    assert_equal_states(resumed.state_dict(), whole.state_dict())
+    assert (tmp_path / "parts" / "history.csv").read_bytes() == (tmp_path / "whole" / "history.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "make_optimizer",
+    [
+        lambda groups: torch.optim.AdamW(groups, lr=1e-3, fused=True),
+        lambda groups: torch.optim.SGD(groups, lr=1e-2, momentum=0.9, fused=True),
+        lambda groups: torch.optim.RAdam(groups, lr=1e-3),
+    ],
+    ids=["adamw", "sgd", "radam"],
+)
+@pytest.mark.parametrize("spoil", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_changes_no_weight_and_is_counted(images, tmp_path, spoil, make_optimizer):
+    trainer = make_trainer(images, tmp_path, make_optimizer=make_optimizer)
+    batches = iter(trainer.train_stream.epoch(0))
+    trainer.model.train()
+    trainer._step([next(batches)])
+    before = [parameter.clone() for parameter in trainer.model.parameters()]
+    batch = next(batches)
+    if spoil == "loss":
+        trainer._step([batch._replace(images_BCHW=batch.images_BCHW * torch.nan)])
+    else:
+        hook = trainer.model.scores.weight.register_hook(lambda gradient: gradient * torch.inf)
+        trainer._step([batch])
+        hook.remove()
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+    assert int(trainer.skipped["total"]) == int(trainer.skipped["streak"]) == 1
+    trainer._step([next(batches)])
+    assert int(trainer.skipped["total"]) == 1
+    assert int(trainer.skipped["streak"]) == 0
+    assert not all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+
+
+def test_a_spoilt_forward_pass_leaves_no_nan_in_the_statistics(images, tmp_path):
+    trainer = make_trainer(images, tmp_path, epochs=2)
+    spoilt = iter([True])
+    forward = trainer.model.backbone.forward
+    trainer.model.backbone.forward = lambda x: forward(x * torch.nan if next(spoilt, False) else x)
+    result = trainer.fit()
+    assert result.skipped_steps == 1
+    assert all(torch.isfinite(buffer).all() for buffer in trainer.model.buffers())
+    assert np.isfinite(result.best["val/loss"])
+
+
+def test_a_run_that_stays_non_finite_stops_and_keeps_its_last_good_checkpoint(images, tmp_path):
+    trainer = make_trainer(images, tmp_path, epochs=6, max_skipped=3)
+    count = iter(range(10_000))
+    forward = trainer.model.backbone.forward
+    trainer.model.backbone.forward = lambda x: forward(
+        x * torch.nan if trainer.model.training and next(count) > 5 else x
+    )
+    with pytest.raises(TrainingError, match="optimizer.lr"):
+        trainer.fit()
+    kept = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
+    assert kept["position"]["step"] == 5
+    assert all(torch.isfinite(value).all() for value in kept["model"].values())
+
+
+def test_early_stopping_ends_the_run(images, tmp_path):
+    trainer = make_trainer(
+        images, tmp_path, epochs=50, patience=2, make_optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0)
+    )
+    trainer.schedule = OneCycle(peak_lr=0.0, total_steps=250)
+    result = trainer.fit()
+    assert result.stopped_early
+    assert result.steps < 250
+
+
+def test_no_steps_still_leave_a_validated_checkpoint(images, tmp_path):
+    result = make_trainer(images, tmp_path, max_steps=0).fit()
+    assert result.steps == 0
+    assert (tmp_path / "checkpoints" / "best.pt").is_file()
+
+
+def test_accumulation_equals_the_larger_batch(images, tmp_path):
+    """Without BatchNorm and dropout, two batches of four are one of eight."""
+
+    def weights(batch_size, accumulate):
+        torch.manual_seed(0)
+        trainer = make_trainer(images, tmp_path / str(accumulate), epochs=1, accumulate=accumulate)
+        torch.manual_seed(0)
+        model = Classifier(Custom6Conv(image_size=32, dropout=0.0), 3)
+        trainer.model, trainer.optimizer = model, torch.optim.SGD(parameter_groups(model, 0.0), lr=1e-2)
+        trainer.train_stream.batch_size = batch_size
+        group = []
+        for batch in trainer.train_stream.epoch(0):
+            group.append(batch)
+            if len(group) == accumulate:
+                break
+        trainer._step(group)
+        return [p.detach() for p in model.parameters()]
+
+    for one, two in zip(weights(8, 1), weights(4, 2), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
+def test_average_follows_the_weights(images):
+    model = torch.nn.Linear(2, 2)
+    average = Average(model, decay=0.5)
+    for _ in range(60):
+        with torch.no_grad():
+            model.weight.fill_(3.0)
+        average.update()
+    torch.testing.assert_close(average.model().weight, model.weight)
+    assert not average.model().training
+
+
+def test_norms_and_biases_are_spared_from_decay():
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(4, 2)
+    )
+    decayed, spared = parameter_groups(model, 0.1)
+    assert decayed["weight_decay"] == 0.1
+    assert spared["weight_decay"] == 0.0
+    assert {p.ndim for p in decayed["params"]} == {2, 4}
+    assert {p.ndim for p in spared["params"]} == {1}
+    assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_learns_on_a_gpu_in_every_format(images, tmp_path, precision):
+    result = make_trainer(images, tmp_path, device="cuda", precision=precision, epochs=12).fit()
+    assert result.best["val/accuracy"] > 0.9
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_step_on_a_gpu_never_waits_for_the_device(images, tmp_path):
+    trainer = make_trainer(images, tmp_path, device="cuda", precision="bf16")
+    batches = list(trainer.train_stream.epoch(0))
+    trainer.model.train()
+    trainer._step([batches[0]])
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer._step([batches[1]])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,163 @@
+"""What every backbone promises."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from torch import Tensor, nn
+
+from astroclf.errors import WeightsError
+from astroclf.models.classifier import Classifier
+
+
+@pytest.mark.parametrize("image_size", [32, 45, 64])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_features_of_any_size_and_channels(backbone_class: type[nn.Module], image_size: int, channels: int) -> None:
+    backbone = backbone_class(image_size=image_size, channels=channels).eval()
+    with torch.no_grad():
+        features = backbone(torch.randn(2, channels, image_size, image_size))
+    assert features.shape == (2, backbone.num_features)
+    assert torch.isfinite(features).all()
+    assert not torch.equal(features[0], features[1])
+
+
+def test_the_same_seed_gives_the_same_network(backbone_class: type[nn.Module]) -> None:
+    def network(seed: int) -> dict[str, Tensor]:
+        torch.manual_seed(seed)
+        return backbone_class(image_size=32).state_dict()
+
+    first, again, other = network(7), network(7), network(8)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_kaiming_initialisation_keeps_the_signal_alive(backbone_class: type[nn.Module]) -> None:
+    """Neither vanishing nor exploding: what a network without BatchNorm needs most."""
+    backbone = backbone_class(image_size=64).eval()
+    with torch.no_grad():
+        features = backbone(torch.randn(4, 3, 64, 64))
+    assert 0.1 < features.std().item() < 30
+
+
+def test_checkpointing_changes_memory_and_nothing_else(backbone_class: type[nn.Module]) -> None:
+    """Same features, same gradients, same BatchNorm statistics, to the last bit."""
+    kept = backbone_class(image_size=32).train()
+    recomputed = copy.deepcopy(kept)
+    recomputed.checkpointing = True
+    images = torch.randn(4, 3, 32, 32)
+    for _ in range(2):
+        features = []
+        for network in (kept, recomputed):
+            torch.manual_seed(1)
+            features.append(network(images))
+            features[-1].square().mean().backward()
+        assert torch.equal(features[0], features[1])
+    for (name, mine), theirs in zip(kept.named_parameters(), recomputed.parameters(), strict=True):
+        assert mine.grad is not None
+        assert torch.equal(mine.grad, theirs.grad), name
+    for (name, mine), theirs in zip(kept.state_dict().items(), recomputed.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs), name
+
+
+def test_checkpointing_keeps_fewer_activations(backbone_class: type[nn.Module]) -> None:
+    def saved_bytes(checkpointing: bool) -> int:
+        network = backbone_class(image_size=64, checkpointing=checkpointing).train()
+        own = {parameter.data_ptr() for parameter in network.parameters()}
+        sizes: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            if tensor.data_ptr() not in own:
+                sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            features = network(torch.randn(2, 3, 64, 64))
+        features.sum().backward()
+        return sum(sizes.values())
+
+    assert saved_bytes(True) < 0.6 * saved_bytes(False)
+
+
+def test_checkpointing_can_be_compiled(backbone_class: type[nn.Module]) -> None:
+    network = backbone_class(image_size=32, checkpointing=True).train()
+    plain = copy.deepcopy(network)
+    compiled = torch.compile(network, backend="aot_eager")
+    images = torch.randn(2, 3, 32, 32)
+    torch.manual_seed(1)
+    compiled(images).sum().backward()
+    torch.manual_seed(1)
+    plain(images).sum().backward()
+    for (name, mine), theirs in zip(network.state_dict().items(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(mine, theirs, msg=name)
+
+
+def test_bfloat16_autocast_and_channels_last_agree_with_float32(backbone_class: type[nn.Module]) -> None:
+    backbone = backbone_class(image_size=32).eval()
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        expected = backbone(images)
+        backbone = backbone.to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            features = backbone(images.contiguous(memory_format=torch.channels_last))
+    assert (features.float() - expected).norm() < 0.05 * expected.norm()
+
+
+def test_grad_cam_of_the_cam_layer_has_a_map_per_image(backbone_class: type[nn.Module]) -> None:
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = Classifier(backbone_class(image_size=64), 4)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.network(images).logits_BC
+
+    model = Logits().eval()
+    layer = model.network.backbone.cam_layer
+    maps = LayerGradCam(model, layer).attribute(torch.randn(3, 3, 64, 64), target=torch.tensor([0, 1, 2]))
+    assert maps.shape[:2] == (3, 1)
+    assert maps.shape[2] == maps.shape[3] >= 2
+    assert maps.abs().sum(dim=(1, 2, 3)).gt(0).all()
+
+
+def test_weights_from_a_file_are_the_saved_ones(backbone_class: type[nn.Module], tmp_path: Path) -> None:
+    trained = backbone_class(image_size=32)
+    torch.save(trained.state_dict(), tmp_path / "trained.pth")
+    loaded = backbone_class(image_size=32, weights=str(tmp_path / "trained.pth"))
+    for (name, mine), theirs in zip(trained.state_dict().items(), loaded.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs), name
+
+
+def test_weights_from_a_training_checkpoint(backbone_class: type[nn.Module], tmp_path: Path) -> None:
+    """The averaged weights where there are some, since those were validated; the heads stay behind."""
+    raw, average = (Classifier(backbone_class(image_size=32), 3, uncertainty=True) for _ in range(2))
+    state = {"format": 1, "model": raw.state_dict(), "average": None, "epoch": 3}
+    torch.save(state, tmp_path / "raw.pt")
+    state["average"] = {"updates": 5, "model": average.state_dict()}
+    torch.save(state, tmp_path / "averaged.pt")
+    for file, source in (("raw.pt", raw), ("averaged.pt", average)):
+        loaded = backbone_class(image_size=32, weights=str(tmp_path / file))
+        for name, value in source.backbone.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], value), (file, name)
+
+
+def test_weights_of_a_colour_network_serve_other_channels(backbone_class: type[nn.Module], tmp_path: Path) -> None:
+    """A grey image, repeated over any number of channels, gives the features of the grey colour image."""
+    colour = backbone_class(image_size=32).eval()
+    torch.save(colour.state_dict(), tmp_path / "colour.pth")
+    grey = torch.randn(2, 1, 32, 32)
+    for channels in (1, 5):
+        adapted = backbone_class(image_size=32, channels=channels, weights=str(tmp_path / "colour.pth")).eval()
+        with torch.no_grad():
+            torch.testing.assert_close(
+                adapted(grey.repeat(1, channels, 1, 1)), colour(grey.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-4
+            )
+
+
+def test_weights_of_another_architecture_are_refused(backbone_class: type[nn.Module], tmp_path: Path) -> None:
+    torch.save({"layers.0.weight": torch.zeros(3, 3)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=rf"other\.pth do not fit {backbone_class.__name__}: it lacks .*null"):
+        backbone_class(image_size=32, weights=str(tmp_path / "other.pth"))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from astroclf.errors import ConfigError, WeightsError
+from astroclf.models import resnet18
+from astroclf.models.resnet18 import ResNet18
+from astroclf.models.weights import PretrainedFile
+
+
+def test_the_network_is_torchvisions(tmp_path: Path) -> None:
+    """Loaded from torchvision's own file, it gives torchvision's features (before its last layer)."""
+    theirs = torchvision.models.resnet18().eval()
+    torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
+    mine = ResNet18(image_size=64, weights=str(tmp_path / "resnet18.pth")).eval()
+    theirs.fc = torch.nn.Identity()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(mine(images), theirs(images))
+
+
+def test_the_pinned_file_is_torchvisions() -> None:
+    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    assert resnet18.IMAGENET.url == weights.url
+    assert resnet18.IMAGENET.sha256.startswith(weights.url.removesuffix(".pth").rpartition("-")[2])
+
+
+def test_imagenet_weights_that_cannot_be_fetched_name_both_ways_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    url = "http://127.0.0.1:9/models/resnet18-f37072fd.pth"
+    monkeypatch.setattr(resnet18, "IMAGENET", PretrainedFile(url, "0" * 64))
+    with pytest.raises(WeightsError) as raised:
+        ResNet18(image_size=64, weights="imagenet")
+    message = str(raised.value)
+    assert url in message
+    assert "refused" in message
+    assert "backbone.weights=null" in message
+    assert "backbone.weights=/path/to/resnet18-f37072fd.pth" in message
+    assert "\n" not in message
+    assert not list(tmp_path.rglob("*.pth"))
+
+
+def test_the_stem_suits_the_image_size() -> None:
+    with torch.no_grad():
+        for image_size, side in ((32, 4), (64, 8), (65, 3), (128, 4)):
+            maps: list[torch.Size] = []
+            network = ResNet18(image_size=image_size).eval()
+            network.cam_layer.register_forward_hook(lambda _module, _in, out, maps=maps: maps.append(out.shape))
+            network(torch.randn(1, 3, image_size, image_size))
+            assert maps == [(1, 512, side, side)]
+
+
+def test_the_stem_follows_the_weights(tmp_path: Path) -> None:
+    for stem in ("imagenet", "small"):
+        for image_size in (32, 96):
+            torch.save(ResNet18(image_size, stem=stem).state_dict(), tmp_path / "trained.pth")
+            loaded = ResNet18(image_size, weights=str(tmp_path / "trained.pth"))
+            assert loaded.conv1.kernel_size == ((7, 7) if stem == "imagenet" else (3, 3))
+
+
+def test_a_stem_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"backbone\.stem cannot be 'large'"):
+        ResNet18(64, stem="large")
+    with pytest.raises(ConfigError, match=r"backbone\.stem=small has no ImageNet weights"):
+        ResNet18(32, weights="imagenet", stem="small")

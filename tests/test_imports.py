@@ -1,0 +1,58 @@
+"""Imports go downward only, and the lower rooms need nothing but torch, numpy and OpenCV."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import astroclf
+
+PACKAGE = Path(astroclf.__file__).parent
+FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+LOW = ("data", "models", "losses", "engine", "judge")
+LEVEL = {"data": 0, "models": 0, "losses": 0, "engine": 1, "judge": 2, "tracking": 2, "sweep": 3}
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_lower_rooms_import_no_hydra_mlflow_or_optuna(path):
+    tops = {name.split(".")[0] for name in imported(path)}
+    if room(path) in LOW:
+        assert not tops & {"hydra", "omegaconf", "mlflow", "optuna"}
+    if room(path) != "tracking":
+        assert "mlflow" not in tops
+    if room(path) != "sweep":
+        assert "optuna" not in tops
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_downward(path):
+    here = room(path)
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "astroclf" or here == "":
+            continue
+        there = parts[1] if len(parts) > 1 and (PACKAGE / parts[1]).is_dir() else ""
+        if there:
+            assert (
+                there == here or LEVEL[there] < LEVEL[here] or (LEVEL[there] == LEVEL[here] == 0 and here == "models")
+            ), f"{path.relative_to(PACKAGE)} imports {name}"
+        else:
+            allowed = {"errors", "atomic"} | ({"config"} if here in ("tracking", "sweep") else set())
+            assert len(parts) == 1 or parts[1] in allowed, f"{path.relative_to(PACKAGE)} imports {name}"
