@@ -17,6 +17,7 @@ _DENIED = {
     errno.EACCES: "you may not write there",
     errno.EPERM: "you may not write there",
     errno.EROFS: "the file system is read-only",
+    errno.EEXIST: "a part of that path is a file, not a folder",
     errno.ENOTDIR: "a part of that path is a file, not a folder",
 }
 _NEARLY_NOTHING = (

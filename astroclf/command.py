@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -115,15 +117,16 @@ def command_line() -> str:
 def one_paragraph(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Make a Hydra job end a plain run with one paragraph and exit code 1 where the user can mend the cause."""
 
+    @functools.wraps(job)  # Hydra names the log file after the module of the job
     def wrapped(composed: DictConfig) -> Any:
         try:
             return job(composed)
         except AstroclfError as error:
-            from hydra.types import RunMode
-
             if _wants_traceback() or HydraConfig.get().mode != RunMode.RUN:
                 raise
-            log.error("%s", error) if _logs_to_file() else None
+            for handler in logging.getLogger().handlers:
+                if isinstance(handler, logging.FileHandler):
+                    handler.handle(log.makeRecord(log.name, logging.ERROR, "", 0, str(error), (), None))
             raise SystemExit(report(error)) from None
 
     return wrapped
@@ -154,10 +157,6 @@ def _wants_traceback() -> bool:
     return os.environ.get(_OURS) == "no"
 
 
-def _logs_to_file() -> bool:
-    return any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers)
-
-
 def report(error: AstroclfError) -> int:
     """Print an error as one paragraph on stderr; returns the exit code."""
     width = min(100, max(40, os.get_terminal_size().columns)) if sys.stderr.isatty() else 100
@@ -186,7 +185,7 @@ def _explained(error: Exception) -> AstroclfError:
         name = match[1].lstrip("+~")
         return ConfigError(f"'{name}' is no key of this configuration. {nearest(name, _valid_names())}")
     if match := re.search(r"Key '([^']+)' (?:is not in struct|not in)", text):
-        return ConfigError(f"'{match[1]}' is no key of this configuration. {nearest(match[1], _valid_names())}")
+        return ConfigError(f"'{match[1]!s}' is no key of this configuration. {nearest(str(match[1]), _valid_names())}")
     return ConfigError(text)
 
 

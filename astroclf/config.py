@@ -2,8 +2,8 @@
 
 Hydra composes plain yaml; `typed` then checks each key and value against the dataclasses below, so that a
 misspelt one is refused by its nearest valid name before torch is imported. Groups that people extend (dataset,
-backbone, loss, augment, optimizer, scheduler) may carry keys of their own: those that the chosen yaml declares,
-with the type of the value there.
+backbone, loss, augment, optimizer, scheduler, tracking) may carry keys of their own: those that the chosen yaml
+declares, with the type of the value there.
 """
 
 from __future__ import annotations
@@ -97,6 +97,20 @@ class SchedulerKeys:
     warmup_fraction: float = MISSING
 
 
+@dataclass
+class TrackingKeys:
+    _target_: str = MISSING
+    uri: str = MISSING
+    experiment: str = MISSING
+    artifact_root: str | None = MISSING
+    run_name: str | None = MISSING
+    system_metrics: bool = MISSING
+    system_metrics_seconds: float = MISSING
+    tensorboard: bool = MISSING
+    register: bool = MISSING
+    model_name: str | None = MISSING
+
+
 COMPONENT_KEYS: dict[str, type] = {
     "dataset": DatasetKeys,
     "backbone": BackboneKeys,
@@ -104,6 +118,7 @@ COMPONENT_KEYS: dict[str, type] = {
     "augment": AugmentKeys,
     "optimizer": OptimizerKeys,
     "scheduler": SchedulerKeys,
+    "tracking": TrackingKeys,
 }
 
 
@@ -118,19 +133,6 @@ class HeadConfig:
     hidden: int = 512
     dropout: float = 0.3
     uncertainty_weight: float = 0.1
-
-
-@dataclass
-class TrackingConfig:
-    enabled: bool = MISSING
-    uri: str = MISSING
-    experiment: str = MISSING
-    artifacts: str = MISSING
-    run_name: str | None = MISSING
-    system_metrics: bool = MISSING
-    tensorboard: bool = MISSING
-    register: bool = MISSING
-    model_name: str | None = MISSING
 
 
 @dataclass
@@ -149,7 +151,7 @@ class Config:
     optimizer: Component
     scheduler: Component
     trainer: TrainerSettings
-    tracking: TrackingConfig
+    tracking: Component
     head: HeadConfig
     evaluation: EvaluationConfig
     seed: int = 0
@@ -160,7 +162,6 @@ class Config:
 
 SECTIONS: dict[str, type] = {
     "trainer": TrainerSettings,
-    "tracking": TrackingConfig,
     "head": HeadConfig,
     "evaluation": EvaluationConfig,
 }

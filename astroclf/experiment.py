@@ -9,20 +9,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from omegaconf import OmegaConf
 
 from astroclf.atomic import write_text
 from astroclf.command import resumed_run
 from astroclf.config import Config, build
 from astroclf.data.splits import Splits, group_rows, split_rows
 from astroclf.data.store import PixelStore, open_store
+from astroclf.data.stream import Pixels, Stream
 from astroclf.engine.checkpoint import load_checkpoint
-from astroclf.engine.precision import choose_device, choose_precision, make_deterministic
+from astroclf.engine.evaluate import evaluate
+from astroclf.engine.parameters import parameter_groups
+from astroclf.engine.precision import Precision, choose_device, choose_precision, make_deterministic
+from astroclf.engine.trainer import FitResult, Trainer, planned_steps
 from astroclf.errors import DataError, Interrupted
 from astroclf.losses.objective import Objective
+from astroclf.models.classifier import Classifier
 from astroclf.models.summary import model_summary
+from astroclf.records import Records, draw_augmented, environment, git_commit
 
 if TYPE_CHECKING:
-    pass
+    from astroclf.tracking.null_tracker import NullTracker
 
 log = logging.getLogger("astroclf")
 
@@ -85,9 +92,9 @@ class Experiment:
         started = time.monotonic()
         config, options = self.config, self.config.dataset.options
         checkpoint = load_checkpoint(resumed_run(config.resume)[1]) if config.resume else None
-        if checkpoint is not None and checkpoint["results"] is not None:
-            log.info("%s is complete: nothing is left to do.", self.folder)
-            return float(checkpoint["results"]["objective"])
+        if checkpoint is not None and (self.folder / "metrics.json").is_file():
+            log.info("%s is complete (it has its metrics.json): nothing is left to do.", self.folder)
+            return float(checkpoint["position"]["best"][config.objective])
         device = choose_device(config.trainer.device)
         precision = choose_precision(config.trainer.precision, device)
         make_deterministic(config.trainer.deterministic)
@@ -106,13 +113,19 @@ class Experiment:
         self._greet(data, classifier, precision)
 
         streams = self._streams(data, precision)
-        tracker = self._tracker(data, precision, checkpoint)
+        tracker = self._tracker(data, device, checkpoint)
         try:
             trainer = self._trainer(classifier, objective, streams, precision, data, tracker)
             if checkpoint is not None:
                 trainer.load_state_dict(checkpoint)
+            else:
+                draw_augmented(
+                    data.store, data.splits.train, streams["train"].augmentation, config.seed,
+                    self.folder / "plots" / "augmented.png",
+                )  # fmt: skip
             fitted = trainer.fit()
-            value = self._judge(trainer, classifier, objective, streams["test"], data, tracker, fitted, started)
+            value = fitted.best[config.objective]
+            self._test(trainer, classifier, streams["test"], data, fitted, tracker, started)
         except Interrupted:
             tracker.close("KILLED")
             raise
@@ -121,3 +134,156 @@ class Experiment:
             raise
         tracker.close("FINISHED")
         return value
+
+    # ---- the parts, from config ------------------------------------------------------------------------------------
+
+    def _classifier(self, backbone: torch.nn.Module, classes: tuple[str, ...], loss: torch.nn.Module) -> Classifier:
+        head = self.config.head
+        classifier = Classifier(
+            backbone,
+            len(classes),
+            refinement=head.refinement,
+            attention=head.attention,
+            uncertainty=head.uncertainty,
+            hidden=head.hidden,
+            dropout=head.dropout,
+        )
+        bias = loss.initial_bias(len(classes))  # type: ignore[operator]
+        if bias is not None:
+            classifier.set_output_bias(bias)
+        return classifier
+
+    def _streams(self, data: Data, precision: Precision) -> dict[str, Stream]:
+        config, store = self.config, data.store
+        augmentation = build(config.augment)
+        pixels = Pixels(store.images, config.dataset["residency"], precision.device)
+        return {
+            name: Stream(
+                pixels,
+                store.table.labels,
+                getattr(data.splits, name),
+                batch_size=config.trainer.batch_size,
+                augmentation=augmentation,
+                seed=config.seed,
+                train=name == "train",
+                workers=config.trainer.workers,
+            )
+            for name in ("train", "val", "test")
+        }
+
+    def _tracker(self, data: Data, device: torch.device, checkpoint: dict[str, Any] | None) -> NullTracker:
+        config = self.config
+        return build(
+            config.tracking,
+            run_name=config.tracking.options.get("run_name") or self.folder.name,
+            run_id=checkpoint["tracker"]["run_id"] if checkpoint is not None else None,
+            params=config.plain,
+            tags={
+                "command": self.command,
+                "git_commit": git_commit(),
+                "run_folder": str(self.folder.absolute()),
+                "data_fingerprint": data.store.fingerprint,
+                **{f"{name}_fingerprint": value for name, value in data.splits.fingerprints.items()},
+                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            },
+            tensorboard_dir=self.folder / "tensorboard",
+            resume_step=checkpoint["position"]["step"] if checkpoint is not None else None,
+        )
+
+    def _trainer(
+        self,
+        classifier: Classifier,
+        objective: Objective,
+        streams: dict[str, Stream],
+        precision: Precision,
+        data: Data,
+        tracker: NullTracker,
+    ) -> Trainer:
+        config, settings = self.config, self.config.trainer
+        memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+        classifier.to(device=precision.device, memory_format=memory_format)  # type: ignore[call-overload]
+        if settings.compile:
+            classifier.compile()
+        decay = config.optimizer.options.get("weight_decay", 0.0)
+        # Fused optimizers skip a non-finite step on the device; one without the option asks the host at each step.
+        optimizer = build(config.optimizer, params=parameter_groups(classifier, decay), fused=True)
+        steps = planned_steps(settings, len(streams["train"]))
+        return Trainer(
+            classifier,
+            objective,
+            streams["train"],
+            streams["val"],
+            optimizer,
+            build(config.scheduler, peak_lr=config.optimizer["lr"], total_steps=steps),
+            precision,
+            settings,
+            data.classes,
+            self.folder,
+            tracker,
+            monitor=config.objective,
+            resume_hint=f"python -m astroclf.train resume={self.folder}",
+        )
+
+    # ---- records ---------------------------------------------------------------------------------------------------
+
+    def _test(
+        self,
+        trainer: Trainer,
+        classifier: Classifier,
+        test: Stream,
+        data: Data,
+        fitted: FitResult,
+        tracker: NullTracker,
+        started: float,
+    ) -> None:
+        """The best weights on the test images, once, and the records of it."""
+        objective, precision = trainer.objective, trainer.precision
+        state = load_checkpoint(trainer.checkpoints.best)
+        weights = state["model"] if state["average"] is None else state["average"]["model"]
+        classifier.load_state_dict(weights)
+        evaluation = evaluate(classifier, objective, test, precision, views=self.config.evaluation.views)
+        fingerprints = data.splits.fingerprints
+        metrics: dict[str, Any] = {
+            **{f"test/{name}": value for name, value in evaluation.metrics(data.classes).items()},
+            "test/images": len(evaluation.rows),
+            **{name: value for name, value in fitted.best.items() if name.startswith("val/")},
+            "train/steps": fitted.steps,
+            "train/best_step": fitted.best["step"],
+            "train/skipped_steps": fitted.skipped_steps,
+            "train/stopped_early": fitted.stopped_early,
+            "train/images_per_second": fitted.images_per_second,
+            "train/data_wait_fraction": fitted.data_wait_fraction,
+            "run/seconds": time.monotonic() - started,
+            "run/mlflow_id": tracker.run_id or "",
+            "run/data_fingerprint": data.store.fingerprint,
+            **{f"run/{name}_fingerprint": value for name, value in fingerprints.items()},
+        }
+        facts = {
+            **environment(precision.device),
+            "precision": precision.name,
+            "data_fingerprint": data.store.fingerprint,
+            **{f"{name}_fingerprint": value for name, value in fingerprints.items()},
+            "run_folder": str(self.folder),
+            "mlflow_run": tracker.run_id or "none",
+        }
+        records = Records(self.config, self.folder, data.store, tracker, facts, self.command)
+        records.write(evaluation, metrics, weights, str(objective.loss.activation))
+
+    def _write_config(self) -> None:
+        text = f"# {self.command}\n{OmegaConf.to_yaml(OmegaConf.create(self.config.plain))}"
+        if not self.config.resume:
+            write_text(self.folder / "config.yaml", text)
+
+    def _greet(self, data: Data, classifier: Classifier, precision: Precision) -> None:
+        splits, parameters = data.splits, sum(p.numel() for p in classifier.parameters())
+        log.info(
+            "%s: %d training, %d validation, %d test images of %d classes",
+            self.config.dataset["name"], len(splits.train), len(splits.val), len(splits.test), len(data.classes),
+        )  # fmt: skip
+        log.info(
+            "%.1f M parameters, %s on %s; run folder %s",
+            parameters / 1e6,
+            precision.name,
+            precision.device,
+            self.folder,
+        )

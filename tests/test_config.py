@@ -25,7 +25,7 @@ CHOICES = [
 
 
 def composed(*overrides: str) -> tuple[DictConfig, dict]:
-    with initialize_config_dir(str(config_dir()), version_base=None):
+    with initialize_config_dir(str(config_dir())):
         whole = compose("config", overrides=list(overrides), return_hydra_config=True)
     declared = command.declared_keys(whole.hydra)
     plain = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
@@ -169,4 +169,12 @@ def test_shell_completion_offers_choices(tmp_path, clean_environment):
 
 
 def test_component_keys_cover_the_groups_that_people_extend():
-    assert set(COMPONENT_KEYS) == {"dataset", "backbone", "loss", "augment", "optimizer", "scheduler"}
+    assert set(COMPONENT_KEYS) == {
+        "dataset",
+        "backbone",
+        "loss",
+        "augment",
+        "optimizer",
+        "scheduler",
+        "tracking",
+    }

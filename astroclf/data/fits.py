@@ -7,23 +7,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from astropy.io import fits as astropy_fits
-from astropy.visualization import (
-    AsinhStretch,
-    AsymmetricPercentileInterval,
-    BaseInterval,
-    BaseStretch,
-    LinearStretch,
-    LogStretch,
-    MinMaxInterval,
-    SqrtStretch,
-    ZScaleInterval,
-)
 
 from astroclf.errors import ConfigError, ImageError
+
+if TYPE_CHECKING:  # astropy (and matplotlib with it) takes two seconds to import: only where a FITS file is met
+    from astropy.visualization import BaseInterval, BaseStretch
 
 FITS_NAME = re.compile(r"\.(fits|fit|fts)(\.(gz|bz2|fz))?$|\.fz$", re.IGNORECASE)
 
@@ -117,6 +108,8 @@ def read_fits(path: Path, settings: FitsSettings) -> np.ndarray:
 
 
 def _read_values(path: Path, settings: FitsSettings) -> np.ndarray:
+    from astropy.io import fits as astropy_fits
+
     # astropy meets arbitrary bytes here and raises whatever its parser stumbled over (OSError, ValueError, TypeError,
     # zlib.error, EOFError, ...): all of it means that this file is damaged.
     try:
@@ -132,7 +125,9 @@ def _read_values(path: Path, settings: FitsSettings) -> np.ndarray:
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(f"{path}: not a FITS file that can be read: {str(error) or type(error).__name__}.") from error
+        # The first sentence: astropy's further ones are hints for those who call it.
+        fault = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
+        raise ImageError(f"{path}: damaged, or not a FITS file: {fault}.") from error
 
 
 def _choose_hdu(hdus: Any, settings: FitsSettings, path: Path) -> Any:
@@ -154,11 +149,17 @@ def _choose_hdu(hdus: Any, settings: FitsSettings, path: Path) -> Any:
 
 
 def _is_image(hdu: Any) -> bool:
-    return bool(hdu.is_image) and not isinstance(hdu, astropy_fits.GroupsHDU) and len(hdu.shape) >= 2
+    return bool(hdu.is_image) and not _is_groups(hdu) and len(hdu.shape) >= 2
+
+
+def _is_groups(hdu: Any) -> bool:
+    from astropy.io.fits import GroupsHDU
+
+    return isinstance(hdu, GroupsHDU)
 
 
 def _kind(hdu: Any) -> str:
-    if isinstance(hdu, astropy_fits.GroupsHDU):
+    if _is_groups(hdu):
         return "random groups (interferometer visibilities)"
     if not hdu.is_image:
         return "a table"
@@ -232,6 +233,8 @@ def _stretch_plane(plane_HW: np.ndarray, seen_HW: np.ndarray, settings: FitsSett
 
 
 def _interval(settings: FitsSettings) -> BaseInterval:
+    from astropy.visualization import AsymmetricPercentileInterval, MinMaxInterval, ZScaleInterval
+
     if settings.interval == "minmax":
         return MinMaxInterval()
     if settings.interval == "percentile":
@@ -241,5 +244,7 @@ def _interval(settings: FitsSettings) -> BaseInterval:
 
 
 def _stretch(settings: FitsSettings) -> BaseStretch:
+    from astropy.visualization import AsinhStretch, LinearStretch, LogStretch, SqrtStretch
+
     stretches = {"asinh": AsinhStretch(), "linear": LinearStretch(), "log": LogStretch(), "sqrt": SqrtStretch()}
     return stretches[settings.stretch]

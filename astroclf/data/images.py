@@ -151,7 +151,7 @@ def _what_is_wrong(encoded: bytes, error: Exception) -> str:
         return f"more pixels than the limit of {MAX_PIXELS:,}: a damaged header, or a mosaic to be cut up first."
     if isinstance(error, Image.UnidentifiedImageError):
         return "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, FITS)."
-    return f"damaged or truncated: {error or type(error).__name__}."
+    return f"damaged or truncated: {' '.join(str(error).split()).rstrip('.') or type(error).__name__}."
 
 
 def to_channels(image_HWC: np.ndarray, channels: int) -> np.ndarray:

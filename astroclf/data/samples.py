@@ -78,5 +78,5 @@ class Source(Protocol):
         ...
 
     def read(self, rows: range) -> Block:
-        """Decode one block to (len(rows), image_size, image_size, channels). Called from several threads or processes."""
+        """Decode one block to (len(rows), image_size, image_size, channels); called from several threads."""
         ...

@@ -88,7 +88,7 @@ def split_rows(
     given = _given_splits(table)
     wanted = _targets(table, given, val, test)
     _check_enough(table, groups, wanted)
-    choice = _Assignment(table, wanted, _allowed(table, groups, given))
+    choice = _Assignment(table, groups, wanted, _allowed(table, groups, given))
     names, group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     draws = _draws(table.labels, digests, group_of_row, len(names), seed)
     members = np.split(np.argsort(group_of_row, kind="stable"), np.cumsum(sizes)[:-1])
@@ -182,12 +182,13 @@ def _draws(labels: np.ndarray, digests: np.ndarray, group_of_row: np.ndarray, gr
 class _Assignment:
     """Rows being handed out to splits, and what each split still needs of each class."""
 
-    def __init__(self, table: SampleTable, targets: np.ndarray, allowed: np.ndarray) -> None:
+    def __init__(self, table: SampleTable, groups: np.ndarray, targets: np.ndarray, allowed: np.ndarray) -> None:
         self.labels, self.allowed = table.labels, allowed
         self.needs = targets.copy()
         self.wants_any = targets > 0
         self.has = np.zeros_like(targets)
-        self.left = table.class_counts()
+        pairs = np.unique(np.stack([groups, table.labels]), axis=1)
+        self.groups_left = np.bincount(pairs[1], minlength=len(table.classes))  # of each class, not yet handed out
         self.split = np.full(len(table), -1)
 
     def is_fixed(self, rows: np.ndarray) -> bool:
@@ -195,25 +196,36 @@ class _Assignment:
         return int(self.allowed[rows[0]].sum()) == 1
 
     def put(self, rows: np.ndarray, split: int) -> None:
-        counts = np.bincount(self.labels[rows], minlength=len(self.left))
+        counts = self._counts(rows)
         self.split[rows] = split
         self.needs[split] -= counts
         self.has[split] += counts
-        self.left -= counts
 
     def place(self, rows: np.ndarray, draw: float) -> None:
         """A group goes where it overfills least; among equals, by lot, the likelier the more room there is."""
-        counts = np.bincount(self.labels[rows], minlength=len(self.left))
-        candidates = np.flatnonzero(self.allowed[rows[0]])
+        counts = self._counts(rows)
+        candidates = self._still_without(np.flatnonzero(counts), np.flatnonzero(self.allowed[rows[0]]))
+        self.groups_left[counts > 0] -= 1
         overfill = np.maximum(counts - np.maximum(self.needs[candidates], 0), 0).sum(axis=1)
         candidates = candidates[overfill == overfill.min()]
         room = np.maximum(self.needs[candidates][:, counts > 0], 0).sum(axis=1).astype(float)
         shares = np.cumsum(room / room.sum()) if room.sum() > 0 else np.arange(1, len(candidates) + 1) / len(candidates)
         self.put(rows, int(candidates[min(int(np.searchsorted(shares, draw, side="right")), len(candidates) - 1)]))
 
+    def _still_without(self, labels: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Of the candidates, those that lack a class of which no more groups are left than splits that lack it."""
+        for label in labels:
+            lacking = self.wants_any[:, label] & (self.has[:, label] == 0)
+            if self.groups_left[label] <= lacking.sum() and lacking[candidates].any():
+                candidates = candidates[lacking[candidates]]
+        return candidates
+
+    def _counts(self, rows: np.ndarray) -> np.ndarray:
+        return np.bincount(self.labels[rows], minlength=len(self.groups_left))
+
     def fill(self, rows: np.ndarray) -> None:
         """Single samples, in the order of their lots: test is filled first, then validation; train takes the rest."""
-        for label in range(len(self.left)):
+        for label in range(len(self.groups_left)):
             mine = rows[self.labels[rows] == label]
             # A split that large groups left without this class is served before any other.
             for split in (TEST, VAL, TRAIN):

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import warnings
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -99,6 +100,7 @@ def _decode(
     running: set[Future[tuple[Finished, np.ndarray]]] = set()
     title = "Preparing images"
     with (
+        warnings.catch_warnings(action="ignore"),  # decoders' remarks about single files; faults come as errors
         ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool,
         ProgressBar(title, len(source.table), done=done, enabled=progress) as bar,
     ):

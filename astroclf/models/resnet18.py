@@ -14,7 +14,7 @@ IMAGENET = PretrainedFile(  # torchvision's ResNet18_Weights.IMAGENET1K_V1
     url="https://download.pytorch.org/models/resnet18-f37072fd.pth",
     sha256="f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
 )
-SMALL_IMAGE = 64  # pixels; up to here the usual stem leaves a last feature map of 2x2 or less
+SMALL_IMAGE = 32  # pixels; up to here the usual stem leaves a last feature map of 1x1
 
 
 class ResNet18(nn.Module):
@@ -35,8 +35,8 @@ class ResNet18(nn.Module):
         Compute each stage's activations again in the backward pass: less memory, about a third more time.
     stem : {"auto", "imagenet", "small"}
         ``imagenet``: 7x7 convolution with stride 2, then max-pooling: a quarter of the size enters the first stage.
-        ``small``: 3x3 convolution with stride 1: the full size enters. ``auto``: that of the weights; without any,
-        ``small`` for images of up to 64 pixels.
+        ``small``: 3x3 convolution with stride 1: the full size enters, at 16 times the multiply-adds. ``auto``: that
+        of the weights; without any, ``small`` for images of up to 32 pixels.
 
     Raises
     ------

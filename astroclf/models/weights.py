@@ -231,7 +231,7 @@ def _reason(error: BaseException) -> str:
     inner = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(inner, TimeoutError):
         return str(inner) if str(inner).startswith("no answer") else f"no answer within {SOCKET_SECONDS:g} s"
-    return str(inner) or type(inner).__name__
+    return (inner.strerror if isinstance(inner, OSError) else None) or str(inner) or type(inner).__name__
 
 
 def _sha256(path: Path) -> str:

@@ -25,6 +25,7 @@ _DEFAULTS = {  # what the user has set in the environment wins
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # a model's requirements are astroclf's, not those of the folder one stands in
     "GIT_PYTHON_REFRESH": "quiet",  # a machine without git is no reason to complain
 }
 _PASSING = (

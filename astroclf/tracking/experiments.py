@@ -26,7 +26,8 @@ def ensure_experiment(client: MlflowClient, uri: str, name: str, artifact_root: 
     found = retry(lambda: client.get_experiment_by_name(name))
     if found is None:
         try:
-            return str(retry(lambda: client.create_experiment(name, _artifact_location(artifact_root, name))))
+            place = _artifact_location(artifact_root, name)
+            return str(retry(lambda: client.create_experiment(name, place)))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

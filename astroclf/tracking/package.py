@@ -182,20 +182,19 @@ class Predictor:
         wanted = sorted({3, self.channels})
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in wanted or 0 in images.shape[1:]:
             raise DataError(
-                f"The model takes raw pixels: uint8 from 0 to 255 in an array (N, height, width, {self.channels}); this "
-                f"one is {images.dtype} of shape {images.shape}. One image needs a leading axis, images[None]; colours come last."
+                f"The model takes raw pixels: uint8 from 0 to 255 in an array (N, height, width, {self.channels}); "
+                f"this one is {images.dtype} of shape {images.shape}. "
+                "One image needs a leading axis, images[None]; colours come last."
             )
         return images
 
     def _batches(self, images_NHWC: np.ndarray, batch_size: int) -> Iterator[Tensor]:
         for start in range(0, len(images_NHWC), batch_size):
-            fitted = [
-                fit_square(
-                    image if image.shape[2] == self.channels else to_channels(image, self.channels), self.image_size
-                )
-                for image in images_NHWC[start : start + batch_size]
-            ]
-            yield torch.from_numpy(np.stack(fitted)).to(self.device)
+            batch = images_NHWC[start : start + batch_size]
+            if batch.shape[3] != self.channels:
+                batch = np.stack([to_channels(image, self.channels) for image in batch])
+            fitted = np.stack([fit_square(image, self.image_size) for image in batch])
+            yield torch.from_numpy(fitted).to(self.device)
 
     @torch.inference_mode()
     def _predict_batch(self, images_BHWC: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,7 +226,7 @@ def _build(folder: Path, spec: Mapping[str, Any]) -> Classifier:
 
 
 def _backbone_class(folder: Path, target: str) -> type[nn.Module]:
-    """The class of this dotted name, if it is one of astroclf's own networks; nothing else is even imported."""
+    """The class of this dotted name, if it is one of astroclf's own networks. Nothing else is imported."""
     module_name, _, class_name = target.rpartition(".")
     found: Any = None
     if target.startswith(_ALLOWED) and all(part.isidentifier() for part in target.split(".")):
@@ -238,8 +237,8 @@ def _backbone_class(folder: Path, target: str) -> type[nn.Module]:
     if isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith(_ALLOWED):
         return found
     raise WeightsError(
-        f"{folder / SPEC_FILE} asks for the network {target!r}. Only networks of the installed astroclf are built, since "
-        "a model file must not choose what code runs here. If it is one of a newer astroclf, upgrade."
+        f"{folder / SPEC_FILE} asks for the network {target!r}. Only networks of the installed astroclf are built, "
+        "since a model file must not choose what code runs here. If it is one of a newer astroclf, upgrade."
     )
 
 
@@ -247,9 +246,9 @@ def _read_weights(folder: Path, spec: Mapping[str, Any]) -> dict[str, Tensor]:
     path = folder / WEIGHTS_FILE
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror or error}). Fetch the model again.") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise WeightsError(
             f"{path} was refused: it is damaged, or holds more than tensors (such files can run code when they are "
             "loaded). Nothing of it was run. Get the model again from where you trust it."

@@ -205,6 +205,6 @@ def test_label_outside_the_list_names_its_line(sky):
 def test_listed_file_that_is_missing_is_an_error_of_its_row(sky):
     write_table(sky, "path,label\ngalaxy/0.png,galaxy\nstar/absent.png,star\n")
     source = ClassFolder(sky, "found", 16)
-    block = source.read(range(0, 2))
+    block = source.read(range(2))
     assert list(block.errors) == [1]
     assert "absent.png" in block.errors[1]

@@ -20,7 +20,11 @@ def backbone_class(request: pytest.FixtureRequest) -> type[nn.Module]:
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
+def seeded_and_single_threaded() -> Iterator[None]:
+    """Tiny networks run fastest on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
+    torch.set_num_threads(threads)

@@ -14,8 +14,7 @@ from astroclf.errors import WeightsError
 from astroclf.models.classifier import Classifier
 
 
-@pytest.mark.parametrize("image_size", [32, 45, 64])
-@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize(("image_size", "channels"), [(32, 1), (45, 3), (64, 5)])
 def test_features_of_any_size_and_channels(backbone_class: type[nn.Module], image_size: int, channels: int) -> None:
     backbone = backbone_class(image_size=image_size, channels=channels).eval()
     with torch.no_grad():
@@ -49,13 +48,12 @@ def test_checkpointing_changes_memory_and_nothing_else(backbone_class: type[nn.M
     recomputed = copy.deepcopy(kept)
     recomputed.checkpointing = True
     images = torch.randn(4, 3, 32, 32)
-    for _ in range(2):
-        features = []
-        for network in (kept, recomputed):
-            torch.manual_seed(1)
-            features.append(network(images))
-            features[-1].square().mean().backward()
-        assert torch.equal(features[0], features[1])
+    features = []
+    for network in (kept, recomputed):
+        torch.manual_seed(1)
+        features.append(network(images))
+        features[-1].square().mean().backward()
+    assert torch.equal(features[0], features[1])
     for (name, mine), theirs in zip(kept.named_parameters(), recomputed.parameters(), strict=True):
         assert mine.grad is not None
         assert torch.equal(mine.grad, theirs.grad), name
@@ -80,19 +78,6 @@ def test_checkpointing_keeps_fewer_activations(backbone_class: type[nn.Module]) 
         return sum(sizes.values())
 
     assert saved_bytes(True) < 0.6 * saved_bytes(False)
-
-
-def test_checkpointing_can_be_compiled(backbone_class: type[nn.Module]) -> None:
-    network = backbone_class(image_size=32, checkpointing=True).train()
-    plain = copy.deepcopy(network)
-    compiled = torch.compile(network, backend="aot_eager")
-    images = torch.randn(2, 3, 32, 32)
-    torch.manual_seed(1)
-    compiled(images).sum().backward()
-    torch.manual_seed(1)
-    plain(images).sum().backward()
-    for (name, mine), theirs in zip(network.state_dict().items(), plain.state_dict().values(), strict=True):
-        torch.testing.assert_close(mine, theirs, msg=name)
 
 
 def test_bfloat16_autocast_and_channels_last_agree_with_float32(backbone_class: type[nn.Module]) -> None:

@@ -11,7 +11,9 @@ def test_sizes_are_the_forerunners() -> None:
     def size(head: nn.Module) -> int:
         return sum(parameter.numel() for parameter in head.parameters())
 
-    assert size(Refinement(512, hidden=512)) == 2 * (512 * 512 + 512 + 2 * 512)  # Linear, and BatchNorm's scale and shift
+    assert size(Refinement(512, hidden=512)) == 2 * (
+        512 * 512 + 512 + 2 * 512
+    )  # Linear, and BatchNorm's scale and shift
     assert size(Attention(512)) == (512 * 256 + 256) + (256 * 512 + 512)
     assert size(Uncertainty(512)) == (512 * 256 + 256) + (256 + 1)
 

@@ -48,7 +48,7 @@ def test_imagenet_weights_that_cannot_be_fetched_name_both_ways_out(
 
 def test_the_stem_suits_the_image_size() -> None:
     with torch.no_grad():
-        for image_size, side in ((32, 4), (64, 8), (65, 3), (128, 4)):
+        for image_size, side in ((32, 4), (33, 2), (64, 2), (128, 4)):
             maps: list[torch.Size] = []
             network = ResNet18(image_size=image_size).eval()
             network.cam_layer.register_forward_hook(lambda _module, _in, out, maps=maps: maps.append(out.shape))

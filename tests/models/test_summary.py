@@ -14,7 +14,14 @@ def test_layers_shapes_parameters_and_cost_are_in_the_table(backbone_class: type
     model = Classifier(backbone_class(image_size=64), 7, uncertainty=True)
     table = model_summary(model, image_size=64, batch_size=2)
     size = sum(parameter.numel() for parameter in model.parameters())
-    for expected in (backbone_class.__name__, "Conv2d", "[2, 7]", "Mult-Adds", "mult-adds (", f"Total params: {size:,}"):
+    for expected in (
+        backbone_class.__name__,
+        "Conv2d",
+        "[2, 7]",
+        "Mult-Adds",
+        "mult-adds (",
+        f"Total params: {size:,}",
+    ):
         assert expected in table
     assert "Units" not in table
 

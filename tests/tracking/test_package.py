@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from astroclf.data.augment.augmentation import Augmentation
 from astroclf.errors import AstroclfError, DataError, WeightsError
@@ -19,7 +20,7 @@ from astroclf.tracking.package import load_package, write_package
 CLASSES = ["Merging", "Round Smooth", "Sb (barred)"]
 AUGMENT = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4], "dihedral": True}
 SPEC: dict[str, Any] = {
-    "backbone": {"_target_": "astroclf.models.resnet18.ResNet18", "stem": "small"},
+    "backbone": {"_target_": "astroclf.models.tiny.Tiny"},
     "head": {"refinement": True, "attention": True, "uncertainty": True, "hidden": 16},
     "classes": CLASSES,
     "image_size": 32,
@@ -30,9 +31,9 @@ SPEC: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def model() -> Classifier:
+def model(tiny_backbone: type[nn.Module]) -> Classifier:
     torch.manual_seed(0)
-    model = Classifier(ResNet18(image_size=32), 3, refinement=True, attention=True, uncertainty=True, hidden=16)
+    model = Classifier(tiny_backbone(), 3, refinement=True, attention=True, uncertainty=True, hidden=16)
     return model.eval()
 
 
@@ -169,6 +170,18 @@ def test_a_package_that_could_not_be_loaded_is_not_written(model: Classifier, tm
     with pytest.raises(WeightsError, match="do not fit the network"):
         write_package(tmp_path / "package", wrong, model.state_dict())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stem", ["small", "imagenet"])
+def test_a_real_network_comes_back_whole(tmp_path: Path, stem: str) -> None:
+    model = Classifier(ResNet18(image_size=32, stem=stem), 3, uncertainty=True).eval()
+    spec = SPEC | {
+        "backbone": {"_target_": "astroclf.models.resnet18.ResNet18", "stem": stem, "weights": "imagenet"},
+        "head": {"uncertainty": True},
+    }
+    found = load_package(write_package(tmp_path / "package", spec, model.state_dict()), device="cpu").model
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(found.state_dict()[name], tensor), name
 
 
 def test_an_existing_package_is_not_overwritten(package: Path, model: Classifier) -> None:

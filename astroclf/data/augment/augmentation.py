@@ -189,16 +189,6 @@ class Augmentation:
         images_out = on_cpu.apply(images_BHWC.numpy(), steps, threads)
         return torch.from_numpy(images_out).permute(0, 3, 1, 2)  # NHWC memory seen as BCHW is channels_last
 
-    def evaluation(self) -> Augmentation:
-        """The same recipe without a random part: crop, size and normalisation only."""
-        kept = ("crop", "reference_size", "output_size", "mean", "std")
-        return Augmentation(**{name: getattr(self, name) for name in kept})
-
-    def output_shape(self, image_size: int) -> tuple[int, int]:
-        """Height and width of the output for stored images of `image_size` pixels."""
-        side = self.output_size or image_size
-        return side, side
-
     def to_uint8(self, images_BCHW: torch.Tensor) -> np.ndarray:
         """Undo the normalisation, for pictures of what the network sees: (B, H, W, C) uint8 in main memory."""
         images_BHWC = images_BCHW.detach().float().cpu().permute(0, 2, 3, 1).numpy()
@@ -245,9 +235,6 @@ def _check(recipe: Augmentation) -> None:
     require(0 <= recipe.shift <= 1, "shift", "it is a fraction of the image's side from 0 to 1")
     require(recipe.noise >= 0, "noise", "a standard deviation is 0 (off) or more")
     require(recipe.output_size is None or recipe.output_size >= 1, "output_size", "give pixels, or null for no change")
-    require(len(recipe.mean) >= 1, "mean", "give one value for all bands, or one for each")  # type: ignore[arg-type]
-    require(
-        len(recipe.std) >= 1 and all(value > 0 for value in recipe.std),  # type: ignore[arg-type, union-attr]
-        "std",
-        "give one value above 0 for all bands, or one for each",
-    )
+    for key in ("mean", "std"):
+        require(np.size(getattr(recipe, key)) >= 1, key, "give one value for all bands, or one for each")
+    require(bool(np.all(np.asarray(recipe.std) > 0)), "std", "it is divided by, so it is above 0")

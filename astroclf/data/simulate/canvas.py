@@ -41,9 +41,16 @@ class Canvas:
         """Add light of one colour."""
         self.light += brightness[..., None] * np.asarray(colour, np.float32)
 
-    def pixel(self, u: float, v: float) -> tuple[float, float]:
-        """Column and row (fractional) of a position."""
-        return u * self.half + self.width / 2 - 0.5, v * self.half + self.height / 2 - 0.5
+    def draw_line(
+        self, layer: np.ndarray, start: tuple[float, float], end: tuple[float, float], thickness: int
+    ) -> None:
+        """Draw a line of light one between two positions (u, v) into a (H, W) layer."""
+        cv2.line(layer, self._fixed_point(*start), self._fixed_point(*end), 1.0, thickness, cv2.LINE_AA, shift=4)
+
+    def _fixed_point(self, u: float, v: float) -> tuple[int, int]:
+        """Column and row in sixteenths of a pixel: OpenCV's sub-pixel coordinates with shift=4."""
+        column, row = u * self.half + self.width / 2 - 0.5, v * self.half + self.height / 2 - 0.5
+        return round(16 * column), round(16 * row)
 
     def random_position(self, rng: np.random.Generator, margin: float = 0.0) -> tuple[float, float]:
         """A position at least `margin` (half lengths of the shorter side) inside the frame."""
@@ -54,7 +61,7 @@ class Canvas:
         """The linear picture at its final size, (height, width, 3) float32, with the grain of a detector."""
         height, width = self.final_size
         light = cv2.resize(self.light, (width, height), interpolation=cv2.INTER_AREA)
-        noise = rng.standard_normal(light.shape).astype(np.float32)
+        noise = rng.standard_normal((height, width, 3)).astype(np.float32)
         return np.maximum(light + noise * grain * np.sqrt(0.15 + np.maximum(light, 0.0)), 0.0)
 
 

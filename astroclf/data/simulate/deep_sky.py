@@ -7,8 +7,9 @@ import math
 import cv2
 import numpy as np
 
-from astroclf.data.simulate import galaxies
 from astroclf.data.simulate.canvas import STAR_COLOURS, Canvas, Rgb, bright_star, star_field
+from astroclf.data.simulate.galaxies import observe_galaxy
+from astroclf.data.simulate.morphologies import MORPHOLOGIES
 from astroclf.data.simulate.telescope import colour_composite
 from astroclf.data.simulate.texture import smoothstep, stretched_noise, warp
 
@@ -81,8 +82,7 @@ def constellation(canvas: Canvas, rng: np.random.Generator) -> None:
     if rng.random() < 0.75:
         lines = np.zeros((canvas.height, canvas.width), np.float32)
         for one, other in _spanning_tree(stars):
-            ends = (tuple(round(16 * c) for c in canvas.pixel(*stars[i])) for i in (one, other))
-            cv2.line(lines, *ends, 1.0, max(1, round(canvas.half / 64)), cv2.LINE_AA, shift=4)
+            canvas.draw_line(lines, stars[one], stars[other], thickness=max(1, round(canvas.half / 64)))
         canvas.paint(rng.uniform(0.12, 0.4) * lines, (0.7, 0.82, 1.0))
     core = rng.uniform(0.012, 0.024)
     for u, v in stars:
@@ -97,7 +97,7 @@ def constellation(canvas: Canvas, rng: np.random.Generator) -> None:
 def galaxy(canvas: Canvas, rng: np.random.Generator) -> None:
     """One of the ten galaxy morphologies, filling more of the frame than in a survey cut-out."""
     side = max(canvas.final_size)
-    light_grz = galaxies.observe_galaxy(int(rng.integers(len(galaxies.MORPHOLOGIES))), rng, side, field_arcsec=34.0, seeing_arcsec=0.4)
+    light_grz = observe_galaxy(int(rng.integers(len(MORPHOLOGIES))), rng, side, field_arcsec=34.0, seeing_arcsec=0.4)
     picture = cv2.resize(colour_composite(light_grz), (max(canvas.height, canvas.width),) * 2)
     top, left = (picture.shape[0] - canvas.height) // 2, (picture.shape[1] - canvas.width) // 2
     shown = picture[top : top + canvas.height, left : left + canvas.width].astype(np.float32) / 255
@@ -151,7 +151,9 @@ def star(canvas: Canvas, rng: np.random.Generator) -> None:
 def _paint_heat(canvas: Canvas, brightness: np.ndarray, colour: Rgb) -> None:
     """Add light that turns from a deep hue to nearly white where it is strong."""
     exponents = 1.0 / np.maximum(np.asarray(colour), 0.05) ** 0.5
-    canvas.light += np.maximum(brightness, 0.0)[..., None] ** exponents.astype(np.float32) * np.asarray(colour, np.float32)
+    canvas.light += np.maximum(brightness, 0.0)[..., None] ** exponents.astype(np.float32) * np.asarray(
+        colour, np.float32
+    )
 
 
 def _figure(canvas: Canvas, rng: np.random.Generator, count: int) -> list[tuple[float, float]]:
@@ -200,7 +202,7 @@ def _emission_cloud(canvas: Canvas, rng: np.random.Generator) -> None:
         ((0.9, 0.3, 0.15), (0.6, 0.25, 0.35), (0.2, 0.7, 0.65)),
     )
     body = smoothstep(1.7, 0.2, np.hypot(canvas.u, canvas.v) + 0.35 * folded(3.4))
-    for colour, strength in zip(palettes[rng.integers(len(palettes))], (0.4, 0.22, 0.25)):
+    for colour, strength in zip(palettes[rng.integers(len(palettes))], (0.4, 0.22, 0.25), strict=True):
         gas = np.exp(0.75 * folded(3.1)) * smoothstep(-0.6, 1.2, folded(3.4))
         canvas.paint(strength * rng.uniform(0.7, 1.3) * gas * body, colour)
     dust = smoothstep(0.3, 1.3, folded(2.8))
@@ -244,7 +246,9 @@ def _remnant(canvas: Canvas, rng: np.random.Generator) -> None:
     reach = 0.1 * canvas.half
     for colour in ((1.0, 0.28, 0.2), (0.2, 0.7, 0.8), (0.9, 0.65, 0.35)):
         sheet = stretched_noise(rng, *shape, slope=3.0, cells=128)
-        sheet = warp(sheet, reach * stretched_noise(rng, *shape, slope=3), reach * stretched_noise(rng, *shape, slope=3))
+        sheet = warp(
+            sheet, reach * stretched_noise(rng, *shape, slope=3), reach * stretched_noise(rng, *shape, slope=3)
+        )
         filaments = np.exp(-np.abs(sheet) / 0.12)  # thin sheets seen edge-on: bright where the noise crosses zero
         patches = smoothstep(-0.8, 1.0, stretched_noise(rng, *shape, slope=3.4))
         canvas.paint(rng.uniform(0.35, 0.7) * (filaments + 0.06) * patches * shell, colour)

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from astroclf.atomic import atomic_path
-from astroclf.data.simulate.galaxies import FIELD_ARCSEC, MORPHOLOGIES, draw_galaxy
+from astroclf.data.simulate.galaxies import FIELD_ARCSEC, draw_galaxy
 from astroclf.data.simulate.parallel import in_order
 from astroclf.data.sources.galaxy10 import CLASSES
 from astroclf.errors import DataError
@@ -55,16 +55,15 @@ def write_galaxy10(
     """
     path = Path(path)
     _check(path, samples, image_size)
-    labels = np.arange(samples) * len(MORPHOLOGIES) // samples
+    labels = np.arange(samples) * len(CLASSES) // samples
 
     def draw(row: int) -> np.ndarray:
         return draw_galaxy(int(labels[row]), np.random.default_rng([seed, row]), image_size)
 
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        chunks = tuple(min(chunk, length) for chunk, length in zip(_CHUNKS, (samples, image_size, image_size, 3)))
-        images = file.create_dataset(
-            "images", (samples, image_size, image_size, 3), "u1", chunks=chunks, compression="gzip"
-        )
+        shape = (samples, image_size, image_size, 3)
+        chunks = tuple(min(chunk, length) for chunk, length in zip(_CHUNKS, shape, strict=True))
+        images = file.create_dataset("images", shape, "u1", chunks=chunks, compression="gzip")
         slab = np.empty((chunks[0], image_size, image_size, 3), np.uint8)
         title = f"Simulating galaxies of {image_size} px"
         for row, image in enumerate(in_order(draw, samples, workers=workers, title=title, progress=progress)):
@@ -91,7 +90,7 @@ def _check(path: Path, samples: int, image_size: int) -> None:
 
 
 def _catalogue(samples: int, image_size: int, seed: int) -> dict[str, np.ndarray]:
-    """Positions spread evenly over the survey's footprint (galactic caps between -18 and +34 degrees), and redshifts."""
+    """Positions spread evenly over the survey's footprint (both galactic caps, -18 to +34 degrees), and redshifts."""
     rng = np.random.default_rng([seed, samples, 0x5EED])
     north = rng.random(samples) < 0.6
     ra = np.where(north, rng.uniform(110.0, 260.0, samples), rng.uniform(-45.0, 60.0, samples) % 360.0)

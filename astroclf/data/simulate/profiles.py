@@ -31,7 +31,7 @@ def sersic(radius: np.ndarray, half_light: float, n: float, magnitude: float, ax
     area = 2.0 * math.pi * half_light**2 * axis_ratio * n * math.exp(b) * b ** (-2.0 * n) * math.gamma(2.0 * n)
     peak = nanomaggies(magnitude) * per_survey_pixel(area) * math.exp(b)
     # A cusp finer than the grid would depend on where the cell centres fall.
-    softened = np.sqrt(radius**2 + (0.05 * half_light) ** 2)
+    softened = np.sqrt(radius**2 + (0.02 * half_light) ** 2)
     return peak * np.exp(-b * (softened / half_light) ** (1.0 / n))
 
 
@@ -76,9 +76,7 @@ def spiral_arms(
     return np.exp(sharpness * (np.cos(count * (angle - winding) + phase + wobble) - 1.0))
 
 
-def edge_on_disc(
-    along: np.ndarray, height: np.ndarray, scale: float, thickness: float, magnitude: float
-) -> np.ndarray:
+def edge_on_disc(along: np.ndarray, height: np.ndarray, scale: float, thickness: float, magnitude: float) -> np.ndarray:
     """Disc seen from the side: exponential along, sech^2 in height (van der Kruit & Searle 1981), truncated outside."""
     distance = np.sqrt(along**2 + (0.35 * scale) ** 2)
     sech = 1.0 / np.cosh(np.clip(height / thickness, -12.0, 12.0))
@@ -98,7 +96,7 @@ def tidal_tail(
     width: float,
     magnitude: float,
 ) -> np.ndarray:
-    """A stream of stars along an arc that starts at a position and bends by `bend` radians; fades and widens outward."""
+    """A stream of stars along an arc from a position that bends by `bend` radians, fades and widens outward."""
     t = np.linspace(0.0, 1.0, 240)
     heading = direction + bend * t
     step = length / len(t)

@@ -161,7 +161,7 @@ def _bgr(image: np.ndarray) -> np.ndarray:
 
 def _counts(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Detector counts: exposure, sky level and photon noise. FITS rows run upward."""
-    full_scale, sky = rng.uniform(2_000.0, 12_000.0), rng.uniform(50.0, 400.0)
+    full_scale, sky = np.exp(rng.uniform(np.log(300.0), np.log(4_000.0))), rng.uniform(100.0, 1_000.0)
     counts = rng.poisson(np.minimum(light, 5.0) * full_scale + sky)
     return counts[::-1].astype(np.float32)
 

@@ -26,9 +26,13 @@ def asteroid(canvas: Canvas, rng: np.random.Generator) -> None:
         centre = (0.85 * size * math.cos(turn), 0.85 * size * math.sin(turn))
         relief = np.maximum(relief, _lump(canvas, rng, centre, small))
     inside = relief > 0
-    ground = relief + _craters(canvas, rng, size) + 0.012 * size * stretched_noise(rng, *relief.shape, slope=2.2)
+    ground = (
+        relief
+        + _craters(canvas, rng, size)
+        + 0.012 * size * stretched_noise(rng, canvas.height, canvas.width, slope=2.2)
+    )
     lit = _lambert(canvas, np.where(inside, ground, 0.0), _light_direction(rng, rng.uniform(35.0, 75.0)))
-    albedo = 1.0 + 0.12 * stretched_noise(rng, *relief.shape, slope=2.0)
+    albedo = 1.0 + 0.12 * stretched_noise(rng, canvas.height, canvas.width, slope=2.0)
     tint = (1.0, rng.uniform(0.88, 1.0), rng.uniform(0.75, 0.98))
     canvas.light[inside] = 0.0
     canvas.paint(rng.uniform(0.45, 0.9) * inside * albedo * np.maximum(lit, 0.004), tint)
@@ -50,7 +54,9 @@ def comet(canvas: Canvas, rng: np.random.Generator) -> None:
     coma = rng.uniform(0.08, 0.2)
     green = rng.uniform(0.0, 1.0)
     coma_colour = (1.0 - 0.6 * green, 1.0, 0.9 - 0.25 * green)
-    canvas.paint(rng.uniform(0.5, 1.2) * np.exp(-distance / coma) * (0.35 * coma) / (distance + 0.35 * coma), coma_colour)
+    canvas.paint(
+        rng.uniform(0.5, 1.2) * np.exp(-distance / coma) * (0.35 * coma) / (distance + 0.35 * coma), coma_colour
+    )
     canvas.paint(3.0 * np.exp(-0.5 * (distance / (0.16 * coma)) ** 2), (1.0, 1.0, 0.95))
 
     behind = smoothstep(-0.25 * coma, 0.8 * coma, along)
@@ -109,17 +115,12 @@ def _asteroid_trail(canvas: Canvas, rng: np.random.Generator) -> None:
     star_field(canvas, rng, count=rng.uniform(40, 120), brightest=rng.uniform(0.8, 2.0), colourful=0.15)
     start_u, start_v = canvas.random_position(rng, margin=0.55)
     angle, length = rng.uniform(0.0, 2 * math.pi), rng.uniform(0.5, 1.0)
-    end = canvas.pixel(start_u + length * math.cos(angle), start_v + length * math.sin(angle))
-    start = canvas.pixel(start_u, start_v)
+    end = (start_u + length * math.cos(angle), start_v + length * math.sin(angle))
     streak = np.zeros((canvas.height, canvas.width), np.float32)
-    cv2.line(streak, _fixed_point(start), _fixed_point(end), 1.0, 2, cv2.LINE_AA, shift=4)
+    canvas.draw_line(streak, (start_u, start_v), end, thickness=2)
     canvas.paint(rng.uniform(0.6, 1.4) * cv2.GaussianBlur(streak, (0, 0), 1.2), (1.0, 1.0, 0.97))
     sky = rng.uniform(0.01, 0.03)
     canvas.light += sky + 0.25 * sky * rng.standard_normal(streak.shape).astype(np.float32)[..., None]
-
-
-def _fixed_point(position: tuple[float, float]) -> tuple[int, int]:
-    return round(position[0] * 16), round(position[1] * 16)  # OpenCV's sub-pixel coordinates with shift=4
 
 
 def _lump(canvas: Canvas, rng: np.random.Generator, centre: tuple[float, float], size: float) -> np.ndarray:
@@ -185,7 +186,9 @@ def _surface(
         }[kind]
         colours = _blend(dark, pale, tone)
         if kind == "banded" and rng.random() < 0.5:  # a great red spot
-            spot = ((longitude - rng.uniform(-0.6, 0.6)) / 0.28) ** 2 + ((latitude - rng.choice((-0.35, 0.35))) / 0.14) ** 2
+            spot = ((longitude - rng.uniform(-0.6, 0.6)) / 0.28) ** 2 + (
+                (latitude - rng.choice((-0.35, 0.35))) / 0.14
+            ) ** 2
             colours = colours + np.exp(-(spot**2))[..., None] * (np.array((0.75, 0.25, 0.12), np.float32) - colours)
         return colours
     if kind == "rocky":

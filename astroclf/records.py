@@ -1,0 +1,215 @@
+"""What a finished training leaves: predictions, plots, report, package, registered version, metrics."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from astroclf.config import Config
+from astroclf.data.augment.augmentation import Augmentation
+from astroclf.data.store import PixelStore
+from astroclf.engine.evaluate import Evaluation
+from astroclf.judge.plots import plot_augmented
+from astroclf.judge.report import draw_plots, write_report
+from astroclf.judge.results import Results, results_table, write_metrics, write_predictions
+
+if TYPE_CHECKING:
+    from astroclf.tracking.null_tracker import NullTracker
+
+log = logging.getLogger("astroclf")
+
+SHEET_SAMPLES, SHEET_VERSIONS = 6, 7  # of the sheet of augmented samples
+
+
+def git_commit() -> str:
+    """The commit of the code that runs, with ``-dirty`` if it was changed since; empty outside a checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    described = subprocess.run(
+        [git, "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip()
+
+
+def results_of(evaluation: Evaluation, store: PixelStore) -> Results:
+    """An evaluation with the names of its images."""
+    return Results(
+        classes=store.table.classes,
+        ids=store.table.ids[evaluation.rows],
+        labels=evaluation.labels.numpy(),
+        probabilities=evaluation.probabilities.numpy(),
+        uncertainty=evaluation.uncertainty.numpy(),
+    )
+
+
+def draw_augmented(store: PixelStore, rows: np.ndarray, augmentation: Augmentation, seed: int, path: Path) -> Path:
+    """A sheet of training images beside what the network sees of them in the first epochs; one class after another."""
+    labels = store.table.labels[rows]
+    first_of_class = [rows[np.flatnonzero(labels == label)[0]] for label in np.unique(labels)]
+    chosen = np.array(first_of_class[:SHEET_SAMPLES])
+    originals = np.asarray(store.images[chosen])
+    pixels_BHWC = torch.from_numpy(originals.copy())
+    seen = [
+        augmentation.to_uint8(augmentation(pixels_BHWC, augmentation.draw(seed, epoch, chosen)))
+        for epoch in range(SHEET_VERSIONS)
+    ]
+    names = [store.table.classes[label] for label in store.table.labels[chosen]]
+    return plot_augmented(originals, np.stack([np.asarray(images) for images in seen], axis=1), names, path)
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """What the run's numbers depend on beside its config."""
+    return {
+        "astroclf": f"{version('astroclf')} {git_commit()}".strip(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {platform.machine()}",
+    }
+
+
+class Records:
+    """Writes the results of one run.
+
+    Parameters
+    ----------
+    config : Config
+    folder : Path
+        The run folder.
+    store : PixelStore
+    tracker : NullTracker
+    facts : mapping
+        Fingerprints, environment and the like, for the report and the model's description.
+    command : str
+        That repeats the run.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        store: PixelStore,
+        tracker: NullTracker,
+        facts: Mapping[str, str],
+        command: str,
+    ) -> None:
+        self.config, self.folder, self.store, self.tracker = config, folder, store, tracker
+        self.facts, self.command = facts, command
+
+    def write(
+        self, test: Evaluation, metrics: dict[str, Any], weights: Mapping[str, torch.Tensor], activation: str
+    ) -> None:
+        """Everything, in an order that loses nothing: the numbers first, the registry after, metrics.json last."""
+        results = results_of(test, self.store)
+        write_predictions(self.folder / "predictions.csv", results)
+        images = _Images(self.store, test.rows)
+        draw_plots(self.folder, results, images)
+        write_report(
+            self.folder,
+            results,
+            metrics,
+            title=f"{self.config.dataset['name']}: {_class_name(self.config.backbone.target)}",
+            command=self.command,
+            images=images,
+            facts=self.facts,
+        )
+        table = results_table(metrics, results, title=f"Test set, {len(results)} images")
+        package = self._package(weights, activation, metrics)
+        self.tracker.log_metrics({name: value for name, value in metrics.items() if isinstance(value, (int, float))}, 0)
+        self.tracker.flush()
+        registered = self._register(package, metrics)
+        if registered:
+            metrics["run/model"] = registered
+        write_metrics(self.folder / "metrics.json", metrics)
+        self._log_files()
+        self._show(table, registered)
+
+    def _package(self, weights: Mapping[str, torch.Tensor], activation: str, metrics: Mapping[str, Any]) -> Path:
+        from astroclf.tracking.package import write_package
+
+        config = self.config
+        backbone = {**config.backbone.to_dict(), "weights": None}
+        head = {key: value for key, value in vars(config.head).items() if key != "uncertainty_weight"}
+        spec = {
+            "backbone": backbone,
+            "head": head,
+            "classes": list(self.store.table.classes),
+            "image_size": config.dataset["image_size"],
+            "channels": config.dataset["channels"],
+            "activation": activation,
+            "augment": config.augment.options,
+            "views": config.evaluation.views,
+            "facts": dict(self.facts),
+            "metrics": {name: value for name, value in metrics.items() if isinstance(value, (int, float))},
+        }
+        folder = self.folder / "model"
+        shutil.rmtree(folder, ignore_errors=True)  # of a test that was interrupted before it was complete
+        return write_package(folder, spec, weights)
+
+    def _register(self, package: Path, metrics: Mapping[str, Any]) -> str:
+        """The version's address, such as ``models:/galaxy10/3``; empty where nothing is registered."""
+        options = self.config.tracking.options
+        if not options.get("register") or self.tracker.run_id is None:
+            return ""
+        from astroclf.tracking.registry import register
+
+        name = options.get("model_name") or self.config.dataset["name"]
+        lines = [
+            f"**{_class_name(self.config.backbone.target)}** trained on {self.config.dataset['name']}.",
+            "",
+            f"Test accuracy {metrics['test/accuracy']:.4f}, macro F1 {metrics['test/macro_f1']:.4f} "
+            f"on {metrics['test/images']} images (fingerprint `{metrics['run/test_fingerprint']}`).",
+            "",
+            f"Repeat it with `{self.command}`.",
+        ]
+        tags = {
+            **self.facts,
+            **{key: metrics[key] for key in ("test/accuracy", "test/macro_f1", "test/loss", "test/ece")},
+        }
+        number = register(options["uri"], package, name, self.tracker.run_id, tags=tags, description="\n".join(lines))
+        return f"models:/{name}/{number}"
+
+    def _log_files(self) -> None:
+        for name in ("config.yaml", "metrics.json", "history.csv", "predictions.csv", "report.html", "model.txt"):
+            self.tracker.log_artifact(self.folder / name)
+        self.tracker.log_artifact(self.folder / "plots")
+
+    def _show(self, table: Any, registered: str) -> None:
+        from rich.console import Console
+
+        Console().print(table)
+        log.info("")
+        log.info("Report    %s", self.folder / "report.html")
+        if registered:
+            log.info("Model     %s", registered)
+        log.info("%s", self.tracker.where_to_look())
+
+
+class _Images(Sequence[np.ndarray]):
+    """The test images by their place in the results, read from the store when asked for."""
+
+    def __init__(self, store: PixelStore, rows: np.ndarray) -> None:
+        self.store, self.rows = store, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self.store.images[self.rows[index]]
+
+
+def _class_name(target: str) -> str:
+    return target.rpartition(".")[2]

@@ -1,0 +1,121 @@
+"""The OpenCV and the torch executor do the same to the same draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astroclf.data.augment import on_cpu, on_torch
+from astroclf.data.augment.augmentation import Augmentation
+from astroclf.data.augment.randomness import noise_field, sample_keys
+from astroclf.data.augment.steps import plan
+
+EVERYTHING: dict[str, Any] = {
+    "crop": [170, 240],
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.4,
+    "hue": 0.5,
+    "blur_kernel": 3,
+    "hflip": 0.5,
+    "vflip": 0.5,
+    "rotation": [0, 360],
+    "zoom": [0.8, 1.3],
+    "shift": 0.1,
+    "noise": 0.01,
+}
+SUBSETS = [
+    EVERYTHING,
+    {key: EVERYTHING[key] for key in ("crop", "brightness", "contrast", "saturation", "hue")},
+    {key: EVERYTHING[key] for key in ("blur_kernel", "noise")},
+    {key: EVERYTHING[key] for key in ("hflip", "rotation", "zoom", "shift")},
+    {"dihedral": True, "brightness": 0.1, "contrast": 0.1},
+    {},
+]
+
+
+def both(
+    augmentation: Augmentation, pixels: np.ndarray, evaluate: bool, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs of both executors, BHWC, in units of one step of 255."""
+    draws = None if evaluate else augmentation.draw(seed, 0, np.arange(len(pixels)))
+    steps = plan(augmentation, pixels.shape, draws)
+    by_opencv = on_cpu.apply(pixels, steps)
+    by_torch = on_torch.apply(torch.from_numpy(pixels), steps)
+    assert by_torch.is_contiguous(memory_format=torch.channels_last)
+    return by_opencv / steps.scale_C, by_torch.permute(0, 2, 3, 1).numpy() / steps.scale_C
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    options=st.sampled_from(SUBSETS),
+    size=st.integers(9, 48),
+    output=st.none() | st.integers(7, 48),
+    bands=st.sampled_from([1, 3, 3, 3, 4, 5]),
+    evaluate=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_executors_agree_on_white_noise(
+    options: dict[str, Any], size: int, output: int | None, bands: int, evaluate: bool, seed: int
+) -> None:
+    """White noise is the hardest image: a neighbouring pixel can differ by 255."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (3, size, size, bands), dtype=np.uint8)
+    by_opencv, by_torch = both(Augmentation(**options, output_size=output), pixels, evaluate, seed)
+    assert np.abs(by_opencv - by_torch).max() < 2
+
+
+@pytest.mark.parametrize(("size", "exact"), [(32, True), (64, True), (33, False), (50, False)])
+def test_symmetries_agree_exactly(size: int, exact: bool) -> None:
+    """To the last bit where the size is a power of two; else to the rounding of grid_sample's coordinates."""
+    pixels = np.random.default_rng(1).integers(0, 256, (64, size, size, 3), dtype=np.uint8)
+    augmentation = Augmentation(dihedral=True)
+    draws = augmentation.draw(0, 0, np.arange(64))
+    steps = plan(augmentation, pixels.shape, draws)
+    by_opencv = on_cpu.apply(pixels, steps)
+    by_torch = on_torch.apply(torch.from_numpy(pixels), steps).permute(0, 2, 3, 1).numpy()
+    assert len(np.unique(draws.quarter_turns + 4 * draws.flip_horizontal)) == 8
+    np.testing.assert_allclose(by_torch, by_opencv, rtol=0, atol=1e-6 if exact else 1e-4)
+
+
+def test_torch_batch_is_its_samples_one_by_one() -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    augmentation = Augmentation(**EVERYTHING)
+    together = on_torch.apply(
+        torch.from_numpy(pixels), plan(augmentation, pixels.shape, augmentation.draw(0, 0, np.arange(8)))
+    )
+    for i in range(8):
+        steps = plan(augmentation, (1, 32, 32, 3), augmentation.draw(0, 0, np.array([i])))
+        alone = on_torch.apply(torch.from_numpy(pixels[i : i + 1]), steps)
+        torch.testing.assert_close(alone[0], together[i], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (5, 5, 1), (7, 7, 3)])
+def test_noise_fields_are_equal_bit_for_bit(shape: tuple[int, int, int]) -> None:
+    keys = sample_keys(9, 9, np.arange(6))
+    by_torch = on_torch.noise_fields(keys, shape, torch.device("cpu")).numpy()
+    by_numpy = np.stack([noise_field(key, int(np.prod(shape))).reshape(shape) for key in keys])
+    np.testing.assert_array_equal(by_torch, by_numpy)
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+    augmentation = Augmentation(**EVERYTHING)
+    steps = plan(augmentation, pixels.shape, augmentation.draw(0, 0, np.arange(9)))
+    np.testing.assert_array_equal(on_cpu.apply(pixels, steps, 1), on_cpu.apply(pixels, steps, 4))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("options", SUBSETS)
+def test_cuda_agrees_with_opencv(options: dict[str, Any]) -> None:
+    pixels = torch.from_numpy(np.random.default_rng(4).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8))
+    augmentation = Augmentation(**options)
+    draws = augmentation.draw(0, 0, np.arange(16))
+    by_cuda = augmentation(pixels.cuda(), draws)
+    assert by_cuda.is_cuda
+    assert by_cuda.is_contiguous(memory_format=torch.channels_last)
+    assert (by_cuda.cpu() - augmentation(pixels, draws)).abs().max() < 2 * 2 / 255  # std 0.5: a step is 2/255

@@ -1,0 +1,235 @@
+"""Downloads from a real server on this machine that resumes, cuts the line, lies, and redirects."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from astroclf.data import download
+from astroclf.data.download import GALAXY10, HDF5_MAGIC, RemoteFile, fetch
+from astroclf.data.sources.galaxy10 import Galaxy10
+from astroclf.errors import DownloadError
+
+CONTENT = HDF5_MAGIC + np.random.default_rng(0).integers(0, 256, 3_000_000, np.uint8).tobytes()
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """Each path misbehaves in its own way; ``/good`` knows ranges."""
+
+    protocol_version = "HTTP/1.1"
+    requests: list[tuple[str, str | None]] = []  # noqa: RUF012 - shared by all requests on purpose
+
+    def do_GET(self) -> None:
+        self.requests.append((self.path, self.headers.get("Range")))
+        getattr(self, f"serve_{self.path.strip('/')}")()
+
+    def send(self, status: int, body: bytes, cut: int | None = None, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:cut])
+        self.close_connection = cut is not None
+
+    def start(self) -> int:
+        return int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+
+    def serve_good(self, cut: int | None = None) -> None:
+        start = self.start()
+        if start >= len(CONTENT):
+            self.send(416, b"", Content_Range=f"bytes */{len(CONTENT)}")
+        elif start:
+            whole = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+            self.send(206, CONTENT[start:], cut, Content_Range=whole)
+        else:
+            self.send(200, CONTENT, cut)
+
+    def serve_cut(self) -> None:
+        self.serve_good(cut=1_300_000)
+
+    def serve_norange(self) -> None:
+        self.send(200, CONTENT)
+
+    def serve_html(self) -> None:
+        self.send(200, b"<!DOCTYPE html><html>Sign in</html>", Content_Type="text/html")
+
+    def serve_moved(self) -> None:
+        self.send(301, b"", Location="/good")
+
+    def serve_forbidden(self) -> None:
+        self.send(403, b"no")
+
+    def serve_empty(self) -> None:
+        self.send(200, b"")
+
+    def serve_wrong(self) -> None:
+        self.send(200, HDF5_MAGIC + bytes(len(CONTENT) - 8))
+
+    def serve_short(self) -> None:
+        self.send(200, CONTENT[:1000])
+
+    def serve_otherrange(self) -> None:
+        if self.headers.get("Range"):
+            self.send(206, CONTENT[5:], Content_Range=f"bytes 5-{len(CONTENT) - 1}/{len(CONTENT)}")
+        else:
+            self.serve_good()
+
+    def serve_silent(self) -> None:
+        threading.Event().wait(1.0)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Neither waits for, nor complains about, clients that hang up."""
+
+    block_on_close = False
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with QuietServer(("127.0.0.1", 0), Mirror) as running:
+        threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.fixture
+def get(server, tmp_path, monkeypatch):
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    Mirror.requests.clear()
+
+    def get(*paths: str) -> Path:
+        remote = RemoteFile(
+            name="galaxies.h5",
+            urls=tuple(path if "://" in path else f"{server}/{path}" for path in paths),
+            sha256=hashlib.sha256(CONTENT).hexdigest().upper(),
+            magic=HDF5_MAGIC,
+            min_bytes=2_000_000,
+            home="https://example.org/galaxies",
+        )
+        return fetch(remote, tmp_path / "data" / "galaxies.h5", progress=False, connect_timeout=0.5, read_timeout=0.2)
+
+    return get
+
+
+def part_of(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir(exist_ok=True)
+    return tmp_path / "data" / "galaxies.h5.part"
+
+
+def left_behind(tmp_path: Path) -> list[str]:
+    return sorted(file.name for file in (tmp_path / "data").iterdir() if file.suffix != ".lock")
+
+
+def test_fetches_and_leaves_no_part(get, tmp_path):
+    assert get("good").read_bytes() == CONTENT
+    assert left_behind(tmp_path) == ["galaxies.h5"]
+
+
+def test_second_fetch_asks_nobody(get):
+    get("good")
+    Mirror.requests.clear()
+    assert get("good").read_bytes() == CONTENT
+    assert Mirror.requests == []
+
+
+def test_resumes_where_it_stopped(get, tmp_path):
+    part_of(tmp_path).write_bytes(CONTENT[:2_000_000])
+    assert get("good").read_bytes() == CONTENT
+    assert Mirror.requests == [("/good", "bytes=2000000-")]
+
+
+def test_cut_line_is_taken_up_again(get):
+    assert get("cut").read_bytes() == CONTENT
+    assert len(Mirror.requests) > 1
+    assert all(asked for _, asked in Mirror.requests[1:])
+
+
+def test_server_without_ranges_starts_over(get, tmp_path):
+    part_of(tmp_path).write_bytes(CONTENT[:1000])
+    assert get("norange").read_bytes() == CONTENT
+
+
+def test_server_that_sends_another_range_is_not_believed(get, tmp_path):
+    part_of(tmp_path).write_bytes(CONTENT[:1000])
+    assert get("otherrange").read_bytes() == CONTENT
+
+
+def test_complete_part_is_only_verified(get, tmp_path):
+    part_of(tmp_path).write_bytes(CONTENT)
+    assert get("good").read_bytes() == CONTENT
+
+
+def test_part_longer_than_the_file_is_thrown_away(get, tmp_path):
+    part_of(tmp_path).write_bytes(CONTENT + b"more")
+    assert get("good").read_bytes() == CONTENT
+
+
+def test_follows_redirects(get):
+    assert get("moved").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("first", ["html", "forbidden", "empty", "wrong", "short", "silent", "http://127.0.0.1:9/x"])
+def test_next_mirror_when_the_first_fails(get, first):
+    assert get(first, "good").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("html", "HTML page"),
+        ("forbidden", "403 Forbidden"),
+        ("empty", "too few"),
+        ("wrong", "SHA256"),
+        ("short", "1,000 bytes, too few"),
+        ("silent", "stopped sending|time limit"),
+        ("http://127.0.0.1:9/x", "no connection"),
+    ],
+)
+def test_failure_says_what_was_got_and_what_to_do(get, tmp_path, path, message):
+    with pytest.raises(DownloadError, match=message) as caught:
+        get(path)
+    assert "https://example.org/galaxies" in str(caught.value)
+    assert str(tmp_path / "data" / "galaxies.h5") in str(caught.value)
+    assert not (tmp_path / "data" / "galaxies.h5").exists()
+
+
+def test_spoilt_part_does_not_spoil_the_next_mirror(get, tmp_path):
+    part_of(tmp_path).write_bytes(b"\0" * 1000)
+    assert get("good", "good").read_bytes() == CONTENT
+
+
+def test_too_small_a_disk_is_said_before_the_first_byte(get, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "SPARE_BYTES", 2**62)
+    with pytest.raises(DownloadError, match="GB free"):
+        get("good")
+    assert left_behind(tmp_path) == []
+
+
+def test_galaxy10_is_fetched_when_asked(server, tmp_path, monkeypatch):
+    import h5py
+
+    with h5py.File(tmp_path / "small.h5", "w") as file:
+        file["images"], file["ans"] = np.zeros((10, 8, 8, 3), np.uint8), np.arange(10)
+    content = (tmp_path / "small.h5").read_bytes()
+    monkeypatch.setattr(Mirror, "serve_small", lambda self: self.send(200, content), raising=False)
+    remote = RemoteFile(
+        GALAXY10.name, (f"{server}/small",), hashlib.sha256(content).hexdigest(), HDF5_MAGIC, 1, GALAXY10.home
+    )
+    monkeypatch.setattr(download, "GALAXY10", remote)
+    source = Galaxy10(None, download=True, cache_dir=tmp_path / "cache")
+    assert len(source.table) == 10
+    assert source.path == tmp_path / "cache" / "Galaxy10_DECals.h5"
