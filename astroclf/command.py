@@ -183,6 +183,9 @@ def _explained(error: Exception) -> AstroclfError:
         return ConfigError(f"There is no {group} called '{choice}'. {nearest(choice, names)}")
     if match := re.search(r"Could not override '([^']+)'", text):
         name = match[1].lstrip("+~")
+        if name in _valid_names():
+            group = name.partition(".")[0]
+            return ConfigError(f"'{name}' is no key of the chosen {group}, only of another choice of it.")
         return ConfigError(f"'{name}' is no key of this configuration. {nearest(name, _valid_names())}")
     if match := re.search(r"Key '([^']+)' (?:is not in struct|not in)", text):
         return ConfigError(f"'{match[1]!s}' is no key of this configuration. {nearest(str(match[1]), _valid_names())}")
@@ -203,5 +206,5 @@ def _valid_names() -> list[str]:
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
     for key in node if isinstance(node, DictConfig) else ():
-        yield f"{prefix}{key}"
-        yield from _keys(node._get_node(key), f"{prefix}{key}.")
+        yield f"{prefix}{key!s}"
+        yield from _keys(node._get_node(key), f"{prefix}{key!s}.")

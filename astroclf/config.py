@@ -197,9 +197,9 @@ def typed(composed: DictConfig, declared: Mapping[str, Mapping[str, Any]]) -> Co
         raise ConfigError(f"The configuration does not resolve: {error}") from error
     assert isinstance(plain, dict)
     known = {*COMPONENT_KEYS, *SECTIONS, *TOP_KEYS}
-    for key in plain:
+    for key in map(str, plain):
         if key not in known:
-            raise ConfigError(f"'{key}' is no key of the configuration. {nearest(str(key), known)}")
+            raise ConfigError(f"'{key}' is no key of the configuration. {nearest(key, known)}")
     parts: dict[str, Any] = {
         group: _component(group, plain.get(group) or {}, declared.get(group, {})) for group in COMPONENT_KEYS
     }

@@ -84,7 +84,7 @@ class Experiment:
 
     def __init__(self, config: Config, folder: str | Path, command: str) -> None:
         self.config = config
-        self.folder = Path(folder)
+        self.folder = _as_typed(Path(folder))
         self.command = command
 
     def run(self) -> float:
@@ -222,6 +222,7 @@ class Experiment:
             tracker,
             monitor=config.objective,
             resume_hint=f"python -m astroclf.train resume={self.folder}",
+            fingerprints=data.splits.fingerprints,
         )
 
     # ---- records ---------------------------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ class Experiment:
             "precision": precision.name,
             "data_fingerprint": data.store.fingerprint,
             **{f"{name}_fingerprint": value for name, value in fingerprints.items()},
-            "run_folder": str(self.folder),
+            "run_folder": str(self.folder.absolute()),
             "mlflow_run": tracker.run_id or "none",
         }
         records = Records(self.config, self.folder, data.store, tracker, facts, self.command)
@@ -287,3 +288,8 @@ class Experiment:
             precision.device,
             self.folder,
         )
+
+
+def _as_typed(folder: Path) -> Path:
+    """A path relative to where the user stands, if it lies below."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder

@@ -126,9 +126,10 @@ class Records:
             images=images,
             facts=self.facts,
         )
-        table = results_table(metrics, results, title=f"Test set, {len(results)} images")
+        table = results_table(metrics, results)
         package = self._package(weights, activation, metrics)
-        self.tracker.log_metrics({name: value for name, value in metrics.items() if isinstance(value, (int, float))}, 0)
+        final = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
+        self.tracker.log_metrics({name: value for name, value in final.items() if not name.startswith("val/")}, 0)
         self.tracker.flush()
         registered = self._register(package, metrics)
         if registered:
@@ -207,7 +208,7 @@ class _Images(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: Any) -> np.ndarray:
+    def __getitem__(self, index: Any) -> np.ndarray:  # type: ignore[override]
         return self.store.images[self.rows[index]]
 
 

@@ -27,9 +27,14 @@ def test_the_file_appears_only_when_the_block_is_done(tmp_path: Path) -> None:
 def test_an_error_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
     target = tmp_path / "history.csv"
     write_text(target, "old")
-    with pytest.raises(KeyError), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise KeyError("a bug")
+
+    def write_half() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        write_half()
     assert target.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["history.csv"]
 

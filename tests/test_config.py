@@ -38,7 +38,7 @@ def config(*overrides: str):
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_of_every_group_composes_and_is_typed(group, choice, tmp_path):
-    needs_path = choice in ("astro8", "seed_astro8")
+    needs_path = (group, choice) in [("dataset", "astro8"), ("experiment", "seed_astro8")]
     result = config(f"{group}={choice}", *([f"dataset.path={tmp_path}"] if needs_path else []))
     assert result.dataset["image_size"] >= 8
 

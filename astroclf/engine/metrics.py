@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-)
 
 ECE_BINS = 15
 
@@ -54,35 +47,42 @@ def classification_metrics(
     ValueError
         There are no images, or the shapes do not belong together.
     """
-    # torchmetrics takes values outside 0 to 1, which rounding can give, for logits; 1.0 itself gets an extra bin there
-    below_one = float(np.nextafter(1.0, 0.0))
-    probabilities = _on_cpu(probabilities_NC).double().clamp(0.0, below_one)
-    labels = _on_cpu(labels_N).long()
+    probabilities, labels = _array(probabilities_NC).astype(np.float64), _array(labels_N).astype(np.int64)
     count = len(classes)
     if not len(labels) or probabilities.shape != (len(labels), count):
-        raise ValueError(f"probabilities {tuple(probabilities.shape)}, {len(labels)} labels and {count} classes differ")
-    confidence, predicted = probabilities.max(dim=1)
-    uncertainty = 1.0 - confidence if uncertainty_N is None else _on_cpu(uncertainty_N).double()
+        raise ValueError(f"probabilities {probabilities.shape}, {len(labels)} labels and {count} classes differ")
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    uncertainty = 1.0 - confidence if uncertainty_N is None else _array(uncertainty_N).astype(np.float64)
     right = predicted == labels
+    hits = np.bincount(labels[right], minlength=count)
+    images, answers = np.bincount(labels, minlength=count), np.bincount(predicted, minlength=count)
+    occurs = (images + answers) > 0
     metrics = {
-        "accuracy": multiclass_accuracy(predicted, labels, count, average="micro"),
-        "macro_f1": multiclass_f1_score(predicted, labels, count, average="macro"),
-        "macro_precision": multiclass_precision(predicted, labels, count, average="macro"),
-        "macro_recall": multiclass_recall(predicted, labels, count, average="macro"),
-        "ece": multiclass_calibration_error(probabilities, labels, count, n_bins=ECE_BINS),
+        "accuracy": right.mean(),
+        "macro_f1": (2 * hits / np.maximum(images + answers, 1))[occurs].mean(),
+        "macro_precision": (hits / np.maximum(answers, 1))[occurs].mean(),
+        "macro_recall": (hits / np.maximum(images, 1))[occurs].mean(),
+        "ece": expected_calibration_error(confidence, right),
         "mean_uncertainty": uncertainty.mean(),
     }
     if right.any():
         metrics["mean_uncertainty_right"] = uncertainty[right].mean()
     if not right.all():
         metrics["mean_uncertainty_wrong"] = uncertainty[~right].mean()
-    recalls = multiclass_recall(predicted, labels, count, average="none")
-    samples = torch.bincount(labels, minlength=count)
-    for name, recall, size in zip(classes, recalls, samples, strict=True):
+    for name, hit, size in zip(classes, hits, images, strict=True):
         if size:
-            metrics[f"{name}/accuracy"] = recall
-    return {name: round(float(value), 7) for name, value in metrics.items()}  # torchmetrics counts in float32
+            metrics[f"{name}/accuracy"] = hit / size
+    return {name: float(value) for name, value in metrics.items()}
 
 
-def _on_cpu(values: Tensor | ArrayLike) -> Tensor:
-    return values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+def expected_calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, bins: int = ECE_BINS) -> float:
+    """Mean gap between confidence and accuracy over equal bins of confidence, weighted by the images in each."""
+    if not np.isfinite(confidence_N).all():  # a network that diverged
+        return math.nan
+    bin_N = np.clip(np.ceil(confidence_N * bins).astype(int) - 1, 0, bins - 1)  # bins are open on the left
+    gap = np.bincount(bin_N, weights=confidence_N - right_N, minlength=bins)  # images times (confidence - accuracy)
+    return float(np.abs(gap).sum() / len(confidence_N))
+
+
+def _array(values: Tensor | ArrayLike) -> np.ndarray:
+    return values.detach().cpu().double().numpy() if isinstance(values, Tensor) else np.asarray(values)

@@ -25,7 +25,7 @@ from astroclf.engine.schedule import Schedule
 from astroclf.engine.settings import TrainerSettings
 from astroclf.engine.signals import StopRequest
 from astroclf.engine.tracker import Tracker
-from astroclf.errors import Interrupted, TrainingError
+from astroclf.errors import CheckpointError, Interrupted, TrainingError
 from astroclf.losses.objective import Objective
 
 log = logging.getLogger("astroclf")
@@ -81,6 +81,8 @@ class Trainer:
         Column of the history that chooses the best checkpoint, such as ``val/accuracy``.
     resume_hint : str
         The command that goes on with this run, for messages.
+    fingerprints : dict of str
+        Of the images of each split: a checkpoint goes on only with the same ones.
     """
 
     def __init__(
@@ -98,11 +100,12 @@ class Trainer:
         tracker: Tracker,
         monitor: str = "val/accuracy",
         resume_hint: str = "",
+        fingerprints: dict[str, str] | None = None,
     ) -> None:
         self.model, self.objective, self.train_stream, self.val_stream = model, objective, train, val
         self.optimizer, self.schedule, self.precision, self.settings = optimizer, schedule, precision, settings
         self.classes, self.folder, self.tracker = classes, folder, tracker
-        self.monitor, self.resume_hint = monitor, resume_hint
+        self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
         self.average = Average(model, settings.ema_decay) if settings.ema_decay else None
         self.scaler = precision.scaler()
         self.early_stopping = EarlyStopping(settings.patience)
@@ -359,6 +362,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "position": vars(self.position),
+            "fingerprints": self.fingerprints,
             "early_stopping": self.early_stopping.state_dict(),
             "lowest": self.checkpoints.lowest,
             "sums": self.sums,
@@ -369,7 +373,19 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state that `state_dict` gave."""
+        """Take up a state that `state_dict` gave.
+
+        Raises
+        ------
+        CheckpointError
+            It was trained on other images.
+        """
+        changed = [name for name, value in self.fingerprints.items() if state["fingerprints"].get(name) != value]
+        if changed:
+            raise CheckpointError(
+                f"The run cannot go on: its {' and '.join(changed)} split now holds other images than when it was "
+                "stopped. Bring back the data set and the split settings it began with, or start a new run."
+            )
         self.model.load_state_dict(state["model"])
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])

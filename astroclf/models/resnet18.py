@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18
 
 from astroclf.errors import ConfigError
 from astroclf.models.blocks import run_stage
@@ -14,7 +13,6 @@ IMAGENET = PretrainedFile(  # torchvision's ResNet18_Weights.IMAGENET1K_V1
     url="https://download.pytorch.org/models/resnet18-f37072fd.pth",
     sha256="f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
 )
-SMALL_IMAGE = 32  # pixels; up to here the usual stem leaves a last feature map of 1x1
 
 
 class ResNet18(nn.Module):
@@ -25,7 +23,7 @@ class ResNet18(nn.Module):
     Parameters
     ----------
     image_size : int
-        Side of the images in pixels; decides the stem when that is ``auto``.
+        Side of the images in pixels; the network itself takes any.
     channels : int
         Channels of an image.
     weights : str or None
@@ -33,10 +31,9 @@ class ResNet18(nn.Module):
         astroclf checkpoint. None: Kaiming initialisation.
     checkpointing : bool
         Compute each stage's activations again in the backward pass: less memory, about a third more time.
-    stem : {"auto", "imagenet", "small"}
+    stem : {"imagenet", "small"}
         ``imagenet``: 7x7 convolution with stride 2, then max-pooling: a quarter of the size enters the first stage.
-        ``small``: 3x3 convolution with stride 1: the full size enters, at 16 times the multiply-adds. ``auto``: that
-        of the weights; without any, ``small`` for images of up to 32 pixels.
+        ``small``: 3x3 convolution with stride 1: the full size enters, at 16 times the multiply-adds.
 
     Raises
     ------
@@ -54,23 +51,23 @@ class ResNet18(nn.Module):
         channels: int = 3,
         weights: str | None = None,
         checkpointing: bool = False,
-        stem: str = "auto",
+        stem: str = "imagenet",
     ) -> None:
         super().__init__()
-        if stem not in ("auto", "imagenet", "small"):
-            raise ConfigError(f"backbone.stem cannot be {stem!r}; choose auto, imagenet or small.")
+        if stem not in ("imagenet", "small"):
+            raise ConfigError(f"backbone.stem cannot be {stem!r}; choose imagenet or small.")
         if weights == "imagenet" and stem == "small":
             raise ConfigError(
                 "backbone.stem=small has no ImageNet weights: its first convolution is 3x3 instead of 7x7. Choose "
-                "backbone.stem=auto, or backbone.weights=null."
+                "backbone.stem=imagenet, or backbone.weights=null."
             )
         state = None
         if weights is not None:
             state = read_state(fetch(IMAGENET) if weights == "imagenet" else weights)
             state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-        if stem == "auto":
-            stem = _stem_of(state) or ("small" if image_size <= SMALL_IMAGE else "imagenet")
         self.checkpointing = checkpointing
+        from torchvision.models import resnet18  # 4 s to import: only where it is used
+
         network = resnet18(weights=None)  # Kaiming initialisation, fan-out, is torchvision's own
         self.conv1, self.maxpool = _stem(stem, channels)
         self.bn1, self.relu = network.bn1, network.relu
@@ -98,10 +95,3 @@ def _stem(stem: str, channels: int) -> tuple[nn.Conv2d, nn.Module]:
     conv = nn.Conv2d(channels, 64, kernel, stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv, nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)
-
-
-def _stem_of(state: dict[str, Tensor] | None) -> str | None:
-    """The stem that a file of weights was trained with, or None when it does not tell."""
-    if state is None or "conv1.weight" not in state:
-        return None
-    return "small" if state["conv1.weight"].shape[-1] == 3 else "imagenet"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -65,7 +66,9 @@ def write_package(folder: str | Path, spec: Mapping[str, Any], state_dict: Mappi
         temporary.mkdir()
         torch.save({name: tensor.detach().cpu() for name, tensor in state_dict.items()}, temporary / WEIGHTS_FILE)
         spec["weights_sha256"] = _sha256(temporary / WEIGHTS_FILE)
-        (temporary / SPEC_FILE).write_text(json.dumps(spec, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        (temporary / SPEC_FILE).write_text(
+            json.dumps(_without_nan(spec), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
         load_package(temporary, device="cpu")
     return folder
 
@@ -204,6 +207,15 @@ class Predictor:
         probabilities_BC = torch.stack([part[0] for part in estimates]).mean(dim=0)
         uncertainty_B = torch.stack([part[1] for part in estimates]).mean(dim=0)
         return probabilities_BC.float().cpu(), uncertainty_B.float().cpu()
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with null for NaN and infinity (a metric that has no value), which JSON does not know."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _load_pyfunc(data_path: str) -> Predictor:

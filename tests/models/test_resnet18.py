@@ -46,22 +46,26 @@ def test_imagenet_weights_that_cannot_be_fetched_name_both_ways_out(
     assert not list(tmp_path.rglob("*.pth"))
 
 
-def test_the_stem_suits_the_image_size() -> None:
+def test_the_stem_decides_the_size_of_the_last_map() -> None:
     with torch.no_grad():
-        for image_size, side in ((32, 4), (33, 2), (64, 2), (128, 4)):
+        for image_size, stem, side in (
+            (32, "small", 4),
+            (33, "imagenet", 2),
+            (64, "imagenet", 2),
+            (128, "imagenet", 4),
+        ):
             maps: list[torch.Size] = []
-            network = ResNet18(image_size=image_size).eval()
+            network = ResNet18(image_size=image_size, stem=stem).eval()
             network.cam_layer.register_forward_hook(lambda _module, _in, out, maps=maps: maps.append(out.shape))
             network(torch.randn(1, 3, image_size, image_size))
             assert maps == [(1, 512, side, side)]
 
 
-def test_the_stem_follows_the_weights(tmp_path: Path) -> None:
-    for stem in ("imagenet", "small"):
-        for image_size in (32, 96):
-            torch.save(ResNet18(image_size, stem=stem).state_dict(), tmp_path / "trained.pth")
-            loaded = ResNet18(image_size, weights=str(tmp_path / "trained.pth"))
-            assert loaded.conv1.kernel_size == ((7, 7) if stem == "imagenet" else (3, 3))
+def test_weights_of_another_stem_are_refused(tmp_path: Path) -> None:
+    torch.save(ResNet18(32, stem="small").state_dict(), tmp_path / "trained.pth")
+    assert ResNet18(32, stem="small", weights=str(tmp_path / "trained.pth")).conv1.kernel_size == (3, 3)
+    with pytest.raises(WeightsError, match=r"conv1\.weight"):
+        ResNet18(32, weights=str(tmp_path / "trained.pth"))
 
 
 def test_a_stem_that_cannot_be_is_refused() -> None:

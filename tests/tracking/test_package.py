@@ -184,6 +184,11 @@ def test_a_real_network_comes_back_whole(tmp_path: Path, stem: str) -> None:
         assert torch.equal(found.state_dict()[name], tensor), name
 
 
+def test_a_metric_without_a_value_does_not_spoil_the_package(model: Classifier, tmp_path: Path) -> None:
+    folder = write_package(tmp_path / "p", SPEC | {"metrics": {"test/ece": float("nan")}}, model.state_dict())
+    assert load_package(folder).spec["metrics"] == {"test/ece": None}
+
+
 def test_an_existing_package_is_not_overwritten(package: Path, model: Classifier) -> None:
     with pytest.raises(AstroclfError, match="exists already"):
         write_package(package, SPEC, model.state_dict())

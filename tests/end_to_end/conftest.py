@@ -1,0 +1,42 @@
+"""The real commands, on a few dozen simulated 32-px images."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SMALL = (
+    "dataset.samples=140",
+    "dataset.image_size=32",
+    "backbone=custom6conv",
+    "trainer.batch_size=16",
+    "trainer.device=cpu",
+)
+
+
+@pytest.fixture
+def start(tmp_path: Path, clean_environment: dict[str, str]) -> Callable[..., subprocess.Popen]:
+    """Start ``python -m astroclf.train`` with these overrides in a folder of its own."""
+
+    def start_train(*overrides: str, folder: Path = tmp_path) -> subprocess.Popen:
+        command = [sys.executable, "-m", "astroclf.train", *overrides]
+        env = clean_environment | {"OMP_NUM_THREADS": "1"}  # two threads that wait for each other starve beside others
+        return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start_train
+
+
+@pytest.fixture
+def train(start: Callable[..., subprocess.Popen]) -> Callable[..., subprocess.CompletedProcess]:
+    """Run ``python -m astroclf.train`` to its end."""
+
+    def run_train(*overrides: str, **options) -> subprocess.CompletedProcess:
+        process = start(*overrides, **options)
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return run_train

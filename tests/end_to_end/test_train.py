@@ -1,0 +1,175 @@
+"""From a typed command to a registered model, and what happens when it is stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from astroclf.engine.checkpoint import load_checkpoint
+from tests.end_to_end.conftest import SMALL
+from tests.engine.test_trainer import assert_equal_states
+
+
+def only_run(folder: Path) -> Path:
+    (run,) = (folder / "experiments" / "runs").glob("*/*")
+    return run
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+
+
+def test_a_run_leaves_what_the_contract_names_and_a_model_that_loads(train, tmp_path):
+    done = train(*SMALL, "trainer.epochs=2", "loss=cb_focal", "tracking.tensorboard=true", "evaluation.views=8")
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path)
+    names = {str(path.relative_to(run)) for path in run.rglob("*")}
+    assert {
+        "config.yaml", "metrics.json", "history.csv", "predictions.csv", "report.html", "train.log", "model.txt",
+        "checkpoints/last.pt", "checkpoints/best.pt", "plots/curves.png", "plots/confusion.png", "plots/augmented.png",
+    } <= names  # fmt: skip
+    assert any(name.startswith("tensorboard/events") for name in names)
+
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {
+        "test/accuracy", "test/macro_f1", "test/loss", "test/ece", "test/Merging/accuracy", "train/images_per_second",
+        "train/data_wait_fraction", "run/mlflow_id", "run/test_fingerprint",
+    } <= set(metrics)  # fmt: skip
+    rows = list(csv.DictReader((run / "predictions.csv").read_text().splitlines()))
+    assert len(rows) == metrics["test/images"]
+    assert sum(row["label"] == row["prediction"] for row in rows) / len(rows) == pytest.approx(
+        metrics["test/accuracy"], abs=1e-6
+    )
+    assert "accuracy" in done.stdout
+    assert "models:/galaxy10_sim/1" in done.stdout
+
+    import mlflow
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    recorded = mlflow.MlflowClient(uri).get_run(metrics["run/mlflow_id"])
+    assert recorded.info.status == "FINISHED"
+    assert recorded.data.params["loss.gamma"] == "2.0"
+    assert recorded.data.tags["test_fingerprint"] == metrics["run/test_fingerprint"]
+    assert recorded.data.metrics["test/accuracy"] == pytest.approx(metrics["test/accuracy"])
+    model = mlflow.pyfunc.load_model("models:/galaxy10_sim/1")
+    for count in (1, 3, 17):
+        answer = model.predict(np.random.default_rng(0).integers(0, 255, (count, 32, 32, 3), dtype=np.uint8))
+        assert len(answer) == count
+        assert {"label", "confidence", "uncertainty"} <= set(answer.columns)
+        probabilities = answer.filter(like="p_")
+        assert probabilities.shape[1] == 10
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+    again = train(f"resume={run}")
+    assert again.returncode == 0
+    assert "complete" in again.stdout
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, train, tmp_path, ending):
+    arguments = (*SMALL, "trainer.epochs=6", "trainer.ema_decay=0.9", "trainer.save_every_minutes=0.02")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    assert train(*arguments, folder=whole).returncode == 0
+
+    process = start(*arguments, folder=parts)
+    history = parts / "experiments" / "runs"
+    wait_for(lambda: list(history.glob("*/*/history.csv")), process)
+    time.sleep(0.3)
+    process.send_signal(ending)
+    out, err = process.communicate(timeout=120)
+    run = only_run(parts)
+    stopped_at = load_checkpoint(run / "checkpoints" / "last.pt")["position"]["step"]
+    assert 0 < stopped_at < 36
+    if ending == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 128 + ending
+        assert f"resume={run.relative_to(parts)}" in " ".join((out + err).split())
+        assert "Traceback" not in err
+
+    done = train(f"resume={run.relative_to(parts)}", folder=parts)
+    assert done.returncode == 0, done.stderr
+    states = [load_checkpoint(only_run(folder) / "checkpoints" / "last.pt") for folder in (whole, parts)]
+    for state in states:
+        del state["tracker"]
+    assert_equal_states(*states)
+    for name in ("history.csv", "predictions.csv"):
+        assert (only_run(whole) / name).read_bytes() == (run / name).read_bytes()
+
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{parts / 'mlflow.db'}")
+    (recorded,) = client.search_runs([client.get_experiment_by_name("astroclf").experiment_id])
+    assert recorded.info.status == "FINISHED"
+    points = client.get_metric_history(recorded.info.run_id, "val/loss")
+    assert [point.step for point in points] == [6, 12, 18, 24, 30, 36]
+
+
+def test_several_runs_with_multirun(train, tmp_path):
+    done = train("-m", *SMALL, "trainer.epochs=1", "tracking=none", "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    found = list((tmp_path / "experiments" / "sweeps").glob("*/*/metrics.json"))
+    assert sorted(path.parent.name for path in found) == ["0", "1"]
+
+
+def test_sky_objects_in_folders_with_fits_files(train, tmp_path):
+    done = train(
+        "dataset=astro8_sim", "dataset.samples_per_class=8", "dataset.image_size=32", "backbone=resnet18",
+        "augment=astro8", "head.refinement=true", "head.attention=true", "trainer.epochs=1", "trainer.batch_size=8",
+        "dataset.exclude_classes=[constellation]", "tracking=none", "loss=focal", "scheduler=cosine", "optimizer=sgd",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((only_run(tmp_path) / "metrics.json").read_text())
+    assert "test/nebula/accuracy" in metrics
+    assert "test/constellation/accuracy" not in metrics
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["dataset=galaxy10"], "dataset.path"),
+        (["dataset=galaxy10", "dataset.path=nowhere.h5"], "nowhere.h5"),
+        (["dataset=astro8", "dataset.path=nowhere"], "nowhere"),
+        ([*SMALL, "backbone=resnet18", "backbone.weights=nowhere.pth"], "nowhere.pth"),
+        ([*SMALL, "tracking.uri=sqlite:////proc/nowhere/mlflow.db"], "/proc/nowhere"),
+    ],
+)
+def test_what_a_user_gets_wrong_ends_in_one_paragraph(train, tmp_path, overrides, says):
+    done = train(*overrides)
+    assert done.returncode == 1
+    assert says in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("Error: ") == 1
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_data_set_that_changed_cannot_be_resumed_unnoticed(train, start, tmp_path):
+    arguments = (*SMALL, "trainer.epochs=1", "tracking=none")
+    assert train(*arguments).returncode == 0
+    run = only_run(tmp_path)
+    (run / "metrics.json").unlink()
+    done = train(f"resume={run}", "dataset.split_seed=5")
+    assert done.returncode == 1
+    assert "other images" in " ".join(done.stderr.split())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_run_on_a_gpu(train, tmp_path):
+    small = [argument for argument in SMALL if argument != "trainer.device=cpu"]
+    done = train(*small, "trainer.device=cuda", "trainer.epochs=2")
+    assert done.returncode == 0, done.stderr
+    assert "system/gpu_memory_peak_gb" in done.stdout or only_run(tmp_path).is_dir()
