@@ -34,7 +34,7 @@ def make_deterministic(enabled: bool) -> None:
     """The same bits from the same inputs on the same device, or CUDA's choice of the fastest kernel."""
     if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-    # Warns where an operation has no deterministic form; use_deterministic_algorithms does the same and imports inductor.
+    # A warning where an operation has no deterministic form. use_deterministic_algorithms would import inductor, 4 s.
     torch.set_deterministic_debug_mode("warn" if enabled else "default")
     torch.backends.cudnn.benchmark = not enabled
 
