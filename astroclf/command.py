@@ -11,6 +11,7 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from astroclf.config import COMPONENT_KEYS, TOP_KEYS, Config, config_dir, config_from_plain, nearest, typed
+from astroclf.config import config_dir, config_from_plain, nearest, typed
 from astroclf.errors import AstroclfError, CheckpointError, ConfigError, Interrupted
+from astroclf.schema import COMPONENT_KEYS, Config, TopKeys
 
 log = logging.getLogger("astroclf")
 
@@ -73,7 +75,7 @@ def checked(composed: DictConfig) -> Config:
         key, _, value = override.partition("=")
         if key == "resume":
             continue
-        if "." not in key and key not in TOP_KEYS:
+        if "." not in key and key not in {f.name for f in fields(TopKeys)}:
             raise ConfigError(
                 f"{override} cannot change in a resumed run. Leave it out, or start a new run without `resume`."
             )
@@ -147,10 +149,11 @@ def run_command(hydra_main: Callable[[], Any]) -> None:
             raise
         raise SystemExit(report(_explained(error))) from None
     except KeyboardInterrupt:
-        raise SystemExit(report(Interrupted("Stopped by Ctrl-C before anything had to be saved.", 130))) from None
+        raise SystemExit(report(Interrupted(_STOPPED, 130))) from None
 
 
 _OURS = "ASTROCLF_WORDS_ERRORS"
+_STOPPED = "Stopped by Ctrl-C. A run that has a checkpoint goes on with resume=RUN_FOLDER; what was cached is kept."
 
 
 def _wants_traceback() -> bool:

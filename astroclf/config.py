@@ -1,172 +1,28 @@
-"""The typed schema of every config group, and the one function that builds objects from config.
+"""From composed yaml to a typed config, and the one function that builds objects from it.
 
-Hydra composes plain yaml; `typed` then checks each key and value against the dataclasses below, so that a
-misspelt one is refused by its nearest valid name before torch is imported. Groups that people extend (dataset,
-backbone, loss, augment, optimizer, scheduler, tracking) may carry keys of their own: those that the chosen yaml
-declares, with the type of the value there.
+Hydra composes plain yaml; `typed` then checks each key and value against `astroclf.schema`, so that a misspelt one is
+refused by its nearest valid name before torch is imported. Groups that people extend (dataset, backbone, loss, augment,
+optimizer, scheduler, tracking) may carry keys of their own: those that the chosen yaml declares, with the type of the
+value there.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from astroclf.engine.settings import TrainerSettings
 from astroclf.errors import ConfigError
+from astroclf.schema import COMPONENT_KEYS, OBJECTIVES, SECTIONS, Component, Config, TopKeys
 
 WHITELIST = ("astroclf.", "torch.optim.")  # what a `_target_` may name
-
-
-@dataclass(frozen=True)
-class Component:
-    """A class to build: its dotted name and its keyword arguments."""
-
-    target: str
-    options: dict[str, Any]
-
-    def __getitem__(self, key: str) -> Any:
-        return self.options[key]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The yaml form: the options with ``_target_`` first."""
-        return {"_target_": self.target, **self.options}
-
-
-# ---- keys that are typed wherever they occur in a group that people extend -----------------------------------------
-
-
-@dataclass
-class DatasetKeys:
-    _target_: str = MISSING
-    name: str = MISSING
-    path: str | None = MISSING
-    classes: Any = MISSING  # a list of names, "found", or null
-    exclude_classes: list[str] = MISSING
-    image_size: int = MISSING
-    channels: int = MISSING
-    cache_dir: str = MISSING
-    residency: Literal["auto", "device", "memory", "disk"] = MISSING
-    on_error: Literal["raise", "skip"] = MISSING
-    val_fraction: float = MISSING
-    test_fraction: float = MISSING
-    split_seed: int = MISSING
-    download: bool = MISSING
-
-
-@dataclass
-class BackboneKeys:
-    _target_: str = MISSING
-    weights: str | None = MISSING
-    checkpointing: bool = MISSING
-
-
-@dataclass
-class LossKeys:
-    _target_: str = MISSING
-    gamma: float = MISSING
-    beta: float = MISSING
-    activation: Literal["softmax", "sigmoid"] = MISSING
-    label_smoothing: float = MISSING
-
-
-@dataclass
-class AugmentKeys:
-    _target_: str = MISSING
-
-
-@dataclass
-class OptimizerKeys:
-    _target_: str = MISSING
-    lr: float = MISSING
-    weight_decay: float = MISSING
-
-
-@dataclass
-class SchedulerKeys:
-    _target_: str = MISSING
-    start_lr: float | None = MISSING
-    end_lr: float | None = MISSING
-    warmup_fraction: float = MISSING
-
-
-@dataclass
-class TrackingKeys:
-    _target_: str = MISSING
-    uri: str = MISSING
-    experiment: str = MISSING
-    artifact_root: str | None = MISSING
-    run_name: str | None = MISSING
-    system_metrics: bool = MISSING
-    system_metrics_seconds: float = MISSING
-    tensorboard: bool = MISSING
-    register: bool = MISSING
-    model_name: str | None = MISSING
-
-
-COMPONENT_KEYS: dict[str, type] = {
-    "dataset": DatasetKeys,
-    "backbone": BackboneKeys,
-    "loss": LossKeys,
-    "augment": AugmentKeys,
-    "optimizer": OptimizerKeys,
-    "scheduler": SchedulerKeys,
-    "tracking": TrackingKeys,
-}
-
-
-# ---- sections that are ours alone ----------------------------------------------------------------------------------
-
-
-@dataclass
-class HeadConfig:
-    refinement: bool = False
-    attention: bool = False
-    uncertainty: bool = True
-    hidden: int = 512
-    dropout: float = 0.3
-    uncertainty_weight: float = 0.1
-
-
-@dataclass
-class EvaluationConfig:
-    views: int = 1
-
-
-@dataclass
-class Config:
-    """An experiment, checked: what `conf/config.yaml` and the chosen groups say."""
-
-    dataset: Component
-    backbone: Component
-    loss: Component
-    augment: Component
-    optimizer: Component
-    scheduler: Component
-    trainer: TrainerSettings
-    tracking: Component
-    head: HeadConfig
-    evaluation: EvaluationConfig
-    seed: int = 0
-    objective: str = "val/accuracy"
-    resume: str | None = None
-    plain: dict[str, Any] = field(default_factory=dict, repr=False)  # the same, resolved, as yaml would hold it
-
-
-SECTIONS: dict[str, type] = {
-    "trainer": TrainerSettings,
-    "head": HeadConfig,
-    "evaluation": EvaluationConfig,
-}
-TOP_KEYS: dict[str, Any] = {"seed": int, "objective": str, "resume": str | None}
-OBJECTIVES = ("val/accuracy", "val/macro_f1", "val/macro_recall", "val/macro_precision", "val/loss", "val/ece")
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -196,7 +52,8 @@ def typed(composed: DictConfig, declared: Mapping[str, Mapping[str, Any]]) -> Co
     except OmegaConfBaseException as error:
         raise ConfigError(f"The configuration does not resolve: {error}") from error
     assert isinstance(plain, dict)
-    known = {*COMPONENT_KEYS, *SECTIONS, *TOP_KEYS}
+    top_keys = [f.name for f in fields(TopKeys)]
+    known = {*COMPONENT_KEYS, *SECTIONS, *top_keys}
     for key in map(str, plain):
         if key not in known:
             raise ConfigError(f"'{key}' is no key of the configuration. {nearest(key, known)}")
@@ -204,7 +61,8 @@ def typed(composed: DictConfig, declared: Mapping[str, Mapping[str, Any]]) -> Co
         group: _component(group, plain.get(group) or {}, declared.get(group, {})) for group in COMPONENT_KEYS
     }
     parts |= {name: _section(name, schema, plain.get(name) or {}) for name, schema in SECTIONS.items()}
-    parts |= {key: _value(key, kind, plain.get(key)) for key, kind in TOP_KEYS.items()}
+    top = OmegaConf.structured(TopKeys)
+    parts |= {key: _assign(top, key, key, plain[key]) for key in top_keys if key in plain}
     config = Config(**parts, plain={str(key): value for key, value in plain.items()})
     _check_ranges(config)
     return config
@@ -242,18 +100,6 @@ def _section(name: str, schema: type, given: Mapping[str, Any]) -> Any:
     return OmegaConf.to_object(node)
 
 
-def _value(key: str, kind: Any, value: Any) -> Any:
-    node = OmegaConf.structured(_TopKeys)
-    return _assign(node, key, key, value)
-
-
-@dataclass
-class _TopKeys:
-    seed: int = 0
-    objective: str = "val/accuracy"
-    resume: str | None = None
-
-
 def _assign(node: DictConfig, key: str, name: str, value: Any) -> Any:
     """Put a value through the schema's own conversion (``"1e-3"`` to float, choices of a Literal)."""
     try:
@@ -271,10 +117,8 @@ def _assign(node: DictConfig, key: str, name: str, value: Any) -> Any:
 def _choices(node: DictConfig, key: str) -> tuple[str, ...]:
     schema = OmegaConf.get_type(node)
     assert schema is not None
-    import typing
-
-    hint = typing.get_type_hints(schema).get(key)
-    return tuple(map(str, typing.get_args(hint))) if typing.get_origin(hint) is Literal else ()
+    hint = get_type_hints(schema).get(key)
+    return tuple(map(str, get_args(hint))) if get_origin(hint) is Literal else ()
 
 
 def _like(name: str, default: Any, value: Any) -> Any:
@@ -363,8 +207,6 @@ def locate(target: str) -> type:
     if not target.startswith(WHITELIST):
         raise ConfigError(f"`_target_: {target}` is outside {' and '.join(WHITELIST)}; put the class in astroclf.")
     module_name, _, name = target.rpartition(".")
-    import importlib
-
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ModuleNotFoundError, AttributeError) as error:
@@ -406,6 +248,3 @@ def config_from_plain(plain: Mapping[str, Any]) -> Config:
     """The typed form of a run folder's resolved `config.yaml`, whose groups declare their own keys."""
     declared = {group: plain.get(group) or {} for group in COMPONENT_KEYS}
     return typed(OmegaConf.create(dict(plain)), declared)
-
-
-assert all(f.default is not NO_DEFAULT for schema in COMPONENT_KEYS.values() for f in fields(schema))

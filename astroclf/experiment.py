@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from astroclf.atomic import write_text
 from astroclf.command import resumed_run
-from astroclf.config import Config, build
+from astroclf.config import build
 from astroclf.data.splits import Splits, group_rows, split_rows
 from astroclf.data.store import PixelStore, open_store
 from astroclf.data.stream import Pixels, Stream
@@ -27,6 +27,7 @@ from astroclf.losses.objective import Objective
 from astroclf.models.classifier import Classifier
 from astroclf.models.summary import model_summary
 from astroclf.records import Records, draw_augmented, environment, git_commit
+from astroclf.schema import Config
 
 if TYPE_CHECKING:
     from astroclf.tracking.null_tracker import NullTracker

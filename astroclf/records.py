@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from astroclf.config import Config
 from astroclf.data.augment.augmentation import Augmentation
 from astroclf.data.store import PixelStore
 from astroclf.engine.evaluate import Evaluation
 from astroclf.judge.plots import plot_augmented
 from astroclf.judge.report import draw_plots, write_report
 from astroclf.judge.results import Results, results_table, write_metrics, write_predictions
+from astroclf.schema import Config
 
 if TYPE_CHECKING:
     from astroclf.tracking.null_tracker import NullTracker

@@ -13,9 +13,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from astroclf import command
-from astroclf.config import COMPONENT_KEYS, SECTIONS, Component, build, config_dir, typed
+from astroclf.config import build, config_dir, typed
 from astroclf.engine.settings import TrainerSettings
 from astroclf.errors import ConfigError
+from astroclf.schema import COMPONENT_KEYS, SECTIONS, Component
 
 CHOICES = [
     (path.parent.name, path.stem)

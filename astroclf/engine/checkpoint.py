@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import uuid
@@ -38,6 +39,7 @@ class CheckpointFolder:
 
     def rank(self, loss: float, step: int) -> str | None:
         """Enter a validation among the lowest; the name that its checkpoint is to have, or None."""
+        loss = math.inf if math.isnan(loss) else loss
         name = f"step-{step:07d}-loss-{loss:.4f}.pt"
         ranking = sorted([*self.lowest, (loss, name)])[: self.keep_best]
         self.lowest = ranking

@@ -1,4 +1,4 @@
-"""Parameter groups for the optimizer, and the running average of the weights."""
+"""Parameter groups for the optimizer, the running average of the weights, and buffers that stay finite."""
 
 from __future__ import annotations
 
@@ -21,29 +21,45 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 
 class Average:
-    """Exponential moving average of a model's weights (Polyak averaging).
+    """Exponential moving average of a model's weights and BatchNorm statistics (Polyak averaging).
 
     The decay warms up as min(decay, (1 + n) / (10 + n)) after n updates, so that the random start is forgotten.
-    Buffers (BatchNorm statistics) are averages already: the newest are copied when the average is read.
+    The statistics are averaged with the weights: those of the newest weights do not fit the averaged ones while the
+    learning rate is high. Values that a non-finite forward pass spoilt are left out.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self._source = model
         self._model = copy.deepcopy(model).requires_grad_(False).eval()
+        self._weights = list(model.parameters())
+        self._buffers = list(model.buffers())
+        self._statistics = self._flat(self._buffers)
+
+    @staticmethod
+    def _flat(buffers: list[torch.Tensor]) -> torch.Tensor:
+        """All floating-point buffers as one vector: a few kernels a step for all of them."""
+        parts = [buffer.flatten() for buffer in buffers if buffer.is_floating_point()]
+        return torch.cat(parts) if parts else torch.zeros(0)
 
     @torch.no_grad()
     def update(self) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self._model.parameters()), list(self._source.parameters()), 1 - decay)
+        torch._foreach_lerp_(list(self._model.parameters()), self._weights, 1 - decay)
+        newest = self._flat(self._buffers)
+        self._statistics.lerp_(torch.where(torch.isfinite(newest), newest, self._statistics), 1 - decay)
 
     @torch.no_grad()
     def model(self) -> nn.Module:
         """The averaged model, in eval mode."""
-        for mine, newest in zip(self._model.buffers(), self._source.buffers(), strict=True):
-            mine.copy_(newest)
+        start = 0
+        for mine, newest in zip(self._model.buffers(), self._buffers, strict=True):
+            if mine.is_floating_point():
+                mine.copy_(self._statistics[start : start + mine.numel()].view_as(mine))
+                start += mine.numel()
+            else:
+                mine.copy_(newest)
         return self._model
 
     def state_dict(self) -> dict[str, Any]:
@@ -52,3 +68,31 @@ class Average:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.updates = state["updates"]
         self._model.load_state_dict(state["model"])
+        self._statistics = self._flat(list(self._model.buffers())).clone()
+
+
+class SoundBuffers:
+    """Takes BatchNorm statistics that a non-finite forward pass spoilt back to the last sound ones.
+
+    Skipping the optimizer's step saves the weights, but not the running mean and variance, which nothing would ever
+    make finite again. Training mode does not read them, so it is enough to look before each evaluation.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        self._sound = [buffer.clone() for buffer in self._buffers]
+
+    @torch.no_grad()
+    def mend(self) -> None:
+        for buffer, sound in zip(self._buffers, self._sound, strict=True):
+            if torch.isfinite(buffer).all():
+                sound.copy_(buffer)
+            else:
+                buffer.copy_(sound)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sound": self._sound}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for mine, saved in zip(self._sound, state["sound"], strict=True):
+            mine.copy_(saved)

@@ -18,7 +18,8 @@ from astroclf.engine.checkpoint import CheckpointFolder
 from astroclf.engine.early_stopping import EarlyStopping
 from astroclf.engine.evaluate import evaluate
 from astroclf.engine.history import write_history
-from astroclf.engine.parameters import Average
+from astroclf.engine.meter import StepMeter
+from astroclf.engine.parameters import Average, SoundBuffers
 from astroclf.engine.precision import Precision
 from astroclf.engine.progress import TrainProgress
 from astroclf.engine.schedule import Schedule
@@ -112,15 +113,8 @@ class Trainer:
         self.checkpoints = CheckpointFolder(folder / "checkpoints", settings.keep_best)
         self.position = Position()
         self.total_steps = planned_steps(settings, len(train))
-        device = precision.device
-        # Sums since the last validation, and counts of skipped steps; on the device: reading them waits for it.
-        self.sums = {
-            name: torch.zeros((), dtype=torch.float64, device=device) for name in ("loss", "images", "norm", "good")
-        }
-        self.skipped = {name: torch.zeros((), dtype=torch.int64, device=device) for name in ("total", "streak")}
-        self._curve: list[tuple[int, float, torch.Tensor, torch.Tensor]] = []
-        self._floats = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-        self._sound = [buffer.clone() for buffer in self._floats]
+        self.meter = StepMeter(precision.device, curve_every=max(1, self.total_steps // CURVE_POINTS))
+        self.buffers = SoundBuffers(model)
         self._saved_at = time.monotonic()
 
     def fit(self) -> FitResult:
@@ -147,7 +141,7 @@ class Trainer:
         return FitResult(
             best=self.position.best,
             steps=self.position.step,
-            skipped_steps=int(self.skipped["total"]),
+            skipped_steps=self.meter.skipped_steps(),
             images_per_second=progress.images_per_second,
             data_wait_fraction=waited / progress.seconds,
             stopped_early=self.position.stopped_early,
@@ -214,41 +208,27 @@ class Trainer:
         if self.average is not None:
             self.average.update()
 
-        finite = torch.isfinite(norm) & torch.isfinite(loss_sum)
-        self.sums["loss"] += torch.where(finite, loss_sum, 0)
-        self.sums["images"] += torch.where(finite, images, 0)
-        self.sums["norm"] += torch.where(finite, norm, 0)
-        self.sums["good"] += finite
-        self.skipped["total"] += ~finite
-        self.skipped["streak"].add_(1).mul_(~finite)
-        mean = loss_sum / images
-        if at.step % max(1, self.total_steps // CURVE_POINTS) == 0:
-            self._curve.append((at.step, lr, mean, norm))
+        self.meter.add(at.step, lr, loss_sum, images, norm)
         at.step += 1
-        return mean
+        return loss_sum / images
 
     def _validate(self, progress: TrainProgress, last: bool) -> None:
         """Measure on the validation images, log, decide about best and early stopping, save."""
         at = self.position
         self._stop_if_stuck()
-        self._keep_buffers_sound()
+        self.buffers.mend()
         model = self.average.model() if self.average is not None else self.model
         evaluation = evaluate(model, self.objective, self.val_stream, self.precision)
         metrics = evaluation.metrics(self.classes)
 
-        sums = {name: float(value) for name, value in self.sums.items()}
         row: dict[str, float] = {
             "step": at.step,
             "epoch": self._epoch(),
             "lr": self.schedule.lr(max(at.step - 1, 0)),
-            "train/loss": sums["loss"] / sums["images"] if sums["images"] else math.nan,
-            "train/grad_norm": sums["norm"] / sums["good"] if sums["good"] else math.nan,
-            "train/skipped_steps": int(self.skipped["total"]),
+            **self.meter.take_means(),
+            **{f"val/{name}": value for name, value in metrics.items() if "/" not in name},
         }
-        row |= {f"val/{name}": value for name, value in metrics.items() if "/" not in name}
         at.history.append(row)
-        for value in self.sums.values():
-            value.zero_()
 
         names = []
         if self._is_better(row):
@@ -259,7 +239,7 @@ class Trainer:
         epoch_ends = at.batch >= len(self.train_stream)
         if self.settings.keep_every and epoch_ends and (at.epoch + 1) % self.settings.keep_every == 0:
             names.append(f"epoch-{at.epoch + 1:04d}.pt")
-        at.stopped_early = self.early_stopping.update(row["val/loss"], row["epoch"])
+        at.stopped_early = self.early_stopping.update(row["val/loss"], row["epoch"]) and not last
         at.finished = last or at.stopped_early
 
         self.tracker.log_metrics({**row, **self._machine_metrics(progress)}, at.step)
@@ -301,27 +281,21 @@ class Trainer:
         """By the monitored metric; ties go to the lower validation loss."""
 
         def key(r: dict[str, float]) -> tuple[float, float]:
-            value = r[self.monitor]
-            return (-value if self.monitor.split("/")[-1] in LOWER_IS_BETTER else value, -r["val/loss"])
+            value = r[self.monitor] * (-1 if self.monitor.split("/")[-1] in LOWER_IS_BETTER else 1)
+            return tuple(-math.inf if math.isnan(v) else v for v in (value, -r["val/loss"]))  # type: ignore[return-value]
 
         return not self.position.best or key(row) > key(self.position.best)
 
     def _stop_if_stuck(self) -> None:
-        streak = int(self.skipped["streak"])
+        streak = self.meter.streak()
         if streak >= self.settings.max_skipped:
+            last = self.checkpoints.last
+            kept = f"The last good checkpoint is kept: {last}." if last.is_file() else "There was no checkpoint yet."
             raise TrainingError(
                 f"The loss or its gradient was not finite for {streak} steps in a row (the last at step "
                 f"{self.position.step}); none of them changed a weight. Lower optimizer.lr, set trainer.clip_norm, or "
-                f"use trainer.precision=fp32. The last good checkpoint is kept: {self.checkpoints.last}."
+                f"use trainer.precision=fp32. {kept}"
             )
-
-    def _keep_buffers_sound(self) -> None:
-        """BatchNorm statistics that a non-finite forward pass spoilt go back to the last sound ones."""
-        for buffer, sound in zip(self._floats, self._sound, strict=True):
-            if torch.isfinite(buffer).all():
-                sound.copy_(buffer)
-            else:
-                buffer.copy_(sound)
 
     def _machine_metrics(self, progress: TrainProgress) -> dict[str, float]:
         rate = {"train/images_per_second": progress.images_per_second}
@@ -333,13 +307,8 @@ class Trainer:
     # ---- state -----------------------------------------------------------------------------------------------------
 
     def _save(self, also_as: list[str]) -> None:
-        if self._curve:
-            losses = torch.stack([loss for _, _, loss, _ in self._curve]).tolist()
-            norms = torch.stack([norm for _, _, _, norm in self._curve]).tolist()
-            for (step, lr, _, _), loss, norm in zip(self._curve, losses, norms, strict=True):
-                point = {"step/loss": loss, "step/grad_norm": norm, "step/lr": lr}
-                self.tracker.log_metrics({k: v for k, v in point.items() if math.isfinite(v)}, step)
-            self._curve.clear()
+        for step, values in self.meter.take_curve():
+            self.tracker.log_metrics(values, step)
         # The checkpoint carries the numbers that are not sent yet: a kill before `flush` loses none of them.
         self.checkpoints.save(self.state_dict(), also_as)
         self.tracker.flush()
@@ -365,9 +334,8 @@ class Trainer:
             "fingerprints": self.fingerprints,
             "early_stopping": self.early_stopping.state_dict(),
             "lowest": self.checkpoints.lowest,
-            "sums": self.sums,
-            "skipped": self.skipped,
-            "sound": self._sound,
+            "meter": self.meter.state_dict(),
+            "buffers": self.buffers.state_dict(),
             "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if cuda else None},
             "tracker": {"run_id": self.tracker.run_id, **self.tracker.state_dict()},
         }
@@ -394,11 +362,8 @@ class Trainer:
         self.position = Position(**state["position"])
         self.early_stopping.load_state_dict(state["early_stopping"])
         self.checkpoints.lowest = [(loss, name) for loss, name in state["lowest"]]
-        for mine, saved in ((self.sums, state["sums"]), (self.skipped, state["skipped"])):
-            for name, value in saved.items():
-                mine[name].copy_(value)
-        for mine_sound, saved_sound in zip(self._sound, state["sound"], strict=True):
-            mine_sound.copy_(saved_sound)
+        self.meter.load_state_dict(state["meter"])
+        self.buffers.load_state_dict(state["buffers"])
         self.tracker.load_state_dict(state["tracker"])
         torch.set_rng_state(state["rng"]["cpu"])
         if state["rng"]["cuda"] is not None and self.precision.device.type == "cuda":

@@ -180,10 +180,10 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_counted(images, tmp_
         trainer._step([batch])
         hook.remove()
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
-    assert int(trainer.skipped["total"]) == int(trainer.skipped["streak"]) == 1
+    assert trainer.meter.skipped_steps() == trainer.meter.streak() == 1
     trainer._step([next(batches)])
-    assert int(trainer.skipped["total"]) == 1
-    assert int(trainer.skipped["streak"]) == 0
+    assert trainer.meter.skipped_steps() == 1
+    assert trainer.meter.streak() == 0
     assert not all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
 
 
@@ -259,6 +259,20 @@ def test_average_follows_the_weights(images):
         average.update()
     torch.testing.assert_close(average.model().weight, model.weight)
     assert not average.model().training
+
+
+def test_average_takes_in_statistics_but_no_nan():
+    model = torch.nn.BatchNorm1d(2)
+    average = Average(model, decay=0.5)
+    for mean in (1.0, torch.nan, 1.0):
+        model.running_mean.fill_(mean)
+        average.update()
+    averaged = average.model().running_mean
+    assert torch.isfinite(averaged).all()
+    assert (averaged > 0.5).all()
+    other = Average(torch.nn.BatchNorm1d(2), decay=0.5)
+    other.load_state_dict(average.state_dict())
+    assert torch.equal(other.model().running_mean, averaged)
 
 
 def test_norms_and_biases_are_spared_from_decay():
