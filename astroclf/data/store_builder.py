@@ -22,10 +22,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from astroclf.data.progress import ProgressBar
 from astroclf.data.samples import Block, SampleTable, Source
 from astroclf.data.sources import HashedBlock, pixel_digest
 from astroclf.errors import DataError
+from astroclf.progress import ProgressBar
 
 VERSION = 1  # of the files in a store's folder
 IMAGES = "images.npy"

@@ -32,7 +32,7 @@ class Average:
         self.decay = decay
         self.updates = 0
         self._model = copy.deepcopy(model).requires_grad_(False).eval()
-        self._weights = list(model.parameters())
+        self._weights: list[torch.Tensor] = list(model.parameters())
         self._buffers = list(model.buffers())
         self._statistics = self._flat(self._buffers)
 

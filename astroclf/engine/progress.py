@@ -29,12 +29,12 @@ class LiveStreamHandler(logging.StreamHandler):
 class TrainProgress:
     """Epoch, step, loss, learning rate, images/s and time left."""
 
-    def __init__(self, total_steps: int, epochs: int) -> None:
+    def __init__(self, total_steps: int, epochs: int, first_step: int = 0) -> None:
         self.total_steps, self.epochs = total_steps, epochs
+        self._first_step = first_step  # of this process: a resumed run has done some before
         self._console = Console()
         self._bar: Progress | None = None
         self._next = 0.0
-        self._last_step, self._last_time = 0, 0.0
         self.images = 0  # seen since the start of this process
         self._started = time.monotonic()
         self._aside = 0.0
@@ -52,7 +52,7 @@ class TrainProgress:
                 transient=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task("starting", total=self.total_steps, numbers="")
+            self._task = self._bar.add_task("starting", total=self.total_steps, completed=self._first_step, numbers="")
         else:
             self._next = time.monotonic() + PLAIN_SECONDS
         return self
@@ -92,7 +92,6 @@ class TrainProgress:
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=where, numbers=numbers)
             return
-        steps, seconds = step - self._last_step, now - (self._last_time or self._started)
-        left = (self.total_steps - step) * seconds / max(steps, 1)
-        self._last_step, self._last_time = step, now
+        done = step - self._first_step
+        left = (self.total_steps - step) * (now - self._started) / max(done, 1)
         log.info("%s  %s  %d min %02d s left", where, numbers, left // 60, left % 60)

@@ -128,7 +128,8 @@ class Trainer:
             The loss stays non-finite, or the device is out of memory.
         """
         waited = self.train_stream.data_wait_seconds
-        with StopRequest() as stop, TrainProgress(self.total_steps, self.settings.epochs) as progress:
+        bar = TrainProgress(self.total_steps, self.settings.epochs, self.position.step)
+        with StopRequest() as stop, bar as progress:
             try:
                 self._run(stop, progress)
             except torch.OutOfMemoryError as error:

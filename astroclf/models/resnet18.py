@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from astroclf.download import RemoteFile
 from astroclf.errors import ConfigError
 from astroclf.models.blocks import run_stage
-from astroclf.models.weights import PretrainedFile, fetch, load_into, read_state
+from astroclf.models.weights import NO_PRETRAINED, fetch_weights, load_into, read_state
 
-IMAGENET = PretrainedFile(  # torchvision's ResNet18_Weights.IMAGENET1K_V1
-    url="https://download.pytorch.org/models/resnet18-f37072fd.pth",
+IMAGENET = RemoteFile(  # torchvision's ResNet18_Weights.IMAGENET1K_V1
+    name="resnet18-f37072fd.pth",
+    urls=("https://download.pytorch.org/models/resnet18-f37072fd.pth",),
     sha256="f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+    remedy=f"{NO_PRETRAINED}backbone.weights=/path/to/resnet18-f37072fd.pth.",
 )
 
 
@@ -63,7 +66,7 @@ class ResNet18(nn.Module):
             )
         state = None
         if weights is not None:
-            state = read_state(fetch(IMAGENET) if weights == "imagenet" else weights)
+            state = read_state(fetch_weights(IMAGENET) if weights == "imagenet" else weights)
             state = {name: value for name, value in state.items() if not name.startswith("fc.")}
         self.checkpointing = checkpointing
         from torchvision.models import resnet18  # 4 s to import: only where it is used

@@ -24,8 +24,9 @@ def start(tmp_path: Path, clean_environment: dict[str, str]) -> Callable[..., su
 
     def start_train(*overrides: str, folder: Path = tmp_path) -> subprocess.Popen:
         command = [sys.executable, "-m", "astroclf.train", *overrides]
-        env = clean_environment | {"OMP_NUM_THREADS": "1"}  # two threads that wait for each other starve beside others
-        return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, cwd=folder, env=clean_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     return start_train
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -77,15 +80,30 @@ def test_a_run_leaves_what_the_contract_names_and_a_model_that_loads(train, tmp_
     assert "complete" in again.stdout
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, train, tmp_path, ending):
-    arguments = (*SMALL, "trainer.epochs=6", "trainer.ema_decay=0.9", "trainer.save_every_minutes=0.02")
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for folder in (whole, parts):
-        folder.mkdir()
-    assert train(*arguments, folder=whole).returncode == 0
+STOPPABLE = (*SMALL, "trainer.epochs=6", "trainer.ema_decay=0.9", "trainer.save_every_minutes=0.02")
 
-    process = start(*arguments, folder=parts)
+
+@pytest.fixture(scope="module")
+def never_stopped(tmp_path_factory):
+    """The run folder of a training that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = subprocess.run(
+        [sys.executable, "-m", "astroclf.train", *STOPPABLE],
+        cwd=folder, capture_output=True, text=True, check=False,
+        env=os.environ | {"ASTROCLF_CACHE": str(tmp_path_factory.getbasetemp() / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return only_run(folder)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+    ids=lambda ending: ending.name,
+)
+def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, train, tmp_path, never_stopped, ending):
+    parts = tmp_path
+    process = start(*STOPPABLE)
     history = parts / "experiments" / "runs"
     wait_for(lambda: list(history.glob("*/*/history.csv")), process)
     time.sleep(0.3)
@@ -101,14 +119,14 @@ def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, tr
         assert f"resume={run.relative_to(parts)}" in " ".join((out + err).split())
         assert "Traceback" not in err
 
-    done = train(f"resume={run.relative_to(parts)}", folder=parts)
+    done = train(f"resume={run.relative_to(parts)}")
     assert done.returncode == 0, done.stderr
-    states = [load_checkpoint(only_run(folder) / "checkpoints" / "last.pt") for folder in (whole, parts)]
+    states = [load_checkpoint(folder / "checkpoints" / "last.pt") for folder in (never_stopped, run)]
     for state in states:
         del state["tracker"]
     assert_equal_states(*states)
     for name in ("history.csv", "predictions.csv"):
-        assert (only_run(whole) / name).read_bytes() == (run / name).read_bytes()
+        assert (never_stopped / name).read_bytes() == (run / name).read_bytes()
 
     import mlflow
 
@@ -141,9 +159,9 @@ def test_sky_objects_in_folders_with_fits_files(train, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["dataset=galaxy10"], "dataset.path"),
-        (["dataset=galaxy10", "dataset.path=nowhere.h5"], "nowhere.h5"),
-        (["dataset=astro8", "dataset.path=nowhere"], "nowhere"),
+        (["dataset=galaxy10", "backbone=custom6conv"], "dataset.path"),
+        (["dataset=galaxy10", "backbone=custom6conv", "dataset.path=nowhere.h5"], "nowhere.h5"),
+        (["dataset=astro8", "backbone=custom6conv", "dataset.image_size=64", "dataset.path=nowhere"], "nowhere"),
         ([*SMALL, "backbone=resnet18", "backbone.weights=nowhere.pth"], "nowhere.pth"),
         ([*SMALL, "tracking.uri=sqlite:////proc/nowhere/mlflow.db"], "/proc/nowhere"),
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ import torchvision
 from astroclf.errors import ConfigError, WeightsError
 from astroclf.models import resnet18
 from astroclf.models.resnet18 import ResNet18
-from astroclf.models.weights import PretrainedFile
 
 
 def test_the_network_is_torchvisions(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_the_network_is_torchvisions(tmp_path: Path) -> None:
 
 def test_the_pinned_file_is_torchvisions() -> None:
     weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
-    assert resnet18.IMAGENET.url == weights.url
+    assert resnet18.IMAGENET.urls == (weights.url,)
     assert resnet18.IMAGENET.sha256.startswith(weights.url.removesuffix(".pth").rpartition("-")[2])
 
 
@@ -34,7 +34,7 @@ def test_imagenet_weights_that_cannot_be_fetched_name_both_ways_out(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     url = "http://127.0.0.1:9/models/resnet18-f37072fd.pth"
-    monkeypatch.setattr(resnet18, "IMAGENET", PretrainedFile(url, "0" * 64))
+    monkeypatch.setattr(resnet18, "IMAGENET", replace(resnet18.IMAGENET, urls=(url,)))
     with pytest.raises(WeightsError) as raised:
         ResNet18(image_size=64, weights="imagenet")
     message = str(raised.value)

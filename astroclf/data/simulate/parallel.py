@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from astroclf.data.progress import ProgressBar
+from astroclf.progress import ProgressBar
 
 Result = TypeVar("Result")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from astroclf.data import download as downloads
 from astroclf.data.images import PREPARATION, fit_square, to_channels
 from astroclf.data.samples import Block, SampleTable
 from astroclf.data.sources import HashedBlock, check_size, choose_classes, class_key, pixel_digest, source_fingerprint
 from astroclf.data.sources.hdf5 import read_rows, slab_rows
+from astroclf.download import RemoteFile, fetch, wrong_file
 from astroclf.errors import DataError
 
 CLASSES = (
@@ -32,7 +32,21 @@ CLASSES = (
     "Edge-on with Bulge",
 )
 
-HDF5_MAGIC = downloads.HDF5_MAGIC
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+BY_HAND = (
+    "Fetch Galaxy10_DECals.h5 (2.5 GB) from https://zenodo.org/records/10845026 and give its place as dataset.path=FILE"
+)
+GALAXY10 = RemoteFile(
+    name="Galaxy10_DECals.h5",
+    urls=(
+        "https://www.astro.utoronto.ca/~hleung/shared/Galaxy10/Galaxy10_DECals.h5",
+        "https://zenodo.org/records/10845026/files/Galaxy10_DECals.h5?download=1",
+    ),
+    sha256="19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571",
+    remedy=f"{BY_HAND}, or choose a folder with room by dataset.cache_dir=.",
+    magic=HDF5_MAGIC,
+    min_bytes=2_000_000_000,
+)
 NPY_SLAB_ROWS = 256
 IDENTITY_BYTES = 2**20  # of the head and of the tail of a file, hashed into the fingerprint
 
@@ -130,34 +144,31 @@ _CLASS_INDEX = {class_key(name): index for index, name in enumerate(CLASSES)}
 
 def _find(path: str | Path | None, cache_dir: Path, download: bool) -> Path:
     """The HDF5 file, or the folder of the npy pair."""
-    name = downloads.GALAXY10.name
-    place = Path(path).expanduser() if path is not None else cache_dir / name
+    place = Path(path).expanduser() if path is not None else cache_dir / GALAXY10.name
     if place.is_dir():
         if (place / "images.npy").exists() or (place / "labels.npy").exists():
             return place
-        found = [place / name] if (place / name).exists() else sorted([*place.glob("*.h5"), *place.glob("*.hdf5")])
+        official = place / GALAXY10.name
+        found = [official] if official.exists() else sorted([*place.glob("*.h5"), *place.glob("*.hdf5")])
         if len(found) == 1:
             return found[0]
         if len(found) > 1:
             names = ", ".join(f.name for f in found)
             raise DataError(f"{place} holds several HDF5 files ({names}); give one of them as dataset.path=.")
-        place = place / name
+        place = official
     if place.exists():
         return place
     if download:
-        return downloads.fetch(downloads.GALAXY10, place)
+        return fetch(GALAXY10, place)
     where = f"{place} is not there" if path is not None else "dataset.path is not set"
     raise DataError(
-        f"Galaxy10 DECaLS: {where}. Fetch {name} (2.5 GB) from {downloads.GALAXY10.home} and give its place as "
-        f"dataset.path=FILE, or let it be fetched with dataset.download=true. A folder with images.npy (N, H, W, 3) "
-        "and labels.npy (N,) serves as well."
+        f"Galaxy10 DECaLS: {where}. {BY_HAND}, or let it be fetched with dataset.download=true. A folder with "
+        "images.npy (N, H, W, 3) and labels.npy (N,) serves as well."
     )
 
 
 def _check_hdf5(path: Path) -> dict:
-    with path.open("rb") as file:
-        head = file.read(512)
-    fault = downloads.wrong_content(head, HDF5_MAGIC, path.stat().st_size)
+    fault = wrong_file(path, HDF5_MAGIC)
     again = "Fetch it again, by hand or with dataset.download=true after removing it."
     if fault:
         raise DataError(f"{path} is not an HDF5 file: it is {fault}. {again}")

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from astroclf.data import download
-from astroclf.data.download import GALAXY10, HDF5_MAGIC, RemoteFile, fetch
-from astroclf.data.sources.galaxy10 import Galaxy10
+from astroclf import download
+from astroclf.data.sources import galaxy10
+from astroclf.download import RemoteFile, fetch
 from astroclf.errors import DownloadError
 
-CONTENT = HDF5_MAGIC + np.random.default_rng(0).integers(0, 256, 3_000_000, np.uint8).tobytes()
+MAGIC = b"\x89HDF\r\n\x1a\n"
+REMEDY = "Look at https://example.org/galaxies."
+CONTENT = MAGIC + np.random.default_rng(0).integers(0, 256, 3_000_000, np.uint8).tobytes()
 
 
 class Mirror(BaseHTTPRequestHandler):
@@ -54,11 +60,17 @@ class Mirror(BaseHTTPRequestHandler):
     def serve_cut(self) -> None:
         self.serve_good(cut=1_300_000)
 
+    def serve_cutatonce(self) -> None:
+        self.send(200, CONTENT, cut=300)
+
     def serve_norange(self) -> None:
         self.send(200, CONTENT)
 
     def serve_html(self) -> None:
         self.send(200, b"<!DOCTYPE html><html>Sign in</html>", Content_Type="text/html")
+
+    def serve_lfs(self) -> None:
+        self.send(200, b"version https://git-lfs.github.com/spec/v1\n")
 
     def serve_moved(self) -> None:
         self.send(301, b"", Location="/good")
@@ -70,7 +82,7 @@ class Mirror(BaseHTTPRequestHandler):
         self.send(200, b"")
 
     def serve_wrong(self) -> None:
-        self.send(200, HDF5_MAGIC + bytes(len(CONTENT) - 8))
+        self.send(200, MAGIC + bytes(len(CONTENT) - 8))
 
     def serve_short(self) -> None:
         self.send(200, CONTENT[:1000])
@@ -83,6 +95,11 @@ class Mirror(BaseHTTPRequestHandler):
 
     def serve_silent(self) -> None:
         threading.Event().wait(1.0)
+
+    def serve_stalls(self) -> None:
+        self.send(200, CONTENT, cut=0)
+        self.wfile.flush()
+        self.serve_silent()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -111,16 +128,16 @@ def get(server, tmp_path, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     Mirror.requests.clear()
 
-    def get(*paths: str) -> Path:
+    def get(*paths: str, magic: bytes = MAGIC, min_bytes: int = 2_000_000) -> Path:
         remote = RemoteFile(
             name="galaxies.h5",
             urls=tuple(path if "://" in path else f"{server}/{path}" for path in paths),
             sha256=hashlib.sha256(CONTENT).hexdigest().upper(),
-            magic=HDF5_MAGIC,
-            min_bytes=2_000_000,
-            home="https://example.org/galaxies",
+            remedy=REMEDY,
+            magic=magic,
+            min_bytes=min_bytes,
         )
-        return fetch(remote, tmp_path / "data" / "galaxies.h5", progress=False, connect_timeout=0.5, read_timeout=0.2)
+        return fetch(remote, tmp_path / "data" / "galaxies.h5", patience=0.3, progress=False)
 
     return get
 
@@ -144,6 +161,20 @@ def test_second_fetch_asks_nobody(get):
     Mirror.requests.clear()
     assert get("good").read_bytes() == CONTENT
     assert Mirror.requests == []
+
+
+def test_a_file_in_a_folder_that_is_read_only_is_taken(get, tmp_path):
+    get("good")
+    (tmp_path / "data").chmod(0o500)
+    try:
+        assert get("good").read_bytes() == CONTENT
+    finally:
+        (tmp_path / "data").chmod(0o700)
+
+
+def test_a_damaged_file_is_fetched_again(get):
+    get("good").write_bytes(CONTENT[:-1])
+    assert get("good").read_bytes() == CONTENT
 
 
 def test_resumes_where_it_stopped(get, tmp_path):
@@ -190,21 +221,57 @@ def test_next_mirror_when_the_first_fails(get, first):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("html", "HTML page"),
+        ("html", "HTML page of 35 bytes"),
+        ("lfs", "bytes, too few"),
         ("forbidden", "403 Forbidden"),
         ("empty", "too few"),
         ("wrong", "SHA256"),
         ("short", "1,000 bytes, too few"),
-        ("silent", "stopped sending|time limit"),
-        ("http://127.0.0.1:9/x", "no connection"),
+        ("silent", "no answer within the time limit"),
+        ("stalls", "the server stopped sending"),
+        ("cutatonce", "the line was cut again and again"),
+        ("http://127.0.0.1:9/x", "no connection (Connection refused"),
     ],
 )
 def test_failure_says_what_was_got_and_what_to_do(get, tmp_path, path, message):
-    with pytest.raises(DownloadError, match=message) as caught:
+    with pytest.raises(DownloadError, match=re.escape(message)) as caught:
         get(path)
-    assert "https://example.org/galaxies" in str(caught.value)
+    assert f"/{path.rpartition('/')[2]}: " in str(caught.value)
     assert str(tmp_path / "data" / "galaxies.h5") in str(caught.value)
-    assert not (tmp_path / "data" / "galaxies.h5").exists()
+    assert str(caught.value).endswith(REMEDY)
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("html", "an HTML page"),
+        ("lfs", "a Git LFS pointer"),
+        ("empty", "0 bytes, too few"),
+        ("short", "a file of 1,000 bytes with SHA256"),
+        ("wrong", "SHA256"),
+    ],
+)
+def test_of_a_file_only_the_hash_need_be_known(get, tmp_path, path, message):
+    with pytest.raises(DownloadError, match=message):
+        get(path, magic=b"", min_bytes=1)
+    assert left_behind(tmp_path) == []
+    assert get(path, "good", magic=b"", min_bytes=1).read_bytes() == CONTENT
+
+
+def test_a_name_server_that_hangs_is_given_up_within_seconds(get, monkeypatch):
+    """Name look-up happens in the C library, which knows no time-out of ours."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: time.sleep(2))
+    start = time.monotonic()
+    with pytest.raises(DownloadError, match="no answer within the time limit"):
+        get("http://galaxies.invalid/x")
+    assert time.monotonic() - start < 1.5
+
+
+def test_a_page_instead_of_the_rest_does_not_cost_what_is_there(get, tmp_path):
+    part_of(tmp_path).write_bytes(CONTENT[:2_000_000])
+    assert get("html", "good").read_bytes() == CONTENT
+    assert Mirror.requests[-1] == ("/good", "bytes=2000000-")
 
 
 def test_spoilt_part_does_not_spoil_the_next_mirror(get, tmp_path):
@@ -219,6 +286,12 @@ def test_too_small_a_disk_is_said_before_the_first_byte(get, tmp_path, monkeypat
     assert left_behind(tmp_path) == []
 
 
+def test_a_folder_that_cannot_be_made_is_named(get, tmp_path):
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(DownloadError, match=r"data/galaxies\.h5: (File exists|Not a directory)\. Look at"):
+        get("good")
+
+
 def test_galaxy10_is_fetched_when_asked(server, tmp_path, monkeypatch):
     import h5py
 
@@ -226,10 +299,16 @@ def test_galaxy10_is_fetched_when_asked(server, tmp_path, monkeypatch):
         file["images"], file["ans"] = np.zeros((10, 8, 8, 3), np.uint8), np.arange(10)
     content = (tmp_path / "small.h5").read_bytes()
     monkeypatch.setattr(Mirror, "serve_small", lambda self: self.send(200, content), raising=False)
-    remote = RemoteFile(
-        GALAXY10.name, (f"{server}/small",), hashlib.sha256(content).hexdigest(), HDF5_MAGIC, 1, GALAXY10.home
+    remote = replace(
+        galaxy10.GALAXY10, urls=(f"{server}/small",), sha256=hashlib.sha256(content).hexdigest(), min_bytes=1
     )
-    monkeypatch.setattr(download, "GALAXY10", remote)
-    source = Galaxy10(None, download=True, cache_dir=tmp_path / "cache")
+    monkeypatch.setattr(galaxy10, "GALAXY10", remote)
+    source = galaxy10.Galaxy10(None, download=True, cache_dir=tmp_path / "cache")
     assert len(source.table) == 10
     assert source.path == tmp_path / "cache" / "Galaxy10_DECals.h5"
+
+
+def test_galaxy10_that_cannot_be_fetched_names_the_ways_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(galaxy10, "GALAXY10", replace(galaxy10.GALAXY10, urls=("http://127.0.0.1:9/x",)))
+    with pytest.raises(DownloadError, match=r"zenodo\.org/records/10845026.*dataset\.path=FILE.*dataset\.cache_dir="):
+        galaxy10.Galaxy10(None, download=True, cache_dir=tmp_path)
