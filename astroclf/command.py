@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -10,8 +11,7 @@ import secrets
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
-from dataclasses import fields
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from astroclf.config import config_dir, config_from_plain, nearest, typed
-from astroclf.errors import AstroclfError, CheckpointError, ConfigError, Interrupted
-from astroclf.schema import COMPONENT_KEYS, Config, TopKeys
+from astroclf.config import config_dir, nearest, typed
+from astroclf.errors import AstroclfError, ConfigError, Interrupted
+from astroclf.resume import dotted_keys, resumed_config, resumed_run, split_changes
+from astroclf.schema import COMPONENT_KEYS, Config
+from astroclf.tracking.database import absolute_uri
 
 log = logging.getLogger("astroclf")
 
@@ -41,52 +43,27 @@ def run_folder(dataset: str, resume: str | None) -> str:
 OmegaConf.register_resolver("run_folder", run_folder, use_cache=True, replace=True)
 
 
-def resumed_run(resume: str) -> tuple[Path, Path]:
-    """The run folder and the checkpoint that `resume=` names.
-
-    Raises
-    ------
-    CheckpointError
-        Neither a run folder with a checkpoint nor a checkpoint in one.
-    """
-    given = Path(resume).expanduser()
-    checkpoint = given if given.is_file() else given / "checkpoints" / "last.pt"
-    folder = checkpoint.parent.parent
-    if not checkpoint.is_file() or not (folder / "config.yaml").is_file():
-        raise CheckpointError(
-            f"resume={resume} names no run that can go on: {folder / 'config.yaml'} and {checkpoint} must both exist. "
-            "Give a run folder, experiments/runs/<dataset>/<time>-<id>, or a file in its checkpoints/. A run that was "
-            "stopped before its first checkpoint starts again with its own command."
-        )
-    return folder, checkpoint
-
-
 def checked(composed: DictConfig) -> Config:
     """The typed config of the job that Hydra is running; a resumed run's own config with the command line's changes."""
     hydra = HydraConfig.get()
-    resume = composed.get("resume")
-    if not resume:
-        return typed(composed, declared_keys(hydra))
-    folder, _ = resumed_run(resume)
-    saved = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(saved, DictConfig)
-    OmegaConf.set_struct(saved, True)
-    for override in hydra.overrides.task:
-        key, _, value = override.partition("=")
-        if key == "resume":
-            continue
-        if "." not in key and key not in {f.name for f in fields(TopKeys)}:
-            raise ConfigError(
-                f"{override} cannot change in a resumed run. Leave it out, or start a new run without `resume`."
-            )
-        try:
-            OmegaConf.update(saved, key.lstrip("+"), OmegaConf.create(f"v: {value}").v)
-        except OmegaConfBaseException as error:
-            raise ConfigError(f"'{key}' is no key of {folder / 'config.yaml'}. {nearest(key, _keys(saved))}") from error
-    saved.resume = str(resume)
-    plain = OmegaConf.to_container(saved, resolve=True)
-    assert isinstance(plain, dict)
-    return config_from_plain({str(key): value for key, value in plain.items()})
+    if composed.get("resume") is None:
+        return typed(_anchored(composed), declared_keys(hydra))
+    if hydra.mode != RunMode.RUN:
+        raise ConfigError("A resumed run cannot be part of a multirun. Leave out -m, or leave out resume.")
+    return resumed_config(composed.resume, _changes)
+
+
+def _anchored(composed: DictConfig) -> DictConfig:
+    """The config with absolute paths, so that a run can be resumed from anywhere."""
+    composed = composed.copy()
+    for group, key in (("dataset", "path"), ("dataset", "cache_dir"), ("tracking", "artifact_root")):
+        value = (composed.get(group) or {}).get(key)
+        if isinstance(value, str) and value and "://" not in value:
+            composed[group][key] = str(Path(value).expanduser().absolute())
+    uri = (composed.get("tracking") or {}).get("uri")
+    if isinstance(uri, str):
+        composed.tracking.uri = absolute_uri(uri)
+    return composed
 
 
 def declared_keys(hydra: Any) -> dict[str, dict[str, Any]]:
@@ -116,19 +93,26 @@ def command_line() -> str:
     return " ".join([name, *map(shlex.quote, sys.argv[1:])])
 
 
+_began: list[bool] = []  # whether a job was reached
+_changes: list[str] = []  # of a resumed run, taken off the command line before Hydra reads it
+
+
 def one_paragraph(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Make a Hydra job end a plain run with one paragraph and exit code 1 where the user can mend the cause."""
 
     @functools.wraps(job)  # Hydra names the log file after the module of the job
     def wrapped(composed: DictConfig) -> Any:
+        _began.append(True)
         try:
             return job(composed)
         except AstroclfError as error:
             if _wants_traceback() or HydraConfig.get().mode != RunMode.RUN:
                 raise
-            for handler in logging.getLogger().handlers:
-                if isinstance(handler, logging.FileHandler):
-                    handler.handle(log.makeRecord(log.name, logging.ERROR, "", 0, str(error), (), None))
+            folder = Path(HydraConfig.get().runtime.output_dir)
+            if (folder / "config.yaml").exists():
+                log_to_file(str(error), logging.ERROR)
+            else:
+                _leave_no_empty_folder(folder)
             raise SystemExit(report(error)) from None
 
     return wrapped
@@ -141,6 +125,8 @@ def run_command(hydra_main: Callable[[], Any]) -> None:
     # Read when torch starts its threads. Threads that spin while they wait for each other starve as soon as anything
     # else runs on the machine: a training on two cores fell from 7.6 to 0.3 steps/s beside one other process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    hydra_arguments, _changes[:] = split_changes(sys.argv[1:])
+    sys.argv[1:] = hydra_arguments
     try:
         hydra_main()
     except AstroclfError as error:
@@ -151,6 +137,15 @@ def run_command(hydra_main: Callable[[], Any]) -> None:
         if _wants_traceback():
             raise
         raise SystemExit(report(_explained(error))) from None
+    except ValueError as error:  # such as loss=null
+        if _wants_traceback() or _began:
+            raise
+        raise SystemExit(report(_without_choice(error))) from None
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        if _wants_traceback() or _began:
+            raise
+        text = f"The run folder cannot be made: {error.filename}: {error.strerror}. Choose another with hydra.run.dir=."
+        raise SystemExit(report(ConfigError(text))) from None
     except KeyboardInterrupt:
         raise SystemExit(report(Interrupted(_STOPPED, 130))) from None
 
@@ -167,9 +162,27 @@ def report(error: AstroclfError) -> int:
     """Print an error as one paragraph on stderr; returns the exit code."""
     width = min(100, max(40, os.get_terminal_size().columns)) if sys.stderr.isatty() else 100
     label = "" if isinstance(error, Interrupted) else "Error: "
-    text = textwrap.fill(f"{label}{error}", width, break_long_words=False, break_on_hyphens=False)
-    print(text, file=sys.stderr, flush=True)
+    paragraphs = f"{label}{error}".split("\n")
+    lines = [  # an indented line is a command to copy: never broken
+        text if text.startswith("  ") else textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+        for text in paragraphs
+    ]
+    print("\n".join(lines), file=sys.stderr, flush=True)
     return error.exit_code if isinstance(error, Interrupted) else 1
+
+
+def log_to_file(message: str, level: int = logging.INFO) -> None:
+    """Write to train.log what the terminal shows in another way."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(log.makeRecord(log.name, level, "", 0, message, (), None))
+
+
+def _leave_no_empty_folder(folder: Path) -> None:
+    """Remove the run folder that Hydra made for a run that never began."""
+    with contextlib.suppress(OSError):  # the first that is not empty ends it
+        for path in [folder, *folder.parents][:4]:
+            path.rmdir()
 
 
 # ---- Hydra's errors in our words ------------------------------------------------------------------------------------
@@ -198,19 +211,25 @@ def _explained(error: Exception) -> AstroclfError:
     return ConfigError(text)
 
 
+def _without_choice(error: ValueError) -> ConfigError:
+    """Hydra's complaint about ``loss=null``, which does not say which group it means."""
+    for argument in sys.argv[1:]:
+        group, _, choice = argument.partition("=")
+        if group in COMPONENT_KEYS and choice in ("", "null"):
+            names = [path.stem for path in (config_dir() / group).glob("*.yaml") if not path.stem.startswith("_")]
+            return ConfigError(f"{argument} cannot be: a run needs a {group}. {nearest(choice, names)}")
+    return ConfigError(" ".join(str(error).split()))
+
+
 def _valid_names() -> list[str]:
     """Every group and every key of the default composition and of each group's choices."""
     conf = config_dir()
-    names = set(_keys(OmegaConf.load(conf / "config.yaml"))) - {"defaults"}
+    names = set(dotted_keys(OmegaConf.load(conf / "config.yaml"))) - {"defaults"}
     for path in sorted(conf.glob("*/*.yaml")):
         group = path.parent.name
         names.add(group)
         if group not in ("experiment", "hydra"):
-            names |= {f"{group}.{key}" for key in _keys(OmegaConf.load(path)) if not key.startswith(("_", "defaults"))}
+            names |= {
+                f"{group}.{key}" for key in dotted_keys(OmegaConf.load(path)) if not key.startswith(("_", "defaults"))
+            }
     return sorted(names)
-
-
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    for key in node if isinstance(node, DictConfig) else ():
-        yield f"{prefix}{key!s}"
-        yield from _keys(node._get_node(key), f"{prefix}{key!s}.")

@@ -20,9 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from astroclf.errors import ConfigError
-from astroclf.schema import COMPONENT_KEYS, OBJECTIVES, SECTIONS, Component, Config, TopKeys
-
-WHITELIST = ("astroclf.", "torch.optim.")  # what a `_target_` may name
+from astroclf.schema import COMPONENT_KEYS, OBJECTIVES, PACKAGES, SECTIONS, Component, Config, TopKeys
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -76,13 +74,16 @@ def _component(group: str, given: Mapping[str, Any], declared: Mapping[str, Any]
         name = f"{group}.{key}"
         if value == "???":
             raise ConfigError(f"'{name}' has no value yet. Give it on the command line: {name}=...")
-        if key not in common and key not in declared:
-            valid = {f"{group}.{k}" for k in [*common, *declared] if not k.startswith("_")}
+        if key not in declared:
+            valid = {f"{group}.{k}" for k in declared if not k.startswith("_")}
             raise ConfigError(f"'{name}' is no key of the chosen {group}. {nearest(name, valid)}")
         options[key] = _assign(schema, key, name, value) if key in common else _like(name, declared[key], value)
     target = options.pop("_target_", None)
     if target is None:
         raise ConfigError(f"The chosen {group} names no class: its yaml needs a `_target_` line.")
+    if not str(target).startswith(PACKAGES[group]):
+        packages = " or ".join(PACKAGES[group])
+        raise ConfigError(f"'{group}._target_' is {target}; a {group} must be a class below {packages}.")
     return Component(str(target), options)
 
 
@@ -94,7 +95,7 @@ def _section(name: str, schema: type, given: Mapping[str, Any]) -> Any:
             full = f"{name}.{key}"
             raise ConfigError(f"'{full}' is no key of {name}. {nearest(full, [f'{name}.{k}' for k in valid])}")
         _assign(node, key, f"{name}.{key}", value)
-    absent = [f.name for f in fields(schema) if OmegaConf.is_missing(node, f.name)]
+    absent = [key for key in valid if key not in given]
     if absent:
         raise ConfigError(f"The {name} section lacks {', '.join(f'{name}.{key}' for key in absent)}.")
     return OmegaConf.to_object(node)
@@ -164,6 +165,8 @@ def _check_ranges(config: Config) -> None:
         "dataset.channels": (data.get("channels"), 1),
         "optimizer.weight_decay": (config.optimizer.options.get("weight_decay"), 0),
         "loss.gamma": (config.loss.options.get("gamma"), 0),
+        "scheduler.start_lr": (config.scheduler.options.get("start_lr"), 0),
+        "scheduler.end_lr": (config.scheduler.options.get("end_lr"), 0),
         "seed": (config.seed, 0),
     }
     for name, (value, low) in at_least.items():
@@ -197,20 +200,29 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(f"'objective' cannot be {config.objective!r}. {nearest(config.objective, OBJECTIVES)}")
     if config.evaluation.views not in (1, 8):
         raise ConfigError(f"'evaluation.views' is {config.evaluation.views}; it must be 1 or 8.")
+    name = str(config.tracking.options.get("model_name") or data["name"])
+    if not name.strip() or "/" in name or ":" in name:
+        raise ConfigError(f"A model cannot be registered as {name!r}: set 'tracking.model_name' without / and :.")
     classes = data.get("classes")
     if not (classes is None or classes == "found" or isinstance(classes, list)):
         raise ConfigError(f"'dataset.classes' cannot be {classes!r}: give a list such as [star,galaxy], or found.")
 
 
 def locate(target: str) -> type:
-    """The class that a `_target_` names, from the packages that a config may name."""
-    if not target.startswith(WHITELIST):
-        raise ConfigError(f"`_target_: {target}` is outside {' and '.join(WHITELIST)}; put the class in astroclf.")
+    """The class that a `_target_` names, from the packages that a config may name.
+
+    A class, and defined there: a function, or something that such a module merely imported, could do anything.
+    """
+    whitelist = tuple(sorted({package for packages in PACKAGES.values() for package in packages}))
+    if not target.startswith(whitelist):
+        raise ConfigError(f"`_target_: {target}` is outside {', '.join(whitelist)}; put the class there.")
     module_name, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ConfigError(f"`_target_: {target}` names no class that can be imported ({error}).") from error
+    if not (isinstance(found, type) and found.__module__.startswith(whitelist)):
+        raise ConfigError(f"`_target_: {target}` is no class of {', '.join(whitelist)}.")
     return found
 
 
@@ -235,7 +247,10 @@ def build(component: Component, **run_time: Any) -> Any:
     needed = {name for name, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
     if lacking := needed - set(given):
         raise ConfigError(f"{component.target} needs {', '.join(sorted(lacking))}, which its yaml does not give.")
-    return cls(**{key: value for key, value in given.items() if key in parameters})
+    try:
+        return cls(**{key: value for key, value in given.items() if key in parameters})
+    except (ValueError, IndexError) as error:
+        raise ConfigError(f"{component.target} refuses its options: {error}.") from error
 
 
 def config_dir() -> Path:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from astroclf.atomic import write_text
-from astroclf.command import resumed_run
 from astroclf.config import build
 from astroclf.data.splits import Splits, group_rows, split_rows
 from astroclf.data.store import PixelStore, open_store
@@ -21,13 +24,16 @@ from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.evaluate import evaluate
 from astroclf.engine.parameters import parameter_groups
 from astroclf.engine.precision import Precision, choose_device, choose_precision, make_deterministic
+from astroclf.engine.signals import Terminated, terminable
 from astroclf.engine.trainer import FitResult, Trainer, planned_steps
-from astroclf.errors import DataError, Interrupted
+from astroclf.errors import CheckpointError, DataError, Interrupted
 from astroclf.losses.objective import Objective
 from astroclf.models.classifier import Classifier
 from astroclf.models.summary import model_summary
 from astroclf.records import Records, draw_augmented, environment, git_commit
+from astroclf.resume import first_command, resume_command, resumed_run
 from astroclf.schema import Config
+from astroclf.tracking.database import ensure_database
 
 if TYPE_CHECKING:
     from astroclf.tracking.null_tracker import NullTracker
@@ -85,56 +91,104 @@ class Experiment:
 
     def __init__(self, config: Config, folder: str | Path, command: str) -> None:
         self.config = config
-        self.folder = _as_typed(Path(folder))
-        self.command = command
+        self.folder = _as_typed(resumed_run(config.resume)[0] if config.resume else Path(folder))
+        self.typed_command = command
+        self.command = first_command(self.folder) if config.resume else command
 
     def run(self) -> float:
-        """Train (or go on training), test, record, register; returns the objective of the best validation."""
+        """Train (or go on training), test, record, register; returns the objective of the best validation.
+
+        Raises
+        ------
+        AstroclfError
+            Whatever a user can cause; what was written before is kept, and the MLflow run is closed.
+        """
+        if self.config.resume and (self.folder / "metrics.json").is_file():
+            log.info("%s is complete (it has its metrics.json): nothing is left to do.", self.folder)
+            state = load_checkpoint(self.folder / "checkpoints" / "last.pt")
+            return float(state["position"]["best"][self.config.objective])
+        with self._alone(), terminable():
+            try:
+                return self._run()
+            except KeyboardInterrupt as stop:
+                number = stop.signal if isinstance(stop, Terminated) else signal.SIGINT
+                saved = (self.folder / "checkpoints" / "last.pt").is_file()
+                hint = f" Go on with:\n  {resume_command(self.folder)}" if saved else " Nothing was trained yet."
+                raise Interrupted(f"Stopped by {number.name}.{hint}", 128 + number) from None
+
+    def _run(self) -> float:
         started = time.monotonic()
         config, options = self.config, self.config.dataset.options
         checkpoint = load_checkpoint(resumed_run(config.resume)[1]) if config.resume else None
-        if checkpoint is not None and (self.folder / "metrics.json").is_file():
-            log.info("%s is complete (it has its metrics.json): nothing is left to do.", self.folder)
-            return float(checkpoint["position"]["best"][config.objective])
         device = choose_device(config.trainer.device)
         precision = choose_precision(config.trainer.precision, device)
         make_deterministic(config.trainer.deterministic)
         torch.manual_seed(config.seed)
-        # The backbone first: pretrained weights that cannot be had are told before an hour is spent on decoding.
+        # What may not be had comes first: nobody waits for a data set to be decoded to hear that weights or database
+        # are missing.
+        if uri := config.tracking.options.get("uri"):
+            ensure_database(uri)
         weights: dict[str, Any] = {} if checkpoint is None else {"weights": None}
         backbone = build(config.backbone, image_size=options["image_size"], channels=options["channels"], **weights)
+
         data = load_data(config)
-        self._write_config()
         counts = data.store.table.class_counts(data.splits.train)
         loss = build(config.loss, class_counts=counts.tolist())
         objective = Objective(loss, config.head.uncertainty_weight).to(device)
         classifier = self._classifier(backbone, data.classes, loss)
-        summary = model_summary(classifier, options["image_size"], options["channels"])
-        write_text(self.folder / "model.txt", summary)
+        if checkpoint is None:
+            self._write_config()
+            write_text(self.folder / "model.txt", model_summary(classifier, options["image_size"], options["channels"]))
         self._greet(data, classifier, precision)
 
         streams = self._streams(data, precision)
         tracker = self._tracker(data, device, checkpoint)
+        status = "FAILED"
         try:
             trainer = self._trainer(classifier, objective, streams, precision, data, tracker)
             if checkpoint is not None:
-                trainer.load_state_dict(checkpoint)
+                self._take_up(trainer, checkpoint)
             else:
-                draw_augmented(
-                    data.store, data.splits.train, streams["train"].augmentation, config.seed,
-                    self.folder / "plots" / "augmented.png",
-                )  # fmt: skip
+                sheet = self.folder / "plots" / "augmented.png"
+                draw_augmented(data.store, data.splits.train, streams["train"].augmentation, config.seed, sheet)
+                for path in (self.folder / "config.yaml", self.folder / "model.txt"):
+                    tracker.log_artifact(path)
             fitted = trainer.fit()
-            value = fitted.best[config.objective]
             self._test(trainer, classifier, streams["test"], data, fitted, tracker, started)
-        except Interrupted:
-            tracker.close("KILLED")
+            status = "FINISHED"
+        except (Interrupted, KeyboardInterrupt):
+            status = "KILLED"
             raise
-        except BaseException:
-            tracker.close("FAILED")
-            raise
-        tracker.close("FINISHED")
-        return value
+        finally:
+            for path in self.folder.glob("*.log"):
+                tracker.log_artifact(path)
+            tracker.close(status)
+        return fitted.best[config.objective]
+
+    def _take_up(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+        """Put the trainer where the checkpoint stood."""
+        trainer.load_state_dict(checkpoint)
+        at = trainer.position
+        assert self.config.resume is not None
+        if resumed_run(self.config.resume)[1] != trainer.checkpoints.last and at.best:
+            trainer.checkpoints.restore_best(int(at.best["step"]))
+        self._write_config()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No second process in this run folder: a run that was put in a queue twice would write over itself."""
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise CheckpointError(f"Another process is working in {self.folder}. Wait for it, or stop it.") from None
+        except OSError as error:
+            raise CheckpointError(f"The run folder {self.folder} cannot be written to: {error.strerror}.") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     # ---- the parts, from config ------------------------------------------------------------------------------------
 
@@ -181,6 +235,7 @@ class Experiment:
             params=config.plain,
             tags={
                 "command": self.command,
+                **({"resume.command": self.typed_command} if checkpoint is not None else {}),
                 "git_commit": git_commit(),
                 "run_folder": str(self.folder.absolute()),
                 "data_fingerprint": data.store.fingerprint,
@@ -188,7 +243,7 @@ class Experiment:
                 "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             },
             tensorboard_dir=self.folder / "tensorboard",
-            resume_step=checkpoint["position"]["step"] if checkpoint is not None else None,
+            resume_step=checkpoint["position"]["step"] + 1 if checkpoint is not None else None,
         )
 
     def _trainer(
@@ -222,7 +277,7 @@ class Experiment:
             self.folder,
             tracker,
             monitor=config.objective,
-            resume_hint=f"python -m astroclf.train resume={self.folder}",
+            resume_hint=resume_command(self.folder),
             fingerprints=data.splits.fingerprints,
         )
 
@@ -241,6 +296,11 @@ class Experiment:
         """The best weights on the test images, once, and the records of it."""
         objective, precision = trainer.objective, trainer.precision
         state = load_checkpoint(trainer.checkpoints.best)
+        if state["position"]["step"] != fitted.best["step"]:
+            raise CheckpointError(
+                f"{trainer.checkpoints.best} is of step {state['position']['step']}, but the best validation was at "
+                f"step {fitted.best['step']}: something else wrote there. Nothing was tested or registered."
+            )
         weights = state["model"] if state["average"] is None else state["average"]["model"]
         classifier.load_state_dict(weights)
         evaluation = evaluate(classifier, objective, test, precision, views=self.config.evaluation.views)
@@ -272,9 +332,8 @@ class Experiment:
         records.write(evaluation, metrics, weights, str(objective.loss.activation))
 
     def _write_config(self) -> None:
-        text = f"# {self.command}\n{OmegaConf.to_yaml(OmegaConf.create(self.config.plain))}"
-        if not self.config.resume:
-            write_text(self.folder / "config.yaml", text)
+        plain = {**self.config.plain, "resume": None}
+        write_text(self.folder / "config.yaml", f"# {self.command}\n{OmegaConf.to_yaml(OmegaConf.create(plain))}")
 
     def _greet(self, data: Data, classifier: Classifier, precision: Precision) -> None:
         splits, parameters = data.splits, sum(p.numel() for p in classifier.parameters())

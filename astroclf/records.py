@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import platform
 import shutil
@@ -13,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.table import Table
 
+from astroclf.command import log_to_file
 from astroclf.data.augment.augmentation import Augmentation
 from astroclf.data.store import PixelStore
 from astroclf.engine.evaluate import Evaluation
@@ -32,12 +36,15 @@ SHEET_SAMPLES, SHEET_VERSIONS = 6, 7  # of the sheet of augmented samples
 
 def git_commit() -> str:
     """The commit of the code that runs, with ``-dirty`` if it was changed since; empty outside a checkout."""
-    git = shutil.which("git")
+    git, here = shutil.which("git"), Path(__file__)
     if git is None:
+        return ""
+    ours = [git, "ls-files", "--error-unmatch", here.name]  # an environment may lie in somebody else's repository
+    if subprocess.run(ours, cwd=here.parent, capture_output=True, check=False).returncode != 0:
         return ""
     described = subprocess.run(
         [git, "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=Path(__file__).parent,
+        cwd=here.parent,
         capture_output=True,
         text=True,
         check=False,
@@ -126,7 +133,7 @@ class Records:
             images=images,
             facts=self.facts,
         )
-        table = results_table(metrics, results)
+        self._show(results_table(metrics, results))
         package = self._package(weights, activation, metrics)
         final = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
         self.tracker.log_metrics({name: value for name, value in final.items() if not name.startswith("val/")}, 0)
@@ -136,7 +143,11 @@ class Records:
             metrics["run/model"] = registered
         write_metrics(self.folder / "metrics.json", metrics)
         self._log_files()
-        self._show(table, registered)
+        log.info("")
+        log.info("Report    %s", self.folder / "report.html")
+        if registered:
+            log.info("Model     %s", registered)
+        log.info("%s", self.tracker.where_to_look())
 
     def _package(self, weights: Mapping[str, torch.Tensor], activation: str, metrics: Mapping[str, Any]) -> Path:
         from astroclf.tracking.package import write_package
@@ -188,15 +199,12 @@ class Records:
             self.tracker.log_artifact(self.folder / name)
         self.tracker.log_artifact(self.folder / "plots")
 
-    def _show(self, table: Any, registered: str) -> None:
-        from rich.console import Console
-
+    def _show(self, table: Table) -> None:
+        """The final table, in the terminal and in train.log."""
         Console().print(table)
-        log.info("")
-        log.info("Report    %s", self.folder / "report.html")
-        if registered:
-            log.info("Model     %s", registered)
-        log.info("%s", self.tracker.where_to_look())
+        text = Console(file=io.StringIO(), width=80)
+        text.print(table)
+        log_to_file("test results\n" + text.file.getvalue())  # type: ignore[attr-defined]
 
 
 class _Images(Sequence[np.ndarray]):

@@ -107,6 +107,18 @@ COMPONENT_KEYS: dict[str, type] = {
 }
 
 
+# Where the class that a group's `_target_` names may come from: a config that somebody sends runs no code of theirs.
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "dataset": ("astroclf.data.sources.",),
+    "backbone": ("astroclf.models.",),
+    "loss": ("astroclf.losses.",),
+    "augment": ("astroclf.data.augment.",),
+    "optimizer": ("torch.optim.", "astroclf.engine."),
+    "scheduler": ("astroclf.engine.",),
+    "tracking": ("astroclf.tracking.",),
+}
+
+
 # ---- sections that are ours alone ----------------------------------------------------------------------------------
 
 

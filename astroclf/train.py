@@ -6,13 +6,13 @@ import hydra
 from omegaconf import DictConfig
 
 from astroclf.command import checked, command_line, one_paragraph, run_command
-from astroclf.config import WHITELIST, config_dir
+from astroclf.config import config_dir
 
 
 @hydra.main(
     config_path=str(config_dir()),
     config_name="config",
-    execution_whitelist=[f"{prefix}*" for prefix in WHITELIST],
+    execution_whitelist=["astroclf.*"],  # for the logging handlers in conf/hydra; `config.build` has its own
 )
 @one_paragraph
 def job(composed: DictConfig) -> float:

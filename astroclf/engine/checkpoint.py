@@ -64,6 +64,24 @@ class CheckpointFolder:
             if path.name not in kept:
                 path.unlink(missing_ok=True)
 
+    def restore_best(self, step: int) -> None:
+        """Make ``best.pt`` the checkpoint of this step: the best of the run up to the one that is resumed.
+
+        Raises
+        ------
+        CheckpointError
+            No file of that step is kept.
+        """
+        for path in [self.best, *sorted(self.folder.glob("*.pt"))]:
+            if path.is_file() and load_checkpoint(path)["position"]["step"] == step:
+                if path != self.best:
+                    _link(path, self.best)
+                return
+        raise CheckpointError(
+            f"The run cannot go on from there: the best weights up to that point, of step {step}, are no longer kept "
+            f"in {self.folder}. Resume its last.pt, or start a new run."
+        )
+
 
 def _link(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")

@@ -24,6 +24,10 @@ class EarlyStopping:
         """Take in a validation at `epoch` (a fraction counts); True when it is time to stop."""
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, epoch
+        return self.is_over(epoch)
+
+    def is_over(self, epoch: float) -> bool:
+        """Whether patience is at its end at `epoch`."""
         return self.patience is not None and epoch - self.best_epoch >= self.patience
 
     def state_dict(self) -> dict[str, float]:

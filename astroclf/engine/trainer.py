@@ -138,12 +138,17 @@ class Trainer:
                     "trainer.accumulate for the same optimizer steps, or set backbone.checkpointing=true. The last "
                     f"checkpoint is kept in {self.checkpoints.folder}."
                 ) from error
+        if not self.position.best:
+            raise TrainingError(
+                f"No validation in {self.position.step} steps gave a finite loss: there is no model to keep. Lower "
+                "optimizer.lr, set trainer.clip_norm, or use trainer.precision=fp32, and start a new run."
+            )
         waited = self.train_stream.data_wait_seconds - waited
         return FitResult(
             best=self.position.best,
             steps=self.position.step,
             skipped_steps=self.meter.skipped_steps(),
-            images_per_second=progress.images_per_second,
+            images_per_second=progress.images_per_second if progress.images else math.nan,
             data_wait_fraction=waited / progress.seconds,
             stopped_early=self.position.stopped_early,
         )
@@ -173,10 +178,10 @@ class Trainer:
                         last = at.step >= self.total_steps
                         if last or self._validation_due():
                             self._validate(progress, last)
-                        if at.finished:
-                            return
                         if stop.signal is not None:
                             self._interrupt(stop.signal)
+                        if at.finished:
+                            return
                         if self._saving_due():
                             self._save([])
             at.epoch, at.batch = at.epoch + 1, 0
@@ -199,6 +204,10 @@ class Trainer:
             self.scaler.scale(loss / images).backward()
             loss_sum += loss.detach()
 
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        if gradients:  # finite gradients may have an infinite norm: then too the scaler must see what is wrong
+            sound = torch.isfinite(nn.utils.get_total_norm(gradients))
+            torch._foreach_mul_(gradients, torch.where(sound, 1.0, math.nan))
         self.scaler.unscale_(self.optimizer)
         limit = self.settings.clip_norm if self.settings.clip_norm is not None else math.inf
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
@@ -232,7 +241,7 @@ class Trainer:
         at.history.append(row)
 
         names = []
-        if self._is_better(row):
+        if self._is_better(row) and math.isfinite(row["val/loss"]):
             at.best = row
             names.append(self.checkpoints.best.name)
         if name := self.checkpoints.rank(row["val/loss"], at.step):
@@ -291,7 +300,7 @@ class Trainer:
         streak = self.meter.streak()
         if streak >= self.settings.max_skipped:
             last = self.checkpoints.last
-            kept = f"The last good checkpoint is kept: {last}." if last.is_file() else "There was no checkpoint yet."
+            kept = f"The last checkpoint is kept: {last}." if last.is_file() else "There was no checkpoint yet."
             raise TrainingError(
                 f"The loss or its gradient was not finite for {streak} steps in a row (the last at step "
                 f"{self.position.step}); none of them changed a weight. Lower optimizer.lr, set trainer.clip_norm, or "
@@ -318,8 +327,8 @@ class Trainer:
     def _interrupt(self, signal: Any) -> None:
         self._save([])
         raise Interrupted(
-            f"Stopped by {signal.name} after step {self.position.step} of {self.total_steps}; all is saved. "
-            f"Go on with: {self.resume_hint}",
+            f"Stopped by {signal.name} after step {self.position.step} of {self.total_steps}; all is saved. Go on "
+            f"with:\n  {self.resume_hint}",
             exit_code=128 + signal.value,
         )
 
@@ -333,6 +342,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "position": vars(self.position),
             "fingerprints": self.fingerprints,
+            "batches_per_epoch": len(self.train_stream),
             "early_stopping": self.early_stopping.state_dict(),
             "lowest": self.checkpoints.lowest,
             "meter": self.meter.state_dict(),
@@ -355,13 +365,26 @@ class Trainer:
                 f"The run cannot go on: its {' and '.join(changed)} split now holds other images than when it was "
                 "stopped. Bring back the data set and the split settings it began with, or start a new run."
             )
-        self.model.load_state_dict(state["model"])
+        if state["batches_per_epoch"] != len(self.train_stream):
+            raise CheckpointError(
+                f"The run cannot go on: its epochs had {state['batches_per_epoch']} batches and now have "
+                f"{len(self.train_stream)}. Bring back the settings it began with, or start a new run."
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointError(f"The checkpoint is of another network than this one: {reason}.") from error
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.position = Position(**state["position"])
         self.early_stopping.load_state_dict(state["early_stopping"])
+        if self.position.finished:  # more epochs or more patience than before: it is not the end any more
+            at_end = self.position.step >= self.total_steps
+            self.position.stopped_early = not at_end and self.early_stopping.is_over(self._epoch())
+            self.position.finished = at_end or self.position.stopped_early
         self.checkpoints.lowest = [(loss, name) for loss, name in state["lowest"]]
         self.meter.load_state_dict(state["meter"])
         self.buffers.load_state_dict(state["buffers"])

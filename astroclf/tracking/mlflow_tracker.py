@@ -169,7 +169,8 @@ class MlflowTracker(NullTracker):
         place = f"experiments/{self.experiment_id}/runs/{self.run_id}"
         if self.uri.startswith("http"):
             return f"{self.uri.rstrip('/')}/#/{place}"
-        return f"mlflow ui --backend-store-uri {hide_password(self.uri)}, then http://127.0.0.1:5000/#/{place}"
+        uri = shlex.quote(hide_password(self.uri))
+        return f"mlflow ui --backend-store-uri {uri}  # then http://127.0.0.1:5000/#/{place}"
 
     def close(self, status: str = "FINISHED") -> None:
         """Send what is left and mark the run FINISHED, FAILED or KILLED. A second call does nothing.

@@ -77,6 +77,9 @@ def register(
     texts = {valid_name(key): text(value, _TAG_LENGTH) for key, value in (tags or {}).items()}
     with tracking_errors(uri, f"register the model {name!r} in"), tempfile.TemporaryDirectory() as folder:
         run = retry(lambda: client.get_run(run_id))
+        for known in retry(lambda: client.search_model_versions(f"run_id='{run_id}'")):
+            if known.name == name:  # a run that was stopped just after it had registered its model
+                return int(known.version)
         model = retry(
             lambda: client.create_logged_model(
                 run.info.experiment_id, name=valid_name(name).replace("/", "_"), source_run_id=run_id, tags=texts

@@ -35,12 +35,9 @@ class TensorBoardCurves:
 
     @torch.no_grad()
     def log_histograms(self, model: nn.Module, step: int) -> None:
-        """The distribution of every weight tensor, and of its gradient if it has one; NaN and inf left out."""
+        """The distribution of every weight tensor; NaN and inf left out."""
         for name, parameter in model.named_parameters():
-            path = name.replace(".", "/")
-            self._add_histogram(f"weights/{path}", parameter, step)
-            if parameter.grad is not None:
-                self._add_histogram(f"gradients/{path}", parameter.grad, step)
+            self._add_histogram(f"weights/{name.replace('.', '/')}", parameter, step)
 
     def flush(self) -> None:
         self._writer.flush()

@@ -108,7 +108,7 @@ def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, tr
     wait_for(lambda: list(history.glob("*/*/history.csv")), process)
     time.sleep(0.3)
     process.send_signal(ending)
-    out, err = process.communicate(timeout=120)
+    _out, err = process.communicate(timeout=120)
     run = only_run(parts)
     stopped_at = load_checkpoint(run / "checkpoints" / "last.pt")["position"]["step"]
     assert 0 < stopped_at < 36
@@ -116,8 +116,14 @@ def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, tr
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 128 + ending
-        assert f"resume={run.relative_to(parts)}" in " ".join((out + err).split())
+        assert f"  python -m astroclf.train resume={run.relative_to(parts)}\n" in err
         assert "Traceback" not in err
+
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{parts / 'mlflow.db'}")
+    (recorded,) = client.search_runs([client.get_experiment_by_name("astroclf").experiment_id])
+    assert recorded.info.status == ("RUNNING" if ending == signal.SIGKILL else "KILLED")
 
     done = train(f"resume={run.relative_to(parts)}")
     assert done.returncode == 0, done.stderr
@@ -128,9 +134,6 @@ def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, tr
     for name in ("history.csv", "predictions.csv"):
         assert (never_stopped / name).read_bytes() == (run / name).read_bytes()
 
-    import mlflow
-
-    client = mlflow.MlflowClient(f"sqlite:///{parts / 'mlflow.db'}")
     (recorded,) = client.search_runs([client.get_experiment_by_name("astroclf").experiment_id])
     assert recorded.info.status == "FINISHED"
     points = client.get_metric_history(recorded.info.run_id, "val/loss")
@@ -175,14 +178,52 @@ def test_what_a_user_gets_wrong_ends_in_one_paragraph(train, tmp_path, overrides
     assert not list(tmp_path.rglob("*.pt"))
 
 
-def test_a_data_set_that_changed_cannot_be_resumed_unnoticed(train, start, tmp_path):
-    arguments = (*SMALL, "trainer.epochs=1", "tracking=none")
+def test_what_may_change_when_a_run_is_resumed(train, tmp_path, clean_environment):
+    folder = "out/a run, one"
+    arguments = (*SMALL, "trainer.epochs=2", "trainer.keep_every=1", "tracking=none", f"hydra.run.dir='{folder}'")
     assert train(*arguments).returncode == 0
-    run = only_run(tmp_path)
+    run = tmp_path / folder
+    metrics = json.loads((run / "metrics.json").read_text())
+
+    refused = train(f"resume='{folder}'", "trainer.epochs=3")
+    assert refused.returncode == 1
+    assert "is complete" in refused.stderr
+
     (run / "metrics.json").unlink()
-    done = train(f"resume={run}", "dataset.split_seed=5")
-    assert done.returncode == 1
-    assert "other images" in " ".join(done.stderr.split())
+    for change, says in (("trainer.batch_size=8", "cannot change"), ("trainer.epoch=3", "'trainer.epochs'")):
+        refused = train(f"resume='{folder}'", change)
+        assert refused.returncode == 1
+        assert says in " ".join(refused.stderr.split())
+
+    # from an older checkpoint: the same end, reached again, and the weights that are tested are its own
+    done = train(f"resume='{folder}/checkpoints/epoch-0001.pt'")
+    assert done.returncode == 0, done.stderr
+    again = json.loads((run / "metrics.json").read_text())
+    assert {k: v for k, v in again.items() if k.startswith("test/")} == {
+        k: v for k, v in metrics.items() if k.startswith("test/")
+    }
+
+    # with more epochs it is not the end, and the config says so
+    (run / "metrics.json").unlink()
+    done = train(f"resume='{folder}'", "trainer.epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "metrics.json").read_text())["train/steps"] == 18
+    assert "epochs: 3" in (run / "config.yaml").read_text()
+    assert (run / "config.yaml").read_text().startswith("# python -m astroclf.train dataset.samples=140")
+
+
+def test_the_command_that_a_stopped_run_prints_can_be_pasted(start, tmp_path, clean_environment):
+    process = start(*SMALL, "trainer.epochs=40", "tracking=none", "hydra.run.dir='my runs/one'")
+    wait_for((tmp_path / "my runs" / "one" / "history.csv").is_file, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    (command,) = [line.strip() for line in err.splitlines() if line.startswith("  python -m astroclf.train")]
+    command = command.replace("python", sys.executable, 1)
+    done = subprocess.run(
+        f"{command} trainer.epochs=1", shell=True, cwd=tmp_path, env=clean_environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "my runs" / "one" / "metrics.json").is_file()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -17,7 +17,7 @@ from astroclf.engine.precision import choose_precision
 from astroclf.engine.schedule import OneCycle
 from astroclf.engine.settings import TrainerSettings
 from astroclf.engine.trainer import Trainer, planned_steps
-from astroclf.errors import Interrupted, TrainingError
+from astroclf.errors import CheckpointError, Interrupted, TrainingError
 from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.losses.objective import Objective
 from astroclf.models.classifier import Classifier
@@ -210,6 +210,53 @@ def test_a_run_that_stays_non_finite_stops_and_keeps_its_last_good_checkpoint(im
     kept = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
     assert kept["position"]["step"] == 5
     assert all(torch.isfinite(value).all() for value in kept["model"].values())
+
+
+def test_a_gradient_whose_norm_overflows_changes_no_weight(images, tmp_path):
+    trainer = make_trainer(images, tmp_path)
+    batch = next(iter(trainer.train_stream.epoch(0)))
+    before = [parameter.clone() for parameter in trainer.model.parameters()]
+    hook = trainer.model.scores.weight.register_hook(lambda gradient: torch.full_like(gradient, 1e25))
+    trainer._step([batch])
+    hook.remove()
+    assert trainer.meter.streak() == 1
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+
+
+def test_a_run_without_a_finite_validation_has_no_model(images, tmp_path):
+    trainer = make_trainer(images, tmp_path, epochs=1)
+    forward = trainer.model.backbone.forward
+    trainer.model.backbone.forward = lambda x: forward(x) if trainer.model.training else forward(x) * torch.nan
+    with pytest.raises(TrainingError, match="no model to keep"):
+        trainer.fit()
+    assert not (tmp_path / "checkpoints" / "best.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda state: state["fingerprints"].update(test="other"), "test split now holds other images"),
+        (lambda state: state.update(batches_per_epoch=7), "had 7 batches"),
+        (lambda state: state["model"].popitem(), "another network"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(images, tmp_path, spoil, says):
+    trainer = make_trainer(images, tmp_path)
+    trainer.fingerprints = {"test": "abc"}
+    trainer._save([])
+    state = load_checkpoint(trainer.checkpoints.last)
+    spoil(state)
+    with pytest.raises(CheckpointError, match=says):
+        trainer.load_state_dict(state)
+
+
+def test_the_best_weights_of_an_older_checkpoint_are_found_again(images, tmp_path):
+    trainer = make_trainer(images, tmp_path, epochs=3, keep_every=1)
+    trainer.fit()
+    trainer.checkpoints.restore_best(10)
+    assert load_checkpoint(trainer.checkpoints.best)["position"]["step"] == 10
+    with pytest.raises(CheckpointError, match="no longer kept"):
+        trainer.checkpoints.restore_best(3)
 
 
 def test_early_stopping_ends_the_run(images, tmp_path):

@@ -44,7 +44,7 @@ def test_a_registered_model_is_found_by_all_its_names(
 ) -> None:
     tags = {"test/accuracy": 0.91, "test_fingerprint": "f00"}
     assert register(database_uri, package, "galaxy10", run_id, tags=tags, description="**Accuracy** 0.91") == 1
-    assert register(database_uri, package, "galaxy10", run_id) == 2
+    assert register(database_uri, package, "galaxy10", run_id) == 1, "a run that registers again after a stop"
 
     client = connect(database_uri)
     first = client.get_model_version("galaxy10", "1")
@@ -53,7 +53,7 @@ def test_a_registered_model_is_found_by_all_its_names(
     assert first.run_id == run_id
     assert first.aliases == []
     logged = [client.get_logged_model(output.model_id) for output in client.get_run(run_id).outputs.model_outputs]
-    assert [model.status for model in logged] == ["READY", "READY"]
+    assert [model.status for model in logged] == ["READY"]
     assert first.source in {model.artifact_location for model in logged}
 
     client.set_registered_model_alias("galaxy10", "champion", 1)

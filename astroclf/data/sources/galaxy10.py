@@ -82,7 +82,7 @@ class Galaxy10:
         path: str | Path | None = None,
         image_size: int = 256,
         *,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str] | str | None = None,
         exclude_classes: Sequence[str] = (),
         download: bool = False,
         cache_dir: str | Path = "~/.cache/astroclf",
@@ -94,6 +94,8 @@ class Galaxy10:
         columns = _check_npy(self.path) if self.path.is_dir() else _check_hdf5(self.path)
         self._shape: tuple[int, ...] = columns["shape"]
         self._slab = NPY_SLAB_ROWS if self.path.is_dir() else slab_rows(self._shape, columns["chunks"])
+        if classes == "found":  # all ten have images
+            classes = None
         chosen = choose_classes(CLASSES, classes, exclude_classes, "Galaxy10")
         renumbered = np.full(len(CLASSES), -1, np.int64)
         renumbered[[_CLASS_INDEX[class_key(name)] for name in chosen]] = np.arange(len(chosen))
