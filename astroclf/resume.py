@@ -66,7 +66,7 @@ def resumed_run(resume: str) -> tuple[Path, Path]:
 def resume_command(folder: Path) -> str:
     """What to type to go on with a run, quoted for the shell and for Hydra."""
     name = str(folder)
-    if not re.fullmatch(r"[\w./+-]+", name):
+    if not re.fullmatch(r"[A-Za-z0-9_./+-]+", name):
         name = "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return f"python -m astroclf.train {shlex.quote(f'resume={name}')}"
 
