@@ -11,6 +11,7 @@ import secrets
 import shlex
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def command_line() -> str:
     """The command that was typed, as it can be typed again."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     name = f"python -m {spec.name}" if spec is not None else Path(sys.argv[0]).name
-    return " ".join([name, *map(shlex.quote, sys.argv[1:])])
+    return " ".join([name, *map(shlex.quote, [*sys.argv[1:], *_changes])])
 
 
 _began: list[bool] = []  # whether a job was reached
@@ -114,6 +115,9 @@ def one_paragraph(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
             else:
                 _leave_no_empty_folder(folder)
             raise SystemExit(report(error)) from None
+        except Exception:
+            log_to_file(traceback.format_exc(), logging.ERROR)
+            raise
 
     return wrapped
 
