@@ -184,6 +184,7 @@ def log_to_file(message: str, level: int = logging.INFO) -> None:
 
 def _leave_no_empty_folder(folder: Path) -> None:
     """Remove the run folder that Hydra made for a run that never began."""
+    (folder / ".lock").unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # the first that is not empty ends it
         for path in [folder, *folder.parents][:4]:
             path.rmdir()

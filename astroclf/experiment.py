@@ -129,7 +129,8 @@ class Experiment:
         if uri := config.tracking.options.get("uri"):
             ensure_database(uri)
         weights: dict[str, Any] = {} if checkpoint is None else {"weights": None}
-        backbone = build(config.backbone, image_size=options["image_size"], channels=options["channels"], **weights)
+        input_size, channels = config.augment.options.get("output_size") or options["image_size"], options["channels"]
+        backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
 
         data = load_data(config)
         counts = data.store.table.class_counts(data.splits.train)
@@ -138,7 +139,7 @@ class Experiment:
         classifier = self._classifier(backbone, data.classes, loss)
         if checkpoint is None:
             self._write_config()
-            write_text(self.folder / "model.txt", model_summary(classifier, options["image_size"], options["channels"]))
+            write_text(self.folder / "model.txt", model_summary(classifier, input_size, channels))
         self._greet(data, classifier, precision)
 
         streams = self._streams(data, precision)

@@ -226,7 +226,8 @@ def _load_pyfunc(data_path: str) -> Predictor:
 def _build(folder: Path, spec: Mapping[str, Any]) -> Classifier:
     options = dict(spec["backbone"]) if isinstance(spec["backbone"], Mapping) else {}
     backbone_class = _backbone_class(folder, str(options.pop("_target_", "")))
-    options |= {"weights": None, "image_size": spec["image_size"], "channels": spec.get("channels", 3)}
+    input_size = spec.get("augment", {}).get("output_size") or spec["image_size"]
+    options |= {"weights": None, "image_size": input_size, "channels": spec.get("channels", 3)}
     try:
         backbone = backbone_class(**options)
         return Classifier(backbone, len(spec["classes"]), **spec.get("head", {}))

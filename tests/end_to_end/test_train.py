@@ -149,8 +149,9 @@ def test_several_runs_with_multirun(train, tmp_path):
 
 def test_sky_objects_in_folders_with_fits_files(train, tmp_path):
     done = train(
-        "dataset=astro8_sim", "dataset.samples_per_class=8", "dataset.image_size=32", "backbone=resnet18",
-        "augment=astro8", "head.refinement=true", "head.attention=true", "trainer.epochs=1", "trainer.batch_size=8",
+        "dataset=astro8_sim", "dataset.samples_per_class=8", "dataset.image_size=64", "backbone=custom6conv",
+        "augment=astro8", "augment.output_size=48", "head.refinement=true", "head.attention=true",
+        "trainer.epochs=1", "trainer.batch_size=8",
         "dataset.exclude_classes=[constellation]", "tracking=none", "loss=focal", "scheduler=cosine", "optimizer=sgd",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -172,6 +173,7 @@ def test_sky_objects_in_folders_with_fits_files(train, tmp_path):
 def test_what_a_user_gets_wrong_ends_in_one_paragraph(train, tmp_path, overrides, says):
     done = train(*overrides)
     assert done.returncode == 1
+    assert not (tmp_path / "experiments" / "runs").exists()
     assert says in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert done.stderr.count("Error: ") == 1
