@@ -203,7 +203,7 @@ def _complete(
             _close_gaps(file, shape, kept)
         os.fsync(file.fileno())
     table = source.table.take(kept)
-    np.savez(partial / SAMPLES, allow_pickle=False, digests=digests[kept], **_columns(table))
+    np.savez(partial / SAMPLES, digests=digests[kept], **_columns(table))
     marker = {
         "version": VERSION,
         "fingerprint": fingerprint,
