@@ -52,6 +52,12 @@ class Data:
     def classes(self) -> tuple[str, ...]:
         return self.store.table.classes
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of the decoded data set and of each split, by the names that records give them."""
+        splits = {f"{name}_fingerprint": value for name, value in self.splits.fingerprints.items()}
+        return {"data_fingerprint": self.store.fingerprint, **splits}
+
 
 def load_data(config: Config) -> Data:
     """List, decode (once) and split the configured data set."""
@@ -239,8 +245,7 @@ class Experiment:
                 **({"resume.command": self.typed_command} if checkpoint is not None else {}),
                 "git_commit": git_commit(),
                 "run_folder": str(self.folder.absolute()),
-                "data_fingerprint": data.store.fingerprint,
-                **{f"{name}_fingerprint": value for name, value in data.splits.fingerprints.items()},
+                **data.fingerprints,
                 "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             },
             tensorboard_dir=self.folder / "tensorboard",
@@ -305,7 +310,6 @@ class Experiment:
         weights = state["model"] if state["average"] is None else state["average"]["model"]
         classifier.load_state_dict(weights)
         evaluation = evaluate(classifier, objective, test, precision, views=self.config.evaluation.views)
-        fingerprints = data.splits.fingerprints
         metrics: dict[str, Any] = {
             **{f"test/{name}": value for name, value in evaluation.metrics(data.classes).items()},
             "test/images": len(evaluation.rows),
@@ -318,14 +322,12 @@ class Experiment:
             "train/data_wait_fraction": fitted.data_wait_fraction,
             "run/seconds": time.monotonic() - started,
             "run/mlflow_id": tracker.run_id or "",
-            "run/data_fingerprint": data.store.fingerprint,
-            **{f"run/{name}_fingerprint": value for name, value in fingerprints.items()},
+            **{f"run/{name}": value for name, value in data.fingerprints.items()},
         }
         facts = {
             **environment(precision.device),
             "precision": precision.name,
-            "data_fingerprint": data.store.fingerprint,
-            **{f"{name}_fingerprint": value for name, value in fingerprints.items()},
+            **data.fingerprints,
             "run_folder": str(self.folder.absolute()),
             "mlflow_run": tracker.run_id or "none",
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from astroclf.command import checked, command_line, one_paragraph, run_command
@@ -20,13 +21,7 @@ def job(composed: DictConfig) -> float:
     config = checked(composed)
     from astroclf.experiment import Experiment  # torch is imported only once the config is known to be sound
 
-    return Experiment(config, folder=composed_folder(), command=command_line()).run()
-
-
-def composed_folder() -> str:
-    from hydra.core.hydra_config import HydraConfig
-
-    return HydraConfig.get().runtime.output_dir
+    return Experiment(config, folder=HydraConfig.get().runtime.output_dir, command=command_line()).run()
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,16 @@ def clean_environment(own_cache: Path) -> dict[str, str]:
     """Environment for commands that a test starts as a user would."""
     keep = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "HYDRA_"))}
     return keep | {"ASTROCLF_CACHE": str(own_cache), "MPLBACKEND": "Agg", "COLUMNS": "100"}
+
+
+@pytest.fixture
+def seeded_and_single_threaded() -> Iterator[None]:
+    """Fixed random numbers, and one thread: a handful of numbers and tiny networks are computed fastest on it."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+    torch.set_num_threads(threads)

@@ -241,7 +241,7 @@ class Trainer:
         at.history.append(row)
 
         names = []
-        if self._is_better(row) and math.isfinite(row["val/loss"]):
+        if self._is_better(row):
             at.best = row
             names.append(self.checkpoints.best.name)
         if name := self.checkpoints.rank(row["val/loss"], at.step):
@@ -288,12 +288,14 @@ class Trainer:
         return minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
 
     def _is_better(self, row: dict[str, float]) -> bool:
-        """By the monitored metric; ties go to the lower validation loss."""
+        """By the monitored metric; ties go to the lower validation loss. A network that diverged is never better."""
 
         def key(r: dict[str, float]) -> tuple[float, float]:
-            value = r[self.monitor] * (-1 if self.monitor.split("/")[-1] in LOWER_IS_BETTER else 1)
-            return tuple(-math.inf if math.isnan(v) else v for v in (value, -r["val/loss"]))  # type: ignore[return-value]
+            value = r[self.monitor]
+            return (-value if self.monitor.split("/")[-1] in LOWER_IS_BETTER else value, -r["val/loss"])
 
+        if not math.isfinite(row["val/loss"]):
+            return False
         return not self.position.best or key(row) > key(self.position.best)
 
     def _stop_if_stuck(self) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 from torch import nn
 
 from astroclf.models.custom6conv import Custom6Conv
@@ -20,11 +17,5 @@ def backbone_class(request: pytest.FixtureRequest) -> type[nn.Module]:
 
 
 @pytest.fixture(autouse=True)
-def seeded_and_single_threaded() -> Iterator[None]:
-    """Tiny networks run fastest on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+def always(seeded_and_single_threaded: None) -> None:
+    """Every test here."""
