@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from astroclf.config import config_dir, nearest, typed
+from astroclf.config import Schema, config_dir, nearest, typed
 from astroclf.errors import AstroclfError, ConfigError, Interrupted
 from astroclf.resume import dotted_keys, resumed_config, resumed_run, split_changes
 from astroclf.schema import COMPONENT_KEYS, Config
@@ -48,10 +48,15 @@ def checked(composed: DictConfig) -> Config:
     """The typed config of the job that Hydra is running; a resumed run's own config with the command line's changes."""
     hydra = HydraConfig.get()
     if composed.get("resume") is None:
-        return typed(_anchored(composed), declared_keys(hydra))
+        return checked_as(Config, composed)
     if hydra.mode != RunMode.RUN:
         raise ConfigError("A resumed run cannot be part of a multirun. Leave out -m, or leave out resume.")
     return resumed_config(composed.resume, _changes)
+
+
+def checked_as(schema: type[Schema], composed: DictConfig) -> Schema:
+    """The typed config of a front door with a schema of its own."""
+    return typed(_anchored(composed), declared_keys(HydraConfig.get()), schema)
 
 
 def _anchored(composed: DictConfig) -> DictConfig:

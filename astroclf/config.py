@@ -12,15 +12,15 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, make_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from astroclf.errors import ConfigError
-from astroclf.schema import COMPONENT_KEYS, OBJECTIVES, PACKAGES, SECTIONS, Component, Config, TopKeys
+from astroclf.schema import COMPONENT_KEYS, OBJECTIVES, PACKAGES, SECTIONS, Component, Config
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -30,7 +30,14 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Valid: {', '.join(names)}."
 
 
-def typed(composed: DictConfig, declared: Mapping[str, Mapping[str, Any]]) -> Config:
+Schema = TypeVar("Schema")
+
+
+def typed(
+    composed: DictConfig,
+    declared: Mapping[str, Mapping[str, Any]],
+    schema: type[Schema] = Config,  # type: ignore[assignment]
+) -> Schema:
     """Check a composed config, key by key, and return it typed.
 
     Parameters
@@ -39,6 +46,8 @@ def typed(composed: DictConfig, declared: Mapping[str, Mapping[str, Any]]) -> Co
         What Hydra composed (without the ``hydra`` node).
     declared : mapping
         For each group of `COMPONENT_KEYS`, the keys and default values of the chosen yaml file.
+    schema : type
+        `Config`, or the dataclass of another front door in `astroclf.schema`: its fields are groups, sections and keys.
 
     Raises
     ------
@@ -50,19 +59,26 @@ def typed(composed: DictConfig, declared: Mapping[str, Mapping[str, Any]]) -> Co
     except OmegaConfBaseException as error:
         raise ConfigError(f"The configuration does not resolve: {error}") from error
     assert isinstance(plain, dict)
-    top_keys = [f.name for f in fields(TopKeys)]
-    known = {*COMPONENT_KEYS, *SECTIONS, *top_keys}
+    known = {name: hint for name, hint in get_type_hints(schema).items() if name != "plain"}
     for key in map(str, plain):
         if key not in known:
             raise ConfigError(f"'{key}' is no key of the configuration. {nearest(key, known)}")
-    parts: dict[str, Any] = {
-        group: _component(group, plain.get(group) or {}, declared.get(group, {})) for group in COMPONENT_KEYS
-    }
-    parts |= {name: _section(name, schema, plain.get(name) or {}) for name, schema in SECTIONS.items()}
-    top = OmegaConf.structured(TopKeys)
-    parts |= {key: _assign(top, key, key, plain[key]) for key in top_keys if key in plain}
-    config = Config(**parts, plain={str(key): value for key, value in plain.items()})
-    _check_ranges(config)
+    keys = {name: hint for name, hint in known.items() if name not in COMPONENT_KEYS and name not in SECTIONS}
+    top = OmegaConf.structured(make_dataclass("Keys", [(name, hint, MISSING) for name, hint in keys.items()]))
+    parts: dict[str, Any] = {}
+    for name in known:
+        if name in COMPONENT_KEYS:
+            parts[name] = _component(name, plain.get(name) or {}, declared.get(name, {}))
+        elif name in SECTIONS:
+            parts[name] = _section(name, SECTIONS[name], plain.get(name) or {})
+        elif name in plain:
+            parts[name] = _assign(top, name, name, plain[name])
+    if "plain" in {f.name for f in fields(schema)}:  # type: ignore[arg-type]
+        parts["plain"] = {str(key): value for key, value in plain.items()}
+    config = schema(**parts)
+    if isinstance(config, Config):
+        _check_ranges(config)
+    _check_dataset(parts["dataset"].options)
     return config
 
 
@@ -148,7 +164,7 @@ def _is_number(text: str) -> bool:
 
 
 def _check_ranges(config: Config) -> None:
-    trainer, data = config.trainer, config.dataset.options
+    trainer = config.trainer
     at_least: dict[str, tuple[Any, float]] = {
         "trainer.epochs": (trainer.epochs, 1),
         "trainer.batch_size": (trainer.batch_size, 1),
@@ -161,17 +177,13 @@ def _check_ranges(config: Config) -> None:
         "trainer.workers": (trainer.workers, 1),
         "head.hidden": (config.head.hidden, 1),
         "head.uncertainty_weight": (config.head.uncertainty_weight, 0),
-        "dataset.image_size": (data.get("image_size"), 8),
-        "dataset.channels": (data.get("channels"), 1),
         "optimizer.weight_decay": (config.optimizer.options.get("weight_decay"), 0),
         "loss.gamma": (config.loss.options.get("gamma"), 0),
         "scheduler.start_lr": (config.scheduler.options.get("start_lr"), 0),
         "scheduler.end_lr": (config.scheduler.options.get("end_lr"), 0),
         "seed": (config.seed, 0),
     }
-    for name, (value, low) in at_least.items():
-        if value is not None and not value >= low:
-            raise ConfigError(f"'{name}' is {value}; it must be at least {low}.")
+    _require_at_least(at_least)
     above_zero = {
         "trainer.clip_norm": trainer.clip_norm,
         "trainer.validate_every": trainer.validate_every,
@@ -187,25 +199,40 @@ def _check_ranges(config: Config) -> None:
         "head.dropout": config.head.dropout,
         "loss.beta": config.loss.options.get("beta"),
         "loss.label_smoothing": config.loss.options.get("label_smoothing"),
-        "dataset.val_fraction": data.get("val_fraction"),
-        "dataset.test_fraction": data.get("test_fraction"),
         "scheduler.warmup_fraction": config.scheduler.options.get("warmup_fraction"),
     }
-    for name, value in below_one.items():
-        if value is not None and not 0 <= value < 1:
-            raise ConfigError(f"'{name}' is {value}; it must be at least 0 and below 1.")
-    if data["val_fraction"] + data["test_fraction"] >= 1:
-        raise ConfigError("'dataset.val_fraction' and 'dataset.test_fraction' together leave nothing to train on.")
+    _require_fractions(below_one)
     if config.objective not in OBJECTIVES:
         raise ConfigError(f"'objective' cannot be {config.objective!r}. {nearest(config.objective, OBJECTIVES)}")
     if config.evaluation.views not in (1, 8):
         raise ConfigError(f"'evaluation.views' is {config.evaluation.views}; it must be 1 or 8.")
-    name = str(config.tracking.options.get("model_name") or data["name"])
+    name = str(config.tracking.options.get("model_name") or config.dataset["name"])
     if not name.strip() or "/" in name or ":" in name:
         raise ConfigError(f"A model cannot be registered as {name!r}: set 'tracking.model_name' without / and :.")
+
+
+def _check_dataset(data: Mapping[str, Any]) -> None:
+    _require_at_least(
+        {"dataset.image_size": (data.get("image_size"), 8), "dataset.channels": (data.get("channels"), 1)}
+    )
+    _require_fractions({f"dataset.{name}": data.get(name) for name in ("val_fraction", "test_fraction")})
+    if data["val_fraction"] + data["test_fraction"] >= 1:
+        raise ConfigError("'dataset.val_fraction' and 'dataset.test_fraction' together leave nothing to train on.")
     classes = data.get("classes")
     if not (classes is None or classes == "found" or isinstance(classes, list)):
         raise ConfigError(f"'dataset.classes' cannot be {classes!r}: give a list such as [star,galaxy], or found.")
+
+
+def _require_at_least(values: Mapping[str, tuple[Any, float]]) -> None:
+    for name, (value, low) in values.items():
+        if value is not None and not value >= low:
+            raise ConfigError(f"'{name}' is {value}; it must be at least {low}.")
+
+
+def _require_fractions(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if value is not None and not 0 <= value < 1:
+            raise ConfigError(f"'{name}' is {value}; it must be at least 0 and below 1.")
 
 
 def locate(target: str) -> type:

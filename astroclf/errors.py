@@ -14,7 +14,18 @@ class DataError(AstroclfError):
 
 
 class ImageError(DataError):
-    """One file that does not hold a usable image."""
+    """One file that does not hold a usable image.
+
+    Parameters
+    ----------
+    kind : str
+        What is wrong with it, in a word or two by which such files are counted: ``missing``, ``empty``, ``damaged``,
+        ``constant``, ``no image``, ``too large``, ``bad pixels``, ``wrong bands``.
+    """
+
+    def __init__(self, message: str, kind: str = "damaged") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class DownloadError(AstroclfError):

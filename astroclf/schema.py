@@ -137,11 +137,15 @@ class EvaluationConfig:
     views: int = 1
 
 
-@dataclass
-class TopKeys:
-    seed: int = 0
-    objective: str = "val/accuracy"
-    resume: str | None = None
+SECTIONS: dict[str, type] = {
+    "trainer": TrainerSettings,
+    "head": HeadConfig,
+    "evaluation": EvaluationConfig,
+}
+OBJECTIVES = ("val/accuracy", "val/macro_f1", "val/macro_recall", "val/macro_precision", "val/loss", "val/ece")
+
+
+# ---- what the front doors take: groups by their name, sections by theirs, and keys of their own ---------------------
 
 
 @dataclass
@@ -164,9 +168,19 @@ class Config:
     plain: dict[str, Any] = field(default_factory=dict, repr=False)  # the same, resolved, as yaml would hold it
 
 
-SECTIONS: dict[str, type] = {
-    "trainer": TrainerSettings,
-    "head": HeadConfig,
-    "evaluation": EvaluationConfig,
-}
-OBJECTIVES = ("val/accuracy", "val/macro_f1", "val/macro_recall", "val/macro_precision", "val/loss", "val/ece")
+@dataclass
+class PrepareConfig:
+    """What `conf/prepare.yaml` says: a data set to decode."""
+
+    dataset: Component
+    workers: int | None = None
+
+
+@dataclass
+class CheckConfig:
+    """What `conf/check.yaml` says: a data set to look through, and a model to doubt its labels with."""
+
+    dataset: Component
+    tracking: Component
+    model: str | None = None
+    workers: int | None = None

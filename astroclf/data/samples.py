@@ -55,11 +55,24 @@ class SampleTable:
         return np.bincount(labels, minlength=len(self.classes))
 
 
-class Block(NamedTuple):
-    """Decoded images of consecutive rows, and what went wrong with the ones that could not be read."""
+class Fault(NamedTuple):
+    """Why an image could not be read."""
 
-    images_BHWC: np.ndarray  # uint8; rows named in `errors` are zeros
-    errors: dict[int, str]  # row -> one paragraph naming the file and the fault
+    message: str  # one paragraph naming the file
+    kind: str  # of `ImageError`, by which faults are counted
+
+
+class Block(NamedTuple):
+    """Decoded images of B consecutive rows; `astroclf.data.sources.decode_rows` makes it from one image at a time.
+
+    Digest and thumbnail are of the image *before* it is resized. Splits are drawn from them, so that two experiments at
+    different image sizes are tested on the same images, and can be compared.
+    """
+
+    images_BHWC: np.ndarray  # uint8; rows named in `faults` are zeros
+    thumbnails_BTT: np.ndarray  # uint8, grey
+    digests: list[str]  # hex, of shape and pixels; empty text where there is a fault
+    faults: dict[int, Fault]  # by row
 
 
 class Source(Protocol):

@@ -9,15 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from astroclf.data.samples import SampleTable, Source
-from astroclf.data.store_builder import IMAGES, MARKER, SAMPLES, VERSION, build_store, writing_to
+from astroclf.data.store_builder import IMAGES, MARKER, SAMPLES, THUMBNAILS, VERSION, build_store, writing_to
 from astroclf.errors import ConfigError, DataError
 
 ERRORS_SHOWN = 5
+
+
+class Skipped(NamedTuple):
+    """A sample whose image could not be read."""
+
+    id: str
+    message: str  # one paragraph naming the file
+    kind: str  # of `ImageError`
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,8 @@ class PixelStore:
     ----------
     images
         (N, S, S, C) uint8, mapped from disk, read-only.
+    thumbnails
+        (N, T, T) uint8, likewise: each image before it was resized as a small grey square, by which copies are found.
     table
         The samples; those that could not be read are left out.
     digests
@@ -37,15 +48,16 @@ class PixelStore:
     path
         The store's folder.
     skipped
-        Id and fault of every file that could not be read.
+        What could not be read.
     """
 
     images: np.ndarray
+    thumbnails: np.ndarray
     table: SampleTable
     digests: np.ndarray
     fingerprint: str
     path: Path
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[Skipped, ...]
 
 
 def open_store(
@@ -129,6 +141,7 @@ def _read(folder: Path, fingerprint: str) -> PixelStore | None:
         if any((folder / name).stat().st_size != size for name, size in marker["sizes"].items()):
             return None
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
+        thumbnails = np.load(folder / THUMBNAILS, mmap_mode="r", allow_pickle=False)
         with np.load(folder / SAMPLES, allow_pickle=False) as saved:
             columns = {name: saved[name] for name in saved.files}
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
@@ -137,22 +150,23 @@ def _read(folder: Path, fingerprint: str) -> PixelStore | None:
     known = {f.name for f in fields(SampleTable)}
     if list(images.shape) != marker["shape"] or digests is None or not columns.keys() <= known:
         return None
-    if any(len(column) != len(images) for column in (digests, *columns.values())):
+    if any(len(column) != len(images) for column in (thumbnails, digests, *columns.values())):
         return None
     return PixelStore(
         images=images,
+        thumbnails=thumbnails,
         table=SampleTable(classes=tuple(marker["classes"]), **columns),
         digests=digests,
         fingerprint=fingerprint,
         path=folder,
-        skipped=tuple((name, fault) for name, fault in marker["skipped"]),
+        skipped=tuple(Skipped(*skipped) for skipped in marker["skipped"]),
     )
 
 
 def _check_skipped(store: PixelStore, on_error: str) -> None:
     if not store.skipped or on_error == "skip":
         return
-    shown = "; ".join(fault.rstrip(".") for _, fault in store.skipped[:ERRORS_SHOWN])
+    shown = "; ".join(skipped.message.rstrip(".") for skipped in store.skipped[:ERRORS_SHOWN])
     more = len(store.skipped) - ERRORS_SHOWN
     raise DataError(
         f"{len(store.skipped)} of {len(store.skipped) + len(store.table)} files hold no usable image: {shown}"

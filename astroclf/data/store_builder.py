@@ -7,7 +7,6 @@ reached the disk. When all is there, the marker is written and the folder rename
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -18,32 +17,37 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from astroclf.data.samples import Block, SampleTable, Source
-from astroclf.data.sources import HashedBlock, pixel_digest
+from astroclf.data.row_file import RowFile
+from astroclf.data.samples import Block, Fault, SampleTable, Source
+from astroclf.data.sources import THUMBNAIL
 from astroclf.errors import DataError
 from astroclf.progress import ProgressBar
 
-VERSION = 1  # of the files in a store's folder
+VERSION = 2  # of the files in a store's folder
 IMAGES = "images.npy"
+THUMBNAILS = "thumbnails.npy"
 SAMPLES = "samples.npz"
 MARKER = "store.json"  # written last: a folder without it is not a store
 RECORD = "blocks.jsonl"
 SPARE_BYTES = 64 * 2**20
 
 
-@dataclass(frozen=True)
+@dataclass
 class Finished:
-    """What is kept of a block besides its pixels; `digests` is empty text where a row could not be read."""
+    """What the record keeps of a block; `digests` is empty text where a row could not be read."""
 
     start: int
     stop: int
-    checksum: int
+    checksum: int  # of images and thumbnails
     digests: list[str]
-    errors: dict[int, str]
+    faults: dict[int, Fault]
+
+    def __post_init__(self) -> None:  # JSON knows neither tuples nor keys that are numbers
+        self.faults = {int(row): Fault(*fault) for row, fault in self.faults.items()}
 
 
 @contextmanager
@@ -70,20 +74,31 @@ def build_store(source: Source, folder: Path, fingerprint: str, *, workers: int 
     """
     partial = folder.with_name(folder.name + ".partial")
     shape = (len(source.table), source.image_size, source.image_size, source.channels)
+    header = {"version": VERSION, "fingerprint": fingerprint, "shape": list(shape)}
     with writing_to(partial):
-        finished = _resume(partial, source, fingerprint, shape)
-        _check_room(partial, shape)
+        _fresh_unless(partial, header)
         with (
-            (partial / IMAGES).open("r+b") as pixels,
-            (partial / RECORD).open("a", encoding="utf-8") as record,
+            RowFile(partial / IMAGES, shape) as images,
+            RowFile(partial / THUMBNAILS, (shape[0], THUMBNAIL, THUMBNAIL)) as thumbnails,
         ):
-            for block, images in _decode(source, finished, workers or _cores(), progress):
-                _write_rows(pixels, shape, block.start, images)
-                pixels.flush()
-                record.write(json.dumps(vars(block)) + "\n")
-                record.flush()
-                finished[block.start] = block
-        _complete(partial, folder, source, fingerprint, shape, blocks=[finished[s] for s in sorted(finished)])
+            finished = _resume(partial / RECORD, header, source, images, thumbnails)
+            _check_room(partial, images)
+            with (partial / RECORD).open("a", encoding="utf-8") as record:
+                for rows, block in _decode(source, finished, workers or _cores(), progress):
+                    images.write(rows.start, block.images_BHWC)
+                    thumbnails.write(rows.start, block.thumbnails_BTT)
+                    done = Finished(rows.start, rows.stop, _checksum(block), block.digests, block.faults)
+                    record.write(json.dumps(vars(done)) + "\n")
+                    record.flush()
+                    finished[rows.start] = done
+            _complete(
+                partial, folder, source, fingerprint, (images, thumbnails), [finished[s] for s in sorted(finished)]
+            )
+
+
+def _checksum(block: Block) -> int:
+    pixels = zlib.crc32(np.ascontiguousarray(block.images_BHWC).data)
+    return zlib.crc32(np.ascontiguousarray(block.thumbnails_BTT).data, pixels)
 
 
 def _cores() -> int:
@@ -93,73 +108,62 @@ def _cores() -> int:
 
 def _decode(
     source: Source, finished: dict[int, Finished], workers: int, progress: bool
-) -> Iterator[tuple[Finished, np.ndarray]]:
+) -> Iterator[tuple[range, Block]]:
     """Blocks that are not finished yet, as they come from the threads; few at a time, for they are large."""
     waiting = iter([rows for rows in source.blocks() if rows.start not in finished])
     done = sum(block.stop - block.start for block in finished.values())
-    running: set[Future[tuple[Finished, np.ndarray]]] = set()
-    title = "Preparing images"
+    running: dict[Future[Block], range] = {}
     with (
         warnings.catch_warnings(action="ignore"),  # decoders' remarks about single files; faults come as errors
         ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool,
-        ProgressBar(title, len(source.table), done=done, enabled=progress) as bar,
+        ProgressBar("Preparing images", len(source.table), done=done, enabled=progress) as bar,
     ):
         try:
             while True:
                 while len(running) <= workers and (rows := next(waiting, None)) is not None:
-                    running.add(pool.submit(_decode_block, source, rows))
+                    running[pool.submit(_decode_block, source, rows)] = rows
                 if not running:
                     return
-                ready, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    block, images = future.result()
-                    yield block, images
-                    bar.advance(block.stop - block.start)
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    rows = running.pop(future)
+                    yield rows, future.result()
+                    bar.advance(len(rows))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _decode_block(source: Source, rows: range) -> tuple[Finished, np.ndarray]:
+def _decode_block(source: Source, rows: range) -> Block:
     try:
-        block: Block = source.read(rows)
+        return source.read(rows)
     except OSError as error:  # of the data set's disk: not to be taken for a fault of the cache's
         raise DataError(f"{source.table.ids[rows.start]} and the files after it cannot be read: {error}.") from error
-    images = np.ascontiguousarray(block.images_BHWC)
-    known = block.digests if isinstance(block, HashedBlock) else {}
-    digests = [
-        "" if row in block.errors else known.get(row) or pixel_digest(image)
-        for row, image in zip(rows, images, strict=True)
-    ]
-    errors = {int(row): fault for row, fault in block.errors.items()}
-    return Finished(rows.start, rows.stop, zlib.crc32(images.data), digests, errors), images
 
 
-def _resume(partial: Path, source: Source, fingerprint: str, shape: tuple[int, ...]) -> dict[int, Finished]:
-    """Blocks of an interrupted build whose pixels are intact, by first row; a fresh folder when there are none."""
-    header = {"version": VERSION, "fingerprint": fingerprint, "shape": list(shape)}
+def _fresh_unless(partial: Path, header: dict[str, Any]) -> None:
+    """An empty folder, unless there is one of an interrupted build of the same."""
     lines = _lines(partial / RECORD)
-    size = _header_bytes(shape) + int(np.prod(shape))
-    images = partial / IMAGES
-    if not lines or lines[0] != header or not images.is_file() or images.stat().st_size != size:
+    if not lines or lines[0] != header:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        with images.open("wb") as file:
-            _write_header(file, shape)
-            file.truncate(size)
         (partial / RECORD).write_text(json.dumps(header) + "\n", encoding="utf-8")
-        return {}
+
+
+def _resume(
+    record: Path, header: dict[str, Any], source: Source, images: RowFile, thumbnails: RowFile
+) -> dict[int, Finished]:
+    """Blocks of an interrupted build whose pixels are intact, by first row."""
     planned = {(rows.start, rows.stop) for rows in source.blocks()}
     finished: dict[int, Finished] = {}
-    with images.open("rb") as file:
-        for line in lines[1:]:
-            block = Finished(**(line | {"errors": {int(row): fault for row, fault in line["errors"].items()}}))
-            if (block.start, block.stop) not in planned or block.errors:  # files with a fault get a second chance
-                continue
-            if zlib.crc32(_read_rows(file, shape, block.start, block.stop)) == block.checksum:
-                finished[block.start] = block
+    for line in [] if images.is_new or thumbnails.is_new else _lines(record)[1:]:
+        block = Finished(**line)
+        if (block.start, block.stop) not in planned or block.faults:  # files with a fault get a second chance
+            continue
+        pixels = zlib.crc32(images.read(block.start, block.stop))
+        if zlib.crc32(thumbnails.read(block.start, block.stop), pixels) == block.checksum:
+            finished[block.start] = block
     # Written anew, for its last line may be half a line.
     text = "".join(json.dumps(line) + "\n" for line in [header, *(vars(block) for block in finished.values())])
-    (partial / RECORD).write_text(text, encoding="utf-8")
+    record.write_text(text, encoding="utf-8")
     return finished
 
 
@@ -175,10 +179,8 @@ def _lines(record: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _check_room(partial: Path, shape: tuple[int, ...]) -> None:
-    status = (partial / IMAGES).stat()
-    written = getattr(status, "st_blocks", 0) * 512  # the file is sparse until its blocks are written
-    needed = max(0, status.st_size - written) + SPARE_BYTES
+def _check_room(partial: Path, images: RowFile) -> None:
+    shape, needed = images.shape, images.missing_bytes() + SPARE_BYTES
     free = shutil.disk_usage(partial).free
     if free < needed:
         raise DataError(
@@ -189,33 +191,38 @@ def _check_room(partial: Path, shape: tuple[int, ...]) -> None:
 
 
 def _complete(
-    partial: Path, folder: Path, source: Source, fingerprint: str, shape: tuple[int, ...], *, blocks: list[Finished]
+    partial: Path,
+    folder: Path,
+    source: Source,
+    fingerprint: str,
+    files: tuple[RowFile, ...],
+    blocks: list[Finished],
 ) -> None:
+    """Leave out what could not be read, write what is known of the rest, and give the folder its name."""
+    total = len(source.table)
     digests = np.array([digest for block in blocks for digest in block.digests])
-    errors = {row: fault for block in blocks for row, fault in block.errors.items()}
-    kept = np.array([row for row in range(shape[0]) if row not in errors], np.int64)
+    faults = {row: fault for block in blocks for row, fault in block.faults.items()}
+    kept = np.array([row for row in range(total) if row not in faults], np.int64)
     if not len(kept):
-        raise DataError(
-            f"Not one of the {shape[0]} files holds a usable image; the first: {next(iter(errors.values()))}"
-        )
-    with (partial / IMAGES).open("r+b") as file:
-        if errors:
-            _close_gaps(file, shape, kept)
-        os.fsync(file.fileno())
+        first = next(iter(faults.values())).message
+        raise DataError(f"Not one of the {total} files holds a usable image; the first: {first}")
+    for file in files:
+        file.keep(kept)
+        file.sync()
     table = source.table.take(kept)
     np.savez(partial / SAMPLES, digests=digests[kept], **_columns(table))
     marker = {
         "version": VERSION,
         "fingerprint": fingerprint,
-        "shape": [len(kept), *shape[1:]],
+        "shape": list(files[0].shape),
         "classes": list(table.classes),
-        "skipped": [[str(source.table.ids[row]), fault] for row, fault in sorted(errors.items())],
-        "sizes": {name: (partial / name).stat().st_size for name in (IMAGES, SAMPLES)},
+        "skipped": [[str(source.table.ids[row]), *fault] for row, fault in sorted(faults.items())],
+        "sizes": {name: (partial / name).stat().st_size for name in (IMAGES, THUMBNAILS, SAMPLES)},
     }
-    with (partial / MARKER).open("w", encoding="utf-8") as file:
-        json.dump(marker, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    with (partial / MARKER).open("w", encoding="utf-8") as text:
+        json.dump(marker, text, indent=1)
+        text.flush()
+        os.fsync(text.fileno())
     (partial / RECORD).unlink()
     shutil.rmtree(folder, ignore_errors=True)  # one that was not trusted
     partial.replace(folder)
@@ -224,40 +231,3 @@ def _complete(
 def _columns(table: SampleTable) -> dict[str, Any]:
     columns = {f.name: getattr(table, f.name) for f in fields(table)}
     return {name: column for name, column in columns.items() if isinstance(column, np.ndarray)}
-
-
-def _close_gaps(file: BinaryIO, shape: tuple[int, ...], kept: np.ndarray) -> None:
-    """Move rows forward over those that could not be read, and shorten the file."""
-    for position, row in enumerate(kept.tolist()):
-        if position != row:
-            image = np.frombuffer(_read_rows(file, shape, row, row + 1), np.uint8)
-            _write_rows(file, shape, position, image)
-    shorter = (len(kept), *shape[1:])
-    file.seek(0)
-    _write_header(file, shorter)
-    file.truncate(_header_bytes(shorter) + int(np.prod(shorter)))
-    file.flush()
-
-
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    # NumPy pads the header so that a first axis with fewer digits takes the same room: rows keep their place.
-
-
-def _header_bytes(shape: tuple[int, ...]) -> int:
-    buffer = io.BytesIO()
-    _write_header(buffer, shape)
-    return buffer.tell()
-
-
-def _read_rows(file: BinaryIO, shape: tuple[int, ...], start: int, stop: int) -> bytes:
-    row_bytes = int(np.prod(shape[1:]))
-    file.seek(_header_bytes(shape) + start * row_bytes)
-    return file.read((stop - start) * row_bytes)
-
-
-def _write_rows(file: BinaryIO, shape: tuple[int, ...], start: int, images: np.ndarray) -> None:
-    # Plain writes, not a memory map: a full disk is an error here, but kills a process that writes through a map.
-    file.seek(_header_bytes(shape) + start * int(np.prod(shape[1:])))
-    file.write(images.data)

@@ -96,14 +96,14 @@ def test_config_values_that_cannot_be(sky):
 def test_images_keep_their_aspect_and_bad_files_are_reported(sky):
     (sky / "star" / "1.png").write_bytes(b"not a picture")
     source = ClassFolder(sky, "found", 10)
-    images, errors = zip(*(source.read(rows) for rows in source.blocks()), strict=True)
-    images = np.concatenate(images)
+    blocks = [source.read(rows) for rows in source.blocks()]
+    images = np.concatenate([block.images_BHWC for block in blocks])
     assert images.shape == (9, 10, 10, 3)
     assert images[0, :2].max() == 0
     assert images[0, 2:8].min(axis=(0, 1)).tolist() == [10, 5, 0]
-    bad = {row: fault for part in errors for row, fault in part.items()}
+    bad = {row: fault for block in blocks for row, fault in block.faults.items()}
     assert list(bad) == [7]
-    assert "star/1.png" in bad[7]
+    assert "star/1.png" in bad[7].message
     assert images[7].max() == 0
 
 
@@ -206,5 +206,5 @@ def test_listed_file_that_is_missing_is_an_error_of_its_row(sky):
     write_table(sky, "path,label\ngalaxy/0.png,galaxy\nstar/absent.png,star\n")
     source = ClassFolder(sky, "found", 16)
     block = source.read(range(2))
-    assert list(block.errors) == [1]
-    assert "absent.png" in block.errors[1]
+    assert list(block.faults) == [1]
+    assert "absent.png" in block.faults[1].message

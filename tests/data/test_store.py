@@ -15,10 +15,12 @@ import pytest
 from PIL import Image
 
 from astroclf.data import store_builder
+from astroclf.data.row_file import RowFile
 from astroclf.data.samples import Block, SampleTable
+from astroclf.data.sources import decode_rows
 from astroclf.data.sources.folder import ClassFolder
 from astroclf.data.store import open_store, store_folder
-from astroclf.errors import ConfigError, DataError
+from astroclf.errors import ConfigError, DataError, ImageError
 
 ROWS, SIDE, BLOCK = 24, 8, 5
 
@@ -45,11 +47,12 @@ class Numbers:
         with self.log.open("a") as log:
             log.write(f"{rows.start}\n")
         time.sleep(self.seconds)
-        images = np.zeros((len(rows), SIDE, SIDE, 3), np.uint8)
-        for position, row in enumerate(rows):
-            if row not in self.bad:
-                images[position] = expected(row)
-        return Block(images, {row: f"n{row}.fits: damaged." for row in rows if row in self.bad})
+        return decode_rows(rows, self.decode, SIDE, 3)
+
+    def decode(self, row: int) -> np.ndarray:
+        if row in self.bad:
+            raise ImageError(f"n{row}.fits: damaged.", "empty")
+        return expected(row)
 
     def reads(self) -> list[int]:
         return sorted(map(int, self.log.read_text().split())) if self.log.exists() else []
@@ -114,8 +117,8 @@ def test_bad_files_are_skipped_on_request(tmp_path):
     source = Numbers(tmp_path / "log", bad=(0, 7, 23))
     store = build(source, tmp_path, on_error="skip")
     assert_right(store, [row for row in range(ROWS) if row not in source.bad])
-    assert [name for name, _ in store.skipped] == ["n0", "n7", "n23"]
-    assert store.skipped[1][1] == "n7.fits: damaged."
+    assert [skipped.id for skipped in store.skipped] == ["n0", "n7", "n23"]
+    assert store.skipped[1] == ("n7", "n7.fits: damaged.", "empty")
     assert build(source, tmp_path, on_error="skip").skipped == store.skipped
 
 
@@ -250,7 +253,7 @@ def test_disk_that_fills_up_is_a_data_error_and_no_store(source, tmp_path, monke
         with Path("/dev/full").open("wb", buffering=0) as full:
             full.write(b"x")
 
-    monkeypatch.setattr(store_builder, "_write_rows", write_to_full_disk)
+    monkeypatch.setattr(RowFile, "write", write_to_full_disk)
     with pytest.raises(DataError, match=r"No space left.*dataset\.cache_dir"):
         build(source, tmp_path)
     assert not store_folder(source, tmp_path).exists()
@@ -278,7 +281,7 @@ def test_class_folder_from_files_to_store(tmp_path):
         for size in (16, 30)
     ]
     for store in stores:
-        assert [name for name, _ in store.skipped] == ["galaxy/2.png"]
+        assert [skipped.id for skipped in store.skipped] == ["galaxy/2.png"]
         assert store.table.class_counts().tolist() == [3, 5]
         digests = dict(zip(store.table.ids.tolist(), store.digests.tolist(), strict=True))
         assert digests["star/copy.png"] == digests["star/1.png"]

@@ -5,30 +5,44 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from astroclf.data.samples import Block, SampleTable
-from astroclf.errors import ConfigError, DataError
+from astroclf.data.images import fit_square, to_channels
+from astroclf.data.samples import Block, Fault, SampleTable
+from astroclf.errors import ConfigError, DataError, ImageError
+
+THUMBNAIL = 64  # pixels a side: enough to tell two galaxies apart, and a copy from its original
 
 
-class HashedBlock(Block):
-    """A block that also knows its images by the pixels they had *before* they were resized.
+def decode_rows(rows: range, decode: Callable[[int], np.ndarray], image_size: int, channels: int) -> Block:
+    """The block of these rows, image by image.
 
-    Splits and their fingerprints are drawn from these digests, so that two experiments at different image sizes
-    are tested on the same images, and can be compared.
+    Parameters
+    ----------
+    decode
+        Gives the image of a row at its own size, (H, W, C) uint8, or raises `ImageError`.
+    image_size, channels
+        What is stored of it.
     """
-
-    digests: dict[int, str]  # row -> hex digest
-
-    def __new__(cls, images_BHWC: np.ndarray, errors: dict[int, str], digests: dict[int, str]) -> Self:
-        block = super().__new__(cls, images_BHWC, errors)
-        block.digests = digests
-        return block
+    images = np.zeros((len(rows), image_size, image_size, channels), np.uint8)
+    thumbnails = np.zeros((len(rows), THUMBNAIL, THUMBNAIL), np.uint8)
+    digests = [""] * len(rows)
+    faults: dict[int, Fault] = {}
+    for position, row in enumerate(rows):
+        try:
+            image = decode(row)
+        except ImageError as error:
+            faults[row] = Fault(str(error), error.kind)
+            continue
+        digests[position] = pixel_digest(image)
+        thumbnails[position] = thumbnail(image)
+        images[position] = fit_square(to_channels(image, channels), image_size)
+    return Block(images, thumbnails, digests, faults)
 
 
 def pixel_digest(image: np.ndarray) -> str:
@@ -36,6 +50,12 @@ def pixel_digest(image: np.ndarray) -> str:
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
+
+
+def thumbnail(image_HWC: np.ndarray) -> np.ndarray:
+    """A small grey square picture of the whole image, (THUMBNAIL, THUMBNAIL) uint8, by which copies are recognised."""
+    small = fit_square(image_HWC, THUMBNAIL)
+    return to_channels(small, 1)[..., 0] if small.shape[2] in (1, 3) else np.rint(small.mean(axis=2)).astype(np.uint8)
 
 
 def class_key(name: str) -> str:

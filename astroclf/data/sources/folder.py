@@ -10,20 +10,19 @@ from typing import Any
 import numpy as np
 
 from astroclf.data.fits import FitsSettings
-from astroclf.data.images import PREPARATION, decode_file, fit_square, is_image, to_channels
+from astroclf.data.images import PREPARATION, decode_file, is_image
 from astroclf.data.samples import Block, SampleTable
 from astroclf.data.sources import (
-    HashedBlock,
     check_size,
     choose_classes,
     class_key,
+    decode_rows,
     nearest,
-    pixel_digest,
     source_fingerprint,
     unique_names,
 )
 from astroclf.data.sources.metadata import Listing, read_metadata
-from astroclf.errors import ConfigError, DataError, ImageError
+from astroclf.errors import ConfigError, DataError
 
 METADATA = "metadata.csv"
 BLOCK_BYTES = 32 * 2**20
@@ -101,19 +100,11 @@ class ClassFolder:
         return [range(start, min(start + rows, len(self.table))) for start in range(0, len(self.table), rows)]
 
     def read(self, rows: range) -> Block:
-        """Decode one block; a file without a usable image is an entry in its `errors`."""
-        images = np.zeros((len(rows), self.image_size, self.image_size, self.channels), np.uint8)
-        errors: dict[int, str] = {}
-        digests: dict[int, str] = {}
-        for position, row in enumerate(rows):
-            try:
-                image = decode_file(self.path / str(self.table.ids[row]), self.fits)
-            except ImageError as error:
-                errors[row] = str(error)
-                continue
-            digests[row] = pixel_digest(image)
-            images[position] = fit_square(to_channels(image, self.channels), self.image_size)
-        return HashedBlock(images, errors, digests)
+        """Decode one block; a file without a usable image is one of its faults."""
+        return decode_rows(rows, self._decode, self.image_size, self.channels)
+
+    def _decode(self, row: int) -> np.ndarray:
+        return decode_file(self.path / str(self.table.ids[row]), self.fits)
 
 
 def _scan(root: Path) -> Listing:

@@ -12,9 +12,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from astroclf.data.images import PREPARATION, fit_square, to_channels
+from astroclf.data.images import PREPARATION
 from astroclf.data.samples import Block, SampleTable
-from astroclf.data.sources import HashedBlock, check_size, choose_classes, class_key, pixel_digest, source_fingerprint
+from astroclf.data.sources import check_size, choose_classes, class_key, decode_rows, source_fingerprint
 from astroclf.data.sources.hdf5 import read_rows, slab_rows
 from astroclf.download import RemoteFile, fetch, wrong_file
 from astroclf.errors import DataError
@@ -132,13 +132,7 @@ class Galaxy10:
             stored = np.asarray(np.load(self.path / "images.npy", mmap_mode="r")[first:stop])
         else:
             stored = read_rows(self.path, "images", first, stop)
-        images = np.empty((len(rows), self.image_size, self.image_size, self.channels), np.uint8)
-        digests: dict[int, str] = {}
-        for position, (row, file_row) in enumerate(zip(rows, wanted, strict=True)):
-            image = stored[file_row - first]
-            digests[row] = pixel_digest(image)
-            images[position] = fit_square(to_channels(image, self.channels), self.image_size)
-        return HashedBlock(images, {}, digests)
+        return decode_rows(rows, lambda row: stored[self._file_rows[row] - first], self.image_size, self.channels)
 
 
 _CLASS_INDEX = {class_key(name): index for index, name in enumerate(CLASSES)}
