@@ -24,11 +24,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from astroclf.config import Schema, config_dir, nearest, typed
 from astroclf.errors import AstroclfError, ConfigError, Interrupted
+from astroclf.logs import log_to_file
 from astroclf.resume import dotted_keys, resumed_config, resumed_run, split_changes
 from astroclf.schema import COMPONENT_KEYS, Config
 from astroclf.tracking.database import absolute_uri
-
-log = logging.getLogger("astroclf")
 
 
 def run_folder(dataset: str, resume: str | None) -> str:
@@ -41,7 +40,15 @@ def run_folder(dataset: str, resume: str | None) -> str:
     return f"experiments/runs/{dataset}/{now:%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
 
 
+def sweep_folder(dataset: str, study: str | None) -> str:
+    """Where a sweep leaves its trials: the study's folder, or that of a new study."""
+    from datetime import datetime
+
+    return f"experiments/sweeps/{study or f'{dataset}_{datetime.now().astimezone():%Y-%m-%d_%H-%M-%S}'}"
+
+
 OmegaConf.register_resolver("run_folder", run_folder, use_cache=True, replace=True)
+OmegaConf.register_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)
 
 
 def checked(composed: DictConfig) -> Config:
@@ -54,9 +61,9 @@ def checked(composed: DictConfig) -> Config:
     return resumed_config(composed.resume, _changes)
 
 
-def checked_as(schema: type[Schema], composed: DictConfig) -> Schema:
-    """The typed config of a front door with a schema of its own."""
-    return typed(_anchored(composed), declared_keys(HydraConfig.get()), schema)
+def checked_as(schema: type[Schema], composed: DictConfig, hydra: Any = None) -> Schema:
+    """The typed config of a front door with a schema of its own; `hydra` is the job's, if it is not the running one."""
+    return typed(_anchored(composed), declared_keys(hydra or HydraConfig.get()), schema)
 
 
 def _anchored(composed: DictConfig) -> DictConfig:
@@ -100,6 +107,7 @@ def command_line() -> str:
 
 
 _began: list[bool] = []  # whether a job was reached
+_config_name = ["config"]  # of the front door
 _changes: list[str] = []  # of a resumed run, taken off the command line before Hydra reads it
 
 
@@ -127,8 +135,15 @@ def one_paragraph(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
     return wrapped
 
 
-def run_command(hydra_main: Callable[[], Any]) -> None:
-    """Call a ``@hydra.main`` function; its user's errors, and Hydra's, end in one paragraph and a non-zero exit."""
+def run_command(hydra_main: Callable[[], Any], config_name: str = "config") -> None:
+    """Call a ``@hydra.main`` function; its user's errors, and Hydra's, end in one paragraph and a non-zero exit.
+
+    Parameters
+    ----------
+    config_name
+        Of the composition, whose keys are those that a wrong one is compared with.
+    """
+    _config_name[:] = [config_name]
     os.environ.setdefault(_OURS, "yes" if os.environ.get("HYDRA_FULL_ERROR", "0") in ("", "0") else "no")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and leaves the wording to us
     # Read when torch starts its threads. Threads that spin while they wait for each other starve as soon as anything
@@ -180,15 +195,10 @@ def report(error: AstroclfError) -> int:
     return error.exit_code if isinstance(error, Interrupted) else 1
 
 
-def log_to_file(message: str, level: int = logging.INFO) -> None:
-    """Write to train.log what the terminal shows in another way."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(log.makeRecord(log.name, level, "", 0, message, (), None))
-
-
 def _leave_no_empty_folder(folder: Path) -> None:
-    """Remove the run folder that Hydra made for a run that never began."""
+    """Remove the run folder that Hydra made for a run that never began; never where the user stands."""
+    if Path.cwd().is_relative_to(folder):
+        return
     (folder / ".lock").unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # the first that is not empty ends it
         for path in [folder, *folder.parents][:4]:
@@ -232,13 +242,16 @@ def _without_choice(error: ValueError) -> ConfigError:
 
 
 def _valid_names() -> list[str]:
-    """Every group and every key of the default composition and of each group's choices."""
+    """Every group and every key of the front door's composition and of each group's choices."""
     conf = config_dir()
-    names = set(dotted_keys(OmegaConf.load(conf / "config.yaml"))) - {"defaults"}
+    root = OmegaConf.load(conf / f"{_config_name[0]}.yaml")
+    names = set(dotted_keys(root)) - {"defaults"}
+    groups = {str(group) for choice in root.defaults if isinstance(choice, DictConfig) for group in choice}
     for path in sorted(conf.glob("*/*.yaml")):
         group = path.parent.name
-        names.add(group)
-        if group not in ("experiment", "hydra"):
+        if group in groups:
+            names.add(group)
+        if group in groups and group != "experiment":
             names |= {
                 f"{group}.{key}" for key in dotted_keys(OmegaConf.load(path)) if not key.startswith(("_", "defaults"))
             }

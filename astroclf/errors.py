@@ -19,8 +19,8 @@ class ImageError(DataError):
     Parameters
     ----------
     kind : str
-        What is wrong with it, in a word or two by which such files are counted: ``missing``, ``empty``, ``damaged``,
-        ``constant``, ``no image``, ``too large``, ``bad pixels``, ``wrong bands``.
+        What is wrong with it, in a word or two by which such files are counted: ``missing``, ``empty``, ``truncated``,
+        ``damaged``, ``constant``, ``no image``, ``too large``, ``bad pixels``, ``wrong bands``.
     """
 
     def __init__(self, message: str, kind: str = "damaged") -> None:
@@ -42,6 +42,14 @@ class CheckpointError(AstroclfError):
 
 class TrainingError(AstroclfError):
     """A training that cannot go on (loss stays non-finite, device out of memory, disk full)."""
+
+
+class SweepError(AstroclfError):
+    """A sweep that cannot start, go on or be joined."""
+
+
+class Pruned(AstroclfError):
+    """A trial that its sweep gave up, since others were better at the same point; its state is saved."""
 
 
 class TrackingError(AstroclfError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,13 @@ from astroclf.engine.parameters import parameter_groups
 from astroclf.engine.precision import Precision, choose_device, choose_precision, make_deterministic
 from astroclf.engine.signals import Terminated, terminable
 from astroclf.engine.trainer import FitResult, Trainer, planned_steps
-from astroclf.errors import CheckpointError, DataError, Interrupted
+from astroclf.errors import CheckpointError, DataError, Interrupted, Pruned
+from astroclf.judge.results import read_metrics, write_metrics
 from astroclf.losses.objective import Objective
 from astroclf.models.classifier import Classifier
 from astroclf.models.summary import model_summary
 from astroclf.records import Records, draw_augmented, environment, git_commit
-from astroclf.resume import first_command, resume_command, resumed_run
+from astroclf.resume import first_command, resume_command, resumed_run, shown_path
 from astroclf.schema import Config
 from astroclf.tracking.database import ensure_database
 
@@ -83,6 +84,51 @@ def load_data(config: Config) -> Data:
     return Data(store, splits)
 
 
+class Workspace:
+    """What the runs of one process share: the data set that was loaded last, and its pixels on the device."""
+
+    def __init__(self) -> None:
+        self._loaded: tuple[dict[str, Any], Data] | None = None
+        self._pixels: tuple[tuple[Any, ...], Pixels] | None = None
+
+    def data(self, config: Config) -> Data:
+        """`load_data`, unless it is what was loaded last."""
+        if self._loaded is None or self._loaded[0] != config.dataset.options:
+            self._loaded = self._pixels = None  # free before the next takes its place
+            self._loaded = config.dataset.options, load_data(config)
+        return self._loaded[1]
+
+    def pixels(self, data: Data, residency: str, device: torch.device) -> Pixels:
+        """The decoded images where `residency` says, moved there once."""
+        key = (data.store.path, residency, device)
+        if self._pixels is None or self._pixels[0] != key:
+            self._pixels = None
+            self._pixels = key, Pixels(data.store.images, residency, device)
+        return self._pixels[1]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a sweep adds to a run, which is then trained and validated, but neither tested nor registered.
+
+    Attributes
+    ----------
+    run_id
+        The MLflow run of an earlier start that was killed before it had a checkpoint.
+    parent_run_id
+        The sweep's MLflow run.
+    tags
+        Of the MLflow run.
+    on_validation
+        See `Trainer`; raises `Pruned` to give the trial up.
+    """
+
+    run_id: str | None = None
+    parent_run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    on_validation: Callable[[list[dict[str, float]], bool], None] | None = None
+
+
 class Experiment:
     """One run.
 
@@ -93,26 +139,37 @@ class Experiment:
         The run folder; made where it does not exist.
     command : str
         What the user typed, for the records.
+    workspace : Workspace, optional
+        Of a process that runs several experiments.
+    trial : Trial, optional
+        For a run that is part of a sweep. Resumed without it, the run is tested, recorded and registered.
     """
 
-    def __init__(self, config: Config, folder: str | Path, command: str) -> None:
-        self.config = config
-        self.folder = _as_typed(resumed_run(config.resume)[0] if config.resume else Path(folder))
+    def __init__(
+        self,
+        config: Config,
+        folder: str | Path,
+        command: str,
+        *,
+        workspace: Workspace | None = None,
+        trial: Trial | None = None,
+    ) -> None:
+        self.config, self.workspace, self.trial = config, workspace or Workspace(), trial
+        self.folder = shown_path(resumed_run(config.resume)[0] if config.resume else Path(folder))
         self.typed_command = command
         self.command = first_command(self.folder) if config.resume else command
 
-    def run(self) -> float:
-        """Train (or go on training), test, record, register; returns the objective of the best validation.
+    def run(self) -> dict[str, float]:
+        """Train (or go on training), test, record, register; returns the metrics of the best validation.
 
         Raises
         ------
         AstroclfError
             Whatever a user can cause; what was written before is kept, and the MLflow run is closed.
         """
-        if self.config.resume and (self.folder / "metrics.json").is_file():
+        if self.config.resume and (metrics := self._complete()):
             log.info("%s is complete (it has its metrics.json): nothing is left to do.", self.folder)
-            state = load_checkpoint(self.folder / "checkpoints" / "last.pt")
-            return float(state["position"]["best"][self.config.objective])
+            return metrics
         with self._alone(), terminable():
             try:
                 return self._run()
@@ -122,7 +179,12 @@ class Experiment:
                 hint = f" Go on with:\n  {resume_command(self.folder)}" if saved else " Nothing was trained yet."
                 raise Interrupted(f"Stopped by {number.name}.{hint}", 128 + number) from None
 
-    def _run(self) -> float:
+    def _complete(self) -> dict[str, Any] | None:
+        """The metrics of a run that has nothing left to do: trained, and tested unless it is a trial of a sweep."""
+        metrics = read_metrics(self.folder / "metrics.json")
+        return metrics if metrics and (self.trial is not None or "test/accuracy" in metrics) else None
+
+    def _run(self) -> dict[str, float]:
         started = time.monotonic()
         config, options = self.config, self.config.dataset.options
         checkpoint = load_checkpoint(resumed_run(config.resume)[1]) if config.resume else None
@@ -138,13 +200,14 @@ class Experiment:
         input_size, channels = config.augment.options.get("output_size") or options["image_size"], options["channels"]
         backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
 
-        data = load_data(config)
+        data = self.workspace.data(config)
         counts = data.store.table.class_counts(data.splits.train)
         loss = build(config.loss, class_counts=counts.tolist())
         objective = Objective(loss, config.head.uncertainty_weight).to(device)
         classifier = self._classifier(backbone, data.classes, loss)
         if checkpoint is None:
             self._write_config()
+        if self.trial is None and not (self.folder / "model.txt").is_file():
             write_text(self.folder / "model.txt", model_summary(classifier, input_size, channels))
         self._greet(data, classifier, precision)
 
@@ -156,13 +219,18 @@ class Experiment:
             if checkpoint is not None:
                 self._take_up(trainer, checkpoint)
             else:
-                sheet = self.folder / "plots" / "augmented.png"
-                draw_augmented(data.store, data.splits.train, streams["train"].augmentation, config.seed, sheet)
-                for path in (self.folder / "config.yaml", self.folder / "model.txt"):
-                    tracker.log_artifact(path)
+                tracker.log_artifact(self.folder / "config.yaml")
+            self._draw_augmented(data, streams["train"])
             fitted = trainer.fit()
-            self._test(trainer, classifier, streams["test"], data, fitted, tracker, started)
+            if self.trial is None:
+                self._test(trainer, classifier, streams["test"], data, fitted, tracker, started)
+            else:
+                write_metrics(self.folder / "metrics.json", self._trained(trainer, fitted, data, tracker, started))
             status = "FINISHED"
+        except Pruned:
+            status = "KILLED"
+            tracker.set_tags({"pruned": "true"})
+            raise
         except (Interrupted, KeyboardInterrupt):
             status = "KILLED"
             raise
@@ -170,7 +238,13 @@ class Experiment:
             for path in self.folder.glob("*.log"):
                 tracker.log_artifact(path)
             tracker.close(status)
-        return fitted.best[config.objective]
+        return self._complete() or {}
+
+    def _draw_augmented(self, data: Data, train: Stream) -> None:
+        """What the network sees; a sweep's hundred trials need not draw it a hundred times."""
+        sheet = self.folder / "plots" / "augmented.png"
+        if self.trial is None and not sheet.is_file():
+            draw_augmented(data.store, data.splits.train, train.augmentation, self.config.seed, sheet)
 
     def _take_up(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         """Put the trainer where the checkpoint stood."""
@@ -218,7 +292,7 @@ class Experiment:
     def _streams(self, data: Data, precision: Precision) -> dict[str, Stream]:
         config, store = self.config, data.store
         augmentation = build(config.augment)
-        pixels = Pixels(store.images, config.dataset["residency"], precision.device)
+        pixels = self.workspace.pixels(data, config.dataset["residency"], precision.device)
         return {
             name: Stream(
                 pixels,
@@ -234,17 +308,19 @@ class Experiment:
         }
 
     def _tracker(self, data: Data, device: torch.device, checkpoint: dict[str, Any] | None) -> NullTracker:
-        config = self.config
+        config, trial = self.config, self.trial or Trial()
         return build(
             config.tracking,
             run_name=config.tracking.options.get("run_name") or self.folder.name,
-            run_id=checkpoint["tracker"]["run_id"] if checkpoint is not None else None,
+            run_id=checkpoint["tracker"]["run_id"] if checkpoint is not None else trial.run_id,
+            parent_run_id=trial.parent_run_id,
             params=config.plain,
             tags={
                 "command": self.command,
                 **({"resume.command": self.typed_command} if checkpoint is not None else {}),
                 "git_commit": git_commit(),
                 "run_folder": str(self.folder.absolute()),
+                **trial.tags,
                 **data.fingerprints,
                 "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             },
@@ -285,6 +361,7 @@ class Experiment:
             monitor=config.objective,
             resume_hint=resume_command(self.folder),
             fingerprints=data.splits.fingerprints,
+            on_validation=self.trial.on_validation if self.trial is not None else None,
         )
 
     # ---- records ---------------------------------------------------------------------------------------------------
@@ -313,16 +390,7 @@ class Experiment:
         metrics: dict[str, Any] = {
             **{f"test/{name}": value for name, value in evaluation.metrics(data.classes).items()},
             "test/images": len(evaluation.rows),
-            **{name: value for name, value in fitted.best.items() if name.startswith("val/")},
-            "train/steps": fitted.steps,
-            "train/best_step": fitted.best["step"],
-            "train/skipped_steps": fitted.skipped_steps,
-            "train/stopped_early": fitted.stopped_early,
-            "train/images_per_second": fitted.images_per_second,
-            "train/data_wait_fraction": fitted.data_wait_fraction,
-            "run/seconds": time.monotonic() - started,
-            "run/mlflow_id": tracker.run_id or "",
-            **{f"run/{name}": value for name, value in data.fingerprints.items()},
+            **self._trained(trainer, fitted, data, tracker, started),
         }
         facts = {
             **environment(precision.device),
@@ -333,6 +401,24 @@ class Experiment:
         }
         records = Records(self.config, self.folder, data.store, tracker, facts, self.command)
         records.write(evaluation, metrics, weights, str(objective.loss.activation))
+
+    def _trained(
+        self, trainer: Trainer, fitted: FitResult, data: Data, tracker: NullTracker, started: float
+    ) -> dict[str, Any]:
+        """What metrics.json says of the training."""
+        return {
+            **{name: value for name, value in fitted.best.items() if name.startswith("val/")},
+            "model/parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+            "train/steps": fitted.steps,
+            "train/best_step": fitted.best["step"],
+            "train/skipped_steps": fitted.skipped_steps,
+            "train/stopped_early": fitted.stopped_early,
+            "train/images_per_second": fitted.images_per_second,
+            "train/data_wait_fraction": fitted.data_wait_fraction,
+            "run/seconds": time.monotonic() - started,
+            "run/mlflow_id": tracker.run_id or "",
+            **{f"run/{name}": value for name, value in data.fingerprints.items()},
+        }
 
     def _write_config(self) -> None:
         plain = {**self.config.plain, "resume": None}
@@ -351,8 +437,3 @@ class Experiment:
             precision.device,
             self.folder,
         )
-
-
-def _as_typed(folder: Path) -> Path:
-    """A path relative to where the user stands, if it lies below."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder

@@ -24,6 +24,7 @@ CHANGEABLE = (
     "evaluation.views",
     "optimizer.lr",
     "optimizer.weight_decay",
+    "promotion.",
     "tracking.",
     "trainer.clip_norm",
     "trainer.compile",
@@ -61,6 +62,11 @@ def resumed_run(resume: str) -> tuple[Path, Path]:
             "stopped before its first checkpoint starts again with its own command."
         )
     return folder, checkpoint
+
+
+def shown_path(path: Path) -> Path:
+    """A path relative to where the user stands, if it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def resume_command(folder: Path) -> str:

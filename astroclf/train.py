@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from astroclf.command import checked, command_line, one_paragraph, run_command
 from astroclf.config import config_dir
+from astroclf.sweep.sweeper import OptunaSweeper
+
+Plugins.instance().register(OptunaSweeper)
 
 
 @hydra.main(
@@ -21,7 +25,8 @@ def job(composed: DictConfig) -> float:
     config = checked(composed)
     from astroclf.experiment import Experiment  # torch is imported only once the config is known to be sound
 
-    return Experiment(config, folder=HydraConfig.get().runtime.output_dir, command=command_line()).run()
+    best = Experiment(config, folder=HydraConfig.get().runtime.output_dir, command=command_line()).run()
+    return best[config.objective]
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from astroclf.engine.parameters import Average, SoundBuffers
 from astroclf.engine.precision import Precision
 from astroclf.engine.progress import TrainProgress
 from astroclf.engine.schedule import Schedule
-from astroclf.engine.settings import TrainerSettings
+from astroclf.engine.settings import LOWER_IS_BETTER, TrainerSettings
 from astroclf.engine.signals import StopRequest
 from astroclf.engine.tracker import Tracker
 from astroclf.errors import CheckpointError, Interrupted, TrainingError
@@ -32,7 +33,6 @@ from astroclf.losses.objective import Objective
 log = logging.getLogger("astroclf")
 
 CURVE_POINTS = 2000  # of the step-by-step curves that a whole run logs
-LOWER_IS_BETTER = ("loss", "ece")
 
 
 @dataclass
@@ -84,6 +84,9 @@ class Trainer:
         The command that goes on with this run, for messages.
     fingerprints : dict of str
         Of the images of each split: a checkpoint goes on only with the same ones.
+    on_validation : callable, optional
+        Called after each validation, once all is saved, with the history (a row a validation) and whether training is
+        over. What it raises ends the training.
     """
 
     def __init__(
@@ -102,11 +105,13 @@ class Trainer:
         monitor: str = "val/accuracy",
         resume_hint: str = "",
         fingerprints: dict[str, str] | None = None,
+        on_validation: Callable[[list[dict[str, float]], bool], None] | None = None,
     ) -> None:
         self.model, self.objective, self.train_stream, self.val_stream = model, objective, train, val
         self.optimizer, self.schedule, self.precision, self.settings = optimizer, schedule, precision, settings
         self.classes, self.folder, self.tracker = classes, folder, tracker
         self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
+        self.on_validation = on_validation
         self.average = Average(model, settings.ema_decay) if settings.ema_decay else None
         self.scaler = precision.scaler()
         self.early_stopping = EarlyStopping(settings.patience)
@@ -264,6 +269,8 @@ class Trainer:
         )  # fmt: skip
         if at.stopped_early:
             log.info("No lower validation loss for %g epochs: stopped early.", self.settings.patience)
+        if self.on_validation is not None:
+            self.on_validation(at.history, at.finished)
 
     # ---- small questions -------------------------------------------------------------------------------------------
 

@@ -132,6 +132,14 @@ def write_metrics(path: str | Path, metrics: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_metrics(path: str | Path) -> dict[str, Any] | None:
+    """What `write_metrics` wrote; None where there is nothing."""
+    try:
+        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
 def results_table(metrics: Mapping[str, Any], results: Results, title: str = "Test set") -> Table:
     """The last thing that a training prints.
 

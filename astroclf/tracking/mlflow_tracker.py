@@ -105,11 +105,16 @@ class MlflowTracker(NullTracker):
         self._closed = False
         self._monitor: SystemMetricsMonitor | None = None
         with tracking_errors(self.uri, "open a run in"):
-            run = self._resumed(run_id) if run_id else self._created(experiment, artifact_root, run_name, parent_run_id)
+            texts = _tag_texts(tags or {})
+            if run_id:
+                run = self._resumed(run_id)
+            else:
+                run = self._created(experiment, artifact_root, run_name, parent_run_id, texts)
             self.run_id: str = run.info.run_id
             self.experiment_id: str = run.info.experiment_id
             self._log_params(flatten(params or {}), known=run.data.params)
-            self._send_tags(_tag_texts(tags or {}))
+            if run_id:
+                self._send_tags(texts)
         if system_metrics:
             self._start_monitor(system_metrics_seconds, resumed=run_id is not None)
 
@@ -268,8 +273,10 @@ class MlflowTracker(NullTracker):
         artifact_root: str | Path | None,
         run_name: str | None,
         parent_run_id: str | None,
+        tags: Mapping[str, str],
     ) -> Run:
-        tags = {
+        tags = {  # with the run, not after it: whoever looks for a run by its tags finds it however early it was killed
+            **tags,
             "mlflow.user": _user(),
             "mlflow.source.type": "LOCAL",
             "mlflow.source.name": text(shlex.join(sys.argv), TAG_LENGTH),

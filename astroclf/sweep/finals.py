@@ -1,0 +1,146 @@
+"""The end of a sweep: the finalists over seeds, one test of the winner, its registration, and what is shown."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shlex
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from filelock import FileLock
+from optuna.trial import FrozenTrial, TrialState
+
+from astroclf.resume import shown_path
+from astroclf.sweep.plots import draw_plots
+from astroclf.sweep.pool import WorkerPool
+from astroclf.sweep.study import SharedStudy
+from astroclf.sweep.summary import summary_text, write_experiment
+from astroclf.sweep.sweeper import SweepSettings
+from astroclf.sweep.trial import Plan
+
+log = logging.getLogger("astroclf")
+
+
+class Finals:
+    """What happens once all trials are finished; by one process, if several took part, and once.
+
+    Parameters
+    ----------
+    study : SharedStudy
+    plan : Plan
+    settings : SweepSettings
+        With `finalists` and `finalist_seeds`.
+    """
+
+    def __init__(self, study: SharedStudy, plan: Plan, settings: SweepSettings) -> None:
+        self.study, self.plan, self.settings = study, plan, settings
+
+    def run(self, pool: WorkerPool, tracker: Any) -> None:
+        """Choose the winner, test and register it, draw the plots, and say how to go on."""
+        plan = self.plan
+        with FileLock(plan.folder / ".finals.lock"):
+            winner, folder = self._winner(pool)
+            metrics: dict[str, Any] = {}
+            if folder is not None:
+                log.info("Testing the best: %s", shown_path(folder))
+                (metrics,) = pool.run([("test", str(folder))])
+                metrics["run/folder"] = str(folder)
+            tracker.log_artifacts(self._plots())
+            tracker.set_tags(self._tags(winner, metrics))
+            self._show(winner, metrics, tracker)
+
+    def _winner(self, pool: WorkerPool) -> tuple[FrozenTrial | None, Path | None]:
+        """The trial that won, and the folder of its run that is to be tested."""
+        best = self.study.best()
+        if best is None:
+            return None, None
+        if not self.settings.finalists:
+            return best, Path(best.user_attrs["folder"])
+        ranked = self._ranked()[: self.settings.finalists]
+        jobs = [(trial, seed) for trial in ranked for seed in self._seeds()]
+        found = pool.run(("train", *self._again(trial, seed)) for trial, seed in jobs)
+        metric, sign = self.plan.objectives[0], self._sign()
+        runs = {trial.number: [(trial.values[0], Path(trial.user_attrs["folder"]))] for trial in ranked}
+        for (trial, seed), metrics in zip(jobs, found, strict=True):
+            value = metrics.get(metric, math.nan)
+            if math.isfinite(value):
+                runs[trial.number].append((value, Path(self._again(trial, seed)[1])))
+        means = {number: mean(value for value, _ in values) for number, values in runs.items()}
+        number = max(means, key=lambda key: sign * means[key])
+        for trial in ranked:
+            values = ", ".join(f"{value:.4f}" for value, _ in runs[trial.number])
+            log.info("Finalist %d: mean %s %.4f of %s", trial.number, metric, means[trial.number], values)
+        self.study.remember("finalists", {str(key): [value for value, _ in values] for key, values in runs.items()})
+        winner = next(trial for trial in ranked if trial.number == number)
+        return winner, max(runs[number], key=lambda run: sign * run[0])[1]
+
+    def _again(self, trial: FrozenTrial, seed: int) -> tuple[list[str], str, dict[str, str]]:
+        """Overrides, folder and tags of a finalist with another seed."""
+        overrides = [o for o in self.plan.space.overrides(trial.params) if not o.startswith("seed=")]
+        name = f"{trial.number}-seed{seed}"
+        folder = self.plan.folder / "finalists" / name
+        return [*overrides, f"seed={seed}"], str(folder), {"sweep.finalist": name, "sweep.study": self.plan.name}
+
+    def _seeds(self) -> list[int]:
+        first = int(self.plan.base.get("seed", 0))
+        return [first + number for number in range(1, self.settings.finalist_seeds + 1)]
+
+    def _ranked(self) -> list[FrozenTrial]:
+        complete = [trial for trial in self.study.trials() if trial.state == TrialState.COMPLETE]
+        return sorted(complete, key=lambda trial: (-self._sign() * trial.values[0], trial.number))
+
+    def _sign(self) -> float:
+        return 1.0 if self.plan.directions[0] == "maximize" else -1.0
+
+    def _plots(self) -> Path:
+        folder = self.plan.folder / "plots"
+        draw_plots(self.study.study, folder, self.plan.objectives)
+        return folder
+
+    def _tags(self, winner: FrozenTrial | None, metrics: dict[str, Any]) -> dict[str, str]:
+        """What the sweep's MLflow run says of its result."""
+        if winner is None:
+            return {}
+        names = zip(self.plan.objectives, winner.values, strict=True)
+        return {
+            "best.trial": str(winner.number),
+            "best.folder": metrics["run/folder"],
+            "best.model": metrics.get("run/model", "not registered"),
+            **{f"best.{name}": f"{value:.6g}" for name, value in names},
+            **{f"best.{key}": str(value) for key, value in winner.params.items()},
+        }
+
+    def _show(self, winner: FrozenTrial | None, metrics: dict[str, Any], tracker: Any) -> None:
+        """The end summary, in the terminal and in sweep.log."""
+        places = {"Plots": str(shown_path(self.plan.folder / "plots"))}
+        command = ""
+        if winner is not None:
+            path, command = self._write_experiment(winner)
+            accuracy = metrics.get("test/accuracy", math.nan)
+            places = {
+                "Test": f"accuracy {accuracy:.4f}, macro F1 {metrics.get('test/macro_f1', math.nan):.4f} on "
+                f"{metrics.get('test/images')} images, of which no trial saw one",
+                "Report": str(shown_path(Path(metrics["run/folder"]) / "report.html")),
+                **({"Model": metrics["run/model"]} if "run/model" in metrics else {}),
+                "Experiment": str(shown_path(path)),
+                **places,
+            }
+        places["MLflow"] = tracker.where_to_look()
+        text = summary_text(
+            self.study.study, self.plan.objectives, experiment_command=command, chosen=winner, places=places
+        )
+        log.info("\n%s", text)
+
+    def _write_experiment(self, winner: FrozenTrial) -> tuple[Path, str]:
+        """The winner's parameters as a recipe, and the command that trains it."""
+        plan = self.plan
+        overrides = plan.space.overrides(winner.params)
+        conf = plan.folder / "conf"
+        comment = f"Trial {winner.number} of the sweep {plan.name}."
+        path = write_experiment(
+            conf / "experiment" / "best.yaml", overrides, comment, plan.composer.config(overrides).plain
+        )
+        options = [f"--config-dir={shown_path(conf)}", "experiment=best"]
+        return path, " ".join(["python -m astroclf.train", *map(shlex.quote, options)])

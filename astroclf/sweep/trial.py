@@ -1,0 +1,223 @@
+"""One trial of a sweep: an experiment that reports its validations, may be given up, and tells how it ended."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import shutil
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import Trial as OptunaTrial
+from optuna.trial import TrialState
+
+from astroclf.errors import AstroclfError, Interrupted, Pruned
+from astroclf.resume import resumed_config
+from astroclf.schema import Config
+from astroclf.sweep.compose import Composer
+from astroclf.sweep.heartbeat import Heartbeat
+from astroclf.sweep.space import SearchSpace
+from astroclf.sweep.study import Claim, SharedStudy
+from astroclf.sweep.trials import best_trials
+
+if TYPE_CHECKING:
+    from astroclf.experiment import Workspace
+
+log = logging.getLogger("astroclf")
+
+TRIAL_TAG = "sweep.trial"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every worker of a sweep knows; it travels to their processes by pickling.
+
+    Attributes
+    ----------
+    objectives
+        Metrics of the best validation that the study is told.
+    keep_checkpoints
+        Of how many of the best trials; None: of all.
+    base
+        Values of the keys that are not searched, as text.
+    sampler, pruner
+        Their configs: a ``_target_`` and its arguments.
+    uri, parent_run_id
+        The tracking store and the sweep's MLflow run; None where nothing is tracked.
+    """
+
+    name: str
+    storage: str
+    folder: Path
+    n_trials: int
+    max_failure_rate: float
+    directions: tuple[str, ...]
+    objectives: tuple[str, ...]
+    keep_checkpoints: int | None
+    space: SearchSpace
+    base: dict[str, str]
+    sampler: dict[str, Any]
+    pruner: dict[str, Any]
+    composer: Composer
+    uri: str | None = None
+    parent_run_id: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def command(self, overrides: list[str]) -> str:
+        """What trains the same model again."""
+        import shlex
+
+        return " ".join(["python -m astroclf.train", *map(shlex.quote, overrides)])
+
+
+def run_trial(study: SharedStudy, plan: Plan, claim: Claim, workspace: Workspace) -> None:
+    """Train a trial (or go on where its process was killed) and tell the study.
+
+    Whatever goes wrong with one trial is its result, and no reason to end the sweep.
+
+    Raises
+    ------
+    Interrupted
+        Ctrl-C or SIGTERM; the trial stays open, to be gone on with.
+    """
+    overrides = plan.space.overrides(claim.params)
+    tags = {TRIAL_TAG: str(claim.trial.number), "sweep.study": plan.name, **plan.tags}
+    report = _Reporter(claim.trial, plan.objectives[0] if len(plan.objectives) == 1 else None)
+    with claim.lock, log_in(claim.folder), Heartbeat(claim.trial):
+        try:
+            metrics = train_once(plan, overrides, claim.folder, workspace, tags, report)
+            values = [_value(metrics, name) for name in plan.objectives]
+            state, reason = TrialState.COMPLETE, ""
+        except Pruned as error:
+            state, values, reason = TrialState.PRUNED, None, str(error)
+            log.info("%s", error)
+        except (Interrupted, KeyboardInterrupt):
+            raise
+        except AstroclfError as error:
+            state, values, reason = TrialState.FAIL, None, str(error)
+            log.error("%s", error)
+        except Exception as error:
+            state, values, reason = TrialState.FAIL, None, f"{type(error).__name__}: {error}"
+            log.error("%s", traceback.format_exc())
+        finally:
+            report.keep_time()
+            _free_memory()
+        study.tell(claim, state, values, reason)
+
+
+def drop_checkpoints(study: SharedStudy, plan: Plan) -> None:
+    """Free the disk of finished trials that are not among the best: a hundred of them may be tens of gigabytes."""
+    if plan.keep_checkpoints is None:
+        return
+    finished = [trial for trial in study.trials() if trial.state.is_finished()]
+    front = {trial.number for trial in best_trials(finished, study.study.directions)}  # with several objectives
+    sign = -1.0 if plan.directions[0] == "maximize" else 1.0
+    complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
+    ranked = sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))
+    kept = front | {trial.number for trial in ranked[: plan.keep_checkpoints]}
+    for trial in finished:
+        if trial.number not in kept and "folder" in trial.user_attrs:
+            shutil.rmtree(Path(trial.user_attrs["folder"]) / "checkpoints", ignore_errors=True)
+
+
+def train_once(
+    plan: Plan, overrides: list[str], folder: Path, workspace: Workspace, tags: Mapping[str, str], report: Any = None
+) -> dict[str, float]:
+    """Train and validate one configuration in `folder`, from its checkpoint if it has one; the best metrics."""
+    from astroclf.experiment import Experiment, Trial
+
+    started = (folder / "config.yaml").is_file() and (folder / "checkpoints" / "last.pt").is_file()
+    config = resumed_config(str(folder), []) if started else plan.composer.config(overrides)
+    if report is not None:
+        report.expect(config)
+    run_id = None if started else _orphan(config, plan.parent_run_id, tags)
+    trial = Trial(run_id, plan.parent_run_id, tags, report)
+    command = plan.command(overrides)
+    return Experiment(config, folder, command, workspace=workspace, trial=trial).run()
+
+
+def _orphan(config: Config, parent_run_id: str | None, tags: Mapping[str, str]) -> str | None:
+    """The MLflow run of the same trial, if its process was killed before the first checkpoint."""
+    if parent_run_id is None:
+        return None
+    from astroclf.tracking.experiments import find_run
+
+    wanted = {name: value for name, value in tags.items() if name.startswith("sweep.")}
+    return find_run(str(config.tracking["uri"]), wanted, parent_run_id=parent_run_id)
+
+
+class _Reporter:
+    """Passes validations on to the study, and its verdict back."""
+
+    def __init__(self, trial: OptunaTrial, metric: str | None) -> None:
+        self.trial, self.metric = trial, metric
+        frozen = trial.study._storage.get_trial(trial._trial_id)
+        self._reported = set(frozen.intermediate_values)
+        self._started, self._before = time.monotonic(), frozen.user_attrs.get("seconds", 0.0)
+
+    def expect(self, config: Config) -> None:
+        """Keep with the trial how many validations a whole training has."""
+        if planned := planned_validations(config):
+            self.trial.set_user_attr("validations", planned)
+
+    def keep_time(self) -> None:
+        """Keep with the trial its seconds so far, those before an interruption among them."""
+        self.trial.set_user_attr("seconds", self._before + time.monotonic() - self._started)
+
+    def __call__(self, history: list[dict[str, float]], finished: bool) -> None:
+        self.keep_time()
+        if self.metric is None:  # Optuna prunes by one value only
+            return
+        for number, row in enumerate(history, start=1):
+            if number not in self._reported:
+                self.trial.report(float(row[self.metric]), number)
+                self._reported.add(number)
+        if not finished and self.trial.should_prune():
+            value = history[-1][self.metric]
+            raise Pruned(
+                f"Pruned after validation {len(history)}: {self.metric} {value:.4f} is not good enough beside the "
+                "other trials at this point."
+            )
+
+
+def planned_validations(config: Config) -> int | None:
+    """Validations of a whole training; None where that depends on the data set's size."""
+    trainer = config.trainer
+    if trainer.validate_every_steps is not None or trainer.max_steps is not None:
+        return None
+    return math.ceil(trainer.epochs / trainer.validate_every)
+
+
+def _value(metrics: Mapping[str, Any], name: str) -> float:
+    value = metrics.get(name)
+    return math.nan if value is None else float(value)
+
+
+@contextmanager
+def log_in(folder: Path, name: str = "train.log") -> Iterator[None]:
+    """Send the log to a file of this folder as well, meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder / name, delay=True, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def _free_memory() -> None:
+    """Give back what the trial held, on the device too, before the next one wants it."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

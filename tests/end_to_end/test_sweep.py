@@ -1,0 +1,187 @@
+"""Sweeps by the real command: nested runs, one tested winner, refusals, and kills that lose nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from tests.end_to_end.conftest import SMALL
+
+SWEEP = ("-m", *SMALL, "trainer.epochs=2", "hydra.sweeper.study_name=night")
+
+
+def trials_of(folder: Path, study: str = "night") -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name=study, storage=f"sqlite:///{folder}/experiments/optuna.db").trials
+
+
+def runs_of(folder: Path) -> tuple[list, list]:
+    """The MLflow runs of sweeps, and those nested in them."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db", f"sqlite:///{folder}/mlflow.db")
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()], max_results=1000)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    return parents, [run for run in runs if run not in parents]
+
+
+def test_a_sweep_leaves_nested_runs_and_only_its_winner_is_tested(train, tmp_path):
+    search = ["optimizer.lr='tag(log, interval(1e-4, 1e-2))'", "loss=focal,cb_focal"]
+    done = train(*SWEEP, *[s.replace("'", "") for s in search], "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    sweep = tmp_path / "experiments" / "sweeps" / "night"
+    trials = trials_of(tmp_path)
+    assert len(trials) == 3
+    (parent,), children = runs_of(tmp_path)
+    assert parent.info.status == "FINISHED"
+    assert sorted(run.data.tags["sweep.trial"] for run in children) == ["0", "1", "2"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    best = max((t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: t.value)
+    for trial in trials:
+        folder = sweep / str(trial.number)
+        tested = (folder / "predictions.csv").exists()
+        assert tested == (trial.number == best.number)
+        if trial.state == TrialState.COMPLETE:
+            assert ("test/accuracy" in json.loads((folder / "metrics.json").read_text())) == tested
+    assert parent.data.tags["best.trial"] == str(best.number)
+    assert parent.data.tags["best.model"] == "models:/galaxy10_sim/1"
+    assert parent.data.metrics["best/val/accuracy"] == pytest.approx(best.value)
+    assert {"history.png", "trials.csv"} <= {path.name for path in (sweep / "plots").iterdir()}
+    assert "models:/galaxy10_sim/1" in done.stdout
+    assert "python -m astroclf.train --config-dir" in done.stdout
+
+    again = train(f"--config-dir={sweep / 'conf'}", "experiment=best", "trainer.max_steps=1", "tracking=none")
+    assert again.returncode == 0, again.stderr
+    config = next((tmp_path / "experiments" / "runs").rglob("config.yaml")).read_text()
+    assert f"lr: {best.params['optimizer.lr']}" in config
+
+    other = train(*SWEEP, "optimizer.lr=interval(1e-4, 1e-3)", "hydra.sweeper.n_trials=3")
+    assert other.returncode == 1
+    assert "search optimizer.lr" in other.stderr
+    assert "study_name" in other.stderr
+    assert len(trials_of(tmp_path)) == 3
+
+
+def test_what_no_trial_can_have_is_said_before_the_first(train, tmp_path):
+    done = train(*SWEEP, "backbone=resnet18,resnet19")
+    assert done.returncode == 1
+    assert "no backbone called 'resnet19'. Did you mean 'resnet18'?" in done.stderr
+    done = train(*SWEEP, "loss=focal", "loss.gamma=interval(-1, 2)")
+    assert done.returncode == 1
+    assert "loss.gamma" in done.stderr
+    assert not (tmp_path / "experiments" / "optuna.db").exists()
+
+
+def test_a_trial_that_diverges_fails_alone_and_a_sweep_of_such_ends(train, tmp_path):
+    done = train(
+        *SWEEP, "optimizer.lr=0.001,1e30", "trainer.clip_norm=null", "trainer.max_skipped=2", "trainer.precision=fp32",
+        "hydra.sweeper.max_failure_rate=1.0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = trials_of(tmp_path)
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.FAIL]
+    assert "finite" in trials[1].user_attrs["reason"]
+    _, children = runs_of(tmp_path)
+    assert Counter(run.info.status for run in children) == {"FINISHED": 1, "FAILED": 1}
+    assert "2 combinations" in done.stdout
+
+    done = train(
+        "-m", *SMALL, "trainer.epochs=1", "optimizer.lr=1e30,2e30,3e30", "trainer.clip_norm=null",
+        "trainer.max_skipped=2", "trainer.precision=fp32", "tracking=none", "hydra.sweeper.max_failure_rate=0.1",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "max_failure_rate=0.1" in done.stderr
+
+
+def test_ctrl_c_saves_the_trial_and_the_same_command_goes_on(start, tmp_path):
+    command = [*SWEEP, "seed=0,1", "trainer.epochs=6"]
+    process = start(*command)
+    history = tmp_path / "experiments" / "sweeps" / "night" / "0" / "history.csv"
+    end = time.monotonic() + 120
+    while not history.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "hydra.sweeper.study_name=night" in err
+    before = history.read_text()
+    (parent,), children = runs_of(tmp_path)
+    assert parent.info.status == "KILLED"
+    assert {run.info.status for run in children} == {"KILLED"}
+
+    process = start(*command)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    assert history.read_text().startswith(before)
+    parents, children = runs_of(tmp_path)
+    assert len(parents) == 1
+    assert sorted(run.data.tags["sweep.trial"] for run in children) == ["0", "1"]
+    assert {run.info.status for run in [*parents, *children]} == {"FINISHED"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_sweep_killed_five_times_ends_as_if_it_had_not_been(tmp_path, clean_environment, seed):
+    """kill -9, of the whole group or of the coordinator alone, at random moments."""
+    rng = random.Random(seed)
+    command = [
+        sys.executable, "-m", "astroclf.train", *SWEEP, "trainer.epochs=4", "backbone=resnet18,custom6conv",
+        "optimizer.lr=tag(log,interval(1e-4,1e-2))", "hydra.sweeper.n_trials=12", "hydra.sweeper.n_jobs=2",
+    ]  # fmt: skip
+    command.remove("backbone=custom6conv")
+    for kill in range(6):
+        log = (tmp_path / f"start-{kill}.txt").open("w")
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=clean_environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            process.wait(600 if kill == 5 else rng.uniform(8, 30))
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL) if kill % 2 else process.kill()
+            process.wait()
+    assert process.returncode == 0, (tmp_path / f"start-{kill}.txt").read_text()
+    trials = trials_of(tmp_path)
+    assert len(trials) == 12
+    assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+    folders = {path.name for path in (tmp_path / "experiments" / "sweeps" / "night").iterdir() if path.name.isdigit()}
+    assert folders == {str(number) for number in range(12)}
+    (parent,), children = runs_of(tmp_path)
+    assert parent.info.status == "FINISHED"
+    assert sorted(int(run.data.tags["sweep.trial"]) for run in children) == list(range(12))
+    pruned = {str(trial.number) for trial in trials if trial.state == TrialState.PRUNED}
+    assert {run.data.tags["sweep.trial"] for run in children if run.info.status == "KILLED"} == pruned
+    assert {run.info.status for run in children if run.data.tags["sweep.trial"] not in pruned} <= {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_eight_processes_start_one_study_on_fresh_databases(tmp_path, clean_environment):
+    command = [
+        sys.executable, "-m", "astroclf.train", *SWEEP, "trainer.max_steps=2", "optimizer.lr=interval(1e-4,1e-2)",
+        "hydra.sweeper.n_trials=16",
+    ]  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=clean_environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(8)
+    ]
+    outputs = [process.communicate(timeout=900)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8, outputs
+    assert len(trials_of(tmp_path)) == 16
+    parents, children = runs_of(tmp_path)
+    assert len(parents) == 1
+    assert sorted(int(run.data.tags["sweep.trial"]) for run in children) == list(range(16))
+    assert {run.info.status for run in [*parents, *children]} <= {"FINISHED", "KILLED"}
