@@ -12,13 +12,14 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, make_dataclass
+from dataclasses import fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from astroclf.data.fits_settings import FitsSettings
 from astroclf.errors import ConfigError
 from astroclf.schema import COMPONENT_KEYS, OBJECTIVES, PACKAGES, SECTIONS, Component, Config
 
@@ -83,7 +84,7 @@ def typed(
 
 
 def _component(group: str, given: Mapping[str, Any], declared: Mapping[str, Any]) -> Component:
-    common = {f.name: f.type for f in fields(COMPONENT_KEYS[group])}
+    common = get_type_hints(COMPONENT_KEYS[group])
     schema = OmegaConf.structured(COMPONENT_KEYS[group])
     options: dict[str, Any] = {}
     for key, value in given.items():
@@ -93,7 +94,10 @@ def _component(group: str, given: Mapping[str, Any], declared: Mapping[str, Any]
         if key not in declared:
             valid = {f"{group}.{k}" for k in declared if not k.startswith("_")}
             raise ConfigError(f"'{name}' is no key of the chosen {group}. {nearest(name, valid)}")
-        options[key] = _assign(schema, key, name, value) if key in common else _like(name, declared[key], value)
+        if is_dataclass(common.get(key)):
+            options[key] = _nested(name, common[key], value)
+        else:
+            options[key] = _assign(schema, key, name, value) if key in common else _like(name, declared[key], value)
     target = options.pop("_target_", None)
     if target is None:
         raise ConfigError(f"The chosen {group} names no class: its yaml needs a `_target_` line.")
@@ -103,39 +107,63 @@ def _component(group: str, given: Mapping[str, Any], declared: Mapping[str, Any]
     return Component(str(target), options)
 
 
+def _nested(name: str, schema: type, given: Any) -> dict[str, Any]:
+    """A mapping below a key of a group, checked against the dataclass that will be made of it."""
+    if not isinstance(given, Mapping):
+        example = f"{name}.{fields(schema)[0].name}"
+        raise ConfigError(f"'{name}' cannot be {given!r}: it holds keys of its own, such as {example}.")
+    node = OmegaConf.structured(schema)
+    OmegaConf.set_readonly(node, False)  # a frozen dataclass is one that cannot be assigned to
+    checked = _assign_each(node, name, schema, given)
+    schema(**checked)  # refuses what is out of range
+    return checked
+
+
 def _section(name: str, schema: type, given: Mapping[str, Any]) -> Any:
     valid = [f.name for f in fields(schema)]
     node = OmegaConf.structured(schema)
-    for key, value in given.items():
-        if key not in valid:
-            full = f"{name}.{key}"
-            raise ConfigError(f"'{full}' is no key of {name}. {nearest(full, [f'{name}.{k}' for k in valid])}")
-        _assign(node, key, f"{name}.{key}", value)
+    _assign_each(node, name, schema, given)
     absent = [key for key in valid if key not in given]
     if absent:
         raise ConfigError(f"The {name} section lacks {', '.join(f'{name}.{key}' for key in absent)}.")
     return OmegaConf.to_object(node)
 
 
+def _assign_each(node: DictConfig, name: str, schema: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    valid = [f.name for f in fields(schema)]
+    for key in map(str, given):
+        if key not in valid:
+            full = f"{name}.{key}"
+            raise ConfigError(f"'{full}' is no key of {name}. {nearest(full, [f'{name}.{k}' for k in valid])}")
+    return {str(key): _assign(node, str(key), f"{name}.{key}", value) for key, value in given.items()}
+
+
 def _assign(node: DictConfig, key: str, name: str, value: Any) -> Any:
     """Put a value through the schema's own conversion (``"1e-3"`` to float, choices of a Literal)."""
     try:
-        node[key] = value
+        OmegaConf.update(node, key, value, merge=False)
         converted = node[key]
     except OmegaConfBaseException as error:
-        choices = _choices(node, key)
-        hint = nearest(str(value), choices) if choices else str(error).splitlines()[0] + "."
+        hint = _remedy(_hint(node, key), value) or str(error).splitlines()[0].rstrip(".") + "."
         raise ConfigError(f"'{name}' cannot be {value!r}. {hint}") from error
     if isinstance(converted, (DictConfig, ListConfig)):
         return OmegaConf.to_container(converted)
     return converted
 
 
-def _choices(node: DictConfig, key: str) -> tuple[str, ...]:
+def _hint(node: DictConfig, key: str) -> Any:
     schema = OmegaConf.get_type(node)
     assert schema is not None
-    hint = get_type_hints(schema).get(key)
-    return tuple(map(str, get_args(hint))) if get_origin(hint) is Literal else ()
+    return get_type_hints(schema).get(key)
+
+
+def _remedy(hint: Any, value: Any) -> str:
+    """What to give instead, where the type says it better than OmegaConf."""
+    if get_origin(hint) is Literal:
+        return nearest(str(value), get_args(hint))
+    if list in (get_origin(part) for part in (hint, *get_args(hint))):
+        return "Give a list, such as [a,b]."
+    return ""
 
 
 def _like(name: str, default: Any, value: Any) -> Any:
@@ -221,6 +249,8 @@ def _check_dataset(data: Mapping[str, Any]) -> None:
     classes = data.get("classes")
     if not (classes is None or classes == "found" or isinstance(classes, list)):
         raise ConfigError(f"'dataset.classes' cannot be {classes!r}: give a list such as [star,galaxy], or found.")
+    if "fits" in data:
+        FitsSettings(**data["fits"]).check_channels(data["channels"])
 
 
 def _require_at_least(values: Mapping[str, tuple[Any, float]]) -> None:

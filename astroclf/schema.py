@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from omegaconf import MISSING
 
+from astroclf.data.fits_settings import FitsSettings
 from astroclf.engine.settings import TrainerSettings
+from astroclf.judge.policy import PromotionPolicy
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class DatasetKeys:
     test_fraction: float = MISSING
     split_seed: int = MISSING
     download: bool = MISSING
+    fits: FitsSettings = MISSING
 
 
 @dataclass
@@ -141,6 +144,7 @@ SECTIONS: dict[str, type] = {
     "trainer": TrainerSettings,
     "head": HeadConfig,
     "evaluation": EvaluationConfig,
+    "promotion": PromotionPolicy,
 }
 OBJECTIVES = ("val/accuracy", "val/macro_f1", "val/macro_recall", "val/macro_precision", "val/loss", "val/ece")
 
@@ -162,6 +166,7 @@ class Config:
     tracking: Component
     head: HeadConfig
     evaluation: EvaluationConfig
+    promotion: PromotionPolicy
     seed: int = 0
     objective: str = "val/accuracy"
     resume: str | None = None

@@ -40,7 +40,7 @@ def config(*overrides: str):
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_of_every_group_composes_and_is_typed(group, choice, tmp_path):
-    needs_path = (group, choice) in [("dataset", "astro8"), ("experiment", "seed_astro8")]
+    needs_path = (group, choice) in [("dataset", "astro8"), ("dataset", "folder"), ("experiment", "seed_astro8")]
     result = config(f"{group}={choice}", *([f"dataset.path={tmp_path}"] if needs_path else []))
     assert result.dataset["image_size"] >= 8
 
@@ -109,6 +109,31 @@ def test_a_wrong_value_is_named_with_the_remedy(override, says):
         config(override)
 
 
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("+dataset.fits.strech=log", "Did you mean 'dataset.fits.stretch'"),
+        ("dataset.fits.stretch=lg", "'dataset.fits.stretch' cannot be 'lg'. Did you mean 'log'?"),
+        ("dataset.fits.planes=2", "Give a list, such as [a,b]."),
+        ("dataset.fits.percentile=0", "dataset.fits.percentile=0.0"),
+        ("dataset.fits=log", "such as dataset.fits.hdu"),
+        ("dataset.fits.planes=[0,1,2,3,4]", "set dataset.channels=5"),
+        ("dataset.channels=0", "'dataset.channels' is 0"),
+    ],
+)
+def test_fits_keys_are_checked_one_by_one(override, says, tmp_path):
+    with pytest.raises(ConfigError) as raised:
+        config("dataset=folder", f"dataset.path={tmp_path}", override)
+    assert says in str(raised.value)
+
+
+def test_band_files_are_named_on_the_command_line(tmp_path):
+    names = "dataset.fits.files=['{id}_i.fits','{id}_r.fits','{id}_g.fits']"
+    dataset = config("dataset=folder", f"dataset.path={tmp_path}", names, "dataset.fits.hdu=SCI").dataset
+    assert dataset["fits"]["files"] == ["{id}_i.fits", "{id}_r.fits", "{id}_g.fits"]
+    assert dataset["fits"]["hdu"] == "SCI"
+
+
 def test_numbers_that_yaml_reads_as_text_become_numbers():
     assert config("optimizer.lr=3e-4").optimizer["lr"] == 3e-4
     assert config().optimizer["eps"] == 1e-8
@@ -150,6 +175,7 @@ def test_an_option_that_the_class_does_not_take_is_refused():
         ("dataset=galaxy1", "'galaxy10'"),
         ("trainer.epoch=3", "'trainer.epochs'"),
         ("trainer.precision=bf17", "'bf16'"),
+        ("dataset.fits.strech=log", "'dataset.fits.stretch'"),
         ("resume=nowhere", "names no run that can go on"),
         ("resume=", "names no run that can go on"),
         ("loss=null", "a run needs a loss. Valid: cb_focal"),

@@ -1,27 +1,32 @@
-"""One file, of any picture format that astronomers keep, to RGB uint8 of a fixed square size.
+"""One image, of any picture format that astronomers keep, to uint8 of a fixed square size.
 
 How pixel values become 0..255 (the same rule for every file, so that brightness compares between images):
 
 * 8 bit: as they are. Palette and CMYK become RGB, transparency is laid over black (the sky), EXIF rotation is undone.
 * 16-bit integers: divided by the dtype's range (65535 becomes 255): a photograph that a camera or editor wrote.
 * floats within 0..1: times 255, the convention of image editors.
-* other floats and 32-bit integers are measurements, not pictures: they get the stretch of FITS files (`fits.py`).
+* other floats and 32-bit integers are measurements, not pictures: they get the stretch of FITS files (`stretch.py`).
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
-from astroclf.data.fits import FitsSettings, is_fits, read_fits, stretch_planes
+from astroclf.data.bands import in_fours
+from astroclf.data.fits import read_band_files, read_fits
+from astroclf.data.fits_settings import FitsSettings, is_fits
+from astroclf.data.integrity import check_png
+from astroclf.data.stretch import stretch_bands
 from astroclf.errors import ImageError
 
 # Raise this whenever the same file would give other pixels than before: stores built by the old rules are then rebuilt.
-PREPARATION = 1
+PREPARATION = 2
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
@@ -44,25 +49,55 @@ def read_image(path: Path, image_size: int, channels: int = 3, fits: FitsSetting
     ImageError
         The file holds no usable image.
     """
-    return fit_square(to_channels(decode_file(path, fits), channels), image_size)
+    return fit_square(to_channels(decode_file(path, fits, channels), channels), image_size)
 
 
-def decode_file(path: Path, fits: FitsSettings | None = None) -> np.ndarray:
-    """Decode one file at its own size: (H, W, 3) uint8, RGB.
+def decode_file(path: Path, fits: FitsSettings | None = None, channels: int = 3) -> np.ndarray:
+    """Decode one file at its own size.
+
+    Returns
+    -------
+    (H, W, 3) uint8, RGB, where `channels` is 1 or 3: a data set in grey is made of the same pictures as one in colour,
+    by `to_channels`. Else (H, W, channels), one plane a band.
 
     Raises
     ------
     ImageError
-        The file is missing, empty, damaged, too large, or holds no image.
+        The file is missing, empty, damaged, too large, or holds no image of so many bands.
     """
     fits = fits or FitsSettings()
+    _check_there(path)
+    if is_fits(path):
+        return read_fits(path, fits, channels)
+    if channels not in (1, 3):
+        raise ImageError(
+            f"{path}: a picture has 3 bands (RGB) or 1 (grey), but dataset.channels={channels}: only FITS files have "
+            "other numbers of bands.",
+            "wrong bands",
+        )
+    return _read_picture(path, fits)
+
+
+def decode_bands(paths: Sequence[Path], where: str, fits: FitsSettings, channels: int = 3) -> np.ndarray:
+    """Decode one sample whose bands are FITS files of their own, in channel order; as `decode_file`.
+
+    `where` names the sample in errors that are of no single file.
+    """
+    for path in paths:
+        if not path.exists():
+            raise ImageError(f"{path}: there is no such file, one of the bands in dataset.fits.files.", "missing")
+        _check_there(path)
+    return read_band_files(paths, fits, channels, where)
+
+
+def _check_there(path: Path) -> None:
+    """Refuse a file that is missing or empty, before a decoder says something less clear."""
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror or error}.") from error
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}.", "missing") from error
     if size == 0:
-        raise ImageError(f"{path}: the file is empty (0 bytes).")
-    return read_fits(path, fits) if is_fits(path) else _read_picture(path, fits)
+        raise ImageError(f"{path}: the file is empty (0 bytes).", "empty")
 
 
 def _read_picture(path: Path, fits: FitsSettings) -> np.ndarray:
@@ -71,17 +106,21 @@ def _read_picture(path: Path, fits: FitsSettings) -> np.ndarray:
     try:
         encoded = path.read_bytes()
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror or error}.") from error
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}.", "missing") from error
     try:
+        check_png(encoded, path)
         with Image.open(io.BytesIO(encoded)) as picture:
             _check_size(path, *picture.size)
             return _pillow_to_rgb(picture, path, fits)
     except ImageError:
         raise
     except Exception as error:
-        pixels = _read_tiff(path, encoded) if encoded[:2] in (b"II", b"MM") else None
+        # Only what Pillow does not know at all: what it finds damaged, OpenCV would read with other pixels.
+        is_other_tiff = isinstance(error, Image.UnidentifiedImageError) and encoded[:2] in (b"II", b"MM")
+        pixels = _read_tiff(path, encoded) if is_other_tiff else None
         if pixels is None:
-            raise ImageError(f"{path}: {_what_is_wrong(encoded, error)}") from error
+            text, kind = _what_is_wrong(encoded, error)
+            raise ImageError(f"{path}: {text}", kind) from error
         return _measurements_to_rgb(pixels, path, fits)
 
 
@@ -109,12 +148,20 @@ def _turned_by_exif(picture: Image.Image) -> Image.Image:
 def _read_tiff(path: Path, encoded: bytes) -> np.ndarray | None:
     """Colour TIFF of floats or wide integers, which Pillow does not know: (H, W, 3), RGB."""
     try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(encoded[:8])
+        header = io.BytesIO(encoded)
+        header.seek(tags.next)
+        tags.load(header)
+        width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
+    except Exception:  # any error of its parser: no TIFF at all
+        return None
+    _check_size(path, width, height)
+    try:
         pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
     if pixels is None:
         return None
-    _check_size(path, pixels.shape[1], pixels.shape[0])
     if pixels.ndim == 2:
         return pixels
     return np.ascontiguousarray(pixels[..., 2::-1]) if pixels.shape[2] >= 3 else pixels[..., 0]
@@ -130,37 +177,41 @@ def _measurements_to_rgb(pixels: np.ndarray, path: Path, fits: FitsSettings) -> 
     elif pixels.dtype.kind == "f" and np.isfinite(pixels).all() and pixels.min() >= 0 and 0 < pixels.max() <= 1:
         scaled = np.round(pixels * 255.0).astype(np.uint8)
     else:
-        planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-        return stretch_planes(planes.astype(np.float64), fits, path)
-    return np.repeat(scaled[..., None], 3, axis=2) if scaled.ndim == 2 else scaled
+        bands = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+        scaled = stretch_bands(bands.astype(np.float64), fits, str(path))
+    scaled = scaled[..., None] if scaled.ndim == 2 else scaled
+    return np.repeat(scaled, 3, axis=2) if scaled.shape[2] == 1 else scaled
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{path}: {width} x {height} pixels are more than the limit of {MAX_PIXELS:,}: a damaged header, or a "
-            "mosaic to be cut into cut-outs first."
+            "mosaic to be cut into cut-outs first.",
+            "too large",
         )
 
 
-def _what_is_wrong(encoded: bytes, error: Exception) -> str:
+def _what_is_wrong(encoded: bytes, error: Exception) -> tuple[str, str]:
+    """In words, and the kind of `ImageError`."""
     start = encoded[:512].lstrip().lower()
     if start.startswith((b"<!doctype", b"<html")):
-        return "an HTML page (an error page saved under the name of a picture?), not an image."
+        return "an HTML page (an error page saved under the name of a picture?), not an image.", "no image"
     if isinstance(error, Image.DecompressionBombError):
-        return f"more pixels than the limit of {MAX_PIXELS:,}: a damaged header, or a mosaic to be cut up first."
+        return f"more pixels than the limit of {MAX_PIXELS:,}: a damaged header, or a mosaic to be cut up.", "too large"
     if isinstance(error, Image.UnidentifiedImageError):
-        return "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, FITS)."
-    return f"damaged or truncated: {' '.join(str(error).split()).rstrip('.') or type(error).__name__}."
+        return "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, FITS).", "damaged"
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return f"damaged or truncated: {text}.", "truncated" if "truncated" in text.lower() else "damaged"
 
 
 def to_channels(image_HWC: np.ndarray, channels: int) -> np.ndarray:
-    """RGB to the number of channels wanted: 3 as it is, 1 the luminance; (H, W, channels)."""
-    if channels == 3:
+    """A decoded image with the number of channels wanted: as it is, or the luminance of RGB; (H, W, channels)."""
+    if image_HWC.shape[2] == channels:
         return image_HWC
-    if channels == 1:
+    if (image_HWC.shape[2], channels) == (3, 1):
         return cv2.cvtColor(image_HWC, cv2.COLOR_RGB2GRAY)[..., None]
-    raise ValueError(f"channels={channels}: an RGB image gives 3 channels or 1")
+    raise ValueError(f"an image of {image_HWC.shape[2]} channels gives no {channels}")
 
 
 def fit_square(image_HWC: np.ndarray, size: int) -> np.ndarray:
@@ -175,8 +226,12 @@ def fit_square(image_HWC: np.ndarray, size: int) -> np.ndarray:
         new_height = max(1, round(height * size / longest))
         new_width = max(1, round(width * size / longest))
         method = cv2.INTER_AREA if longest > size else cv2.INTER_LINEAR
-        image_HWC = cv2.resize(image_HWC, (new_width, new_height), interpolation=method)
-        image_HWC = image_HWC.reshape(new_height, new_width, channels)  # OpenCV drops a single channel
+
+        def resize(part: np.ndarray) -> np.ndarray:
+            resized = cv2.resize(part, (new_width, new_height), interpolation=method)
+            return resized.reshape(new_height, new_width, part.shape[2])  # OpenCV drops a single channel
+
+        image_HWC = in_fours(resize, image_HWC)
         height, width = new_height, new_width
     if height == width == size:
         return image_HWC

@@ -150,8 +150,9 @@ class Predictor:
 
         Parameters
         ----------
-        images : (N, H, W, 3) uint8
-            Of any size; the longest side is scaled to the model's image size and the rest padded, as in training.
+        images : (N, H, W, channels) uint8
+            Of any size; the longest side is scaled to the model's image size and the rest padded, as in training. RGB
+            serves a model of grey images, too.
         params
             ``batch_size`` (default 32).
 
@@ -182,12 +183,12 @@ class Predictor:
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)
-        wanted = sorted({3, self.channels})
+        wanted = (1, 3) if self.channels == 1 else (self.channels,)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in wanted or 0 in images.shape[1:]:
             raise DataError(
                 f"The model takes raw pixels: uint8 from 0 to 255 in an array (N, height, width, {self.channels}); "
                 f"this one is {images.dtype} of shape {images.shape}. "
-                "One image needs a leading axis, images[None]; colours come last."
+                "One image needs a leading axis, images[None]; colours, or bands, come last."
             )
         return images
 

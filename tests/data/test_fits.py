@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astroclf.data.fits import FitsSettings, read_fits
-from astroclf.data.images import decode_file
-from astroclf.errors import ConfigError, ImageError
+from astroclf.data.fits import read_fits
+from astroclf.data.fits_settings import FitsSettings
+from astroclf.data.images import decode_bands, decode_file
+from astroclf.errors import ImageError
 
 LINEAR = FitsSettings(interval="minmax", stretch="linear")
 
@@ -208,9 +209,95 @@ def test_truncated_or_foreign_files(tmp_path):
             decode_file(tmp_path / name)
 
 
-def test_settings_refuse_what_they_do_not_know():
-    with pytest.raises(ConfigError, match="did you mean `interval`"):
-        FitsSettings.from_config({"intervall": "zscale"})
-    with pytest.raises(ConfigError, match=r"dataset\.fits\.stretch=gamma"):
-        FitsSettings.from_config({"stretch": "gamma"})
-    assert FitsSettings.from_config(None) == FitsSettings()
+# ---- several bands --------------------------------------------------------------------------------------------------
+
+
+def cube(planes: int, side: int = 24) -> np.ndarray:
+    """Planes that all differ."""
+    return np.random.default_rng(planes).normal(100, 10, (planes, side, side)).astype(np.float32)
+
+
+def alone(tmp_path: Path, plane: np.ndarray) -> np.ndarray:
+    """What one plane gives in a file of its own, (H, W)."""
+    return read_fits(write(tmp_path / "alone.fits", fits.PrimaryHDU(plane)), LINEAR)[..., 0]
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5, 7, 12])
+def test_a_cube_of_as_many_planes_as_channels_has_one_band_a_plane(tmp_path, channels):
+    planes = cube(channels)
+    image = decode_file(write(tmp_path / "a.fits", fits.PrimaryHDU(planes)), LINEAR, channels)
+    assert image.shape == (24, 24, channels)
+    for band in range(channels):
+        np.testing.assert_array_equal(image[..., band], alone(tmp_path, planes[band]))
+
+
+def test_planes_are_chosen_in_the_order_given(tmp_path):
+    planes = cube(9)
+    path = write(tmp_path / "a.fits", fits.PrimaryHDU(planes))
+    image = read_fits(path, FitsSettings(interval="minmax", stretch="linear", planes=[7, 0, 3]))
+    for band, plane in enumerate((7, 0, 3)):
+        np.testing.assert_array_equal(image[..., band], alone(tmp_path, planes[plane]))
+    grey = read_fits(path, FitsSettings(interval="minmax", stretch="linear", planes=[4]))
+    np.testing.assert_array_equal(grey, np.repeat(alone(tmp_path, planes[4])[..., None], 3, axis=2))
+    with pytest.raises(ImageError, match=r"no plane 9 \(dataset\.fits\.planes\); the image has 9, counted from 0"):
+        read_fits(path, FitsSettings(planes=[0, 1, 9]))
+
+
+def test_several_hdus_give_one_band_each(tmp_path):
+    planes = cube(5)
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(planes[0], name="R"), fits.ImageHDU(planes[1], name="G")]
+    path = write(
+        tmp_path / "a.fits", *hdus, fits.CompImageHDU(planes[2], name="B", compression_type="GZIP_2", quantize_level=0)
+    )
+    image = read_fits(path, FitsSettings(interval="minmax", stretch="linear", hdu=["B", 1, "g"]))
+    for band, plane in enumerate((2, 0, 1)):
+        np.testing.assert_array_equal(image[..., band], alone(tmp_path, planes[plane]))
+    with pytest.raises(ImageError, match=r"no HDU `I`.*1: R, 2: G, 3: B"):
+        read_fits(path, FitsSettings(hdu=["I", "R", "G"]))
+    small = fits.ImageHDU(planes[4][:20], name="SMALL")
+    path = write(tmp_path / "b.fits", *hdus, small)
+    with pytest.raises(ImageError, match=r"b\.fits: its bands differ in size: 24 x 24 in HDU R, 20 x 24 in HDU SMALL"):
+        read_fits(path, FitsSettings(hdu=["R", "G", "SMALL"]))
+
+
+def test_one_file_a_band(tmp_path):
+    planes = cube(4)
+    names = ("m51_y.fits", "m51_i.fits.gz", "m51_r.fits", "m51_g.fits.fz")
+    paths = [tmp_path / name for name in names]
+    for path, plane in zip(paths[:3], planes, strict=False):
+        write(path, fits.PrimaryHDU(plane))
+    write(paths[3], fits.PrimaryHDU(), fits.CompImageHDU(planes[3], compression_type="GZIP_2", quantize_level=0))
+    image = decode_bands(paths, "m51", LINEAR, 4)
+    for band in range(4):
+        np.testing.assert_array_equal(image[..., band], alone(tmp_path, planes[band]))
+    # a cube among the bands is one band, whatever its number of planes
+    write(paths[0], fits.PrimaryHDU(np.stack([planes[0] - 1, planes[0], planes[0] + 1])))
+    collapsed = decode_bands(paths, "m51", LINEAR, 4)
+    assert np.abs(collapsed.astype(int) - image).max() <= 1
+
+    write(paths[2], fits.PrimaryHDU(planes[2][:9]))
+    with pytest.raises(ImageError, match=r"m51: .*24 x 24 in file m51_y\.fits, 9 x 24 in file m51_r\.fits") as raised:
+        decode_bands(paths, "m51", LINEAR, 4)
+    assert raised.value.kind == "wrong bands"
+    paths[2].unlink()
+    with pytest.raises(ImageError, match=r"m51_r\.fits: there is no such file, one of the bands") as raised:
+        decode_bands(paths, "m51", LINEAR, 4)
+    assert raised.value.kind == "missing"
+
+
+def test_bands_that_do_not_fit_the_channels_say_which_keys_choose(tmp_path):
+    spectral = write(tmp_path / "spectral.fits", fits.PrimaryHDU(cube(9)))
+    plain = write(tmp_path / "plain.fits", fits.PrimaryHDU(field()))
+    colour = write(tmp_path / "colour.fits", fits.PrimaryHDU(cube(3)))
+    for path, has in ((spectral, "9 x 24 x 24 values give 1 band,"), (plain, "1 band,"), (colour, "3 bands,")):
+        with pytest.raises(
+            ImageError, match=rf"{path.name}: .*{has} but dataset\.channels=5.*fits\.planes.*hdu.*files"
+        ):
+            decode_file(path, FitsSettings(), 5)
+
+
+def test_grey_and_colour_serve_each_other(tmp_path):
+    """A data set in grey is decoded as one in colour is: the luminance comes after."""
+    for planes in (1, 3, 9):
+        path = write(tmp_path / "a.fits", fits.PrimaryHDU(cube(planes)))
+        np.testing.assert_array_equal(decode_file(path, LINEAR, 1), decode_file(path, LINEAR, 3))

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from PIL import Image
 
+from astroclf.data.fits import read_fits
+from astroclf.data.fits_settings import FitsSettings
 from astroclf.data.sources.folder import ClassFolder
 from astroclf.errors import ConfigError, DataError
 
@@ -208,3 +211,105 @@ def test_listed_file_that_is_missing_is_an_error_of_its_row(sky):
     block = source.read(range(2))
     assert list(block.faults) == [1]
     assert "absent.png" in block.faults[1].message
+
+
+# ---- FITS, and bands in files of their own --------------------------------------------------------------------------
+
+IRG = {"files": ["{id}_i.fits", "{id}_r.fits", "{id}_g.fits"]}
+
+
+def write_bands(folder: Path, name: str, bands: str = "irg", size: int = 20) -> None:
+    """FITS files of random fluxes, one a band."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, band in enumerate(bands):
+        flux = np.random.default_rng([number, *name.encode()]).normal(100, 10, (size, size))
+        fits.writeto(folder / f"{name}_{band}.fits", flux.astype(np.float32))
+
+
+@pytest.fixture
+def survey(tmp_path):
+    for number in range(3):
+        write_bands(tmp_path / "spiral", f"s{number}")
+        write_bands(tmp_path / "smooth" / "deep", f"e{number}")
+    return tmp_path
+
+
+def test_a_sample_of_several_files_has_one_id_and_all_bands(survey):
+    source = ClassFolder(survey, "found", 20, fits=IRG)
+    assert source.table.ids.tolist() == [f"smooth/deep/e{n}" for n in range(3)] + [f"spiral/s{n}" for n in range(3)]
+    assert source.table.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    block = source.read(range(6))
+    assert not block.faults
+    for channel, band in enumerate("irg"):
+        alone = read_fits(survey / "spiral" / f"s1_{band}.fits", FitsSettings())
+        np.testing.assert_array_equal(block.images_BHWC[4, ..., channel], alone[..., 0])
+
+
+def test_any_number_of_bands(survey):
+    fits_keys = {"files": [f"{{id}}_{band}.fits" for band in "gr"]}
+    assert ClassFolder(survey, "found", 16, channels=2, fits=fits_keys).read(range(6)).images_BHWC.shape == (
+        6,
+        16,
+        16,
+        2,
+    )
+    with pytest.raises(ConfigError, match=r"fits\.files names 2 bands.*dataset\.channels=3"):
+        ClassFolder(survey, "found", 16, fits=fits_keys)
+    with pytest.raises(ConfigError, match=r"dataset\.channels=65 is not a number of bands from 1 to 64"):
+        ClassFolder(survey, "found", 16, channels=65)
+
+
+def test_a_sample_without_one_of_its_bands_is_a_fault_that_names_the_file(survey):
+    (survey / "spiral" / "s0_r.fits").unlink()
+    (survey / "spiral" / "s2_i.fits").unlink()
+    write_bands(survey / "spiral", "s3", size=9)
+    write_bands(survey / "spiral", "s3", "u", size=20)
+    (survey / "spiral" / "s3_u.fits").rename(survey / "spiral" / "s3_g.fits")
+    block = ClassFolder(survey, "found", 16, fits=IRG).read(range(7))
+    assert {row: fault.kind for row, fault in block.faults.items()} == {3: "missing", 5: "missing", 6: "wrong bands"}
+    assert "s0_r.fits" in block.faults[3].message
+    assert "s2_i.fits" in block.faults[5].message
+    assert "spiral/s3 ({id}_i.fits, {id}_r.fits, {id}_g.fits)" in block.faults[6].message
+
+
+def test_images_that_no_pattern_fits_are_told_once(survey, caplog):
+    write_bands(survey / "spiral", "s0", "uz")
+    write_image(survey / "spiral" / "preview.png")
+    (survey / "spiral" / "notes.txt").write_text("seeing 1.2")
+    source = ClassFolder(survey, "found", 16, fits=IRG)
+    assert len(source.table) == 6
+    (record,) = caplog.records
+    told = record.getMessage()
+    assert "3 image files whose name fits none of dataset.fits.files" in told
+    assert told.endswith("not used: spiral/preview.png, spiral/s0_u.fits, spiral/s0_z.fits.")
+    with pytest.raises(DataError, match=r"21 image files whose name fits none.*and 18 more"):
+        ClassFolder(survey, "found", 16, fits={"files": ["{id}-i.fits", "{id}-r.fits", "{id}-g.fits"]})
+
+
+def test_every_band_counts_in_the_fingerprint(survey):
+    before = ClassFolder(survey, "found", 16, fits=IRG).fingerprint()
+    assert ClassFolder(survey, "found", 16, fits=IRG).fingerprint() == before
+    assert ClassFolder(survey, "found", 16, fits={"files": IRG["files"][::-1]}).fingerprint() != before
+    for band in "irg":
+        path = survey / "spiral" / f"s1_{band}.fits"
+        path.unlink()
+        write_bands(survey / "spiral", "s1", band, size=40)
+        after = ClassFolder(survey, "found", 16, fits=IRG).fingerprint()
+        assert after != before
+        before = after
+
+
+def test_metadata_names_what_the_bands_share_or_any_one_of_them(survey):
+    write_table(survey, "path,label\nspiral/s0,spiral\nspiral/s1_g.fits,spiral\nsmooth/deep/e0,smooth\n")
+    source = ClassFolder(survey, "found", 16, fits=IRG)
+    assert source.table.ids.tolist() == ["spiral/s0", "spiral/s1", "smooth/deep/e0"]
+    assert not source.read(range(3)).faults
+    write_table(survey, "path,label\nspiral/s0,spiral\nspiral/s0_g.fits,spiral\n")
+    with pytest.raises(DataError, match="line 3: `spiral/s0` is listed already in line 2"):
+        ClassFolder(survey, "found", 16, fits=IRG)
+
+
+def test_pictures_have_no_other_number_of_bands_than_three_or_one(sky):
+    fault = ClassFolder(sky, "found", 16, channels=5).read(range(1)).faults[0]
+    assert fault.kind == "wrong bands"
+    assert "0.png: a picture has 3 bands (RGB) or 1 (grey), but dataset.channels=5" in fault.message

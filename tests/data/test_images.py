@@ -198,7 +198,7 @@ def test_damaged_exif_does_not_spoil_good_pixels(tmp_path):
     np.testing.assert_array_equal(decode_file(tmp_path / "a.png"), scene())
 
 
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.sampled_from([1, 3]))
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.sampled_from([1, 2, 3, 4, 5, 7, 12]))
 def test_fitted_picture_is_centred_and_padded_with_zeros(height, width, size, channels):
     fitted = fit_square(np.full((height, width, channels), 200, np.uint8), size)
     assert fitted.shape == (size, size, channels)
@@ -217,6 +217,14 @@ def test_shrinks_by_area_and_grows_without_overshoot():
     np.testing.assert_array_equal(fit_square(picture, 20), cv2.resize(picture, (20, 20), interpolation=cv2.INTER_AREA))
     grown = fit_square(picture, 80)
     assert grown.max() == 100  # a cubic kernel would ring above it
+
+
+@pytest.mark.parametrize("size", [13, 60])
+def test_every_band_is_scaled_as_if_it_were_alone(size):
+    image = np.random.default_rng(0).integers(0, 256, (40, 30, 7), dtype=np.uint8)
+    fitted = fit_square(image, size)
+    for band in range(7):
+        np.testing.assert_array_equal(fitted[..., band], fit_square(image[..., band : band + 1].copy(), size)[..., 0])
 
 
 def test_grey_keeps_luminance(tmp_path):

@@ -134,12 +134,27 @@ def test_weights_of_a_colour_network_serve_other_channels(backbone_class: type[n
     colour = backbone_class(image_size=32).eval()
     torch.save(colour.state_dict(), tmp_path / "colour.pth")
     grey = torch.randn(2, 1, 32, 32)
-    for channels in (1, 5):
+    for channels in (1, 2, 5, 12):
         adapted = backbone_class(image_size=32, channels=channels, weights=str(tmp_path / "colour.pth")).eval()
         with torch.no_grad():
             torch.testing.assert_close(
                 adapted(grey.repeat(1, channels, 1, 1)), colour(grey.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-4
             )
+
+
+def test_weights_of_any_bands_serve_any_others_and_a_network_of_as_many_keeps_each(
+    backbone_class: type[nn.Module], tmp_path: Path
+) -> None:
+    """From a training checkpoint with five bands: exact for five, averaged for colour."""
+    trained = Classifier(backbone_class(image_size=32, channels=5), 3).eval()
+    torch.save({"format": 1, "model": trained.state_dict(), "average": None}, tmp_path / "five.pt")
+    images = torch.randn(2, 5, 32, 32)
+    same = backbone_class(image_size=32, channels=5, weights=str(tmp_path / "five.pt")).eval()
+    colour = backbone_class(image_size=32, channels=3, weights=str(tmp_path / "five.pt")).eval()
+    with torch.no_grad():
+        assert torch.equal(same(images), trained.backbone(images))
+        grey = images[:, :1]
+        torch.testing.assert_close(colour(grey.repeat(1, 3, 1, 1)), same(grey.repeat(1, 5, 1, 1)), rtol=1e-4, atol=1e-4)
 
 
 def test_weights_of_another_architecture_are_refused(backbone_class: type[nn.Module], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from astroclf.data.augment.augmentation import Augmentation
 from astroclf.errors import AstroclfError, DataError, WeightsError
 from astroclf.models.classifier import Classifier, probabilities
+from astroclf.models.custom6conv import Custom6Conv
 from astroclf.models.resnet18 import ResNet18
 from astroclf.tracking.package import load_package, write_package
 
@@ -80,6 +81,23 @@ def test_images_of_any_size_are_fitted_as_in_training(package: Path) -> None:
         predictor.predict(fitted).iloc[:, 1:].to_numpy(float),
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5, 12])
+def test_a_model_of_any_number_of_bands(channels: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Classifier(Custom6Conv(32, channels), 3)
+    backbone = {"_target_": "astroclf.models.custom6conv.Custom6Conv"}
+    augment = {"mean": None, "std": None, "saturation": 0.2}
+    spec = {**SPEC, "backbone": backbone, "head": {}, "channels": channels, "augment": augment}
+    predictor = load_package(write_package(tmp_path / "package", spec, model.state_dict()), device="cpu")
+    images = np.random.default_rng(0).integers(0, 256, (3, 48, 40, channels), dtype=np.uint8)
+    table = predictor.predict(images)
+    np.testing.assert_allclose(table.filter(like="p_").sum(axis=1), 1, atol=1e-5)
+    assert not np.allclose(table.iloc[:, 3:], predictor.predict(images[..., ::-1] // 2).iloc[:, 3:], atol=1e-6)
+    wrong = galaxies(2) if channels != 1 else np.zeros((2, 32, 32, 5), np.uint8)
+    with pytest.raises(DataError, match=rf"\(N, height, width, {channels}\)"):
+        predictor.predict(wrong)
 
 
 @pytest.mark.parametrize(

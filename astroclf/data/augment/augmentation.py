@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroclf.data.augment.randomness import sample_keys, uniforms
+from astroclf.data.augment.randomness import DRAWN, sample_keys, uniforms
 from astroclf.errors import ConfigError
 
 if TYPE_CHECKING:  # torch and OpenCV load when the first batch is made: a recipe can be checked without them
@@ -31,10 +31,10 @@ class Draws:
     zoom: np.ndarray  # magnification
     shift_x: np.ndarray  # fraction of the image's width, to the right
     shift_y: np.ndarray  # fraction of the image's height, down
-    noise_key: np.ndarray  # uint64, from which the sample's noise field follows
+    key: np.ndarray  # uint64, from which follows what depends on the image: its noise, the factors of its bands
 
     def __len__(self) -> int:
-        return len(self.noise_key)
+        return len(self.key)
 
     def take(self, index: slice | Sequence[int] | np.ndarray) -> Draws:
         """The draws of only these samples."""
@@ -86,8 +86,9 @@ class Augmentation:
         negative values off would brighten the dark sky.
     output_size : int or None
         Side of the square output, pixels. None: the size of the stored image.
-    mean, std : list of float
-        Normalisation (x / 255 − mean) / std; one value for all bands, or one for each.
+    mean, std : list of float or None
+        Normalisation (x / 255 − mean) / std; one value for all bands, or one for each. None: ImageNet's for three
+        bands, 0.5 for any other number.
 
     Notes
     -----
@@ -96,8 +97,11 @@ class Augmentation:
     differs from torchvision's ``ColorJitter`` in three ways: hue turns the colour about the grey axis of the RGB cube,
     which keeps R + G + B and is linear, where torchvision turns the hexagonal H of HSV; the order is always
     brightness, contrast, saturation, hue, where torchvision shuffles it; values are clipped to 0…255 once, at
-    the end. Images whose bands are not RGB get one brightness and one contrast factor for all bands (contrast about
-    each band's mean), and no saturation or hue. Rotation is bilinear; torchvision's default is nearest neighbour.
+    the end. Rotation is bilinear; torchvision's default is nearest neighbour.
+
+    Images of other than three bands have no hue. Exposure is common to their bands, so brightness and contrast are one
+    factor for all (contrast about each band's own mean); saturation is a factor of its own for each band, from
+    [1 − value, 1 + value], which changes the ratios between bands as saturation changes those of RGB.
     """
 
     crop: Sequence[int] | None = None
@@ -116,13 +120,14 @@ class Augmentation:
     shift: float = 0.0
     noise: float = 0.0
     output_size: int | None = None
-    mean: Sequence[float] | float = (0.5,)
-    std: Sequence[float] | float = (0.5,)
+    mean: Sequence[float] | float | None = (0.5,)
+    std: Sequence[float] | float | None = (0.5,)
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             value = getattr(self, name)
-            object.__setattr__(self, name, (float(value),) if isinstance(value, (int, float)) else tuple(value))
+            if value is not None:
+                object.__setattr__(self, name, (float(value),) if isinstance(value, (int, float)) else tuple(value))
         for name in ("crop", "blur_sigma", "rotation", "zoom"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
@@ -135,7 +140,7 @@ class Augmentation:
         leaves the draws of all others as they were.
         """
         keys = sample_keys(seed, epoch, np.atleast_1d(rows))
-        u = uniforms(keys, 12).T
+        u = uniforms(keys, DRAWN).T
         return Draws(
             brightness=_between(u[0], *_jitter(self.brightness)),
             contrast=_between(u[1], *_jitter(self.contrast)),
@@ -149,7 +154,7 @@ class Augmentation:
             zoom=_between(u[9], *self.zoom),
             shift_x=_between(u[10], -self.shift, self.shift),
             shift_y=_between(u[11], -self.shift, self.shift),
-            noise_key=keys,
+            key=keys,
         )
 
     def __call__(self, images_BHWC: torch.Tensor, draws: Draws | None, threads: int | None = None) -> torch.Tensor:
@@ -191,8 +196,11 @@ class Augmentation:
 
     def to_uint8(self, images_BCHW: torch.Tensor) -> np.ndarray:
         """Undo the normalisation, for pictures of what the network sees: (B, H, W, C) uint8 in main memory."""
+        from astroclf.data.augment.steps import per_band
+
         images_BHWC = images_BCHW.detach().float().cpu().permute(0, 2, 3, 1).numpy()
-        values = (images_BHWC * np.asarray(self.std) + np.asarray(self.mean)) * 255.0
+        mean, std = (per_band(self, name, images_BHWC.shape[3]) for name in ("mean", "std"))
+        values = (images_BHWC * std + mean) * 255.0
         return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
@@ -236,5 +244,5 @@ def _check(recipe: Augmentation) -> None:
     require(recipe.noise >= 0, "noise", "a standard deviation is 0 (off) or more")
     require(recipe.output_size is None or recipe.output_size >= 1, "output_size", "give pixels, or null for no change")
     for key in ("mean", "std"):
-        require(np.size(getattr(recipe, key)) >= 1, key, "give one value for all bands, or one for each")
-    require(bool(np.all(np.asarray(recipe.std) > 0)), "std", "it is divided by, so it is above 0")
+        require(getattr(recipe, key) != (), key, "give one value for all bands, one for each, or null")
+    require(recipe.std is None or bool(np.all(np.asarray(recipe.std) > 0)), "std", "it is divided by, so it is above 0")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 
 from astroclf.data.augment.randomness import noise_field
 from astroclf.data.augment.steps import GREY_WEIGHTS, Steps
+from astroclf.data.bands import in_fours
 
 _WARP_FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
@@ -69,9 +69,9 @@ def _colour_map(image_HWC: np.ndarray, steps: Steps, i: int) -> np.ndarray:
     assert steps.colour_BCC is not None
     bands = image_HWC.shape[2]
     added = np.zeros(bands)
-    if steps.pivot_B is not None:
+    if steps.pivot_BC is not None:
         means = cv2.mean(image_HWC)[:bands] if bands <= 4 else image_HWC.mean(axis=(0, 1))
-        added += steps.pivot_B[i] * (GREY_WEIGHTS @ np.asarray(means) if bands == 3 else np.asarray(means))
+        added += steps.pivot_BC[i] * (GREY_WEIGHTS @ np.asarray(means) if bands == 3 else np.asarray(means))
     return np.concatenate([steps.colour_BCC[i], added[:, None]], axis=1)
 
 
@@ -79,7 +79,7 @@ def _average_down(image_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     def resize(part: np.ndarray) -> np.ndarray:
         return cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA).reshape(*size, part.shape[2])
 
-    return _in_fours(resize, image_HWC)
+    return in_fours(resize, image_HWC)
 
 
 def _warp(image_HWC: np.ndarray, map_23: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -88,12 +88,16 @@ def _warp(image_HWC: np.ndarray, map_23: np.ndarray, size: tuple[int, int]) -> n
     moved[:, 2] += 1  # for the rim
 
     def warp(part: np.ndarray) -> np.ndarray:
+        bands = part.shape[2]
+        if bands == 2:  # these alone OpenCV resamples at coordinates rounded to 1/32 of a pixel
+            part = np.concatenate([part, part], axis=2)
         rimmed = cv2.copyMakeBorder(part, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-        return cv2.warpAffine(rimmed, moved, size[::-1], flags=_WARP_FLAGS).reshape(*size, part.shape[2])
+        warped = cv2.warpAffine(rimmed, moved, size[::-1], flags=_WARP_FLAGS)
+        return warped.reshape(*size, part.shape[2])[:, :, :bands]
 
     if image_HWC.shape[2] == 3:  # OpenCV resamples four bands twice as fast as three
         return cv2.cvtColor(warp(cv2.cvtColor(image_HWC, cv2.COLOR_RGB2RGBA)), cv2.COLOR_RGBA2RGB)
-    return _in_fours(warp, image_HWC)
+    return in_fours(warp, image_HWC)
 
 
 def _normalisation_table(steps: Steps) -> np.ndarray:
@@ -106,12 +110,3 @@ def _normalisation_table(steps: Steps) -> np.ndarray:
 def _with_bands(result: np.ndarray, like_HWC: np.ndarray) -> np.ndarray:
     """OpenCV drops the last axis of one-band images; put it back."""
     return result.reshape(like_HWC.shape)
-
-
-def _in_fours(function: Callable[[np.ndarray], np.ndarray], image_HWC: np.ndarray) -> np.ndarray:
-    """Apply to four bands at a time: the most that OpenCV resizes at once."""
-    bands = image_HWC.shape[2]
-    if bands <= 4:
-        return function(image_HWC)
-    parts = [np.ascontiguousarray(image_HWC[:, :, first : first + 4]) for first in range(0, bands, 4)]
-    return np.concatenate([function(part) for part in parts], axis=2)

@@ -65,13 +65,13 @@ def _colour(images_BHWC: torch.Tensor, values_BHWC: torch.Tensor, steps: Steps) 
             mixed += values_BHWC[..., band : band + 1] * matrix[..., band]
     else:
         mixed = values_BHWC * torch.diagonal(matrix, dim1=-2, dim2=-1)
-    if steps.pivot_B is not None:
+    if steps.pivot_BC is not None:
         # Integer sums are exact in any order, so the mean does not depend on how the device splits the batch.
         pixels = images_BHWC.shape[1] * images_BHWC.shape[2]
         means_BC = images_BHWC.sum(dim=(1, 2), dtype=torch.int64).to(torch.float32) / pixels
         if bands == 3:
             means_BC = (means_BC * send(GREY_WEIGHTS, device)).sum(dim=1, keepdim=True)
-        mixed += (means_BC * send(steps.pivot_B, device)[:, None])[:, None, None]
+        mixed += (means_BC * send(steps.pivot_BC, device))[:, None, None]
     return mixed.clamp_(0, 255)
 
 

@@ -21,6 +21,8 @@ _MASK_64 = 2**64 - 1
 PURPOSE_AUGMENT = 1
 PURPOSE_ORDER = 2
 
+DRAWN = 12  # numbers of a sample's stream that `Augmentation.draw` takes; further ones are for its bands
+
 
 def mix_64(values: np.ndarray) -> np.ndarray:
     """SplitMix64's finaliser on a uint64 array: every input bit flips each output bit with probability 1/2."""

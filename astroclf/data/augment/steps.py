@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from astroclf.data.augment.randomness import DRAWN, uniforms
 from astroclf.errors import ConfigError
 
 if TYPE_CHECKING:
     from astroclf.data.augment.augmentation import Augmentation, Draws
 
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma, as in torchvision and Pillow
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # what pretrained weights expect of RGB
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Steps:
 
     crop: tuple[int, int, int, int]  # top, left, height, width in pixels of the stored image
     colour_BCC: np.ndarray | None  # linear part of the photometry, on values 0 to 255
-    pivot_B: np.ndarray | None  # how much of the mean grey (of each band's mean where not RGB) is added
+    pivot_BC: np.ndarray | None  # how much of the mean grey, (B, 1), or of each band's mean where not RGB is added
     blur_BK: np.ndarray | None  # one-dimensional kernels, applied along both axes
     area: tuple[int, int] | None  # average down to this height and width before resampling
     warp_B23: np.ndarray | None  # output pixel (x, y, 1) -> source pixel (x, y)
@@ -45,7 +47,7 @@ def plan(recipe: Augmentation, shape_BHWC: tuple[int, ...], draws: Draws | None)
     source = crop[2:]
     output = (recipe.output_size or height, recipe.output_size or width)
     shrunk = (min(source[0], output[0]), min(source[1], output[1]))
-    mean, std = (_per_band(recipe, name, bands) for name in ("mean", "std"))
+    mean, std = (per_band(recipe, name, bands) for name in ("mean", "std"))
 
     random_colour = draws is not None and max(recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue) > 0
     random_geometry = draws is not None and (
@@ -56,8 +58,8 @@ def plan(recipe: Augmentation, shape_BHWC: tuple[int, ...], draws: Draws | None)
     )
     return Steps(
         crop=crop,
-        colour_BCC=colour_matrices(draws, bands) if draws is not None and random_colour else None,
-        pivot_B=(1 - draws.contrast) * draws.brightness if draws is not None and recipe.contrast > 0 else None,
+        colour_BCC=colour_matrices(recipe, draws, bands) if draws is not None and random_colour else None,
+        pivot_BC=pivots(recipe, draws, bands) if draws is not None and recipe.contrast > 0 else None,
         blur_BK=blur_kernels(draws, recipe.blur_kernel) if draws is not None and recipe.blur_kernel else None,
         area=shrunk if shrunk != source else None,
         warp_B23=affine_maps(draws if random_geometry else None, count, source, shrunk, output)
@@ -66,7 +68,7 @@ def plan(recipe: Augmentation, shape_BHWC: tuple[int, ...], draws: Draws | None)
         output=output,
         scale_C=(1 / (255 * std)).astype(np.float32),
         offset_C=(-mean / std).astype(np.float32),
-        noise_keys_B=draws.noise_key if draws is not None and recipe.noise > 0 else None,
+        noise_keys_B=draws.key if draws is not None and recipe.noise > 0 else None,
         noise_C=(recipe.noise / std).astype(np.float32),
     )
 
@@ -80,15 +82,32 @@ def centre_crop(recipe: Augmentation, height: int, width: int) -> tuple[int, int
     return round((height - crop_height) / 2), round((width - crop_width) / 2), crop_height, crop_width
 
 
-def colour_matrices(draws: Draws, bands: int) -> np.ndarray:
+def colour_matrices(recipe: Augmentation, draws: Draws, bands: int) -> np.ndarray:
     """Linear part of the photometry, (B, C, C): hue · saturation · contrast · brightness."""
     gain = (draws.brightness * draws.contrast)[:, None, None]
     if bands != 3:
-        return gain * np.eye(bands)
+        return gain * (band_gains(recipe, draws, bands)[:, :, None] * np.eye(bands))
     saturation = draws.saturation[:, None, None]
     to_grey = np.tile(GREY_WEIGHTS, (3, 1))
     saturate = saturation * np.eye(3) + (1 - saturation) * to_grey
     return gain * (hue_rotations(draws.hue) @ saturate)
+
+
+def pivots(recipe: Augmentation, draws: Draws, bands: int) -> np.ndarray:
+    """What contrast leaves unchanged: the share of the mean grey that is added, (B, 1), or of each band's, (B, C)."""
+    pivots_B1 = ((1 - draws.contrast) * draws.brightness)[:, None]
+    return pivots_B1 if bands == 3 else pivots_B1 * band_gains(recipe, draws, bands)
+
+
+def band_gains(recipe: Augmentation, draws: Draws, bands: int) -> np.ndarray:
+    """A factor for each band of images that are not RGB, (B, C): what saturation and hue, a change of colour, is there.
+
+    A single band has no colour: its factor is 1.
+    """
+    if bands == 1 or recipe.saturation == 0:
+        return np.ones((len(draws), bands))
+    low, high = max(0.0, 1 - recipe.saturation), 1 + recipe.saturation
+    return low + (high - low) * uniforms(draws.key, DRAWN + bands)[:, DRAWN:]
 
 
 def hue_rotations(turns: np.ndarray) -> np.ndarray:
@@ -149,11 +168,14 @@ def area_weights(source: int, output: int) -> np.ndarray:
     return np.clip(overlap, 0, None) / step
 
 
-def _per_band(recipe: Augmentation, name: str, bands: int) -> np.ndarray:
-    values = np.asarray(getattr(recipe, name), dtype=np.float64)
-    if len(values) not in (1, bands):
+def per_band(recipe: Augmentation, name: str, bands: int) -> np.ndarray:
+    """The recipe's ``mean`` or ``std`` for each band, (C,)."""
+    given = getattr(recipe, name)
+    if given is None:
+        given = IMAGENET[name] if bands == 3 else (0.5,)
+    if len(given) not in (1, bands):
         raise ConfigError(
-            f"augment.{name} has {len(values)} values, but the images have {bands} band(s): "
-            f"give one value for each band, or a single one for all, such as augment.{name}=[0.5]."
+            f"augment.{name} has {len(given)} values, but the images have {bands} band(s): give one value for each "
+            f"band, a single one for all, such as augment.{name}=[0.5], or null for what suits their number."
         )
-    return np.broadcast_to(values, (bands,))
+    return np.broadcast_to(np.asarray(given, dtype=np.float64), (bands,))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from astroclf.data.bands import MAX_CHANNELS
 from astroclf.data.images import fit_square, to_channels
 from astroclf.data.samples import Block, Fault, SampleTable
 from astroclf.errors import ConfigError, DataError, ImageError
@@ -84,8 +85,8 @@ def check_size(image_size: int, channels: int) -> None:
     """Refuse sizes that no image can be prepared to."""
     if not 1 <= image_size <= 8192:
         raise ConfigError(f"dataset.image_size={image_size} is not a number of pixels from 1 to 8192.")
-    if channels not in (1, 3):
-        raise ConfigError(f"dataset.channels={channels}: images are prepared with 3 channels (RGB) or 1 (grey).")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise ConfigError(f"dataset.channels={channels} is not a number of bands from 1 to {MAX_CHANNELS}.")
 
 
 def choose_classes(

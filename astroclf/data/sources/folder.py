@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from astroclf.data.fits import FitsSettings
-from astroclf.data.images import PREPARATION, decode_file, is_image
+from astroclf.data.file_facts import FileFacts, file_facts
+from astroclf.data.fits_settings import FitsSettings
+from astroclf.data.images import PREPARATION, decode_bands, decode_file, is_image
 from astroclf.data.samples import Block, SampleTable
 from astroclf.data.sources import (
     check_size,
@@ -21,19 +23,24 @@ from astroclf.data.sources import (
     source_fingerprint,
     unique_names,
 )
+from astroclf.data.sources.band_files import BandFiles
 from astroclf.data.sources.metadata import Listing, read_metadata
 from astroclf.errors import ConfigError, DataError
+
+log = logging.getLogger("astroclf")
 
 METADATA = "metadata.csv"
 BLOCK_BYTES = 32 * 2**20
 BLOCK_ROWS = 32
+UNUSED_SHOWN = 3
 
 
 class ClassFolder:
     """A folder of JPEG, PNG, WebP, TIFF and FITS files of any size and mode, as a `Source`.
 
     Either every class is a subfolder (files may lie deeper in it), or a ``metadata.csv`` lists the files with the
-    columns path, label and, if known, split, group, ra, dec. Sample ids are paths relative to the folder.
+    columns path, label and, if known, split, group, ra, dec. Sample ids are paths relative to the folder. With
+    ``fits.files``, a sample is several FITS files, one a band, and its id is what their paths share: see `BandFiles`.
 
     Parameters
     ----------
@@ -47,7 +54,7 @@ class ClassFolder:
     exclude_classes
         Leave these classes out; their folders may be there.
     channels
-        3 (RGB) or 1 (grey).
+        3 (RGB), 1 (grey), or the number of bands of FITS files.
     fits
         How FITS files become pictures: the fields of `FitsSettings`.
 
@@ -70,6 +77,8 @@ class ClassFolder:
         check_size(image_size, channels)
         self.image_size, self.channels = image_size, channels
         self.fits = FitsSettings.from_config(fits)
+        self.fits.check_channels(channels)
+        self.bands = BandFiles(self.fits.files) if self.fits.files else None
         if path is None:
             raise DataError("dataset.path is not set: give the folder that holds the class folders or a metadata.csv.")
         self.path = Path(path).expanduser()
@@ -80,7 +89,7 @@ class ClassFolder:
         wanted = None if isinstance(classes, str) else unique_names(classes, "dataset.classes")
         unique_names(exclude_classes, "dataset.exclude_classes")
         listed = (self.path / METADATA).is_file()
-        listing = read_metadata(self.path / METADATA) if listed else _scan(self.path)
+        listing = read_metadata(self.path / METADATA, self.bands) if listed else _scan(self.path, self.bands)
         self.table = _label(self.path, listing, wanted, exclude_classes)
 
     def fingerprint(self) -> str:
@@ -91,7 +100,8 @@ class ClassFolder:
             "fits": self.fits.as_dict(),
             "preparation": PREPARATION,
         }
-        return source_fingerprint("folder", self.table, settings, *(_identity(self.path / i) for i in self.table.ids))
+        files = (file for row in range(len(self.table)) for file in self._files(row))
+        return source_fingerprint("folder", self.table, settings, *map(_identity, files))
 
     def blocks(self) -> list[range]:
         """A few dozen files each: enough to keep a thread busy, few enough to hold in memory."""
@@ -103,21 +113,58 @@ class ClassFolder:
         """Decode one block; a file without a usable image is one of its faults."""
         return decode_rows(rows, self._decode, self.image_size, self.channels)
 
+    def facts(self, row: int) -> FileFacts | None:
+        """What the header of a sample's (first) file says."""
+        return file_facts(self._files(row)[0], self.fits)
+
     def _decode(self, row: int) -> np.ndarray:
-        return decode_file(self.path / str(self.table.ids[row]), self.fits)
+        files = self._files(row)
+        if self.bands is None:
+            return decode_file(files[0], self.fits, self.channels)
+        where = f"{self.path / str(self.table.ids[row])} ({', '.join(self.bands.patterns)})"
+        return decode_bands(files, where, self.fits, self.channels)
+
+    def _files(self, row: int) -> list[Path]:
+        name = str(self.table.ids[row])
+        return [self.path / file for file in (self.bands.files(name) if self.bands else [name])]
 
 
-def _scan(root: Path) -> Listing:
+def _scan(root: Path, bands: BandFiles | None) -> Listing:
     """Every image below a visible subfolder; its label is that subfolder's name."""
     ids: list[str] = []
     labels: list[str] = []
+    unused: list[str] = []
     for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not _hidden(entry.name)):
-        for place, below, files in os.walk(folder):
-            below[:] = sorted(name for name in below if not _hidden(name))
-            names = sorted(name for name in files if not name.startswith(".") and is_image(Path(name)))
-            ids += [(Path(place) / name).relative_to(root).as_posix() for name in names]
-            labels += [folder.name] * len(names)
+        names = _images_below(folder)
+        if bands is not None:
+            names, others = bands.group(names)
+            unused += [f"{folder.name}/{name}" for name in others]
+        ids += [f"{folder.name}/{name}" for name in names]
+        labels += [folder.name] * len(names)
+    if unused and ids:
+        log.warning(_not_used(root, unused))
+    elif unused:
+        raise DataError(f"{_not_used(root, unused)} No other is there: give the patterns that their names have.")
     return Listing(ids=ids, labels=labels, where=["folder"] * len(ids))
+
+
+def _images_below(folder: Path) -> list[str]:
+    """Paths of the visible images, relative to the folder."""
+    names: list[str] = []
+    for place, below, files in os.walk(folder):
+        below[:] = sorted(name for name in below if not _hidden(name))
+        found = sorted(name for name in files if not name.startswith(".") and is_image(Path(name)))
+        names += [(Path(place) / name).relative_to(folder).as_posix() for name in found]
+    return names
+
+
+def _not_used(root: Path, files: list[str]) -> str:
+    shown = ", ".join(files[:UNUSED_SHOWN]) + (f" and {len(files) - UNUSED_SHOWN} more" * (len(files) > UNUSED_SHOWN))
+    one = len(files) == 1
+    return (
+        f"{root} has {len(files)} image file{'' if one else 's'} whose name fits none of dataset.fits.files, and that "
+        f"{'is' if one else 'are'} not used: {shown}."
+    )
 
 
 def _hidden(name: str) -> bool:

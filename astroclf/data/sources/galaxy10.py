@@ -12,12 +12,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from astroclf.data.images import PREPARATION
+from astroclf.data.file_facts import FileFacts
+from astroclf.data.images import MAX_PIXELS, PREPARATION
 from astroclf.data.samples import Block, SampleTable
 from astroclf.data.sources import check_size, choose_classes, class_key, decode_rows, source_fingerprint
-from astroclf.data.sources.hdf5 import read_rows, slab_rows
+from astroclf.data.sources.hdf5 import read_column, read_rows, slab_rows
 from astroclf.download import RemoteFile, fetch, wrong_file
-from astroclf.errors import DataError
+from astroclf.errors import ConfigError, DataError
 
 CLASSES = (
     "Disturbed",
@@ -89,6 +90,10 @@ class Galaxy10:
         channels: int = 3,
     ) -> None:
         check_size(image_size, channels)
+        if channels not in (1, 3):
+            raise ConfigError(
+                f"dataset.channels={channels}: Galaxy10's images have 3 channels (RGB), or 1 made of them."
+            )
         self.image_size, self.channels = image_size, channels
         self.path = _find(path, Path(cache_dir).expanduser(), download)
         columns = _check_npy(self.path) if self.path.is_dir() else _check_hdf5(self.path)
@@ -134,6 +139,10 @@ class Galaxy10:
             stored = read_rows(self.path, "images", first, stop)
         return decode_rows(rows, lambda row: stored[self._file_rows[row] - first], self.image_size, self.channels)
 
+    def facts(self, row: int) -> FileFacts:
+        """What every image of the file is."""
+        return FileFacts("NumPy" if self.path.is_dir() else "HDF5", "RGB", 8, self._shape[2], self._shape[1])
+
 
 _CLASS_INDEX = {class_key(name): index for index, name in enumerate(CLASSES)}
 
@@ -177,18 +186,16 @@ def _check_hdf5(path: Path) -> dict:
                         f"{path} has no data set `{name}`; a Galaxy10 file has `images` (N, H, W, 3) uint8 and `ans` "
                         f"(N,), this one has {has}."
                     )
-            images, answers = file["images"], np.asarray(file["ans"][()])
+            images, answers = file["images"], file["ans"]
+            _check_arrays(path, images, answers, names=("images", "ans"))
             columns = {"shape": images.shape, "chunks": images.chunks}
-            columns["labels"] = _check_labels(path, images, answers, names=("images", "ans"))
-            for name in ("ra", "dec"):
+            columns["labels"] = _check_labels(path, read_column(answers), name="ans")
+            for name, limit in (("ra", 360), ("dec", 90)):
                 if isinstance(file.get(name), h5py.Dataset):
-                    values = np.asarray(file[name][()], dtype=np.float64)
-                    if values.shape != answers.shape[:1]:
-                        raise DataError(
-                            f"{path}: `{name}` has shape {values.shape}, but there are {len(answers)} images."
-                        )
-                    columns[name] = values
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+                    columns[name] = _check_degrees(path, file[name], name, limit, len(images))
+    except DataError:
+        raise
+    except Exception as error:  # HDF5 meets arbitrary bytes here, and raises whatever it stumbled over
         raise DataError(f"{path} is a damaged or incompletely copied HDF5 file ({error}). {again}") from error
     if "ra" not in columns or "dec" not in columns:
         columns.pop("ra", None)
@@ -204,33 +211,58 @@ def _check_npy(folder: Path) -> dict:
             raise DataError(f"{file} is missing: images.npy (N, H, W, 3) uint8 and labels.npy (N,) belong together.")
         try:
             arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # NumPy's parser of the header raises whatever it stumbled over
             raise DataError(f"{file} is not a readable .npy file ({error}): write it again with numpy.save.") from error
-    labels = np.asarray(arrays["labels"])
+        surplus = file.stat().st_size - arrays[name].offset - arrays[name].nbytes
+        if surplus:
+            raise DataError(
+                f"{file} is {surplus:,} bytes longer than the array of shape {arrays[name].shape} that its header "
+                "announces: it is damaged, write it again with numpy.save."
+            )
+    images, labels = arrays["images"], arrays["labels"]
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    images = arrays["images"]
-    checked = _check_labels(folder, images, labels, names=("images.npy", "labels.npy"))
-    return {"shape": images.shape, "chunks": None, "labels": checked}
+    _check_arrays(folder, images, labels, names=("images.npy", "labels.npy"))
+    return {"shape": images.shape, "chunks": None, "labels": _check_labels(folder, labels, name="labels.npy")}
 
 
-def _check_labels(
-    path: Path, images: h5py.Dataset | np.ndarray, labels: np.ndarray, *, names: tuple[str, str]
-) -> np.ndarray:
-    """The labels as int64, once images and labels are known to be what they should be."""
+def _check_arrays(
+    path: Path, images: h5py.Dataset | np.ndarray, labels: h5py.Dataset | np.ndarray, *, names: tuple[str, str]
+) -> None:
+    """Shapes and types, before any of it is read: a damaged header may claim more than memory holds."""
     shape, dtype = images.shape, images.dtype
     if len(shape) != 4 or shape[3] != 3 or 0 in shape or dtype != np.uint8:
         raise DataError(f"{path}: `{names[0]}` is {dtype} of shape {shape}; it must be uint8 of shape (N, H, W, 3).")
+    if shape[1] * shape[2] > MAX_PIXELS:
+        raise DataError(f"{path}: `{names[0]}` has images of {shape[1]} x {shape[2]} pixels: more than {MAX_PIXELS:,}.")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(f"{path}: `{names[1]}` is {labels.dtype} of shape {labels.shape}; it must be integers (N,).")
     if len(labels) != shape[0]:
         raise DataError(f"{path}: `{names[0]}` holds {shape[0]} images, but `{names[1]}` {len(labels)} labels.")
+
+
+def _check_labels(path: Path, labels: np.ndarray, *, name: str) -> np.ndarray:
+    """The labels as int64, once they are known to be Galaxy10's."""
     wrong = np.flatnonzero((labels < 0) | (labels >= len(CLASSES)))
     if len(wrong):
         raise DataError(
-            f"{path}: `{names[1]}` has the label {labels[wrong[0]]} in row {wrong[0]} ({len(wrong)} such rows); labels "
+            f"{path}: `{name}` has the label {labels[wrong[0]]} in row {wrong[0]} ({len(wrong)} such rows); labels "
             f"of Galaxy10 are 0 to {len(CLASSES) - 1}."
         )
     return labels.astype(np.int64)
+
+
+def _check_degrees(path: Path, stored: h5py.Dataset, name: str, limit: int, images: int) -> np.ndarray:
+    """Sky positions as float64; NaN is unknown."""
+    if stored.shape != (images,):
+        raise DataError(f"{path}: `{name}` has shape {stored.shape}, but there are {images} images.")
+    degrees = read_column(stored).astype(np.float64)
+    wrong = np.flatnonzero(np.abs(degrees) > limit)
+    if len(wrong):
+        raise DataError(
+            f"{path}: `{name}` is {degrees[wrong[0]]} in row {wrong[0]} ({len(wrong)} such rows): no angle in degrees "
+            f"from -{limit} to {limit}."
+        )
+    return degrees
 
 
 def _identity(path: Path) -> bytes:

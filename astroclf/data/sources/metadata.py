@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
 from astroclf.data.sources import nearest
+from astroclf.data.sources.band_files import BandFiles
 from astroclf.errors import DataError
 
 COLUMNS = ("path", "label", "split", "group", "ra", "dec")
@@ -37,10 +39,12 @@ class Listing:
         return columns
 
 
-def read_metadata(path: Path) -> Listing:
+def read_metadata(path: Path, bands: BandFiles | None = None, faults: list[str] | None = None) -> Listing:
     """Read a metadata.csv with the columns path and label, and optionally split, group, ra, dec (degrees, ICRS).
 
-    Paths are relative to the file's folder and may not leave it.
+    Paths are relative to the file's folder and may not leave it. Where a sample's bands are files of their own, the
+    path is what they share, or that of any one of them. With a list of `faults`, rows that cannot be right are left out
+    and told there.
 
     Raises
     ------
@@ -51,11 +55,16 @@ def read_metadata(path: Path) -> Listing:
     lines: dict[str, int] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True, restval="")
+            reader = csv.DictReader(file, strict=True)
             reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
             _check_header(path, reader.fieldnames)
             for values in reader:
-                _add_row(listing, lines, values, path, reader.line_num)
+                try:
+                    _add_row(listing, lines, values, path, reader.line_num, bands)
+                except DataError as error:
+                    if faults is None:
+                        raise
+                    faults.append(str(error))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a table of comma-separated values in UTF-8 ({error}).") from error
     except OSError as error:
@@ -77,15 +86,28 @@ def _check_header(path: Path, names: list[str]) -> None:
         raise DataError(f"{path} has the column `{repeated[0]}` twice.")
 
 
-def _add_row(listing: Listing, lines: dict[str, int], values: dict[str, str], path: Path, line: int) -> None:
+def _add_row(
+    listing: Listing,
+    lines: dict[str, int],
+    values: dict[str, str],
+    path: Path,
+    line: int,
+    bands: BandFiles | None,
+) -> None:
     where = f"{path}, line {line}"
     if None in values:  # csv puts surplus cells under the key None
         raise DataError(f"{where}: more cells than the header has columns (a comma in a name needs quotes).")
-    cell = {name: (values.get(name) or "").strip() for name in COLUMNS}
+    if None in values.values():  # an empty cell keeps its comma: a line without was cut, or two lines became one
+        raise DataError(f"{where}: fewer cells than the header has columns (an empty cell keeps its comma).")
+    cell = {name: values.get(name, "").strip() for name in COLUMNS}
+    if odd := [text for text in cell.values() if re.search(r"[\x00-\x1f\x7f]", text)]:
+        raise DataError(f"{where}: {odd[0]!r} holds a control character: the file is damaged.")
     for name in ("path", "label"):
         if not cell[name]:
             raise DataError(f"{where}: the {name} is empty.")
     identifier = _inside(cell["path"], where)
+    if bands is not None:
+        identifier = bands.sample_of(identifier) or identifier
     if identifier in lines:
         raise DataError(f"{where}: `{identifier}` is listed already in line {lines[identifier]}.")
     if cell["split"].lower() not in SPLITS:

@@ -77,7 +77,7 @@ def test_a_batch_is_eight_batches_of_one_bit_for_bit(name: str) -> None:
 def test_switching_one_step_off_leaves_the_other_draws_alone() -> None:
     full, less = recipe("galaxy10").draw(0, 0, ROWS), recipe("galaxy10", hue=0.0, blur_kernel=0).draw(0, 0, ROWS)
     np.testing.assert_array_equal(full.angle, less.angle)
-    np.testing.assert_array_equal(full.noise_key, less.noise_key)
+    np.testing.assert_array_equal(full.key, less.key)
 
 
 def test_draws_stay_within_the_recipe_and_fill_it() -> None:
@@ -244,11 +244,52 @@ def test_noise_has_the_width_asked_for_and_is_the_samples_own() -> None:
 
 
 @pytest.mark.parametrize("bands", [1, 2, 5])
-def test_bands_that_are_not_rgb_keep_their_ratios(bands: int) -> None:
+def test_bands_that_are_not_rgb_keep_their_ratios_without_saturation(bands: int) -> None:
     pixels = images(1, 32, bands) // 2
-    augmentation = recipe("galaxy10", blur_kernel=0, rotation=[0, 0], crop=None, contrast=0.0)
-    out = apply(augmentation, pixels, brightness=1.3, saturation=0.2, hue=0.4)
+    augmentation = recipe("galaxy10", blur_kernel=0, rotation=[0, 0], crop=None, contrast=0.0, saturation=0.0)
+    out = apply(augmentation, pixels, brightness=1.3, hue=0.4)
     assert (out.float() - pixels * 1.3).abs().max() <= 1
+
+
+@pytest.mark.parametrize("bands", [2, 5])
+def test_saturation_gives_each_band_a_factor_of_its_own(bands: int) -> None:
+    flat = torch.full((200, 8, 8, bands), 100, dtype=torch.uint8)
+    augmentation = Augmentation(saturation=0.2)
+    draws = augmentation.draw(0, 0, np.arange(200))
+    factors = augmentation.to_uint8(augmentation(flat, draws))[:, 4, 4] / 100
+    assert 0.79 < factors.min() < 0.82
+    assert 1.18 < factors.max() < 1.21
+    assert np.abs(np.corrcoef(factors.T) - np.eye(bands)).max() < 0.25
+    again = augmentation.to_uint8(augmentation(flat[:3], augmentation.draw(0, 0, np.arange(3))))[:, 4, 4] / 100
+    np.testing.assert_array_equal(again, factors[:3])  # the sample's own, in any company
+
+
+def test_contrast_turns_about_each_bands_mean() -> None:
+    """Whatever the factors of exposure, contrast and band: the mean over the image is scaled by exposure and band."""
+    pixels = images(4, 32, 5) // 4 + torch.arange(60, 110, 10, dtype=torch.uint8)
+    augmentation = Augmentation(contrast=0.3, saturation=0.2)
+    draws = replace(augmentation.draw(0, 0, np.arange(4)), brightness=np.full(4, 0.9))
+    without = replace(draws, contrast=np.ones(4))
+    means = [augmentation(pixels, drawn).mean(dim=(2, 3)) for drawn in (draws, without)]
+    torch.testing.assert_close(*means, atol=2 / 255, rtol=0)
+
+
+def test_a_single_band_has_no_colour_to_change() -> None:
+    pixels = images(8, 16, 1)
+    augmentation = Augmentation(saturation=0.9, hue=0.5)
+    assert torch.equal(augmentation(pixels, augmentation.draw(0, 0, ROWS)), augmentation(pixels, None))
+
+
+@pytest.mark.parametrize("name", ["astro8", "dihedral"])
+def test_normalisation_suits_the_number_of_bands(name: str) -> None:
+    black = recipe(name)(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), None)[0, :, 4, 4]
+    assert black.tolist() == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    for bands in (1, 5):
+        pixels = images(1, 8, bands)
+        out = recipe(name)(pixels, None)
+        assert out.max() <= 1
+        assert out.min() >= -1
+        np.testing.assert_array_equal(recipe(name).to_uint8(out), pixels)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +303,7 @@ def test_bands_that_are_not_rgb_keep_their_ratios(bands: int) -> None:
         ({"zoom": [0, 1]}, "zoom"),
         ({"dihedral": True, "hflip": 0.5}, "already contains"),
         ({"std": [0.0]}, "std"),
+        ({"mean": []}, "or null"),
         ({"hflip": 1.5}, "probability"),
     ],
 )
@@ -272,7 +314,7 @@ def test_values_that_cannot_work_are_named(options: dict[str, Any], part: str) -
 
 def test_normalisation_that_does_not_fit_the_bands_is_named() -> None:
     with pytest.raises(ConfigError, match=r"3 values, but the images have 5 band"):
-        recipe("astro8")(images(1, 32, 5), None)
+        recipe("astro8", mean=[0.4, 0.5, 0.6])(images(1, 32, 5), None)
 
 
 def test_float_images_are_refused() -> None:

@@ -33,7 +33,7 @@ def test_simulated_sky_objects_open_like_real_folders(tmp_path: Path) -> None:
     source = Astro8Sim(samples_per_class=2, image_size=32, cache_dir=tmp_path)
     assert len(source.table) == 16
     for rows in source.blocks():
-        assert source.read(rows).errors == {}
+        assert source.read(rows).faults == {}
 
 
 def test_a_data_set_is_simulated_once(tmp_path: Path) -> None:
