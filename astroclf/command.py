@@ -246,12 +246,13 @@ def _valid_names() -> list[str]:
     conf = config_dir()
     root = OmegaConf.load(conf / f"{_config_name[0]}.yaml")
     names = set(dotted_keys(root)) - {"defaults"}
+    names |= {f"hydra.sweeper.{key!s}" for key in OmegaConf.load(conf / "hydra" / "sweeper" / "optuna.yaml")}
     groups = {str(group) for choice in root.defaults if isinstance(choice, DictConfig) for group in choice}
     for path in sorted(conf.glob("*/*.yaml")):
         group = path.parent.name
         if group in groups:
             names.add(group)
-        if group in groups and group != "experiment":
+        if group in groups and group not in ("experiment", "sweep"):
             names |= {
                 f"{group}.{key}" for key in dotted_keys(OmegaConf.load(path)) if not key.startswith(("_", "defaults"))
             }

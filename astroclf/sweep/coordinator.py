@@ -68,8 +68,9 @@ class Coordinator:
         Interrupted
             Ctrl-C or SIGTERM; every running trial is saved.
         """
+        plan, config = self._plan(arguments)
         with terminable(), log_in(self.folder, "sweep.log"):
-            self._run(*self._plan(arguments))
+            self._run(plan, config)
 
     def _run(self, plan: Plan, config: Config) -> None:
         study = SharedStudy(plan.storage, plan.name, plan.directions, plan.folder, build_pruner(plan.pruner))
@@ -79,7 +80,8 @@ class Coordinator:
 
             data = load_data(config).fingerprints  # decoded here, where its progress is seen, and not by each worker
             study.agree("data", data, "The data set or its splits have changed: bring them back.")
-        plan = self._enqueue(study, plan)
+        if self.combinations is not None:
+            study.enqueue(self.combinations)
         tracker = self._open_run(study, plan, config)
         plan = _with_run(plan, tracker.run_id)
         self._greet(plan, study)
@@ -116,12 +118,14 @@ class Coordinator:
         if pruner.get("max_resource") == "auto" and (planned := planned_validations(config)):
             pruner["max_resource"] = max(planned, int(pruner.get("min_resource", 1)))
         build_sampler(settings.sampler, 0), build_pruner(pruner)
+        self.combinations = self._combinations(space, base)
+        n_trials = settings.n_trials if self.combinations is None else len(self.combinations)
         uri = config.tracking.options.get("uri")
         plan = Plan(
             name=settings.study_name or self.folder.name,
             storage=absolute_storage(settings.storage),
             folder=self.folder.absolute(),
-            n_trials=settings.n_trials,
+            n_trials=n_trials,
             max_failure_rate=settings.max_failure_rate,
             keep_checkpoints=_kept(settings),
             directions=directions,
@@ -149,22 +153,18 @@ class Coordinator:
             raise ConfigError("No key of the search space is ever searched: the conditions of hydra.sweeper.when fail.")
         return config
 
-    def _enqueue(self, study: SharedStudy, plan: Plan) -> Plan:
-        """Where every combination can be tried, try each once."""
-        limit = MANY if is_grid(plan.sampler) else plan.n_trials
-        combinations = plan.space.combinations(plan.base, limit)
-        if combinations is None:
-            if is_grid(plan.sampler):
-                raise ConfigError(
-                    "hydra/sweeper/sampler=grid tries every combination: give each key a list or a range, and not "
-                    f"more than {MANY:,} combinations in all."
-                )
-            return plan
-        n_trials = min(plan.n_trials, len(combinations))
-        study.enqueue(combinations[:n_trials])
-        if n_trials < plan.n_trials:
-            log.info("The search space has %d combinations: each is tried once.", n_trials)
-        return replace(plan, n_trials=n_trials)
+    def _combinations(self, space: SearchSpace, base: Mapping[str, str]) -> list[dict[str, Any]] | None:
+        """The trials themselves, where there are so few combinations that each can be tried once."""
+        settings = self.settings
+        combinations = space.combinations(base, MANY if is_grid(settings.sampler) else settings.n_trials)
+        if combinations is None and is_grid(settings.sampler):
+            raise ConfigError(
+                "hydra/sweeper/sampler=grid tries every combination: give each key a list or a range, and not more "
+                f"than {MANY:,} combinations in all."
+            )
+        if combinations is not None and len(combinations) < settings.n_trials:
+            log.info("The search space has %d combinations: each is tried once.", len(combinations))
+        return combinations[: settings.n_trials] if combinations is not None else None
 
     def _open_run(self, study: SharedStudy, plan: Plan, config: Config) -> Any:
         """The MLflow run that the trials are nested in: a new one, or the study's own."""

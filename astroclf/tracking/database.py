@@ -176,7 +176,7 @@ def _ensure_sql_server(uri: str) -> None:
             except ModuleNotFoundError as error:
                 raise TrackingError(
                     f"tracking.uri={hide_password(uri)} needs a database driver that is not installed ({error.name}): "
-                    f"install it, for example `pip install psycopg2-binary` for PostgreSQL."
+                    "install it, for example `pip install 'psycopg[binary]'` for PostgreSQL."
                 ) from error
         _open(uri)
 
