@@ -69,7 +69,12 @@ def checked_as(schema: type[Schema], composed: DictConfig, hydra: Any = None) ->
 def _anchored(composed: DictConfig) -> DictConfig:
     """The config with absolute paths, so that a run can be resumed from anywhere."""
     composed = composed.copy()
-    for group, key in (("dataset", "path"), ("dataset", "cache_dir"), ("tracking", "artifact_root")):
+    for group, key in (
+        ("dataset", "path"),
+        ("dataset", "cache_dir"),
+        ("dataset", "split_file"),
+        ("tracking", "artifact_root"),
+    ):
         value = (composed.get(group) or {}).get(key)
         if isinstance(value, str) and value and "://" not in value:
             composed[group][key] = str(Path(value).expanduser().absolute())

@@ -20,6 +20,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from astroclf.data.fits_settings import FitsSettings
+from astroclf.data.split_settings import SplitSettings
 from astroclf.errors import ConfigError
 from astroclf.schema import COMPONENT_KEYS, OBJECTIVES, PACKAGES, SECTIONS, Component, Config
 
@@ -246,6 +247,9 @@ def _check_dataset(data: Mapping[str, Any]) -> None:
     _require_fractions({f"dataset.{name}": data.get(name) for name in ("val_fraction", "test_fraction")})
     if data["val_fraction"] + data["test_fraction"] >= 1:
         raise ConfigError("'dataset.val_fraction' and 'dataset.test_fraction' together leave nothing to train on.")
+    SplitSettings.from_config(data)  # refuses what is out of range
+    if (arcsec := data.get("sky_arcsec")) is not None and not arcsec > 0:
+        raise ConfigError(f"'dataset.sky_arcsec' is {arcsec}; it must be above 0, or null.")
     classes = data.get("classes")
     if not (classes is None or classes == "found" or isinstance(classes, list)):
         raise ConfigError(f"'dataset.classes' cannot be {classes!r}: give a list such as [star,galaxy], or found.")

@@ -17,16 +17,15 @@ from omegaconf import OmegaConf
 
 from astroclf.atomic import write_text
 from astroclf.config import build
-from astroclf.data.splits import Splits, group_rows, split_rows
-from astroclf.data.store import PixelStore, open_store
 from astroclf.data.stream import Pixels, Stream
+from astroclf.data_set import Data, load_data
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.evaluate import evaluate
 from astroclf.engine.parameters import parameter_groups
 from astroclf.engine.precision import Precision, choose_device, choose_precision, make_deterministic
 from astroclf.engine.signals import Terminated, terminable
 from astroclf.engine.trainer import FitResult, Trainer, planned_steps
-from astroclf.errors import CheckpointError, DataError, Interrupted, Pruned
+from astroclf.errors import CheckpointError, Interrupted, Pruned
 from astroclf.judge.results import read_metrics, write_metrics
 from astroclf.losses.objective import Objective
 from astroclf.models.classifier import Classifier
@@ -40,48 +39,6 @@ if TYPE_CHECKING:
     from astroclf.tracking.null_tracker import NullTracker
 
 log = logging.getLogger("astroclf")
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data set, decoded and split."""
-
-    store: PixelStore
-    splits: Splits
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.store.table.classes
-
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        """Of the decoded data set and of each split, by the names that records give them."""
-        splits = {f"{name}_fingerprint": value for name, value in self.splits.fingerprints.items()}
-        return {"data_fingerprint": self.store.fingerprint, **splits}
-
-
-def load_data(config: Config) -> Data:
-    """List, decode (once) and split the configured data set."""
-    options = config.dataset.options
-    source = build(config.dataset)
-    cache_dir = Path(options["cache_dir"]).expanduser()
-    store = open_store(source, cache_dir, on_error=options["on_error"], workers=config.trainer.workers)
-    groups = group_rows(store.table, store.digests)
-    splits = split_rows(
-        store.table,
-        groups,
-        store.digests,
-        val=options["val_fraction"],
-        test=options["test_fraction"],
-        seed=options["split_seed"],
-    )
-    if len(splits.train) == 0 or len(splits.val) == 0 or len(splits.test) == 0:
-        raise DataError(
-            f"The data set {options['name']} gives {len(splits.train)} training, {len(splits.val)} validation and "
-            f"{len(splits.test)} test images; each needs at least one. Set dataset.val_fraction and "
-            "dataset.test_fraction above 0, or add images."
-        )
-    return Data(store, splits)
 
 
 class Workspace:

@@ -45,6 +45,12 @@ class DatasetKeys:
     val_fraction: float = MISSING
     test_fraction: float = MISSING
     split_seed: int = MISSING
+    fold: str | None = MISSING
+    label_fraction: float = MISSING
+    split_file: str | None = MISSING
+    near_duplicates: bool = MISSING
+    sky_arcsec: float | None = MISSING
+    contradictions: Literal["keep", "drop", "majority"] = MISSING
     download: bool = MISSING
     fits: FitsSettings = MISSING
 

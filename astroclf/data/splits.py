@@ -28,30 +28,6 @@ class Splits:
     fingerprints: dict[str, str]
 
 
-def group_rows(table: SampleTable, digests: np.ndarray) -> np.ndarray:
-    """Which rows must stay in one split: (N,) int64, equal for exact duplicates and for rows of the same given group.
-
-    Links add up: two rows that are each linked to a third are in one group.
-    """
-    keys = [np.unique(np.asarray(digests), return_inverse=True)[1]]
-    if table.group is not None:
-        names = np.asarray(table.group)
-        inverse = np.unique(names, return_inverse=True)[1]
-        alone = names == ""
-        inverse[alone] = inverse.max(initial=0) + 1 + np.arange(np.count_nonzero(alone))
-        keys.append(inverse)
-    # Union by spreading the smallest row number along the links until nothing changes.
-    groups = np.arange(len(table))
-    while True:
-        before = groups
-        for key in keys:
-            smallest = np.full(key.max(initial=0) + 1, len(table))
-            np.minimum.at(smallest, key, groups)
-            groups = smallest[key]
-        if np.array_equal(before, groups):
-            return np.unique(groups, return_inverse=True)[1].astype(np.int64)
-
-
 def split_rows(
     table: SampleTable, groups: np.ndarray, digests: np.ndarray, *, val: float, test: float, seed: int
 ) -> Splits:
@@ -90,7 +66,7 @@ def split_rows(
     _check_enough(table, groups, wanted)
     choice = _Assignment(table, groups, wanted, _allowed(table, groups, given))
     names, group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    draws = _draws(table.labels, digests, group_of_row, len(names), seed)
+    draws = content_draws(table.labels, digests, group_of_row, len(names), seed)
     members = np.split(np.argsort(group_of_row, kind="stable"), np.cumsum(sizes)[:-1])
     # The large groups first, while there is room everywhere; single samples then fill the rest exactly.
     for group in np.lexsort((draws, -sizes)):
@@ -167,7 +143,9 @@ def _allowed(table: SampleTable, groups: np.ndarray, given: np.ndarray) -> np.nd
     return in_group[groups]
 
 
-def _draws(labels: np.ndarray, digests: np.ndarray, group_of_row: np.ndarray, groups: int, seed: int) -> np.ndarray:
+def content_draws(
+    labels: np.ndarray, digests: np.ndarray, group_of_row: np.ndarray, groups: int, seed: int
+) -> np.ndarray:
     """(groups,) uniform in [0, 1), from the seed and the content of the group's rows."""
     content: list[list[str]] = [[] for _ in range(groups)]
     for group, digest, label in zip(group_of_row, digests, labels, strict=True):

@@ -76,7 +76,7 @@ class Coordinator:
         study = SharedStudy(plan.storage, plan.name, plan.directions, plan.folder, build_pruner(plan.pruner))
         study.agree("config", _identity(plan, config), "Bring back what it began with.")
         if "dataset" not in {key.partition(".")[0].lstrip("+") for key in plan.space.distributions}:
-            from astroclf.experiment import load_data
+            from astroclf.data_set import load_data
 
             data = load_data(config).fingerprints  # decoded here, where its progress is seen, and not by each worker
             study.agree("data", data, "The data set or its splits have changed: bring them back.")

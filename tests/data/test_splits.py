@@ -7,9 +7,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from astroclf.data.duplicates import exact_duplicates
+from astroclf.data.links import Links
+from astroclf.data.partition import group_rows as linked_groups
 from astroclf.data.samples import SampleTable
-from astroclf.data.splits import Splits, group_rows, split_rows
+from astroclf.data.splits import Splits, split_rows
 from astroclf.errors import ConfigError, DataError
+
+
+def group_rows(table: SampleTable, digests: np.ndarray) -> np.ndarray:
+    """By exact copies and the data set's own groups."""
+    return linked_groups(table, Links(exact=exact_duplicates(digests)))[0]
 
 
 def make_table(labels, digests=None, split=None, group=None) -> tuple[SampleTable, np.ndarray]:

@@ -1,0 +1,294 @@
+"""From a decoded data set and its settings to the rows that are trained on, validated on and tested on.
+
+Links between samples (copies, neighbours on the sky) become groups that never straddle splits; copies whose labels
+contradict each other are settled; what the data set itself says of splits is honoured and checked.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from astroclf.data.links import Links, connected
+from astroclf.data.samples import SampleTable
+from astroclf.data.split_settings import SplitSettings
+from astroclf.data.splits import SPLITS, Splits, content_draws, split_fingerprint, split_rows
+from astroclf.errors import ConfigError, DataError
+
+NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "": ""}
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A data set, divided.
+
+    Attributes
+    ----------
+    table
+        The samples, with labels as the policy for contradicting copies left them.
+    splits
+        Rows of each split.
+    groups
+        (N,) int64: rows with the same number are in one split.
+    contradicting
+        (N,) bool: rows with a copy that has another label.
+    remarks
+        What is worth a line in the log.
+    """
+
+    table: SampleTable
+    splits: Splits
+    groups: np.ndarray
+    contradicting: np.ndarray
+    remarks: tuple[str, ...]
+
+
+def divide(table: SampleTable, digests: np.ndarray, links: Links, settings: SplitSettings) -> Partition:
+    """Divide a data set.
+
+    Parameters
+    ----------
+    table, digests
+        Of a `PixelStore`.
+    links
+        See `find_links`.
+    settings
+        See `SplitSettings`.
+
+    Raises
+    ------
+    DataError
+        Too few samples, given splits that contradict each other, or a split file that does not fit the data set.
+    ConfigError
+        Settings that the data set contradicts.
+    """
+    if settings.split_file is not None:
+        table = replace(table, split=read_split_file(Path(settings.split_file), table))
+    if settings.fold is not None and table.split is not None and (table.split != "").any():
+        raise ConfigError(
+            f"dataset.fold={settings.fold} cannot be used: the data set gives its samples splits of its own. Leave out "
+            "the fold, or take the column split out of metadata.csv."
+        )
+    labels, contradicting, usable = settle(table.labels, links.copies(len(table)), settings.contradictions)
+    table = replace(table, labels=labels)
+    groups, loosened = group_rows(table, links)
+    kept = np.flatnonzero(usable)
+    part, keys = table.take(kept), np.asarray(digests)[kept]
+    inside = _split(part, groups[kept], keys, settings)
+    if settings.label_fraction < 1:
+        train = fewer_labels(part, keys, inside.train, settings.label_fraction, settings.split_seed)
+        prints = {**inside.fingerprints, "train": split_fingerprint(part.labels[train], keys[train])}
+        inside = replace(inside, train=train, fingerprints=prints)
+    splits = replace(inside, **{name: kept[getattr(inside, name)] for name in SPLITS})
+    remarks = _remarks(links, contradicting, usable, loosened, groups, splits, settings)
+    return Partition(table, splits, groups, contradicting, remarks)
+
+
+def group_rows(table: SampleTable, links: Links) -> tuple[np.ndarray, int]:
+    """Which rows must stay in one split, (N,) int64, and how many groups had to be loosened.
+
+    Links and the data set's own groups add up. Where the data set gives two splits to rows that only resemble each
+    other or are neighbours, what it gives counts, and only exact copies and its own groups stay together there.
+    """
+    count = len(table)
+    own = _pairs_of(table.group)
+    strict = connected(count, links.exact.rows, own)
+    groups = connected(count, links.exact.rows, links.near.rows, links.sky.rows, own)
+    if table.split is None:
+        return groups, 0
+    given = np.array([SPLITS.index(name) if name in SPLITS else -1 for name in np.asarray(table.split)])
+    fixed = given >= 0
+    if not (given == SPLITS.index("val")).any():
+        given = np.where(given == SPLITS.index("val"), SPLITS.index("train"), given)
+    low, high = np.full(count, len(SPLITS)), np.full(count, -1)
+    np.minimum.at(low, groups[fixed], given[fixed])
+    np.maximum.at(high, groups[fixed], given[fixed])
+    torn = np.flatnonzero((high >= 0) & (low != high))
+    in_torn = np.isin(groups, torn)
+    loosened = np.where(in_torn, count + strict, groups)
+    apart = sum(len(np.unique(strict[groups == group])) > 1 for group in torn)
+    return np.unique(loosened, return_inverse=True)[1].astype(np.int64), apart
+
+
+def _pairs_of(names: np.ndarray | None) -> np.ndarray:
+    """(m, 2): each row of a named group with the group's first."""
+    if names is None:
+        return np.empty((0, 2), np.int64)
+    rows = np.flatnonzero(np.asarray(names) != "")
+    _, first, inverse = np.unique(np.asarray(names)[rows], return_index=True, return_inverse=True)
+    return np.stack([rows[first[inverse]], rows], axis=1).astype(np.int64)
+
+
+def settle(labels: np.ndarray, copies: np.ndarray, policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What becomes of copies whose labels differ.
+
+    Parameters
+    ----------
+    labels
+        (N,) int64.
+    copies
+        (N,) rows with the same number show the same picture.
+    policy
+        ``keep``: as they are; ``drop``: left out of every split; ``majority``: all get the label that most of them
+        have, and are left out where there is none.
+
+    Returns
+    -------
+    labels : (N,) int64
+    contradicting : (N,) bool
+        Rows with a copy that has another label.
+    usable : (N,) bool
+        Rows that may be used.
+    """
+    count = len(labels)
+    low, high = np.full(count, np.iinfo(np.int64).max), np.full(count, -1)
+    np.minimum.at(low, copies, labels)
+    np.maximum.at(high, copies, labels)
+    contradicting = (low != high)[copies]
+    settled, usable = labels.copy(), np.ones(count, bool)
+    if policy == "keep":
+        return settled, contradicting, usable
+    usable[contradicting] = False
+    if policy == "majority":
+        for group in np.unique(copies[contradicting]):
+            rows = np.flatnonzero(copies == group)
+            votes = np.bincount(labels[rows])
+            if np.count_nonzero(votes == votes.max()) == 1:
+                settled[rows], usable[rows] = votes.argmax(), True
+    return settled, contradicting, usable
+
+
+def _split(table: SampleTable, groups: np.ndarray, digests: np.ndarray, settings: SplitSettings) -> Splits:
+    fold = settings.fold_of()
+    if fold is None:
+        return split_rows(
+            table, groups, digests, val=settings.val_fraction, test=settings.test_fraction, seed=settings.split_seed
+        )
+    which, count = fold
+    test = folds_of(table, groups, digests, count, settings.split_seed) == which - 1
+    rest = np.flatnonzero(~test)
+    inside = split_rows(
+        table.take(rest), groups[rest], digests[rest], val=settings.val_fraction, test=0.0, seed=settings.split_seed
+    )
+    rows = np.flatnonzero(test)
+    prints = {**inside.fingerprints, "test": split_fingerprint(table.labels[rows], digests[rows])}
+    return Splits(rest[inside.train], rest[inside.val], rows, prints)
+
+
+def folds_of(table: SampleTable, groups: np.ndarray, digests: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """(N,) int64, the fold of each row, from 0: each class shared out as evenly as the groups allow.
+
+    Raises
+    ------
+    DataError
+        A class with fewer independent samples than folds.
+    """
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    for label, name in enumerate(table.classes):
+        apart = len(np.unique(group[table.labels == label]))
+        if apart < count:
+            raise DataError(
+                f"The class `{name}` has {apart} independent samples, too few for {count} folds. Take fewer folds "
+                f"(dataset.fold), add samples, or leave it out with dataset.exclude_classes=['{name}']."
+            )
+    draws = content_draws(table.labels, digests, group, len(sizes), seed)
+    held = np.zeros((count, len(table.classes)))
+    fold = np.empty(len(table), np.int64)
+    members = np.split(np.argsort(group, kind="stable"), np.cumsum(sizes)[:-1])
+    for number in np.lexsort((draws, -sizes)):  # the large groups first; single samples then fill the rest evenly
+        rows = members[number]
+        counts = np.bincount(table.labels[rows], minlength=len(table.classes))
+        fullness = held[:, counts > 0].sum(axis=1)
+        emptiest = np.lexsort((held.sum(axis=1), fullness))[0]
+        held[emptiest] += counts
+        fold[rows] = emptiest
+    return fold
+
+
+def fewer_labels(table: SampleTable, digests: np.ndarray, train: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Of the training rows a share of each class, at least one; a smaller share is part of a larger one."""
+    rows = np.arange(len(train))
+    draws = content_draws(table.labels[train], digests[train], rows, len(rows), seed)
+    chosen = []
+    for label in range(len(table.classes)):
+        mine = np.flatnonzero(table.labels[train] == label)
+        wanted = int(np.ceil(fraction * len(mine) - 1e-9))
+        chosen.append(mine[np.argsort(draws[mine], kind="stable")][:wanted])
+    return np.sort(train[np.concatenate(chosen)])
+
+
+def read_split_file(path: Path, table: SampleTable) -> np.ndarray:
+    """(N,) str: the split of each sample of the table; empty where the file leaves it to us.
+
+    Raises
+    ------
+    DataError
+        No table with the columns id and split, an id that the data set has not, one that is listed twice, or a split
+        of another name.
+    """
+    splits = np.full(len(table), "", dtype="<U5")
+    row_of = {str(name): row for row, name in enumerate(table.ids)}
+    seen: dict[str, int] = {}
+    try:
+        with path.expanduser().open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True, restval="")
+            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+            if not {"id", "split"} <= set(reader.fieldnames):
+                named = ", ".join(reader.fieldnames) or "nothing"
+                raise DataError(f"dataset.split_file={path} must have the columns id and split; it has {named}.")
+            for cells in reader:
+                name, split = str(cells["id"]).strip(), str(cells["split"]).strip().lower()
+                where = f"{path}, line {reader.line_num}"
+                if name not in row_of:
+                    raise DataError(
+                        f"{where}: the data set has no sample `{name}`; ids are as in predictions.csv, such as "
+                        f"`{table.ids[0]}`."
+                    )
+                if name in seen:
+                    raise DataError(f"{where}: `{name}` is listed already in line {seen[name]}.")
+                if split not in NAMES:
+                    raise DataError(f"{where}: the split `{split}` is none of train, val, test.")
+                seen[name] = reader.line_num
+                splits[row_of[name]] = NAMES[split]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a table of comma-separated values in UTF-8 ({error}).") from error
+    except OSError as error:
+        raise DataError(f"dataset.split_file={path} cannot be read: {error.strerror or error}.") from error
+    if not seen:
+        raise DataError(f"dataset.split_file={path} lists no samples.")
+    return splits
+
+
+def _remarks(
+    links: Links,
+    contradicting: np.ndarray,
+    usable: np.ndarray,
+    loosened: int,
+    groups: np.ndarray,
+    splits: Splits,
+    settings: SplitSettings,
+) -> tuple[str, ...]:
+    remarks = []
+    counts = {"exact copies": links.exact, "near copies": links.near, "neighbours on the sky": links.sky}
+    found = [f"{len(pairs.rows)} {name}" for name, pairs in counts.items() if len(pairs.rows)]
+    if found:
+        text = f"Kept together in one split: pairs of {', '.join(found)}"
+        if contradicting.any():
+            text += f"; {np.count_nonzero(contradicting)} samples have a copy with another label"
+            text += f" (dataset.contradictions={settings.contradictions}: {np.count_nonzero(~usable)} left out)"
+        remarks.append(f"{text}.")
+    if loosened:
+        remarks.append(
+            f"{loosened} groups of near copies or neighbours on the sky are divided by the splits that the data set "
+            "gives: these were kept. `python -m astroclf.check` lists them."
+        )
+    largest = int(np.bincount(groups).max(initial=0))
+    if largest > max(len(splits.test), 10):
+        remarks.append(
+            f"{largest} samples are linked into one group, more than the test split holds: dataset.sky_arcsec may be "
+            "wide enough to join a whole field, or the near copies are a sequence of frames."
+        )
+    return tuple(remarks)

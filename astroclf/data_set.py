@@ -1,0 +1,71 @@
+"""The configured data set, decoded and split: what every front door that looks at images begins with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from astroclf.config import build
+from astroclf.data.links import find_links
+from astroclf.data.partition import Partition, divide
+from astroclf.data.split_settings import SplitSettings
+from astroclf.data.splits import Splits
+from astroclf.data.store import PixelStore, open_store
+from astroclf.errors import DataError
+from astroclf.schema import Config
+
+log = logging.getLogger("astroclf")
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, decoded and split."""
+
+    store: PixelStore
+    splits: Splits
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.store.table.classes
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of the decoded data set and of each split, by the names that records give them."""
+        splits = {f"{name}_fingerprint": value for name, value in self.splits.fingerprints.items()}
+        return {"data_fingerprint": self.store.fingerprint, **splits}
+
+
+def load_data(config: Config) -> Data:
+    """List, decode (once) and split the configured data set; needs no torch."""
+    options = config.dataset.options
+    SplitSettings.from_config(options)  # refuses what cannot be before anything is decoded
+    source = build(config.dataset)
+    cache_dir = Path(options["cache_dir"]).expanduser()
+    store = open_store(source, cache_dir, on_error=options["on_error"], workers=config.trainer.workers)
+    partition = divide_store(store, options)
+    for remark in partition.remarks:
+        log.info("%s", remark)
+    return Data(replace(store, table=partition.table), partition.splits)
+
+
+def divide_store(store: PixelStore, options: Mapping[str, Any]) -> Partition:
+    """The splits of a decoded data set, as its config's keys have them.
+
+    Raises
+    ------
+    AstroclfError
+        See `divide`; or a split is empty.
+    """
+    links = find_links(store, near=options["near_duplicates"], sky_arcsec=options["sky_arcsec"])
+    partition = divide(store.table, store.digests, links, SplitSettings.from_config(options))
+    splits = partition.splits
+    if len(splits.train) == 0 or len(splits.val) == 0 or len(splits.test) == 0:
+        raise DataError(
+            f"The data set {options['name']} gives {len(splits.train)} training, {len(splits.val)} validation and "
+            f"{len(splits.test)} test images; each needs at least one. Set dataset.val_fraction and "
+            "dataset.test_fraction above 0, or add images."
+        )
+    return partition
