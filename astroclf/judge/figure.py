@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from astroclf.atomic import atomic_path
+from astroclf.data.bands import as_rgb
 
 # Okabe & Ito (2008), "Color Universal Design": distinct under all common colour-vision deficiencies.
 BLUE, ORANGE, GREEN, PURPLE, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8F98", "#22252B"
@@ -73,8 +74,8 @@ def shorten(name: str, length: int = 25) -> str:
 
 
 def show_image(axes: Axes, image_HWC: Any, title: str = "", colour: str = INK) -> None:
-    """One picture without axes, grey if it has one channel."""
-    axes.imshow(image_HWC.squeeze(), cmap="gray", interpolation="nearest", vmin=0, vmax=255)
+    """One picture without axes, of any number of channels."""
+    axes.imshow(as_rgb(image_HWC), interpolation="nearest")
     axes.set_axis_off()
     if title:
         axes.set_title(title, fontsize=7, fontweight="normal", color=colour, loc="center", pad=3)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from astroclf.atomic import write_text
 from astroclf.judge import plots
+from astroclf.judge.page import data_uri, render, thumbnail
 from astroclf.judge.results import HEADLINES, Results, number
 
-THUMBNAIL = 144  # pixels
 PLOTS_FOLDER = "plots"
 AUGMENTED_SHEET = "augmented.png"
 
@@ -85,25 +82,22 @@ def write_report(
     """
     run_folder = Path(run_folder)
     wrong = results.mistakes(mistakes)
-    page = (
-        Environment(loader=PackageLoader("astroclf.judge", "."), autoescape=True, undefined=StrictUndefined)
-        .get_template("report.html.j2")
-        .render(
-            title=title,
-            command=command,
-            headlines=[(label, number(metrics.get(f"test/{name}"))) for name, label in HEADLINES],
-            sentence=_sentence(results),
-            plots=_plots(run_folder / PLOTS_FOLDER),
-            classes=[(row, _class_width(row.accuracy)) for row in results.by_class()],
-            number=number,
-            mistakes=[_mistake(results, int(index), images) for index in wrong],
-            wrong_total=int((~results.right).sum()),
-            images_total=len(results),
-            facts=[(name, _fact(value)) for name, value in (facts or {}).items()],
-            metrics=[(name, number(value, 6)) for name, value in sorted(metrics.items())],
-            config=_text(run_folder / "config.yaml"),
-            model=_text(run_folder / "model.txt"),
-        )
+    page = render(
+        "report.html.j2",
+        title=title,
+        command=command,
+        headlines=[(label, number(metrics.get(f"test/{name}"))) for name, label in HEADLINES],
+        sentence=_sentence(results),
+        plots=_plots(run_folder / PLOTS_FOLDER),
+        classes=[(row, _class_width(row.accuracy)) for row in results.by_class()],
+        number=number,
+        mistakes=[_mistake(results, int(index), images) for index in wrong],
+        wrong_total=int((~results.right).sum()),
+        images_total=len(results),
+        facts=[(name, _fact(value)) for name, value in (facts or {}).items()],
+        metrics=[(name, number(value, 6)) for name, value in sorted(metrics.items())],
+        config=_text(run_folder / "config.yaml"),
+        model=_text(run_folder / "model.txt"),
     )
     path = run_folder / "report.html"
     write_text(path, page)
@@ -130,7 +124,7 @@ def _sentence(results: Results) -> str:
 def _mistake(results: Results, index: int, images: Sequence[np.ndarray] | np.ndarray | None) -> Mistake:
     label = results.labels[index]
     return Mistake(
-        picture=_thumbnail(np.asarray(images[index])) if images is not None else "",
+        picture=thumbnail(np.asarray(images[index])) if images is not None else "",
         id=str(results.ids[index]),
         said=results.classes[results.predictions[index]],
         truth=results.classes[label],
@@ -139,26 +133,9 @@ def _mistake(results: Results, index: int, images: Sequence[np.ndarray] | np.nda
     )
 
 
-def _thumbnail(image_HWC: np.ndarray) -> str:
-    """A data URI of the picture, its longest side at most `THUMBNAIL` pixels."""
-    height, width = image_HWC.shape[:2]
-    scale = min(1.0, THUMBNAIL / max(height, width))
-    if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        image_HWC = cv2.resize(image_HWC, size, interpolation=cv2.INTER_AREA)
-    if image_HWC.ndim == 3 and image_HWC.shape[2] == 3:
-        image_HWC = cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", image_HWC, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    return _data_uri(encoded.tobytes(), "jpeg")
-
-
 def _plots(folder: Path) -> dict[str, str]:
     """Name of each figure that was drawn, with its data URI."""
-    return {path.stem: _data_uri(path.read_bytes(), "png") for path in sorted(folder.glob("*.png"))}
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    return {path.stem: data_uri(path.read_bytes(), "png") for path in sorted(folder.glob("*.png"))}
 
 
 def _text(path: Path) -> str:

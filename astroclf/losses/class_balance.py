@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from astroclf.data.effective_number import balanced_weights
 
 
 def class_weights(class_counts: Sequence[int] | np.ndarray | Tensor, beta: float = 0.0) -> Tensor:
@@ -34,10 +35,4 @@ def class_weights(class_counts: Sequence[int] | np.ndarray | Tensor, beta: float
         raise ValueError(f"beta must be at least 0 and below 1, got {beta}")
     if beta == 0.0:
         return torch.ones(len(counts))
-    present = counts > 0
-    weights = np.zeros_like(counts)
-    weights[present] = (1.0 - beta) / -np.expm1(
-        counts[present] * math.log(beta)
-    )  # expm1: 1 - beta^n without cancellation
-    weights *= present.sum() / weights.sum()
-    return torch.from_numpy(weights).float()
+    return torch.from_numpy(balanced_weights(counts, beta)).float()

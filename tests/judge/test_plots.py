@@ -70,7 +70,7 @@ def test_the_sheet_of_mistakes_shows_the_wrong_ones(results: Results, images: np
     assert plots.plot_mistakes(results, images, tmp_path / "mistakes.png").read_bytes() != before
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
 def test_the_sheet_of_augmented_samples(channels: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     originals = rng.integers(0, 256, (2, 16, 16, channels), dtype=np.uint8)
