@@ -17,17 +17,19 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from astroclf.command import log_to_file
 from astroclf.data.augment.augmentation import Augmentation
 from astroclf.data.store import PixelStore
 from astroclf.engine.evaluate import Evaluation
+from astroclf.engine.precision import choose_device, choose_precision
 from astroclf.judge.plots import plot_augmented
 from astroclf.judge.report import draw_plots, write_report
 from astroclf.judge.results import Results, results_table, write_metrics, write_predictions
+from astroclf.logs import log_to_file
 from astroclf.schema import Config
 
 if TYPE_CHECKING:
     from astroclf.tracking.null_tracker import NullTracker
+    from astroclf.tracking.promotion import Decision
 
 log = logging.getLogger("astroclf")
 
@@ -138,15 +140,19 @@ class Records:
         final = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
         self.tracker.log_metrics({name: value for name, value in final.items() if not name.startswith("val/")}, 0)
         self.tracker.flush()
-        registered = self._register(package, metrics)
-        if registered:
-            metrics["run/model"] = registered
+        # Before it may become champion: whoever is compared with it reads them there.
+        self.tracker.log_artifact(self.folder / "predictions.csv")
+        number = self._register(package, metrics)
+        if number is not None:
+            decision = self._pass_gate(number, results, images)
+            model = f"models:/{self._model_name}/{number}"
+            metrics |= {"run/model": model, "run/alias": decision.alias, "run/promotion": decision.sentence}
         write_metrics(self.folder / "metrics.json", metrics)
         self._log_files()
         log.info("")
         log.info("Report    %s", self.folder / "report.html")
-        if registered:
-            log.info("Model     %s", registered)
+        if number is not None:
+            log.info("Model     %s %s.", model, decision.sentence)
         log.info("%s", self.tracker.where_to_look())
 
     def _package(self, weights: Mapping[str, torch.Tensor], activation: str, metrics: Mapping[str, Any]) -> Path:
@@ -171,14 +177,17 @@ class Records:
         shutil.rmtree(folder, ignore_errors=True)  # of a test that was interrupted before it was complete
         return write_package(folder, spec, weights)
 
-    def _register(self, package: Path, metrics: Mapping[str, Any]) -> str:
-        """The version's address, such as ``models:/galaxy10/3``; empty where nothing is registered."""
+    @property
+    def _model_name(self) -> str:
+        return str(self.config.tracking.options.get("model_name") or self.config.dataset["name"])
+
+    def _register(self, package: Path, metrics: Mapping[str, Any]) -> int | None:
+        """The number of the registered version; None where nothing is registered."""
         options = self.config.tracking.options
         if not options.get("register") or self.tracker.run_id is None:
-            return ""
+            return None
         from astroclf.tracking.registry import register
 
-        name = options.get("model_name") or self.config.dataset["name"]
         lines = [
             f"**{_class_name(self.config.backbone.target)}** trained on {self.config.dataset['name']}.",
             "",
@@ -191,11 +200,19 @@ class Records:
             **self.facts,
             **{key: metrics[key] for key in ("test/accuracy", "test/macro_f1", "test/loss", "test/ece")},
         }
-        number = register(options["uri"], package, name, self.tracker.run_id, tags=tags, description="\n".join(lines))
-        return f"models:/{name}/{number}"
+        text = "\n".join(lines)
+        return register(options["uri"], package, self._model_name, self.tracker.run_id, tags=tags, description=text)
+
+    def _pass_gate(self, number: int, results: Results, images: Sequence[np.ndarray]) -> Decision:
+        from astroclf.gate import pass_gate
+
+        config = self.config
+        precision = choose_precision(config.trainer.precision, choose_device(config.trainer.device))  # as in the test
+        uri = config.tracking["uri"]
+        return pass_gate(uri, self._model_name, number, results, images, precision, config.promotion)
 
     def _log_files(self) -> None:
-        for name in ("config.yaml", "metrics.json", "history.csv", "predictions.csv", "report.html", "model.txt"):
+        for name in ("config.yaml", "metrics.json", "history.csv", "report.html", "model.txt"):
             self.tracker.log_artifact(self.folder / name)
         self.tracker.log_artifact(self.folder / "plots")
 

@@ -27,6 +27,16 @@ def clean_environment(own_cache: Path) -> dict[str, str]:
     return keep | {"ASTROCLF_CACHE": str(own_cache), "MPLBACKEND": "Agg", "COLUMNS": "100"}
 
 
+@pytest.fixture(scope="session")
+def made_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One database made as users make it; MLflow needs two seconds for that, so tests take copies."""
+    from astroclf.tracking.database import ensure_database
+
+    path = tmp_path_factory.mktemp("database") / "mlflow.db"
+    ensure_database(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
 def seeded_and_single_threaded() -> Iterator[None]:
     """Fixed random numbers, and one thread: a handful of numbers and tiny networks are computed fastest on it."""

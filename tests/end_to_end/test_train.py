@@ -55,7 +55,8 @@ def test_a_run_leaves_what_the_contract_names_and_a_model_that_loads(train, tmp_
         metrics["test/accuracy"], abs=1e-6
     )
     assert "accuracy" in done.stdout
-    assert "models:/galaxy10_sim/1" in done.stdout
+    assert "models:/galaxy10_sim/1 is now champion" in done.stdout
+    assert metrics["run/alias"] == "champion"
 
     import mlflow
 
