@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import shutil
 import threading
 from concurrent.futures import Future
@@ -174,6 +175,8 @@ def _request(part: Path, url: str, remote: RemoteFile, start: int, patience: flo
             for piece in itertools.chain([first], pieces):
                 file.write(piece)
                 bar.advance(len(piece))
+            file.flush()
+            os.fsync(file.fileno())  # before it is renamed: a power cut must not leave a hollow file
 
 
 def _answer(url: str, start: int, patience: float) -> requests.Response:

@@ -128,7 +128,7 @@ def get(server, tmp_path, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     Mirror.requests.clear()
 
-    def get(*paths: str, magic: bytes = MAGIC, min_bytes: int = 2_000_000) -> Path:
+    def get(*paths: str, magic: bytes = MAGIC, min_bytes: int = 2_000_000, progress: bool = False) -> Path:
         remote = RemoteFile(
             name="galaxies.h5",
             urls=tuple(path if "://" in path else f"{server}/{path}" for path in paths),
@@ -137,7 +137,7 @@ def get(server, tmp_path, monkeypatch):
             magic=magic,
             min_bytes=min_bytes,
         )
-        return fetch(remote, tmp_path / "data" / "galaxies.h5", patience=0.3, progress=False)
+        return fetch(remote, tmp_path / "data" / "galaxies.h5", patience=0.3, progress=progress)
 
     return get
 
@@ -154,6 +154,13 @@ def left_behind(tmp_path: Path) -> list[str]:
 def test_fetches_and_leaves_no_part(get, tmp_path):
     assert get("good").read_bytes() == CONTENT
     assert left_behind(tmp_path) == ["galaxies.h5"]
+
+
+def test_progress_counts_what_was_there_before_as_done_but_not_as_speed(get, tmp_path, capfd):
+    part_of(tmp_path).write_bytes(CONTENT[:2_000_000])
+    get("good", progress=True)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("Fetching galaxies.h5: 3.0 MB of 3.0 MB, ")
 
 
 def test_second_fetch_asks_nobody(get):
@@ -306,6 +313,20 @@ def test_galaxy10_is_fetched_when_asked(server, tmp_path, monkeypatch):
     source = galaxy10.Galaxy10(None, download=True, cache_dir=tmp_path / "cache")
     assert len(source.table) == 10
     assert source.path == tmp_path / "cache" / "Galaxy10_DECals.h5"
+
+
+def test_galaxy10_offline_says_where_to_put_the_file_and_finds_it_there(tmp_path, monkeypatch):
+    import h5py
+
+    monkeypatch.setattr(galaxy10, "GALAXY10", replace(galaxy10.GALAXY10, urls=("http://127.0.0.1:9/x",)))
+    with pytest.raises(DownloadError, match=r"no connection.*offline.*put it there") as caught:
+        galaxy10.Galaxy10(None, download=True, cache_dir=tmp_path)
+    assert "\n" not in str(caught.value)
+    place = Path(re.search(r"could not be fetched to (\S+):", str(caught.value))[1])
+    with h5py.File(place, "w") as file:
+        file["images"], file["ans"] = np.zeros((10, 8, 8, 3), np.uint8), np.arange(10)
+    for fetching in (False, True):
+        assert galaxy10.Galaxy10(None, download=fetching, cache_dir=tmp_path).path == place
 
 
 def test_galaxy10_that_cannot_be_fetched_names_the_ways_out(tmp_path, monkeypatch):

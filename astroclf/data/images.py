@@ -34,6 +34,14 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", "
 MAX_PIXELS = 178_956_970
 
 EXIF_ORIENTATION = 0x0112
+MAGIC = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"GIF8": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"RIFF": "WebP",
+}
 
 
 def is_image(path: Path) -> bool:
@@ -200,6 +208,8 @@ def _what_is_wrong(encoded: bytes, error: Exception) -> tuple[str, str]:
     if isinstance(error, Image.DecompressionBombError):
         return f"more pixels than the limit of {MAX_PIXELS:,}: a damaged header, or a mosaic to be cut up.", "too large"
     if isinstance(error, Image.UnidentifiedImageError):
+        if name := next((name for magic, name in MAGIC.items() if encoded.startswith(magic)), None):
+            return f"damaged or truncated: a {name} file that cannot be read beyond its beginning.", "damaged"
         return "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, FITS).", "damaged"
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return f"damaged or truncated: {text}.", "truncated" if "truncated" in text.lower() else "damaged"

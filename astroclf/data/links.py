@@ -16,7 +16,7 @@ from astroclf.data.sky import sky_neighbours
 from astroclf.data.store import PixelStore
 from astroclf.errors import AstroclfError
 
-VERSION = 1  # of the algorithms: raise it when the same store would give other links
+VERSION = 2  # of the algorithms: raise it when the same store would give other links
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Links:
         return connected(n, self.exact.rows, self.near.rows)
 
 
-def find_links(store: PixelStore, *, near: bool, sky_arcsec: float | None) -> Links:
+def find_links(store: PixelStore, *, near: bool, sky_arcsec: float | None, progress: bool = True) -> Links:
     """The links among a store's samples; kept in its folder, so that the next run reads them.
 
     Parameters
@@ -57,11 +57,13 @@ def find_links(store: PixelStore, *, near: bool, sky_arcsec: float | None) -> Li
         Whether to look for near duplicates.
     sky_arcsec
         Samples at most so far apart on the sky are neighbours; None: nobody is.
+    progress
+        Show how far the comparison of images has come.
     """
 
     def compare() -> Pairs:
         distinct = np.sort(np.unique(store.digests, return_index=True)[1])
-        pairs = near_duplicates(store.thumbnails[distinct])
+        pairs = near_duplicates(store.thumbnails[distinct], progress=progress)
         return Pairs(distinct[pairs.rows], pairs.score)
 
     def neighbours() -> Pairs:

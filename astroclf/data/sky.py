@@ -20,7 +20,7 @@ def sky_neighbours(ra_deg: np.ndarray | None, dec_deg: np.ndarray | None, arcsec
     if ra_deg is None or dec_deg is None:
         return no_pairs()
     known = np.flatnonzero(np.isfinite(ra_deg) & np.isfinite(dec_deg))
-    if len(known) < 2:  # noqa: PLR2004
+    if len(known) < 2:
         return no_pairs()
     from astropy import units
     from astropy.coordinates import SkyCoord, search_around_sky

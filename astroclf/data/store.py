@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +17,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from astroclf.data.samples import SampleTable, Source
-from astroclf.data.store_builder import IMAGES, MARKER, SAMPLES, THUMBNAILS, VERSION, build_store, writing_to
+from astroclf.data.store_builder import IMAGES, LOCK, MARKER, SAMPLES, THUMBNAILS, VERSION, build_store, writing_to
+from astroclf.data.use_mark import mark_use
 from astroclf.errors import ConfigError, DataError
+from astroclf.logs import log_to_file
+
+log = logging.getLogger("astroclf")
 
 ERRORS_SHOWN = 5
 
@@ -49,6 +55,8 @@ class PixelStore:
         The store's folder.
     skipped
         What could not be read.
+    decoded
+        How many images this process decoded to have it; 0: it was there.
     """
 
     images: np.ndarray
@@ -58,6 +66,7 @@ class PixelStore:
     fingerprint: str
     path: Path
     skipped: tuple[Skipped, ...]
+    decoded: int = 0
 
 
 def open_store(
@@ -80,7 +89,7 @@ def open_store(
     cache_dir
         Where stores are kept.
     on_error
-        ``raise``: a file that cannot be read is a DataError; ``skip``: it is left out and listed in `skipped`.
+        ``raise``: a file that cannot be read is a DataError; ``skip``: it is left out, logged, and listed in `skipped`.
     workers
         Threads that decode; None takes one a core.
     progress
@@ -102,8 +111,9 @@ def open_store(
         with _lock(folder, progress):
             store = _read(folder, fingerprint)  # another process may have built it while this one waited
             if store is None:
-                build_store(source, folder, fingerprint, workers=workers, progress=progress)
+                decoded = build_store(source, folder, fingerprint, workers=workers, progress=progress)
                 store = _read(folder, fingerprint)
+                store = store and replace(store, decoded=decoded)
     if store is None:
         raise DataError(f"The image cache {folder} was changed by something else while it was being built: run again.")
     _check_skipped(store, on_error)
@@ -118,7 +128,7 @@ def store_folder(source: Source, cache_dir: Path, fingerprint: str | None = None
 
 @contextmanager
 def _lock(folder: Path, progress: bool) -> Iterator[None]:
-    lock = FileLock(folder.with_name(folder.name + ".lock"))
+    lock = FileLock(folder.with_name(folder.name + LOCK))
     with writing_to(folder.parent):
         try:
             lock.acquire(timeout=0)
@@ -152,6 +162,7 @@ def _read(folder: Path, fingerprint: str) -> PixelStore | None:
         return None
     if any(len(column) != len(images) for column in (thumbnails, digests, *columns.values())):
         return None
+    mark_use(folder / MARKER, images)
     return PixelStore(
         images=images,
         thumbnails=thumbnails,
@@ -164,12 +175,20 @@ def _read(folder: Path, fingerprint: str) -> PixelStore | None:
 
 
 def _check_skipped(store: PixelStore, on_error: str) -> None:
-    if not store.skipped or on_error == "skip":
+    if not store.skipped:
         return
     shown = "; ".join(skipped.message.rstrip(".") for skipped in store.skipped[:ERRORS_SHOWN])
     more = len(store.skipped) - ERRORS_SHOWN
-    raise DataError(
-        f"{len(store.skipped)} of {len(store.skipped) + len(store.table)} files hold no usable image: {shown}"
-        f"{f'; and {more} more' if more > 0 else ''}. Mend or remove them, or leave them out with "
-        "dataset.on_error=skip."
-    )
+    shown += f"; and {more} more" if more > 0 else ""
+    files = f"{len(store.skipped)} of {len(store.skipped) + len(store.table)} files"
+    if on_error == "raise":
+        raise DataError(
+            f"{files} hold no usable image: {shown}. Mend or remove them, or leave them out with dataset.on_error=skip."
+        )
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(s.kind for s in store.skipped).most_common())
+    log.warning(
+        "%s hold no usable image and are left out (%s): %s. All are listed in %s.",
+        files, kinds, shown, store.path / MARKER,
+    )  # fmt: skip
+    if more > 0:
+        log_to_file("\n".join(["Left out:", *(skipped.message for skipped in store.skipped)]), logging.WARNING)

@@ -33,6 +33,8 @@ THUMBNAILS = "thumbnails.npy"
 SAMPLES = "samples.npz"
 MARKER = "store.json"  # written last: a folder without it is not a store
 RECORD = "blocks.jsonl"
+PARTIAL = ".partial"  # what a store's folder is called until it is one: its name and this
+LOCK = ".lock"  # likewise the file that whoever builds it holds
 SPARE_BYTES = 64 * 2**20
 
 
@@ -42,7 +44,7 @@ class Finished:
 
     start: int
     stop: int
-    checksum: int  # of images and thumbnails
+    checksum: int  # of images, thumbnails and digests
     digests: list[str]
     faults: dict[int, Fault]
 
@@ -62,19 +64,23 @@ def writing_to(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def build_store(source: Source, folder: Path, fingerprint: str, *, workers: int | None, progress: bool) -> None:
+def build_store(source: Source, folder: Path, fingerprint: str, *, workers: int | None, progress: bool) -> int:
     """Decode every block of `source` and leave a complete store in `folder`; the caller holds the lock.
 
     Files that cannot be read are listed in the store's marker, and their rows left out of images and table.
+
+    Returns
+    -------
+    How many images were decoded: those that an interrupted build has finished are not.
 
     Raises
     ------
     DataError
         The disk is full, or not one file could be read.
     """
-    partial = folder.with_name(folder.name + ".partial")
+    partial = folder.with_name(folder.name + PARTIAL)
     shape = (len(source.table), source.image_size, source.image_size, source.channels)
-    header = {"version": VERSION, "fingerprint": fingerprint, "shape": list(shape)}
+    header = {"version": VERSION, "fingerprint": fingerprint, "shape": list(shape), "about": about(source)}
     with writing_to(partial):
         _fresh_unless(partial, header)
         with (
@@ -82,23 +88,35 @@ def build_store(source: Source, folder: Path, fingerprint: str, *, workers: int 
             RowFile(partial / THUMBNAILS, (shape[0], THUMBNAIL, THUMBNAIL)) as thumbnails,
         ):
             finished = _resume(partial / RECORD, header, source, images, thumbnails)
-            _check_room(partial, images)
+            missing = shape[0] - sum(block.stop - block.start for block in finished.values())
+            _check_room(partial, images, thumbnails)
             with (partial / RECORD).open("a", encoding="utf-8") as record:
                 for rows, block in _decode(source, finished, workers or _cores(), progress):
                     images.write(rows.start, block.images_BHWC)
                     thumbnails.write(rows.start, block.thumbnails_BTT)
-                    done = Finished(rows.start, rows.stop, _checksum(block), block.digests, block.faults)
+                    pixels = (np.ascontiguousarray(part).data for part in (block.images_BHWC, block.thumbnails_BTT))
+                    checksum = _checksum(block.digests, *pixels)
+                    done = Finished(rows.start, rows.stop, checksum, block.digests, block.faults)
                     record.write(json.dumps(vars(done)) + "\n")
                     record.flush()
                     finished[rows.start] = done
             _complete(
                 partial, folder, source, fingerprint, (images, thumbnails), [finished[s] for s in sorted(finished)]
             )
+    return missing
 
 
-def _checksum(block: Block) -> int:
-    pixels = zlib.crc32(np.ascontiguousarray(block.images_BHWC).data)
-    return zlib.crc32(np.ascontiguousarray(block.thumbnails_BTT).data, pixels)
+def about(source: Source) -> dict[str, str | None]:
+    """What a list of stores says of the source; not part of what tells one store from another."""
+    path = getattr(source, "path", None)
+    return {"source": type(source).__name__, "path": None if path is None else str(Path(path).absolute())}
+
+
+def _checksum(digests: list[str], *pixels: bytes | memoryview) -> int:
+    checksum = zlib.crc32("".join(digests).encode())
+    for part in pixels:
+        checksum = zlib.crc32(part, checksum)
+    return checksum
 
 
 def _cores() -> int:
@@ -141,8 +159,8 @@ def _decode_block(source: Source, rows: range) -> Block:
 
 def _fresh_unless(partial: Path, header: dict[str, Any]) -> None:
     """An empty folder, unless there is one of an interrupted build of the same."""
-    lines = _lines(partial / RECORD)
-    if not lines or lines[0] != header:
+    lines = read_record(partial / RECORD)
+    if not lines or any(lines[0].get(name) != value for name, value in header.items() if name != "about"):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         (partial / RECORD).write_text(json.dumps(header) + "\n", encoding="utf-8")
@@ -154,33 +172,39 @@ def _resume(
     """Blocks of an interrupted build whose pixels are intact, by first row."""
     planned = {(rows.start, rows.stop) for rows in source.blocks()}
     finished: dict[int, Finished] = {}
-    for line in [] if images.is_new or thumbnails.is_new else _lines(record)[1:]:
-        block = Finished(**line)
-        if (block.start, block.stop) not in planned or block.faults:  # files with a fault get a second chance
-            continue
-        pixels = zlib.crc32(images.read(block.start, block.stop))
-        if zlib.crc32(thumbnails.read(block.start, block.stop), pixels) == block.checksum:
-            finished[block.start] = block
+    for line in [] if images.is_new or thumbnails.is_new else read_record(record)[1:]:
+        try:
+            block = Finished(**line)
+            if (block.start, block.stop) not in planned or block.faults:  # files with a fault get a second chance
+                continue
+            pixels = (file.read(block.start, block.stop) for file in (images, thumbnails))
+            if _checksum(block.digests, *pixels) == block.checksum:
+                finished[block.start] = block
+        except (TypeError, ValueError, AttributeError):
+            continue  # a line that a failing disk changed
     # Written anew, for its last line may be half a line.
     text = "".join(json.dumps(line) + "\n" for line in [header, *(vars(block) for block in finished.values())])
     record.write_text(text, encoding="utf-8")
     return finished
 
 
-def _lines(record: Path) -> list[dict[str, Any]]:
-    """The record's lines up to the first that is not whole."""
+def read_record(record: Path) -> list[dict[str, Any]]:
+    """The lines of an interrupted build's record, its header first, up to the first that is not whole."""
     lines: list[dict[str, Any]] = []
     if record.is_file():
         for text in record.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                lines.append(json.loads(text))
+                line = json.loads(text)
             except ValueError:
                 break
+            if not isinstance(line, dict):
+                break
+            lines.append(line)
     return lines
 
 
-def _check_room(partial: Path, images: RowFile) -> None:
-    shape, needed = images.shape, images.missing_bytes() + SPARE_BYTES
+def _check_room(partial: Path, images: RowFile, thumbnails: RowFile) -> None:
+    shape, needed = images.shape, images.missing_bytes() + thumbnails.missing_bytes() + SPARE_BYTES
     free = shutil.disk_usage(partial).free
     if free < needed:
         raise DataError(
@@ -215,6 +239,7 @@ def _complete(
         "version": VERSION,
         "fingerprint": fingerprint,
         "shape": list(files[0].shape),
+        "about": about(source),
         "classes": list(table.classes),
         "skipped": [[str(source.table.ids[row]), *fault] for row, fault in sorted(faults.items())],
         "sizes": {name: (partial / name).stat().st_size for name in (IMAGES, THUMBNAILS, SAMPLES)},

@@ -100,6 +100,8 @@ def test_other_aspect_is_padded(tmp_path):
 def test_grey(tmp_path):
     write_h5(tmp_path / "g.h5")
     assert read_all(Galaxy10(tmp_path / "g.h5", image_size=16, channels=1)).shape == (ROWS, 16, 16, 1)
+    with pytest.raises(ConfigError, match=r"dataset\.channels=5: Galaxy10's images have 3"):
+        Galaxy10(tmp_path / "g.h5", channels=5)
 
 
 def test_subset_of_classes_is_renumbered_and_keeps_its_pixels(tmp_path):

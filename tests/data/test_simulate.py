@@ -166,7 +166,7 @@ def test_the_folder_is_readable_as_a_data_set(sky_folder: Path) -> None:
     assert source.table.class_counts().tolist() == [11] * 8
     for rows in source.blocks():
         block = source.read(rows)
-        assert block.errors == {}
+        assert block.faults == {}
         assert np.all(block.images_BHWC.std(axis=(1, 2, 3)) > 2)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import time
@@ -80,6 +82,7 @@ def assert_right(store, rows=range(ROWS)) -> None:
 
 def test_holds_pixels_and_table(source, tmp_path):
     store = build(source, tmp_path)
+    assert store.decoded == ROWS
     assert_right(store)
     assert isinstance(store.images, np.memmap)
     assert not store.images.flags.writeable
@@ -96,7 +99,9 @@ def test_holds_pixels_and_table(source, tmp_path):
 def test_second_opening_decodes_nothing(source, tmp_path):
     build(source, tmp_path)
     assert source.reads() == [0, 5, 10, 15, 20]
-    assert_right(build(source, tmp_path))
+    again = build(source, tmp_path)
+    assert_right(again)
+    assert again.decoded == 0
     assert source.reads() == [0, 5, 10, 15, 20]
 
 
@@ -120,6 +125,23 @@ def test_bad_files_are_skipped_on_request(tmp_path):
     assert [skipped.id for skipped in store.skipped] == ["n0", "n7", "n23"]
     assert store.skipped[1] == ("n7", "n7.fits: damaged.", "empty")
     assert build(source, tmp_path, on_error="skip").skipped == store.skipped
+
+
+def test_what_is_skipped_is_logged_with_all_of_it_in_the_log_file(tmp_path, caplog):
+    source = Numbers(tmp_path / "log", bad=tuple(range(3, 12)))
+    handler = logging.FileHandler(tmp_path / "train.log")
+    logging.getLogger().addHandler(handler)
+    try:
+        store = build(source, tmp_path, on_error="skip")
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    (shown,) = caplog.messages
+    assert re.search(r"9 of 24 files .* left out \(9 empty\): n3\.fits: damaged; .*; and 4 more\.", shown)
+    assert str(store.path / "store.json") in shown
+    written = (tmp_path / "train.log").read_text()
+    for row in source.bad:
+        assert f"n{row}.fits: damaged." in written
 
 
 def test_all_bad_is_an_error_even_when_skipping(tmp_path):
@@ -150,7 +172,9 @@ def test_interrupted_build_goes_on_where_it_stopped(tmp_path):
     rest = Numbers(tmp_path / "rest")
     partial = store_folder(stopped, tmp_path).with_suffix(".partial")
     partial.rename(store_folder(rest, tmp_path).with_suffix(".partial"))
-    assert_right(build(rest, tmp_path))
+    store = build(rest, tmp_path)
+    assert_right(store)
+    assert store.decoded == sum(min(BLOCK, ROWS - start) for start in rest.reads()) < ROWS
     assert 15 in rest.reads()
     assert 0 not in rest.reads()
 
@@ -169,6 +193,34 @@ def test_blocks_whose_pixels_were_lost_are_read_again(tmp_path):
     assert_right(build(rest, tmp_path))
     assert 5 in rest.reads()
     assert 0 not in rest.reads()
+
+
+@pytest.mark.parametrize("line", ["[]", "5", '{"start": 0}', '{"start": [], "stop": {}}', '{"faults": 3}', "\0\0"])
+def test_a_record_that_a_failing_disk_changed_is_not_believed(tmp_path, line):
+    with pytest.raises(KeyboardInterrupt):
+        open_store(Stops(tmp_path / "log"), tmp_path, workers=1, progress=False)
+    source = Numbers(tmp_path / "rest")
+    partial = store_folder(source, tmp_path).with_suffix(".partial")
+    store_folder(Stops(tmp_path / "log"), tmp_path).with_suffix(".partial").rename(partial)
+    record = partial / "blocks.jsonl"
+    header, *blocks = record.read_text().splitlines()
+    spoilt = blocks[1].replace(json.loads(blocks[1])["digests"][0], "0" * 32)  # would hide that images are the same
+    record.write_text("\n".join([header, blocks[0], spoilt, line, *blocks[2:]]))
+    assert_right(build(source, tmp_path))
+    assert len(set(build(source, tmp_path).digests)) == ROWS
+    assert 0 not in source.reads()
+    assert 5 in source.reads()
+
+
+@pytest.mark.parametrize("header", ["", "{", "[1]", '{"version": 1}'])
+def test_an_unfinished_build_without_a_readable_header_is_begun_anew(source, tmp_path, header):
+    partial = store_folder(source, tmp_path).with_suffix(".partial")
+    partial.mkdir(parents=True)
+    (partial / "blocks.jsonl").write_text(header)
+    (partial / "rest").write_text("")
+    store = build(source, tmp_path)
+    assert_right(store)
+    assert not (store.path / "rest").exists()
 
 
 def build_slowly(folder: Path, log: Path) -> None:

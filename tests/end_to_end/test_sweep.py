@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 from optuna.trial import TrialState
 
@@ -185,3 +186,61 @@ def test_eight_processes_start_one_study_on_fresh_databases(tmp_path, clean_envi
     assert len(parents) == 1
     assert sorted(int(run.data.tags["sweep.trial"]) for run in children) == list(range(16))
     assert {run.info.status for run in [*parents, *children]} <= {"FINISHED", "KILLED"}
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(start, tmp_path):
+    process = start(*SWEEP, "seed=0,1,2", "trainer.epochs=5", "hydra.sweeper.n_jobs=2")
+    history = tmp_path / "experiments" / "sweeps" / "night" / "0" / "history.csv"
+    end = time.monotonic() + 300
+    while not history.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    assert len(workers) == 2
+    workers[0].kill()
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, out + err
+    assert "ended unexpectedly (SIGKILL" in out
+    assert [trial.state for trial in trials_of(tmp_path)] == [TrialState.COMPLETE] * 3
+    assert sum(trial.user_attrs.get("deaths", 0) for trial in trials_of(tmp_path)) == 1
+    _, children = runs_of(tmp_path)
+    assert sorted(run.data.tags["sweep.trial"] for run in children) == ["0", "1", "2"]
+
+
+@pytest.mark.slow
+def test_finalists_are_trained_again_and_several_objectives_have_a_front(train, tmp_path):
+    done = train(
+        *SWEEP, "optimizer.lr=interval(1e-4,1e-2)", "hydra.sweeper.n_trials=3", "hydra.sweeper.finalists=2",
+        "hydra.sweeper.finalist_seeds=1", "hydra/sweeper/pruner=none",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    finalists = sorted(path.name for path in (tmp_path / "experiments/sweeps/night/finalists").iterdir())
+    assert len(finalists) == 2
+    assert all(name.endswith("-seed1") for name in finalists)
+    tested = list((tmp_path / "experiments" / "sweeps" / "night").rglob("predictions.csv"))
+    assert len(tested) == 1
+    _, children = runs_of(tmp_path)
+    assert len(children) == 5
+
+    again = train(
+        *SWEEP, "optimizer.lr=interval(1e-4,1e-2)", "hydra.sweeper.n_trials=3", "hydra.sweeper.finalists=2",
+        "hydra.sweeper.finalist_seeds=1", "hydra/sweeper/pruner=none",
+    )  # fmt: skip
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert len(runs_of(tmp_path)[1]) == 5  # nothing was trained twice
+
+    front = train(
+        "-m", *SMALL, "trainer.epochs=1", "head.refinement=true", "head.hidden=16,64,256", "hydra.sweeper.n_trials=3",
+        "hydra.sweeper.objectives=[val/accuracy,model/parameters]", "hydra/sweeper/sampler=nsgaii",
+        "hydra/sweeper/pruner=none", "hydra.sweeper.study_name=front",
+    )  # fmt: skip
+    assert front.returncode == 0, front.stdout + front.stderr
+    assert "Pareto front" in front.stdout
+    assert [trial.values[1] for trial in trials_of(tmp_path, "front")] == sorted(
+        trial.values[1] for trial in trials_of(tmp_path, "front")
+    )
+    refused = train("-m", *SMALL, "seed=0,1", "hydra.sweeper.objectives=[val/accuracy,val/loss]")
+    assert refused.returncode == 1
+    assert "hydra/sweeper/pruner=none" in refused.stderr

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
 
+from astroclf.atomic import write_text
 from astroclf.errors import DataError
+
+SETTINGS = "settings.json"  # for people, and its time is that of the last use
+LOCK = "simulating.lock"
 
 
 def simulate_once(
@@ -35,12 +41,15 @@ def simulate_once(
     folder = Path(cache_dir).expanduser() / "simulated" / f"{name}-{digest}"
     path = folder / file_name
     if path.exists():
+        with suppress(OSError):  # a cache that is read-only
+            os.utime(folder / SETTINGS)
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "simulating.lock")
+        lock = FileLock(folder / LOCK)
         with lock:
             if not path.exists():
+                write_text(folder / SETTINGS, json.dumps(settings) + "\n")
                 write(path)
     except OSError as error:
         raise DataError(

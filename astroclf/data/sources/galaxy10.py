@@ -35,7 +35,8 @@ CLASSES = (
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 BY_HAND = (
-    "Fetch Galaxy10_DECals.h5 (2.5 GB) from https://zenodo.org/records/10845026 and give its place as dataset.path=FILE"
+    "Fetch Galaxy10_DECals.h5 (2.5 GB) from https://zenodo.org/records/10845026 and put it there, or give its place as "
+    "dataset.path=FILE"
 )
 GALAXY10 = RemoteFile(
     name="Galaxy10_DECals.h5",
@@ -165,7 +166,7 @@ def _find(path: str | Path | None, cache_dir: Path, download: bool) -> Path:
         return place
     if download:
         return fetch(GALAXY10, place)
-    where = f"{place} is not there" if path is not None else "dataset.path is not set"
+    where = f"{place} is not there" if path is not None else f"dataset.path is not set, and {place} is not there"
     raise DataError(
         f"Galaxy10 DECaLS: {where}. {BY_HAND}, or let it be fetched with dataset.download=true. A folder with "
         "images.npy (N, H, W, 3) and labels.npy (N,) serves as well."

@@ -1,0 +1,59 @@
+"""``python -m astroclf.prepare``: decode a data set into the cache, before any training needs it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+from astroclf.command import checked_as, one_paragraph, run_command
+from astroclf.config import build, config_dir
+from astroclf.schema import PrepareConfig
+
+if TYPE_CHECKING:
+    from astroclf.data.store import PixelStore
+
+
+@hydra.main(config_path=str(config_dir()), config_name="prepare", execution_whitelist=["astroclf.*"])
+@one_paragraph
+def job(composed: DictConfig) -> None:
+    """Build the store, unless it is there, and say what it holds and where it is."""
+    config = checked_as(PrepareConfig, composed)
+    from astroclf.data.store import open_store  # OpenCV and h5py are imported only once the config is known to be sound
+
+    options = config.dataset.options
+    source = build(config.dataset)
+    began = time.monotonic()
+    store = open_store(source, Path(options["cache_dir"]), on_error=options["on_error"], workers=config.workers)
+    print(_summary(options["name"], store, time.monotonic() - began))
+
+
+def _summary(name: str, store: PixelStore, seconds: float) -> str:
+    from rich.filesize import decimal
+
+    _, height, width, channels = store.images.shape
+    counts = zip(store.table.classes, store.table.class_counts().tolist(), strict=True)
+    on_disk = sum(path.stat().st_size for path in store.path.iterdir())
+    made = f"decoded {store.decoded:,} images in {seconds:.1f} s, {store.decoded / seconds:,.0f} images/s"
+    return "\n".join(
+        [
+            f"{name}: {len(store.table):,} images of {height} x {width} x {channels}"
+            + (f", {len(store.skipped):,} left out" if store.skipped else ""),
+            f"  classes      {', '.join(f'{label} {count:,}' for label, count in counts)}",
+            f"  size         {decimal(on_disk)}",
+            f"  place        {store.path}",
+            f"  fingerprint  {store.fingerprint}",
+            f"  {made if store.decoded else 'was there already'}",
+        ]
+    )
+
+
+def main() -> None:
+    run_command(job, "prepare")
+
+
+if __name__ == "__main__":
+    main()
