@@ -123,7 +123,7 @@ class Finals:
                 "Test": f"accuracy {accuracy:.4f}, macro F1 {metrics.get('test/macro_f1', math.nan):.4f} on "
                 f"{metrics.get('test/images')} images, of which no trial saw one",
                 "Report": str(shown_path(Path(metrics["run/folder"]) / "report.html")),
-                **({"Model": metrics.get("run/promotion", metrics["run/model"])} if "run/model" in metrics else {}),
+                **({"Model": f"{metrics['run/model']} {metrics['run/promotion']}"} if "run/model" in metrics else {}),
                 "Experiment": str(shown_path(path)),
                 **places,
             }

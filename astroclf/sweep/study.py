@@ -181,6 +181,9 @@ class SharedStudy:
             lock = _lock_folder(known)
         except Timeout:
             return None
+        if self.study._storage.get_trial(frozen._trial_id).state.is_finished():  # told since it was looked up
+            lock.release()
+            return None
         return self._mark(Trial(self.study, frozen._trial_id), known, lock, space, base)
 
     def _mark(self, trial: Trial, folder: Path, lock: FileLock, space: SearchSpace, base: Mapping[str, str]) -> Claim:

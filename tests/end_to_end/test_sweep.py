@@ -83,6 +83,7 @@ def test_what_no_trial_can_have_is_said_before_the_first(train, tmp_path):
     assert not (tmp_path / "experiments" / "optuna.db").exists()
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_fails_alone_and_a_sweep_of_such_ends(train, tmp_path):
     done = train(
         *SWEEP, "optimizer.lr=0.001,1e30", "trainer.clip_norm=null", "trainer.max_skipped=2", "trainer.precision=fp32",

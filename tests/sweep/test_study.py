@@ -77,6 +77,17 @@ def test_a_trial_whose_process_was_killed_is_taken_over_with_its_parameters(tmp_
     assert study.trials()[0].state == TrialState.COMPLETE
 
 
+def test_a_trial_that_ends_while_it_is_looked_at_is_not_taken_over(tmp_path):
+    study = opened(tmp_path)
+    taken = claim(study)
+    (seen,) = study.trials()
+    assert seen.state == TrialState.RUNNING
+    study.tell(taken, TrialState.COMPLETE, [0.5])
+    taken.lock.release()
+    assert study._take_over(seen, SPACE, {}) is None
+    assert study.trials()[0].state == TrialState.COMPLETE
+
+
 def test_a_worker_on_another_host_is_believed_dead_only_after_a_long_silence(tmp_path, monkeypatch):
     study = opened(tmp_path)
     first = claim(study)
