@@ -59,8 +59,9 @@ def divide_store(store: PixelStore, options: Mapping[str, Any]) -> Partition:
     AstroclfError
         See `divide`; or a split is empty.
     """
-    links = find_links(store, near=options["near_duplicates"], sky_arcsec=options["sky_arcsec"])
-    partition = divide(store.table, store.digests, links, SplitSettings.from_config(options))
+    settings = SplitSettings.from_config(options)
+    links = find_links(store, near=options["near_duplicates"], sky_arcsec=settings.sky_arcsec)
+    partition = divide(store.table, store.digests, links, settings, {skipped.id for skipped in store.skipped})
     splits = partition.splits
     if len(splits.train) == 0 or len(splits.val) == 0 or len(splits.test) == 0:
         raise DataError(

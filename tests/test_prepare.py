@@ -68,3 +68,9 @@ def test_a_wrong_key_names_the_right_one(prepare):
     done = prepare("wrkers=2")
     assert done.returncode == 1
     assert "Did you mean 'workers'?" in done.stderr
+
+
+def test_no_threads_is_no_number_of_threads(prepare):
+    done = prepare("workers=0")
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("'workers' is 0; it must be at least 1.")

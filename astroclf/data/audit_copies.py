@@ -55,7 +55,8 @@ def leaks(store: PixelStore, links: Links, split_of_row: np.ndarray) -> list[Fin
     linked = [(rows, "equal pixel by pixel") for rows in _groups(n, links.exact)]
     linked += [(rows, "near duplicates") for rows in _groups(n, _torn_pairs(links.near, split_of_row))]
     if group is not None:
-        linked += [(np.flatnonzero(group == name), f"the group {name}") for name in np.unique(group) if name]
+        names, number = np.unique(group, return_inverse=True)
+        linked += [(rows, f"the group {name}") for rows in _rows_of_each(number) if (name := names[number[rows[0]]])]
     apart = [(rows, f"{score:.1f}″ apart on the sky") for rows, score in zip(*links.sky, strict=True)]
     return [
         *finding("leak", "error", _torn(store, linked, split_of_row)),
@@ -81,10 +82,13 @@ def _torn(store: PixelStore, linked: Iterable[tuple[np.ndarray, str]], split_of_
 
 def _groups(n: int, pairs: Pairs) -> list[np.ndarray]:
     """Rows that the pairs connect, as groups of two or more, by their first row."""
-    group_of_row = connected(n, pairs.rows)
-    order = np.argsort(group_of_row, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(group_of_row[order])) + 1) if n else []
-    return [group for group in groups if len(group) > 1]
+    return [rows for rows in _rows_of_each(connected(n, pairs.rows)) if len(rows) > 1]
+
+
+def _rows_of_each(number_of_row: np.ndarray) -> list[np.ndarray]:
+    """The rows of each number that occurs, sorted."""
+    order = np.argsort(number_of_row, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(number_of_row[order])) + 1) if len(order) else []
 
 
 def _conflicts_first(cases: list[Case]) -> list[Case]:

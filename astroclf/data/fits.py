@@ -108,7 +108,6 @@ def _read_values(hdu: Any, settings: FitsSettings, path: Path) -> np.ndarray:
 
 def choose_hdu(hdus: Any, name: int | str | None, path: Path) -> Any:
     """The HDU of this index or name; None: the first that holds an image. ImageError: there is none, or no image."""
-    """The HDU of this index or name, or the first with an image; an ImageError where there is none."""
     if name is not None:
         try:
             hdu = hdus[name]

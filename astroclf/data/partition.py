@@ -7,6 +7,7 @@ contradict each other are settled; what the data set itself says of splits is ho
 from __future__ import annotations
 
 import csv
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,7 +47,13 @@ class Partition:
     remarks: tuple[str, ...]
 
 
-def divide(table: SampleTable, digests: np.ndarray, links: Links, settings: SplitSettings) -> Partition:
+def divide(
+    table: SampleTable,
+    digests: np.ndarray,
+    links: Links,
+    settings: SplitSettings,
+    unreadable: Collection[str] = (),
+) -> Partition:
     """Divide a data set.
 
     Parameters
@@ -57,6 +64,8 @@ def divide(table: SampleTable, digests: np.ndarray, links: Links, settings: Spli
         See `find_links`.
     settings
         See `SplitSettings`.
+    unreadable
+        Ids of samples that the table lacks because their images cannot be read; a split file may name them.
 
     Raises
     ------
@@ -66,7 +75,7 @@ def divide(table: SampleTable, digests: np.ndarray, links: Links, settings: Spli
         Settings that the data set contradicts.
     """
     if settings.split_file is not None:
-        table = replace(table, split=read_split_file(Path(settings.split_file), table))
+        table = replace(table, split=read_split_file(Path(settings.split_file), table, unreadable))
     if settings.fold is not None and table.split is not None and (table.split != "").any():
         raise ConfigError(
             f"dataset.fold={settings.fold} cannot be used: the data set gives its samples splits of its own. Leave out "
@@ -88,29 +97,36 @@ def divide(table: SampleTable, digests: np.ndarray, links: Links, settings: Spli
 
 
 def group_rows(table: SampleTable, links: Links) -> tuple[np.ndarray, int]:
-    """Which rows must stay in one split, (N,) int64, and how many groups had to be loosened.
+    """Which rows must stay in one split, (N,) int64, and how many groups had to be divided.
 
     Links and the data set's own groups add up. Where the data set gives two splits to rows that only resemble each
-    other or are neighbours, what it gives counts, and only exact copies and its own groups stay together there.
+    other or are neighbours, what it gives counts. Rows without a split that are linked to several given ones stay
+    together, and go with the first of these in the order of `SPLITS`.
     """
     count = len(table)
-    own = _pairs_of(table.group)
-    strict = connected(count, links.exact.rows, own)
-    groups = connected(count, links.exact.rows, links.near.rows, links.sky.rows, own)
+    own, alike = _pairs_of(table.group), np.concatenate([links.near.rows, links.sky.rows])
+    groups = connected(count, links.exact.rows, own, alike)
     if table.split is None:
         return groups, 0
-    given = np.array([SPLITS.index(name) if name in SPLITS else -1 for name in np.asarray(table.split)])
-    fixed = given >= 0
-    if not (given == SPLITS.index("val")).any():
-        given = np.where(given == SPLITS.index("val"), SPLITS.index("train"), given)
-    low, high = np.full(count, len(SPLITS)), np.full(count, -1)
-    np.minimum.at(low, groups[fixed], given[fixed])
-    np.maximum.at(high, groups[fixed], given[fixed])
-    torn = np.flatnonzero((high >= 0) & (low != high))
-    in_torn = np.isin(groups, torn)
-    loosened = np.where(in_torn, count + strict, groups)
-    apart = sum(len(np.unique(strict[groups == group])) > 1 for group in torn)
-    return np.unique(loosened, return_inverse=True)[1].astype(np.int64), apart
+    strict = connected(count, links.exact.rows, own)
+    free = len(SPLITS)
+    given = np.select([np.asarray(table.split) == name for name in SPLITS], range(free), default=free)
+    side = _least(given, strict)
+    parts = connected(count, links.exact.rows, own, alike[side[alike[:, 0]] == side[alike[:, 1]]])
+    beside = np.full(count, free)
+    for end, other in ((0, 1), (1, 0)):
+        np.minimum.at(beside, alike[:, end], side[alike[:, other]])
+    side = np.where(side == free, _least(beside, parts), side)
+    parts = connected(count, links.exact.rows, own, alike[side[alike[:, 0]] == side[alike[:, 1]]])
+    parts_of_group = np.bincount(np.unique(np.stack([groups, parts]), axis=1)[0])
+    return parts, int(np.count_nonzero(parts_of_group > 1))
+
+
+def _least(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """(N,) of each row, the smallest of the values in its group."""
+    least = np.full(len(values), values.max(initial=0))
+    np.minimum.at(least, groups, values)
+    return least[groups]
 
 
 def _pairs_of(names: np.ndarray | None) -> np.ndarray:
@@ -220,7 +236,7 @@ def fewer_labels(table: SampleTable, digests: np.ndarray, train: np.ndarray, fra
     return np.sort(train[np.concatenate(chosen)])
 
 
-def read_split_file(path: Path, table: SampleTable) -> np.ndarray:
+def read_split_file(path: Path, table: SampleTable, unreadable: Collection[str] = ()) -> np.ndarray:
     """(N,) str: the split of each sample of the table; empty where the file leaves it to us.
 
     Raises
@@ -242,7 +258,7 @@ def read_split_file(path: Path, table: SampleTable) -> np.ndarray:
             for cells in reader:
                 name, split = str(cells["id"]).strip(), str(cells["split"]).strip().lower()
                 where = f"{path}, line {reader.line_num}"
-                if name not in row_of:
+                if name not in row_of and name not in unreadable:
                     raise DataError(
                         f"{where}: the data set has no sample `{name}`; ids are as in predictions.csv, such as "
                         f"`{table.ids[0]}`."
@@ -252,7 +268,8 @@ def read_split_file(path: Path, table: SampleTable) -> np.ndarray:
                 if split not in NAMES:
                     raise DataError(f"{where}: the split `{split}` is none of train, val, test.")
                 seen[name] = reader.line_num
-                splits[row_of[name]] = NAMES[split]
+                if name in row_of:
+                    splits[row_of[name]] = NAMES[split]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a table of comma-separated values in UTF-8 ({error}).") from error
     except OSError as error:
@@ -282,7 +299,7 @@ def _remarks(
         remarks.append(f"{text}.")
     if loosened:
         remarks.append(
-            f"{loosened} groups of near copies or neighbours on the sky are divided by the splits that the data set "
+            f"{loosened} group(s) of near copies or neighbours on the sky are divided by the splits that the data set "
             "gives: these were kept. `python -m astroclf.check` lists them."
         )
     largest = int(np.bincount(groups).max(initial=0))

@@ -23,6 +23,7 @@ class SplitSettings:
     label_fraction: float = 1.0
     contradictions: str = "keep"
     split_file: str | None = None
+    sky_arcsec: float | None = None
 
     @classmethod
     def from_config(cls, options: Mapping[str, Any]) -> Self:
@@ -35,6 +36,14 @@ class SplitSettings:
             raise ConfigError(f"dataset.contradictions={self.contradictions} is not one of {known}.")
         if not 0 < self.label_fraction <= 1:
             raise ConfigError(f"dataset.label_fraction={self.label_fraction} is no share above 0 and up to 1.")
+        if self.sky_arcsec is not None and not self.sky_arcsec > 0:
+            raise ConfigError(f"dataset.sky_arcsec={self.sky_arcsec} is no separation above 0; null ignores positions.")
+        test = self.test_fraction if self.fold is None else 0
+        if not (self.val_fraction >= 0 and test >= 0 and self.val_fraction + test < 1):
+            raise ConfigError(
+                f"dataset.val_fraction={self.val_fraction} and dataset.test_fraction={self.test_fraction}: both must "
+                "be 0 or more, and leave some to train."
+            )
         self.fold_of()
         if self.fold is not None and self.split_file is not None:
             raise ConfigError("dataset.fold and dataset.split_file both say what is tested: give one of them.")

@@ -32,9 +32,9 @@ def jpeg(image: np.ndarray) -> np.ndarray:
     return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR)
 
 
-def shift(image: np.ndarray) -> np.ndarray:
+def shift(image: np.ndarray, by: int = 2) -> np.ndarray:
     moved = np.zeros_like(image)
-    moved[2:, :-2] = image[:-2, 2:]
+    moved[by:, :-by] = image[:-by, by:]
     return moved
 
 
@@ -53,6 +53,7 @@ COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "across": lambda image: np.rot90(image, 2).transpose(1, 0, 2),
     "re-compressed": jpeg,
     "shifted by 2 px": shift,
+    "shifted by 10 px": lambda image: shift(image, 10),
     "10 % brighter": brighten,
     "smaller": lambda image: cv2.resize(image, (100, 100), interpolation=cv2.INTER_AREA),
     "all at once": lambda image: jpeg(np.ascontiguousarray(brighten(shift(np.rot90(image)[::-1])))),
@@ -103,6 +104,19 @@ def test_padding_makes_no_copies():
     assert len(near_duplicates(thumbnails(wide)).rows) == 0
     turned_too = thumbnails([*wide, *(np.rot90(image) for image in wide)])
     assert near_duplicates(turned_too).rows.tolist() == [[row, row + 8] for row in range(8)]
+
+
+def test_half_of_a_picture_amid_another_is_no_copy(originals):
+    y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+    middle = (np.hypot(x, y) < 0.35 * SIZE)[..., None]
+    swapped = np.where(middle, originals[:-1], originals[1:])
+    assert len(near_duplicates(thumbnails([*originals, *swapped])).rows) == 0
+
+
+def test_a_symmetric_picture_and_its_copy_are_one_pair(originals):
+    symmetric = (originals[0] // 2) + (originals[0] // 2)[:, ::-1]
+    pairs = near_duplicates(thumbnails([symmetric, jpeg(symmetric)]))
+    assert pairs.rows.tolist() == [[0, 1]]
 
 
 def test_a_part_of_another_shape_is_no_copy(originals):

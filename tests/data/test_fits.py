@@ -66,6 +66,16 @@ def test_bscale_bzero_and_blank(tmp_path):
     assert picture[16, 0] == 127
 
 
+def test_blank_pixels_of_unsigned_integers_are_unknown(tmp_path):
+    whole = np.arange(1024, dtype=np.uint16).reshape(32, 32) + 100
+    whole[5, 5] = 60_000
+    hdu = fits.PrimaryHDU(whole)
+    hdu.header["BLANK"] = 60_000 - 2**15  # as it is in the file
+    picture = read_fits(write(tmp_path / "a.fits", hdu), LINEAR)[::-1, :, 0]
+    assert picture[5, 5] == 0
+    assert picture[31, 31] == 255
+
+
 @pytest.mark.parametrize("compression", ["RICE_1", "GZIP_1", "GZIP_2", "PLIO_1", "HCOMPRESS_1"])
 def test_tile_compressed(tmp_path, compression):
     whole = np.clip(np.round(field() - 150), 0, 6000).astype(np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,19 @@ def test_deeper_files_count_hidden_and_other_files_do_not(sky):
     (sky / "galaxy" / "notes.txt").write_text("seeing 1.2")
     (sky / "docs").mkdir()
     assert ClassFolder(sky, ["galaxy", "black hole", "star"], 16).table.class_counts().tolist() == [4, 3, 3]
+
+
+def test_a_file_name_that_no_table_could_hold_is_refused(sky):
+    (sky / "galaxy" / os.fsdecode(b"m\xff51.png")).touch()
+    with pytest.raises(DataError, match=r"udcff51\.png' is not valid in UTF-8"):
+        ClassFolder(sky, "found", 16)
+
+
+def test_a_file_that_may_be_read_again_makes_another_fingerprint(sky, monkeypatch):
+    source = ClassFolder(sky, "found", 16)
+    allowed = source.fingerprint()
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("galaxy/0.png"))
+    assert source.fingerprint() != allowed
 
 
 def test_missing_class_names_it_and_the_remedy(sky):

@@ -153,7 +153,7 @@ def test_exact_copies_in_two_given_splits_are_refused_but_near_ones_only_said():
         divide(table, digests, Links(exact=pairs((0, 1))), settings())
     parted = divide(table, digests, Links(near=pairs((0, 1))), settings())
     assert split_of(parted.splits, 32).tolist() == given
-    assert "1 groups" in parted.remarks[-1]
+    assert "1 group(s)" in parted.remarks[-1]
     assert "astroclf.check" in parted.remarks[-1]
 
 
@@ -162,6 +162,24 @@ def test_a_linked_sample_without_a_split_joins_the_given_one():
     table, digests = make_table([0, 1] * 16, split=given)
     parted = divide(table, digests, Links(near=pairs((0, 1))), settings())
     assert 1 in parted.splits.test
+
+
+def test_a_chain_between_two_given_splits_is_cut_once_and_beside_nothing_else():
+    given = ["train", *[""] * 28, "test", *["train", "val", "test"] * 10]
+    table, digests = make_table([0, 1] * 30, split=given)
+    chain = [(row, row + 1) for row in range(29)]
+    parted = divide(table, digests, Links(near=pairs(*chain)), settings())
+    names = split_of(parted.splits, 60)
+    assert [pair for pair in chain if names[pair[0]] != names[pair[1]]] == [(28, 29)]
+    assert any("1 groups" in remark for remark in parted.remarks)
+
+
+def test_a_split_file_may_name_what_cannot_be_read(tmp_path):
+    table, digests = make_table([0, 1] * 30)
+    path = tmp_path / "splits.csv"
+    path.write_text("id,split\nbroken.png,test\nrow-0,test\n")
+    parted = divide(table, digests, Links(), settings(split_file=str(path)), {"broken.png"})
+    assert 0 in parted.splits.test
 
 
 def test_a_field_that_is_linked_into_one_group_is_said():
@@ -215,6 +233,10 @@ def test_a_missing_split_file(tmp_path):
         ({"label_fraction": 0.0}, "label_fraction"),
         ({"label_fraction": 1.5}, "label_fraction"),
         ({"contradictions": "ask"}, "keep, drop, majority"),
+        ({"val_fraction": 0.5, "test_fraction": 0.5}, "leave some to train"),
+        ({"val_fraction": float("nan")}, "leave some to train"),
+        ({"val_fraction": 1.0, "fold": "1/5"}, "leave some to train"),
+        ({"sky_arcsec": -5.0}, "sky_arcsec"),
         ({"fold": "1/5", "split_file": "x.csv"}, "one of them"),
     ],
 )

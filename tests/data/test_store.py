@@ -179,6 +179,17 @@ def test_interrupted_build_goes_on_where_it_stopped(tmp_path):
     assert 0 not in rest.reads()
 
 
+def test_a_file_that_was_bad_before_the_interruption_gets_a_second_chance(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        open_store(Stops(tmp_path / "log", bad=(1,)), tmp_path, workers=1, progress=False)
+    rest = Numbers(tmp_path / "rest")
+    partial = store_folder(rest, tmp_path).with_suffix(".partial")
+    store_folder(Stops(tmp_path / "log"), tmp_path).with_suffix(".partial").rename(partial)
+    assert_right(build(rest, tmp_path))
+    assert 0 in rest.reads()
+    assert 5 not in rest.reads()
+
+
 def test_blocks_whose_pixels_were_lost_are_read_again(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         open_store(Stops(tmp_path / "log"), tmp_path, workers=1, progress=False)

@@ -141,11 +141,21 @@ def _scan(root: Path, bands: BandFiles | None) -> Listing:
             unused += [f"{folder.name}/{name}" for name in others]
         ids += [f"{folder.name}/{name}" for name in names]
         labels += [folder.name] * len(names)
+    _check_names(root, [*ids, *unused])
     if unused and ids:
         log.warning(_not_used(root, unused))
     elif unused:
         raise DataError(f"{_not_used(root, unused)} No other is there: give the patterns that their names have.")
     return Listing(ids=ids, labels=labels, where=["folder"] * len(ids))
+
+
+def _check_names(root: Path, names: list[str]) -> None:
+    """Refuse names that no table, log or report could hold."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # bytes that Python carries along as lone surrogates
+            raise DataError(f"{root}: the file name {name!a} is not valid in UTF-8: rename it.") from None
 
 
 def _images_below(folder: Path) -> list[str]:
@@ -235,4 +245,6 @@ def _identity(path: Path) -> bytes:
         status = path.stat()
     except OSError:
         return b"missing"
+    if not os.access(path, os.R_OK):  # once it may be read, its size and time are what they were
+        return b"unreadable"
     return f"{status.st_size}|{status.st_mtime_ns}".encode()
