@@ -171,7 +171,7 @@ def test_a_chain_between_two_given_splits_is_cut_once_and_beside_nothing_else():
     parted = divide(table, digests, Links(near=pairs(*chain)), settings())
     names = split_of(parted.splits, 60)
     assert [pair for pair in chain if names[pair[0]] != names[pair[1]]] == [(28, 29)]
-    assert any("1 groups" in remark for remark in parted.remarks)
+    assert any("1 group(s)" in remark for remark in parted.remarks)
 
 
 def test_a_split_file_may_name_what_cannot_be_read(tmp_path):
