@@ -181,8 +181,6 @@ class Experiment:
             fitted = trainer.fit()
             if self.trial is None:
                 self._test(trainer, classifier, streams["test"], data, fitted, tracker, started)
-            else:
-                write_metrics(self.folder / "metrics.json", self._trained(trainer, fitted, data, tracker, started))
             status = "FINISHED"
         except Pruned:
             status = "KILLED"
@@ -195,6 +193,8 @@ class Experiment:
             for path in self.folder.glob("*.log"):
                 tracker.log_artifact(path)
             tracker.close(status)
+        if self.trial is not None:  # last: one that has it is not looked at again, and its MLflow run must be closed
+            write_metrics(self.folder / "metrics.json", self._trained(trainer, fitted, data, tracker, started))
         return self._complete() or {}
 
     def _draw_augmented(self, data: Data, train: Stream) -> None:

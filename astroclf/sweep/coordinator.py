@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import pickle
+import secrets
 import shlex
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,9 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 from astroclf.command import command_line
 from astroclf.config import build, nearest
 from astroclf.engine.settings import LOWER_IS_BETTER
-from astroclf.engine.signals import terminable
+from astroclf.engine.signals import Terminated, terminable
 from astroclf.errors import AstroclfError, ConfigError, Interrupted, SweepError
-from astroclf.schema import Config
+from astroclf.schema import OBJECTIVES, Config
 from astroclf.sweep.board import Board
 from astroclf.sweep.compose import Composer
 from astroclf.sweep.finals import Finals
@@ -27,7 +29,7 @@ from astroclf.sweep.pool import WorkerPool
 from astroclf.sweep.sampling import build_pruner, build_sampler, is_grid
 from astroclf.sweep.space import SearchSpace
 from astroclf.sweep.storage import absolute_storage
-from astroclf.sweep.study import SharedStudy, too_many_failures
+from astroclf.sweep.study import SharedStudy, all_finished, too_many_failures
 from astroclf.sweep.sweeper import SweepSettings
 from astroclf.sweep.trial import Plan, log_in, planned_validations
 from astroclf.tracking.database import ensure_database
@@ -35,6 +37,7 @@ from astroclf.tracking.database import ensure_database
 log = logging.getLogger("astroclf")
 
 REFRESH_SECONDS = 1.0
+PARAMETERS = "model/parameters"  # beside the validation metrics, what one of several objectives may be
 MANY = 10_000  # combinations that a grid may have
 # What may differ between two starts of one study without making its trials another experiment.
 FREE = (
@@ -91,9 +94,11 @@ class Coordinator:
                 self._search(study, plan, pool)
                 Finals(study, plan, self.settings).run(pool, tracker)
             status = "FINISHED"
-        except (Interrupted, KeyboardInterrupt):
+        except (Interrupted, KeyboardInterrupt) as stop:
             status = "KILLED"
-            raise Interrupted(self._how_to_go_on(), 130) from None
+            number = stop.signal if isinstance(stop, Terminated) else signal.SIGINT
+            said = f"The sweep {plan.name} was stopped; its trials are saved. Go on, from where each stood, with:"
+            raise Interrupted(f"{said}\n  {self._command(plan)}", 128 + number) from None
         finally:
             tracker.close(status)
 
@@ -122,7 +127,7 @@ class Coordinator:
         n_trials = settings.n_trials if self.combinations is None else len(self.combinations)
         uri = config.tracking.options.get("uri")
         plan = Plan(
-            name=settings.study_name or self.folder.name,
+            name=str(settings.study_name or self.folder.name),
             storage=absolute_storage(settings.storage),
             folder=self.folder.absolute(),
             n_trials=n_trials,
@@ -170,17 +175,22 @@ class Coordinator:
         """The MLflow run that the trials are nested in: a new one, or the study's own."""
         from astroclf.tracking.experiments import find_run
 
-        tags = {"sweep": plan.name, "sweep.storage": plan.storage.rpartition("/")[2]}
         with study.lock():
-            run_id = study.recall("mlflow_run")
+            run_id, key = study.recall("mlflow_run"), study.recall("key") or secrets.token_hex(8)
+            study.remember("key", key)  # other studies in this MLflow may have had the same name
             if run_id is None and plan.uri is not None:
-                run_id = find_run(plan.uri, tags, experiment=str(config.tracking["experiment"]))
+                run_id = find_run(plan.uri, {"sweep.key": key}, experiment=str(config.tracking["experiment"]))
             tracker = build(
                 config.tracking,
                 run_name=plan.name,
                 run_id=run_id,
                 params={**{f"search {key}": text for key, text in plan.space.describe().items()}, **_fixed(plan)},
-                tags={**tags, "command": command_line(), "sweep_folder": str(plan.folder)},
+                tags={
+                    "sweep": plan.name,
+                    "sweep.key": key,
+                    "command": command_line(),
+                    "sweep_folder": str(plan.folder),
+                },
                 system_metrics=False,
                 tensorboard=False,
             )
@@ -211,8 +221,7 @@ class Coordinator:
                 board.update(trials)
                 if too_many_failures(trials, plan.max_failure_rate):
                     raise SweepError(_failures(trials, plan))
-                if all(trial.state.is_finished() for trial in trials) and len(trials) >= plan.n_trials:
-                    board.update(trials)
+                if all_finished(trials, plan.n_trials):
                     return
                 pool.keep_busy(study, plan.n_trials)
                 time.sleep(REFRESH_SECONDS)
@@ -224,13 +233,6 @@ class Coordinator:
             command += f" {shlex.quote(f'hydra.sweeper.study_name={plan.name}')}"
         return command
 
-    def _how_to_go_on(self) -> str:
-        name = self.settings.study_name or self.folder.name
-        command = command_line()
-        if self.settings.study_name is None:
-            command += f" {shlex.quote(f'hydra.sweeper.study_name={name}')}"
-        return f"The sweep {name} was stopped; its trials are saved. Go on, from where each stood, with:\n  {command}"
-
 
 def _check_settings(settings: SweepSettings) -> None:
     """Refuse numbers that no sweep can have."""
@@ -238,8 +240,20 @@ def _check_settings(settings: SweepSettings) -> None:
         value = getattr(settings, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
             raise ConfigError(f"hydra.sweeper.{name}={value} must be a whole number from {low}.")
+    if not isinstance(settings.storage, str):
+        raise ConfigError("hydra.sweeper.storage must name a database, such as sqlite:///experiments/optuna.db.")
+    _check_objectives(settings.objectives or [])
     if not 0 <= settings.max_failure_rate <= 1:
         raise ConfigError(f"hydra.sweeper.max_failure_rate={settings.max_failure_rate} must be between 0 and 1.")
+
+
+def _check_objectives(objectives: Sequence[str] | str) -> None:
+    if isinstance(objectives, str):
+        raise ConfigError(f"hydra.sweeper.objectives={objectives} must be a list: [{objectives}].")
+    known = (*OBJECTIVES, PARAMETERS) if len(objectives) > 1 else OBJECTIVES
+    for name in objectives:
+        if name not in known:
+            raise ConfigError(f"hydra.sweeper.objectives cannot have '{name}'. {nearest(name, known)}")
 
 
 def _kept(settings: SweepSettings) -> int | None:
@@ -251,8 +265,8 @@ def _kept(settings: SweepSettings) -> int | None:
 def _directions(settings: SweepSettings, objectives: Sequence[str]) -> tuple[str, ...]:
     """One for each objective: as configured, or as the metric's name has it."""
     if settings.direction is None:
-        lower = (*LOWER_IS_BETTER, "parameters")
-        return tuple("minimize" if name.rpartition("/")[2] in lower else "maximize" for name in objectives)
+        lower = (*(f"val/{name}" for name in LOWER_IS_BETTER), PARAMETERS)
+        return tuple("minimize" if name in lower else "maximize" for name in objectives)
     given = [settings.direction] if isinstance(settings.direction, str) else list(settings.direction)
     for direction in given:
         if direction not in ("minimize", "maximize"):

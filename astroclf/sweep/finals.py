@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shlex
+import socket
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -12,13 +13,13 @@ from typing import Any
 from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
-from astroclf.resume import shown_path
+from astroclf.resume import resume_command, shown_path
 from astroclf.sweep.plots import draw_plots
 from astroclf.sweep.pool import WorkerPool
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.summary import summary_text, write_experiment
 from astroclf.sweep.sweeper import SweepSettings
-from astroclf.sweep.trial import Plan
+from astroclf.sweep.trial import FINALIST_TAG, Plan
 
 log = logging.getLogger("astroclf")
 
@@ -44,12 +45,22 @@ class Finals:
             winner, folder = self._winner(pool)
             metrics: dict[str, Any] = {}
             if folder is not None:
-                log.info("Testing the best: %s", shown_path(folder))
-                (metrics,) = pool.run([("test", str(folder))])
-                metrics["run/folder"] = str(folder)
+                metrics = {**self._test(pool, folder), "run/folder": str(folder)}
             tracker.log_artifacts(self._plots())
             tracker.set_tags(self._tags(winner, metrics))
             self._show(winner, metrics, tracker)
+
+    def _test(self, pool: WorkerPool, folder: Path) -> dict[str, Any]:
+        """The metrics of the winner's test; none where its checkpoint is out of reach."""
+        if not _has_checkpoint(folder):
+            log.warning(
+                "The best has no checkpoint that this host (%s) can read, and was not tested here. Where it has one, "
+                "test and register it with: %s", socket.gethostname(), resume_command(folder),
+            )  # fmt: skip
+            return {}
+        log.info("Testing the best: %s", shown_path(folder))
+        (metrics,) = pool.run([("test", str(folder))])
+        return dict(metrics)
 
     def _winner(self, pool: WorkerPool) -> tuple[FrozenTrial | None, Path | None]:
         """The trial that won, and the folder of its run that is to be tested."""
@@ -64,24 +75,26 @@ class Finals:
         metric, sign = self.plan.objectives[0], self._sign()
         runs = {trial.number: [(trial.values[0], Path(trial.user_attrs["folder"]))] for trial in ranked}
         for (trial, seed), metrics in zip(jobs, found, strict=True):
-            value = metrics.get(metric, math.nan)
+            value, folder = metrics.get(metric, math.nan), Path(self._again(trial, seed)[1])
             if math.isfinite(value):
-                runs[trial.number].append((value, Path(self._again(trial, seed)[1])))
+                runs[trial.number].append((value, folder))
+            else:
+                log.warning("Finalist %d failed with seed %d; its log is in %s", trial.number, seed, folder)
         means = {number: mean(value for value, _ in values) for number, values in runs.items()}
-        number = max(means, key=lambda key: sign * means[key])
+        number = max(means, key=lambda key: (len(runs[key]), sign * means[key]))  # failed with one seed: after the rest
         for trial in ranked:
             values = ", ".join(f"{value:.4f}" for value, _ in runs[trial.number])
             log.info("Finalist %d: mean %s %.4f of %s", trial.number, metric, means[trial.number], values)
         self.study.remember("finalists", {str(key): [value for value, _ in values] for key, values in runs.items()})
         winner = next(trial for trial in ranked if trial.number == number)
-        return winner, max(runs[number], key=lambda run: sign * run[0])[1]
+        return winner, max(runs[number], key=lambda run: (_has_checkpoint(run[1]), sign * run[0]))[1]
 
     def _again(self, trial: FrozenTrial, seed: int) -> tuple[list[str], str, dict[str, str]]:
         """Overrides, folder and tags of a finalist with another seed."""
         overrides = [o for o in self.plan.space.overrides(trial.params) if not o.startswith("seed=")]
         name = f"{trial.number}-seed{seed}"
         folder = self.plan.folder / "finalists" / name
-        return [*overrides, f"seed={seed}"], str(folder), {"sweep.finalist": name, "sweep.study": self.plan.name}
+        return [*overrides, f"seed={seed}"], str(folder), {FINALIST_TAG: name, "sweep.study": self.plan.name}
 
     def _seeds(self) -> list[int]:
         first = int(self.plan.base.get("seed", 0))
@@ -118,11 +131,15 @@ class Finals:
         command = ""
         if winner is not None:
             path, command = self._write_experiment(winner)
-            accuracy = metrics.get("test/accuracy", math.nan)
+            tested = {}
+            if "test/accuracy" in metrics:
+                tested = {
+                    "Test": f"accuracy {metrics['test/accuracy']:.4f}, macro F1 {metrics['test/macro_f1']:.4f} on "
+                    f"{metrics['test/images']} images, of which no trial saw one",
+                    "Report": str(shown_path(Path(metrics["run/folder"]) / "report.html")),
+                }
             places = {
-                "Test": f"accuracy {accuracy:.4f}, macro F1 {metrics.get('test/macro_f1', math.nan):.4f} on "
-                f"{metrics.get('test/images')} images, of which no trial saw one",
-                "Report": str(shown_path(Path(metrics["run/folder"]) / "report.html")),
+                **tested,
                 **({"Model": f"{metrics['run/model']} {metrics['run/promotion']}"} if "run/model" in metrics else {}),
                 "Experiment": str(shown_path(path)),
                 **places,
@@ -144,3 +161,8 @@ class Finals:
         )
         options = [f"--config-dir={shown_path(conf)}", "experiment=best"]
         return path, " ".join(["python -m astroclf.train", *map(shlex.quote, options)])
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    """Whether a run can be tested here: other hosts have disks of their own, and poor trials lose their checkpoints."""
+    return (folder / "checkpoints" / "last.pt").is_file()

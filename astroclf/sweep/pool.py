@@ -86,8 +86,12 @@ class WorkerPool:
         return self.count
 
     def __enter__(self) -> Self:
-        for number in range(self.count):
-            self.workers.append(self._start(number))
+        try:
+            for number in range(self.count):
+                self.workers.append(self._start(number))
+        except BaseException as error:  # Ctrl-C, no more processes: those that were started would wait for ever
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def _start(self, number: int) -> Worker:
@@ -179,7 +183,7 @@ class WorkerPool:
             for worker in self.workers:
                 if kind is not None and worker.busy:
                     worker.process.terminate()  # SIGTERM: the trial saves its state
-                worker.connection.close() if not worker.busy else None
+                worker.connection.close()  # it ends when it next listens, or speaks
             end = time.monotonic() + GRACE_SECONDS
             for worker in self.workers:
                 worker.process.join(max(0.1, end - time.monotonic()))

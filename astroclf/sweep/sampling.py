@@ -9,14 +9,14 @@ from typing import Any
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 
 from astroclf.errors import ConfigError
 
 _SAMPLERS = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
 _PRUNERS = ("optuna.pruners.*",)
-# Their sequence of suggestions lives in the study: all workers must agree on the seed.
-_SHARED_SEED = ("GridSampler", "QMCSampler")
+# Its sequence of suggestions lives in the study: all workers must agree on the seed.
+_SHARED_SEED = "QMCSampler"
 
 
 def build_sampler(config: Mapping[str, Any], trials: int) -> BaseSampler:
@@ -25,6 +25,8 @@ def build_sampler(config: Mapping[str, Any], trials: int) -> BaseSampler:
     Every worker has one of its own. With one seed for all of them each would suggest the same, so the seed is the
     config's and the number of trials together.
     """
+    if is_grid(config):  # its combinations are planned with the study: no sampler has a say
+        return RandomSampler()
     options = dict(config)
     if options.get("seed") is not None and not str(options["_target_"]).endswith(_SHARED_SEED):
         options["seed"] = (int(options["seed"]) * 1_000_003 + trials) % 2**32

@@ -41,12 +41,15 @@ class Claim:
     ----------
     lock
         Of the trial's folder: held while the trial runs, and by nobody once its process is dead.
+    is_new
+        Begun here, and not taken over.
     """
 
     trial: Trial
     params: dict[str, Any]
     folder: Path
     lock: FileLock
+    is_new: bool
 
 
 class SharedStudy:
@@ -166,7 +169,7 @@ class SharedStudy:
             self.study.sampler = sampler(begun)
             trial = self.study.ask()
             folder = _free_folder(self.folder, trial.number)
-            return self._mark(trial, folder, _lock_folder(folder), space, base)
+            return self._mark(trial, folder, _lock_folder(folder), space, base, is_new=True)
 
     def _take_over(self, frozen: FrozenTrial, space: SearchSpace, base: Mapping[str, str]) -> Claim | None:
         """A trial whose process is dead, to be gone on with here; None if it may be alive."""
@@ -184,14 +187,22 @@ class SharedStudy:
         if self.study._storage.get_trial(frozen._trial_id).state.is_finished():  # told since it was looked up
             lock.release()
             return None
-        return self._mark(Trial(self.study, frozen._trial_id), known, lock, space, base)
+        return self._mark(Trial(self.study, frozen._trial_id), known, lock, space, base, is_new=False)
 
-    def _mark(self, trial: Trial, folder: Path, lock: FileLock, space: SearchSpace, base: Mapping[str, str]) -> Claim:
+    def _mark(
+        self,
+        trial: Trial,
+        folder: Path,
+        lock: FileLock,
+        space: SearchSpace,
+        base: Mapping[str, str],
+        is_new: bool,
+    ) -> Claim:
         """The trial as this process's; what was suggested before a kill is suggested again."""
         marks = {"folder": str(folder.absolute()), "host": socket.gethostname(), "heartbeat": time.time()}
         for key, value in marks.items():
             trial.set_user_attr(key, value)
-        return Claim(trial, space.suggest(trial, base), folder, lock)
+        return Claim(trial, space.suggest(trial, base), folder, lock, is_new)
 
     def tell(self, claim: Claim, state: TrialState, values: Sequence[float] | None = None, reason: str = "") -> None:
         """What came of a trial; telling twice changes nothing."""
@@ -242,6 +253,12 @@ def _shown(value: Any) -> str:
         if isinstance(loaded, dict) and "attributes" in loaded:
             return ", ".join(f"{k} {v}" for k, v in loaded["attributes"].items() if v is not None)
     return str(value)
+
+
+def all_finished(trials: Sequence[FrozenTrial], n_trials: int) -> bool:
+    """Whether nothing is left to do: combinations planned beyond `n_trials`, before it was lowered, stay waiting."""
+    begun = [trial for trial in trials if trial.state != TrialState.WAITING]
+    return len(begun) >= n_trials and all(trial.state.is_finished() for trial in begun)
 
 
 FEW = 5  # trials: a share of fewer says little

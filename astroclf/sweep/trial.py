@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("astroclf")
 
-TRIAL_TAG = "sweep.trial"
+TRIAL_TAG, FINALIST_TAG = "sweep.trial", "sweep.finalist"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def run_trial(study: SharedStudy, plan: Plan, claim: Claim, workspace: Workspace
     report = _Reporter(claim.trial, plan.objectives[0] if len(plan.objectives) == 1 else None)
     with claim.lock, log_in(claim.folder), Heartbeat(claim.trial):
         try:
-            metrics = train_once(plan, overrides, claim.folder, workspace, tags, report)
+            metrics = train_once(plan, overrides, claim.folder, workspace, tags, report, is_new=claim.is_new)
             values = [_value(metrics, name) for name in plan.objectives]
             state, reason = TrialState.COMPLETE, ""
         except Pruned as error:
@@ -107,7 +107,7 @@ def run_trial(study: SharedStudy, plan: Plan, claim: Claim, workspace: Workspace
             log.error("%s", traceback.format_exc())
         finally:
             report.keep_time()
-            _free_memory()
+            free_memory()
         study.tell(claim, state, values, reason)
 
 
@@ -127,7 +127,13 @@ def drop_checkpoints(study: SharedStudy, plan: Plan) -> None:
 
 
 def train_once(
-    plan: Plan, overrides: list[str], folder: Path, workspace: Workspace, tags: Mapping[str, str], report: Any = None
+    plan: Plan,
+    overrides: list[str],
+    folder: Path,
+    workspace: Workspace,
+    tags: Mapping[str, str],
+    report: Any = None,
+    is_new: bool = False,
 ) -> dict[str, float]:
     """Train and validate one configuration in `folder`, from its checkpoint if it has one; the best metrics."""
     from astroclf.experiment import Experiment, Trial
@@ -136,7 +142,7 @@ def train_once(
     config = resumed_config(str(folder), []) if started else plan.composer.config(overrides)
     if report is not None:
         report.expect(config)
-    run_id = None if started else _orphan(config, plan.parent_run_id, tags)
+    run_id = None if started or is_new else _orphan(config, plan.parent_run_id, tags)
     trial = Trial(run_id, plan.parent_run_id, tags, report)
     command = plan.command(overrides)
     return Experiment(config, folder, command, workspace=workspace, trial=trial).run()
@@ -148,7 +154,7 @@ def _orphan(config: Config, parent_run_id: str | None, tags: Mapping[str, str]) 
         return None
     from astroclf.tracking.experiments import find_run
 
-    wanted = {name: value for name, value in tags.items() if name.startswith("sweep.")}
+    wanted = {name: tags[name] for name in (TRIAL_TAG, FINALIST_TAG) if name in tags}
     return find_run(str(config.tracking["uri"]), wanted, parent_run_id=parent_run_id)
 
 
@@ -214,7 +220,7 @@ def log_in(folder: Path, name: str = "train.log") -> Iterator[None]:
         handler.close()
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
     """Give back what the trial held, on the device too, before the next one wants it."""
     import torch
 

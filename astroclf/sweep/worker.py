@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
@@ -19,6 +20,8 @@ from astroclf.errors import AstroclfError, Interrupted
 if TYPE_CHECKING:
     from astroclf.sweep.trial import Plan
 
+log = logging.getLogger("astroclf")
+
 
 def work(connection: Connection, plan_bytes: bytes, number: int, workers: int) -> None:
     """Answer the coordinator's commands until it closes the connection.
@@ -27,7 +30,7 @@ def work(connection: Connection, plan_bytes: bytes, number: int, workers: int) -
     and a value; before it, ``begun`` and the number of each trial:
 
     * ``("trials",)``: run trials until none is left to begin or to take over;
-    * ``("train", overrides, folder, tags)``: train and validate one configuration; the best metrics;
+    * ``("train", overrides, folder, tags)``: train and validate one configuration; the best metrics, none if it failed;
     * ``("test", folder)``: test, record and register a trained one; its metrics.
     """
     _end_with_the_coordinator()
@@ -94,10 +97,18 @@ class _Worker:
             self._log_best()
 
     def train(self, overrides: list[str], folder: str, tags: dict[str, str]) -> dict[str, float]:
-        from astroclf.sweep.trial import log_in, train_once
+        from astroclf.sweep.trial import free_memory, log_in, train_once
 
         with log_in(Path(folder)):
-            return train_once(self.plan, overrides, Path(folder), self.workspace, tags)
+            try:
+                return train_once(self.plan, overrides, Path(folder), self.workspace, tags)
+            except Interrupted:
+                raise
+            except Exception as error:  # as of a trial: its result, and no reason to end the sweep
+                log.error("%s", error if isinstance(error, AstroclfError) else traceback.format_exc())
+                return {}
+            finally:
+                free_memory()
 
     def test(self, folder: str) -> dict[str, Any]:
         from astroclf.experiment import Experiment

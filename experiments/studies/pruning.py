@@ -34,7 +34,7 @@ SPACE = (
     "trainer.batch_size=16,32,64",
 )
 RUN = (
-    "dataset.samples=1000", "dataset.image_size=48", f"trainer.epochs={EPOCHS}",
+    "dataset.samples=700", "dataset.image_size=32", f"trainer.epochs={EPOCHS}",
     "trainer.device=cpu", "tracking=none",
 )  # fmt: skip
 
@@ -46,7 +46,8 @@ def sweep(folder: Path, method: str, seed: int, trials: int) -> optuna.Study:
     command = [
         sys.executable, "-m", "astroclf.train", "-m", *RUN, *SPACE, f"hydra/sweeper/sampler={sampler}",
         f"hydra/sweeper/pruner={pruner}", f"hydra.sweeper.sampler.seed={seed}", f"hydra.sweeper.study_name={name}",
-        f"hydra.sweeper.n_trials={trials}", "hydra.sweeper.keep_checkpoints=1", "hydra.sweeper.max_failure_rate=1.0",
+        f"hydra.sweeper.n_trials={trials}", "hydra.sweeper.keep_checkpoints=1", "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.max_failure_rate=1.0",
     ]  # fmt: skip
     environment = {**os.environ, "ASTROCLF_CACHE": str(folder / "cache")}
     with (folder / f"{name}.txt").open("w") as log:

@@ -18,7 +18,7 @@ def chosen(*overrides: str) -> dict:
     return OmegaConf.to_container(whole.hydra.sweeper, resolve=True)
 
 
-@pytest.mark.parametrize("name", ["tpe", "random", "cmaes", "gp", "nsgaii", "nsgaiii", "qmc"])
+@pytest.mark.parametrize("name", ["tpe", "random", "grid", "cmaes", "gp", "nsgaii", "nsgaiii", "qmc"])
 def test_every_sampler_can_be_chosen(name):
     sampler = build_sampler(chosen(f"hydra/sweeper/sampler={name}")["sampler"], 0)
     assert isinstance(sampler, optuna.samplers.BaseSampler)

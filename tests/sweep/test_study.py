@@ -16,7 +16,7 @@ from astroclf.errors import SweepError
 from astroclf.sweep import study as study_module
 from astroclf.sweep.space import SearchSpace
 from astroclf.sweep.storage import absolute_storage
-from astroclf.sweep.study import SharedStudy, too_many_failures
+from astroclf.sweep.study import SharedStudy, all_finished, too_many_failures
 
 SPACE = SearchSpace.parse(["optimizer.lr=interval(0.1, 0.9)"], {}, {})
 
@@ -111,6 +111,17 @@ def test_planned_trials_come_once_and_in_order(tmp_path):
     taken = [claim(study, 2), claim(study, 2)]
     assert [one.params for one in taken] == combinations
     assert claim(study, 2) is None
+
+
+def test_a_study_ends_where_fewer_trials_are_wanted_than_were_planned(tmp_path):
+    study = opened(tmp_path)
+    study.enqueue([{"optimizer.lr": 0.2}, {"optimizer.lr": 0.5}, {"optimizer.lr": 0.7}])
+    first, second = claim(study, 2), claim(study, 2)
+    study.tell(first, TrialState.COMPLETE, [0.1])
+    assert not all_finished(study.trials(), 1)  # the second is running
+    study.tell(second, TrialState.COMPLETE, [0.2])
+    assert all_finished(study.trials(), 2)
+    assert not all_finished(study.trials(), 3)
 
 
 def test_another_configuration_under_the_same_name_is_refused_with_the_difference(tmp_path):

@@ -1,0 +1,29 @@
+"""What a sweep refuses before it begins."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from astroclf.errors import ConfigError
+from astroclf.sweep.coordinator import Coordinator
+from astroclf.sweep.sweeper import SweepSettings
+from tests.sweep.test_sampling import chosen
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("n_trials=0", r"hydra\.sweeper\.n_trials=0"),
+        ("storage=null", r"hydra\.sweeper\.storage"),
+        ("objectives=[val/acuracy]", "cannot have 'val/acuracy'. Did you mean 'val/accuracy'"),
+        ("objectives=val/loss", r"must be a list: \[val/loss\]"),
+        ("objectives=[model/parameters]", "cannot have 'model/parameters'"),
+        ("max_failure_rate=2", "between 0 and 1"),
+    ],
+)
+def test_settings_that_no_sweep_can_have(override, said):
+    settings = chosen(f"hydra.sweeper.{override}")
+    settings.pop("_target_")
+    with pytest.raises(ConfigError, match=said):
+        Coordinator(SweepSettings(**settings), None, OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}}}))

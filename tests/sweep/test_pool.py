@@ -1,0 +1,61 @@
+"""The worker pool: its processes end with it, whatever they were last heard of doing."""
+
+from __future__ import annotations
+
+import os
+import time
+from multiprocessing.connection import Connection
+
+import pytest
+
+from astroclf.sweep import pool as pool_module
+from astroclf.sweep.pool import WorkerPool
+
+
+def answer_until_closed(connection: Connection, plan: bytes, number: int, workers: int) -> None:
+    """A worker without any work."""
+    while True:
+        try:
+            connection.recv()
+        except (EOFError, OSError):
+            return
+        connection.send(("done", number))
+
+
+def is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(pool_module, "work", answer_until_closed)
+    monkeypatch.setattr(pool_module, "GRACE_SECONDS", 30.0)
+
+
+def test_a_worker_whose_last_answer_nobody_heard_ends_by_itself(quick, tmp_path):
+    with WorkerPool(1, b"", tmp_path) as pool:
+        (worker,) = pool.workers
+        worker.send("trials")
+        while not worker.connection.poll():
+            time.sleep(0.05)
+    assert worker.busy
+    assert worker.process.exitcode == 0  # not killed after a long wait
+
+
+def test_workers_that_were_started_end_where_another_cannot_be(quick, monkeypatch, tmp_path):
+    started = []
+
+    def start_one(pool, number):
+        if number == 1:
+            raise KeyboardInterrupt
+        started.append(pool_module.Worker(pool.plan, pool.folder, number, pool.count))
+        return started[-1]
+
+    monkeypatch.setattr(WorkerPool, "_start", start_one)
+    with pytest.raises(KeyboardInterrupt), WorkerPool(2, b"", tmp_path):
+        pass
+    assert not is_alive(started[0].process.pid)
