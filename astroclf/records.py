@@ -167,7 +167,7 @@ class Records:
             "classes": list(self.store.table.classes),
             "image_size": config.dataset["image_size"],
             "channels": config.dataset["channels"],
-            "fits": config.dataset.options.get("fits"),  # how files were turned into pixels, for whoever predicts on files
+            "fits": config.dataset.options.get("fits"),  # how files become pixels, for whoever predicts on files
             "activation": activation,
             "augment": config.augment.options,
             "views": config.evaluation.views,
