@@ -191,7 +191,7 @@ def test_eight_processes_start_one_study_on_fresh_databases(tmp_path, clean_envi
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(start, tmp_path):
-    process = start(*SWEEP, "seed=0,1,2", "trainer.epochs=5", "hydra.sweeper.n_jobs=2")
+    process = start(*SWEEP, "seed=0,1,2", "trainer.epochs=5", "hydra.sweeper.n_jobs=2", "hydra/sweeper/pruner=none")
     history = tmp_path / "experiments" / "sweeps" / "night" / "0" / "history.csv"
     end = time.monotonic() + 300
     while not history.exists():
