@@ -80,11 +80,14 @@ class Finals:
                 runs[trial.number].append((value, folder))
             else:
                 log.warning("Finalist %d failed with seed %d; its log is in %s", trial.number, seed, folder)
-        means = {number: mean(value for value, _ in values) for number, values in runs.items()}
+        # The first value is the one that the finalist was chosen by, and so too good: the other seeds decide.
+        means = {number: mean(value for value, _ in (values[1:] or values)) for number, values in runs.items()}
         number = max(means, key=lambda key: (len(runs[key]), sign * means[key]))  # failed with one seed: after the rest
         for trial in ranked:
             values = ", ".join(f"{value:.4f}" for value, _ in runs[trial.number])
-            log.info("Finalist %d: mean %s %.4f of %s", trial.number, metric, means[trial.number], values)
+            log.info(
+                "Finalist %d: %s %.4f with other seeds (all: %s)", trial.number, metric, means[trial.number], values
+            )
         self.study.remember("finalists", {str(key): [value for value, _ in values] for key, values in runs.items()})
         winner = next(trial for trial in ranked if trial.number == number)
         return winner, max(runs[number], key=lambda run: (_has_checkpoint(run[1]), sign * run[0]))[1]

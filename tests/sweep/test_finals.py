@@ -40,3 +40,10 @@ def test_a_run_without_its_checkpoint_is_not_the_one_to_be_tested(trial, tmp_pat
     trials = [trial(0, values=0.9, attrs={"folder": str(tmp_path / "0")})]
     _, folder = winner(trials, {"0": 0.8}, [Path("sweep/finalists/0-seed1")])
     assert folder == Path("sweep/finalists/0-seed1")
+
+
+def test_the_value_that_chose_a_finalist_does_not_speak_for_it(trial, tmp_path):
+    values = {0: 0.95, 1: 0.85}
+    trials = [trial(n, values=values[n], attrs={"folder": str(tmp_path / str(n))}) for n in values]
+    chosen, _ = winner(trials, {"0": 0.70, "1": 0.75}, [tmp_path / "0", tmp_path / "1"])
+    assert chosen.number == 1
