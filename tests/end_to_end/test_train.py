@@ -141,6 +141,7 @@ def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, tr
     assert [point.step for point in points] == [6, 12, 18, 24, 30, 36]
 
 
+@pytest.mark.slow
 def test_several_runs_with_multirun(train, tmp_path):
     done = train("-m", *SMALL, "trainer.epochs=1", "tracking=none", "seed=0,1")
     assert done.returncode == 0, done.stderr
@@ -181,6 +182,7 @@ def test_what_a_user_gets_wrong_ends_in_one_paragraph(train, tmp_path, overrides
     assert not list(tmp_path.rglob("*.pt"))
 
 
+@pytest.mark.slow
 def test_what_may_change_when_a_run_is_resumed(train, tmp_path, clean_environment):
     folder = "out/a run, one"
     arguments = (*SMALL, "trainer.epochs=2", "trainer.keep_every=1", "tracking=none", f"hydra.run.dir='{folder}'")
@@ -215,6 +217,7 @@ def test_what_may_change_when_a_run_is_resumed(train, tmp_path, clean_environmen
     assert (run / "config.yaml").read_text().startswith("# python -m astroclf.train dataset.samples=140")
 
 
+@pytest.mark.slow
 def test_the_command_that_a_stopped_run_prints_can_be_pasted(start, tmp_path, clean_environment):
     process = start(*SMALL, "trainer.epochs=40", "tracking=none", "hydra.run.dir='my runs/one'")
     wait_for((tmp_path / "my runs" / "one" / "history.csv").is_file, process)
