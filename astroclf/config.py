@@ -80,6 +80,7 @@ def typed(
     config = schema(**parts)
     if isinstance(config, Config):
         _check_ranges(config)
+    _require_at_least({"workers": (parts.get("workers"), 1)})
     _check_dataset(parts["dataset"].options)
     return config
 

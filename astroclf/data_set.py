@@ -41,7 +41,6 @@ class Data:
 def load_data(config: Config) -> Data:
     """List, decode (once) and split the configured data set; needs no torch."""
     options = config.dataset.options
-    SplitSettings.from_config(options)  # refuses what cannot be before anything is decoded
     source = build(config.dataset)
     cache_dir = Path(options["cache_dir"]).expanduser()
     store = open_store(source, cache_dir, on_error=options["on_error"], workers=config.trainer.workers)

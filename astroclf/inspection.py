@@ -28,7 +28,6 @@ from astroclf.data.links import find_links
 from astroclf.data.samples import Source
 from astroclf.data.sources.folder import METADATA
 from astroclf.data.sources.metadata import read_metadata
-from astroclf.data.split_settings import SplitSettings
 from astroclf.data.splits import SPLITS, Splits
 from astroclf.data.store import PixelStore, Skipped, open_store
 from astroclf.data_set import divide_store
@@ -54,9 +53,6 @@ def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
     AstroclfError
         There is no such data set or model, or something else that keeps it from being looked at.
     """
-    if config.workers is not None and config.workers < 1:
-        raise ConfigError(f"'workers' is {config.workers}; it must be at least 1.")
-    SplitSettings.from_config(config.dataset.options)  # refuses what cannot be before anything is decoded
     predictor = _load_model(config)  # first: nobody waits for a data set to be decoded to hear that there is none
     source, found = _list(config.dataset)
     if source is None:

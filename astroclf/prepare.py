@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 
 from astroclf.command import checked_as, one_paragraph, run_command
 from astroclf.config import build, config_dir
-from astroclf.errors import ConfigError
 from astroclf.schema import PrepareConfig
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ def job(composed: DictConfig) -> None:
     config = checked_as(PrepareConfig, composed)
     from astroclf.data.store import open_store  # OpenCV and h5py are imported only once the config is known to be sound
 
-    if config.workers is not None and config.workers < 1:
-        raise ConfigError(f"'workers' is {config.workers}; it must be at least 1.")
     options = config.dataset.options
     source = build(config.dataset)
     began = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,14 @@ def made_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("database") / "mlflow.db"
     ensure_database(f"sqlite:///{path}")
     return path
+
+
+@pytest.fixture(scope="module")
+def uri(made_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database that the tests of one module share."""
+    path = tmp_path_factory.mktemp("module") / "mlflow.db"
+    shutil.copy(made_database, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture

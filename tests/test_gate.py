@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import threading
 import types
@@ -131,13 +130,6 @@ class Registry:
 
     def holders(self) -> tuple[int | None, int | None]:
         return self.model.holder(CHAMPION), self.model.holder(CHALLENGER)
-
-
-@pytest.fixture(scope="module")
-def uri(made_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("gate") / "mlflow.db"
-    shutil.copy(made_database, path)
-    return f"sqlite:///{path}"
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ contradict each other are settled; what the data set itself says of splits is ho
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +14,10 @@ import numpy as np
 
 from astroclf.data.links import Links, connected
 from astroclf.data.samples import SampleTable
+from astroclf.data.split_file import read_split_file
 from astroclf.data.split_settings import SplitSettings
 from astroclf.data.splits import SPLITS, Splits, content_draws, split_fingerprint, split_rows
 from astroclf.errors import ConfigError, DataError
-
-NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "": ""}
 
 
 @dataclass(frozen=True)
@@ -234,49 +232,6 @@ def fewer_labels(table: SampleTable, digests: np.ndarray, train: np.ndarray, fra
         wanted = int(np.ceil(fraction * len(mine) - 1e-9))
         chosen.append(mine[np.argsort(draws[mine], kind="stable")][:wanted])
     return np.sort(train[np.concatenate(chosen)])
-
-
-def read_split_file(path: Path, table: SampleTable, unreadable: Collection[str] = ()) -> np.ndarray:
-    """(N,) str: the split of each sample of the table; empty where the file leaves it to us.
-
-    Raises
-    ------
-    DataError
-        No table with the columns id and split, an id that the data set has not, one that is listed twice, or a split
-        of another name.
-    """
-    splits = np.full(len(table), "", dtype="<U5")
-    row_of = {str(name): row for row, name in enumerate(table.ids)}
-    seen: dict[str, int] = {}
-    try:
-        with path.expanduser().open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True, restval="")
-            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-            if not {"id", "split"} <= set(reader.fieldnames):
-                named = ", ".join(reader.fieldnames) or "nothing"
-                raise DataError(f"dataset.split_file={path} must have the columns id and split; it has {named}.")
-            for cells in reader:
-                name, split = str(cells["id"]).strip(), str(cells["split"]).strip().lower()
-                where = f"{path}, line {reader.line_num}"
-                if name not in row_of and name not in unreadable:
-                    raise DataError(
-                        f"{where}: the data set has no sample `{name}`; ids are as in predictions.csv, such as "
-                        f"`{table.ids[0]}`."
-                    )
-                if name in seen:
-                    raise DataError(f"{where}: `{name}` is listed already in line {seen[name]}.")
-                if split not in NAMES:
-                    raise DataError(f"{where}: the split `{split}` is none of train, val, test.")
-                seen[name] = reader.line_num
-                if name in row_of:
-                    splits[row_of[name]] = NAMES[split]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a table of comma-separated values in UTF-8 ({error}).") from error
-    except OSError as error:
-        raise DataError(f"dataset.split_file={path} cannot be read: {error.strerror or error}.") from error
-    if not seen:
-        raise DataError(f"dataset.split_file={path} lists no samples.")
-    return splits
 
 
 def _remarks(

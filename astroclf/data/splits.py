@@ -16,6 +16,8 @@ from astroclf.errors import DataError
 
 SPLITS = ("train", "val", "test")
 TRAIN, VAL, TEST = range(3)
+# What tables of samples may call them; empty leaves the choice to us.
+SPELLINGS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "": ""}
 
 
 @dataclass(frozen=True)

@@ -65,11 +65,7 @@ class Composer:
         plain = [override for override in parsed if self._is_value(override)]
         others = tuple(line for line, override in zip(overrides, parsed, strict=True) if override not in plain)
         if others not in self.kept:
-            composed = self.loader.load_sweep_config(self.master, list(others))
-            hydra = composed.hydra
-            with open_dict(composed):
-                del composed["hydra"]
-            self.kept[others] = composed, hydra
+            self.kept[others] = self._load(others)
         composed, hydra = self.kept[others]
         if all(
             OmegaConf.select(composed, override.key_or_group, default=_MISSING) is not _MISSING for override in plain
@@ -78,10 +74,15 @@ class Composer:
             for override in plain:
                 OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
             return composed, hydra
-        whole = self.loader.load_sweep_config(self.master, list(overrides))  # refuses the key in Hydra's words
-        with open_dict(whole):
-            del whole["hydra"]
-        return whole, hydra
+        return self._load(overrides)  # refuses the key in Hydra's words
+
+    def _load(self, overrides: Sequence[str]) -> tuple[DictConfig, Any]:
+        """Hydra's composition, and its ``hydra`` node apart."""
+        composed = self.loader.load_sweep_config(self.master, list(overrides))
+        hydra = composed.hydra
+        with open_dict(composed):
+            del composed["hydra"]
+        return composed, hydra
 
     def _is_value(self, override: Override) -> bool:
         """Whether it sets a key that is there, and chooses no file."""

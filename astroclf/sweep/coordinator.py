@@ -33,6 +33,7 @@ from astroclf.sweep.study import SharedStudy, all_finished, too_many_failures
 from astroclf.sweep.sweeper import SweepSettings
 from astroclf.sweep.trial import Plan, log_in, planned_validations
 from astroclf.tracking.database import ensure_database
+from astroclf.tracking.names import flatten
 
 log = logging.getLogger("astroclf")
 
@@ -86,7 +87,7 @@ class Coordinator:
         if self.combinations is not None:
             study.enqueue(self.combinations)
         tracker = self._open_run(study, plan, config)
-        plan = _with_run(plan, tracker.run_id)
+        plan = replace(plan, parent_run_id=tracker.run_id)
         self._greet(plan, study)
         status = "FAILED"
         try:
@@ -285,30 +286,16 @@ def _identity(plan: Plan, config: Config) -> dict[str, str]:
     """What makes two starts the same sweep: the space, the objectives, and every key that is not searched."""
     searched = {key.lstrip("+") for key in plan.space.distributions}
     keys = {
-        key: value
-        for key, value in _flat(config.plain).items()
+        key: str(value)
+        for key, value in flatten(config.plain).items()
         if not any(key == free or key.startswith(f"{free}.") for free in (*FREE, *searched))
     }
     return {**keys, **plan.space.identity(), "objectives": ", ".join(plan.objectives)}
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = str(value)
-    return found
-
-
 def _fixed(plan: Plan) -> dict[str, str]:
     pairs = (override.partition("=") for override in plan.space.fixed)
     return {key.lstrip("+~"): value for key, _, value in pairs if key}
-
-
-def _with_run(plan: Plan, run_id: str | None) -> Plan:
-    return replace(plan, parent_run_id=run_id)
 
 
 def _failures(trials: Sequence[FrozenTrial], plan: Plan) -> str:

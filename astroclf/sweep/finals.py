@@ -11,7 +11,7 @@ from statistics import mean
 from typing import Any
 
 from filelock import FileLock
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from astroclf.resume import resume_command, shown_path
 from astroclf.sweep.plots import draw_plots
@@ -20,6 +20,7 @@ from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.summary import summary_text, write_experiment
 from astroclf.sweep.sweeper import SweepSettings
 from astroclf.sweep.trial import FINALIST_TAG, Plan
+from astroclf.sweep.trials import ranked
 
 log = logging.getLogger("astroclf")
 
@@ -69,11 +70,11 @@ class Finals:
             return None, None
         if not self.settings.finalists:
             return best, Path(best.user_attrs["folder"])
-        ranked = self._ranked()[: self.settings.finalists]
-        jobs = [(trial, seed) for trial in ranked for seed in self._seeds()]
+        finalists = ranked(self.study.trials(), self.study.study.directions)[: self.settings.finalists]
+        jobs = [(trial, seed) for trial in finalists for seed in self._seeds()]
         found = pool.run(("train", *self._again(trial, seed)) for trial, seed in jobs)
         metric, sign = self.plan.objectives[0], self._sign()
-        runs = {trial.number: [(trial.values[0], Path(trial.user_attrs["folder"]))] for trial in ranked}
+        runs = {trial.number: [(trial.values[0], Path(trial.user_attrs["folder"]))] for trial in finalists}
         for (trial, seed), metrics in zip(jobs, found, strict=True):
             value, folder = metrics.get(metric, math.nan), Path(self._again(trial, seed)[1])
             if math.isfinite(value):
@@ -83,13 +84,13 @@ class Finals:
         # The first value is the one that the finalist was chosen by, and so too good: the other seeds decide.
         means = {number: mean(value for value, _ in (values[1:] or values)) for number, values in runs.items()}
         number = max(means, key=lambda key: (len(runs[key]), sign * means[key]))  # failed with one seed: after the rest
-        for trial in ranked:
+        for trial in finalists:
             values = ", ".join(f"{value:.4f}" for value, _ in runs[trial.number])
             log.info(
                 "Finalist %d: %s %.4f with other seeds (all: %s)", trial.number, metric, means[trial.number], values
             )
         self.study.remember("finalists", {str(key): [value for value, _ in values] for key, values in runs.items()})
-        winner = next(trial for trial in ranked if trial.number == number)
+        winner = next(trial for trial in finalists if trial.number == number)
         return winner, max(runs[number], key=lambda run: (_has_checkpoint(run[1]), sign * run[0]))[1]
 
     def _again(self, trial: FrozenTrial, seed: int) -> tuple[list[str], str, dict[str, str]]:
@@ -102,10 +103,6 @@ class Finals:
     def _seeds(self) -> list[int]:
         first = int(self.plan.base.get("seed", 0))
         return [first + number for number in range(1, self.settings.finalist_seeds + 1)]
-
-    def _ranked(self) -> list[FrozenTrial]:
-        complete = [trial for trial in self.study.trials() if trial.state == TrialState.COMPLETE]
-        return sorted(complete, key=lambda trial: (-self._sign() * trial.values[0], trial.number))
 
     def _sign(self) -> float:
         return 1.0 if self.plan.directions[0] == "maximize" else -1.0

@@ -31,6 +31,7 @@ class Worker:
 
     def __init__(self, plan: bytes, folder: Path, number: int, workers: int) -> None:
         context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, and shares locks
+        self.connection: Connection
         self.connection, theirs = context.Pipe()
         self.log = folder / "workers" / f"{number}.log"
         self.process: BaseProcess = context.Process(
@@ -38,10 +39,8 @@ class Worker:
         )
         self.process.start()
         theirs.close()
-        self.number, self.busy, self.trial = number, False, None
-
-    connection: Connection
-    trial: int | None  # its number, while one is running
+        self.number, self.busy = number, False
+        self.trial: int | None = None  # its number, while one is running
 
     def send(self, *command: Any) -> None:
         with contextlib.suppress(OSError):  # of one that has just died: seen at the next look

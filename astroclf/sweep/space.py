@@ -55,7 +55,7 @@ class SearchSpace:
         lines = [f"{key}={value}" for key, value in params.items()]
         try:
             distributions, fixed, deletions = create_params_from_overrides(_last_words([*lines, *arguments]))
-        except (ValueError, NotImplementedError, AssertionError) as error:
+        except (ValueError, NotImplementedError, AssertionError) as error:  # the plugin asserts what a choice may hold
             raise ConfigError(f"The search space cannot be read: {' '.join(str(error).split())}") from error
         if not distributions:
             raise ConfigError(

@@ -215,7 +215,7 @@ class SharedStudy:
 
     def count_death(self, number: int) -> int:
         """Keep with a running trial that its process died; how often that was."""
-        trial = next(trial for trial in self.trials() if trial.number == number)
+        trial = self._trial(number)
         deaths = int(trial.user_attrs.get("deaths", 0)) + 1
         if not trial.state.is_finished():
             Trial(self.study, trial._trial_id).set_user_attr("deaths", deaths)
@@ -223,10 +223,13 @@ class SharedStudy:
 
     def fail(self, number: int, reason: str) -> None:
         """Give up a trial whose process is dead."""
-        trial = next(trial for trial in self.trials() if trial.number == number)
+        trial = self._trial(number)
         if not trial.state.is_finished():
             Trial(self.study, trial._trial_id).set_user_attr("reason", reason)
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return next(trial for trial in self.trials() if trial.number == number)
 
 
 def _lock_folder(folder: Path) -> FileLock:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import shlex
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
-from optuna.trial import TrialState
 
 from astroclf.errors import AstroclfError, Interrupted, Pruned
 from astroclf.resume import resumed_config
@@ -24,7 +26,7 @@ from astroclf.sweep.compose import Composer
 from astroclf.sweep.heartbeat import Heartbeat
 from astroclf.sweep.space import SearchSpace
 from astroclf.sweep.study import Claim, SharedStudy
-from astroclf.sweep.trials import best_trials
+from astroclf.sweep.trials import best_trials, ranked
 
 if TYPE_CHECKING:
     from astroclf.experiment import Workspace
@@ -67,12 +69,9 @@ class Plan:
     composer: Composer
     uri: str | None = None
     parent_run_id: str | None = None
-    tags: dict[str, str] = field(default_factory=dict)
 
     def command(self, overrides: list[str]) -> str:
         """What trains the same model again."""
-        import shlex
-
         return " ".join(["python -m astroclf.train", *map(shlex.quote, overrides)])
 
 
@@ -87,7 +86,7 @@ def run_trial(study: SharedStudy, plan: Plan, claim: Claim, workspace: Workspace
         Ctrl-C or SIGTERM; the trial stays open, to be gone on with.
     """
     overrides = plan.space.overrides(claim.params)
-    tags = {TRIAL_TAG: str(claim.trial.number), "sweep.study": plan.name, **plan.tags}
+    tags = {TRIAL_TAG: str(claim.trial.number), "sweep.study": plan.name}
     report = _Reporter(claim.trial, plan.objectives[0] if len(plan.objectives) == 1 else None)
     with claim.lock, log_in(claim.folder), Heartbeat(claim.trial):
         try:
@@ -99,30 +98,31 @@ def run_trial(study: SharedStudy, plan: Plan, claim: Claim, workspace: Workspace
             log.info("%s", error)
         except (Interrupted, KeyboardInterrupt):
             raise
-        except AstroclfError as error:
-            state, values, reason = TrialState.FAIL, None, str(error)
-            log.error("%s", error)
         except Exception as error:
-            state, values, reason = TrialState.FAIL, None, f"{type(error).__name__}: {error}"
-            log.error("%s", traceback.format_exc())
+            state, values, reason = TrialState.FAIL, None, log_failure(error)
         finally:
             report.keep_time()
             free_memory()
         study.tell(claim, state, values, reason)
 
 
-def drop_checkpoints(study: SharedStudy, plan: Plan) -> None:
+def log_failure(error: Exception) -> str:
+    """Log what ended a training, with a traceback if no user can have caused it; the reason in one line."""
+    if isinstance(error, AstroclfError):
+        log.error("%s", error)
+        return str(error)
+    log.error("%s", "".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}: {error}"
+
+
+def drop_checkpoints(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection], keep: int | None) -> None:
     """Free the disk of finished trials that are not among the best: a hundred of them may be tens of gigabytes."""
-    if plan.keep_checkpoints is None:
+    if keep is None:
         return
-    finished = [trial for trial in study.trials() if trial.state.is_finished()]
-    front = {trial.number for trial in best_trials(finished, study.study.directions)}  # with several objectives
-    sign = -1.0 if plan.directions[0] == "maximize" else 1.0
-    complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
-    ranked = sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))
-    kept = front | {trial.number for trial in ranked[: plan.keep_checkpoints]}
-    for trial in finished:
-        if trial.number not in kept and "folder" in trial.user_attrs:
+    best = [*best_trials(trials, directions), *ranked(trials, directions)[:keep]]  # with several objectives, the front
+    kept = {trial.number for trial in best}
+    for trial in trials:
+        if trial.state.is_finished() and trial.number not in kept and "folder" in trial.user_attrs:
             shutil.rmtree(Path(trial.user_attrs["folder"]) / "checkpoints", ignore_errors=True)
 
 
@@ -142,20 +142,20 @@ def train_once(
     config = resumed_config(str(folder), []) if started else plan.composer.config(overrides)
     if report is not None:
         report.expect(config)
-    run_id = None if started or is_new else _orphan(config, plan.parent_run_id, tags)
+    run_id = None if started or is_new else _orphan(plan, tags)
     trial = Trial(run_id, plan.parent_run_id, tags, report)
     command = plan.command(overrides)
     return Experiment(config, folder, command, workspace=workspace, trial=trial).run()
 
 
-def _orphan(config: Config, parent_run_id: str | None, tags: Mapping[str, str]) -> str | None:
+def _orphan(plan: Plan, tags: Mapping[str, str]) -> str | None:
     """The MLflow run of the same trial, if its process was killed before the first checkpoint."""
-    if parent_run_id is None:
+    if plan.uri is None or plan.parent_run_id is None:
         return None
     from astroclf.tracking.experiments import find_run
 
     wanted = {name: tags[name] for name in (TRIAL_TAG, FINALIST_TAG) if name in tags}
-    return find_run(str(config.tracking["uri"]), wanted, parent_run_id=parent_run_id)
+    return find_run(plan.uri, wanted, parent_run_id=plan.parent_run_id)
 
 
 class _Reporter:

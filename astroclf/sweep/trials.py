@@ -32,8 +32,14 @@ def best_trials(trials: Iterable[FrozenTrial], directions: Sequence[StudyDirecti
     losses = np.array([trial.values for trial in known]) * signs  # lower is better
     order = np.lexsort(losses.T[::-1])  # stable: the earliest of equal ones comes first
     if len(directions) == 1:
-        return [known[order[0]]]
+        return ranked(known, directions)[:1]
     return [known[i] for i in order if not ((losses <= losses[i]).all(1) & (losses < losses[i]).any(1)).any()]
+
+
+def ranked(trials: Iterable[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
+    """Complete trials, the best by the first objective first, the earlier of equal ones before the later."""
+    sign = 1.0 if directions[0] == StudyDirection.MINIMIZE else -1.0
+    return sorted(filter(is_valued, trials), key=lambda trial: (sign * trial.values[0], trial.number))
 
 
 def is_valued(trial: FrozenTrial) -> bool:

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from astroclf.errors import AstroclfError, Interrupted
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from astroclf.sweep.trial import Plan
 
 log = logging.getLogger("astroclf")
@@ -93,11 +94,12 @@ class _Worker:
                 return
             self.begun(claim.trial.number)
             run_trial(self.study, plan, claim, self.workspace)
-            drop_checkpoints(self.study, plan)
-            self._log_best()
+            trials = self.study.trials()
+            drop_checkpoints(trials, self.study.study.directions, plan.keep_checkpoints)
+            self._log_best(trials)
 
     def train(self, overrides: list[str], folder: str, tags: dict[str, str]) -> dict[str, float]:
-        from astroclf.sweep.trial import free_memory, log_in, train_once
+        from astroclf.sweep.trial import free_memory, log_failure, log_in, train_once
 
         with log_in(Path(folder)):
             try:
@@ -105,7 +107,7 @@ class _Worker:
             except Interrupted:
                 raise
             except Exception as error:  # as of a trial: its result, and no reason to end the sweep
-                log.error("%s", error if isinstance(error, AstroclfError) else traceback.format_exc())
+                log_failure(error)
                 return {}
             finally:
                 free_memory()
@@ -121,15 +123,16 @@ class _Worker:
             Experiment(config, folder, "", workspace=self.workspace).run()
         return read_metrics(Path(folder) / "metrics.json") or {}
 
-    def _log_best(self) -> None:
+    def _log_best(self, trials: list[FrozenTrial]) -> None:
         """The best value after so many trials, as a curve of the sweep's MLflow run."""
         plan = self.plan
         if plan.uri is None or plan.parent_run_id is None or len(plan.objectives) > 1:
             return
+        from astroclf.sweep.trials import best_trials
         from astroclf.tracking.experiments import log_to_run
 
-        finished = sum(trial.state.is_finished() for trial in self.study.trials())
-        if best := self.study.best():
+        finished = sum(trial.state.is_finished() for trial in trials)
+        for best in best_trials(trials, self.study.study.directions):
             log_to_run(plan.uri, plan.parent_run_id, {f"best/{plan.objectives[0]}": best.values[0]}, finished)
 
 

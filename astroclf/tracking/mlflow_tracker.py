@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import math
 import shlex
@@ -23,7 +22,7 @@ from astroclf.tracking.client import (
 )
 from astroclf.tracking.database import ensure_database
 from astroclf.tracking.experiments import ensure_experiment, experiment_of_run
-from astroclf.tracking.names import PARAM_LENGTH, TAG_LENGTH, flatten, text, valid_name
+from astroclf.tracking.names import PARAM_LENGTH, TAG_LENGTH, flatten, text, user, valid_name
 from astroclf.tracking.null_tracker import NullTracker
 
 if TYPE_CHECKING:
@@ -277,7 +276,7 @@ class MlflowTracker(NullTracker):
     ) -> Run:
         tags = {  # with the run, not after it: whoever looks for a run by its tags finds it however early it was killed
             **tags,
-            "mlflow.user": _user(),
+            "mlflow.user": user(),
             "mlflow.source.type": "LOCAL",
             "mlflow.source.name": text(shlex.join(sys.argv), TAG_LENGTH),
         }
@@ -321,10 +320,3 @@ class MlflowTracker(NullTracker):
 
 def _tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
     return {valid_name(name): text(value, TAG_LENGTH) for name, value in tags.items()}
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user id has no name
-        return "unknown"

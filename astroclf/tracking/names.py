@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 from collections.abc import Mapping
@@ -39,6 +40,14 @@ def text(value: Any, limit: int) -> str:
     """The value as text of at most `limit` characters; where something is cut off, it ends in an ellipsis."""
     written = value if isinstance(value, str) else _written(value)
     return written if len(written) <= limit else written[: limit - 1] + "…"
+
+
+def user() -> str:
+    """The name of whoever runs this process."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container whose user id has no name
+        return "unknown"
 
 
 def _written(value: Any) -> str:

@@ -6,12 +6,12 @@ do by hand is written beside it (``promotion.by_hand``), and into the model's ow
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from astroclf.errors import TrackingError
+from astroclf.tracking.names import user
 from astroclf.tracking.registered_model import CHALLENGER, CHAMPION, RegisteredModel, Version
 
 CHECKS = {
@@ -211,14 +211,6 @@ def champion_before(model: RegisteredModel) -> int:
             f"  python -m astroclf.promote champion {model.name} VERSION --reason '…'"
         )
     return former[-1]
-
-
-def user() -> str:
-    """The name of whoever runs this process."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user id has no name
-        return "unknown"
 
 
 def _note(model: RegisteredModel, version: Version, said: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+from optuna.study import StudyDirection
+
 from astroclf.sweep.finals import Finals
 
 
@@ -13,7 +15,8 @@ def winner(trials, answers: dict[str, float | None], with_checkpoints: list[Path
     for folder in with_checkpoints:
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "checkpoints" / "last.pt").touch()
-    study = SimpleNamespace(best=lambda: trials[0], trials=lambda: trials, remember=lambda *_: None)
+    inner = SimpleNamespace(directions=[StudyDirection.MAXIMIZE])
+    study = SimpleNamespace(study=inner, best=lambda: trials[0], trials=lambda: trials, remember=lambda *_: None)
     plan = SimpleNamespace(
         name="night", folder=Path("sweep"), objectives=("val/accuracy",), directions=("maximize",), base={"seed": "0"},
         space=SimpleNamespace(overrides=lambda params: []),

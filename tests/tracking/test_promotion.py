@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -33,13 +32,6 @@ from astroclf.tracking.registered_model import (
 )
 
 NewModel = Callable[..., RegisteredModel]
-
-
-@pytest.fixture(scope="module")
-def uri(made_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("promotion") / "mlflow.db"
-    shutil.copy(made_database, path)
-    return f"sqlite:///{path}"
 
 
 @pytest.fixture

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
 from astroclf.data.sources import nearest
 from astroclf.data.sources.band_files import BandFiles
+from astroclf.data.splits import SPELLINGS
+from astroclf.data.table_file import read_table
 from astroclf.errors import DataError
 
 COLUMNS = ("path", "label", "split", "group", "ra", "dec")
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "": ""}
 
 
 @dataclass
@@ -53,22 +54,13 @@ def read_metadata(path: Path, bands: BandFiles | None = None, faults: list[str] 
     """
     listing = Listing()
     lines: dict[str, int] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-            _check_header(path, reader.fieldnames)
-            for values in reader:
-                try:
-                    _add_row(listing, lines, values, path, reader.line_num, bands)
-                except DataError as error:
-                    if faults is None:
-                        raise
-                    faults.append(str(error))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a table of comma-separated values in UTF-8 ({error}).") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    for values, line in read_table(path, partial(_check_header, path)):
+        try:
+            _add_row(listing, lines, values, path, line, bands)
+        except DataError as error:
+            if faults is None:
+                raise
+            faults.append(str(error))
     if not listing.ids:
         raise DataError(f"{path} lists no images: it has a header and nothing below.")
     return listing
@@ -110,16 +102,16 @@ def _add_row(
         identifier = bands.sample_of(identifier) or identifier
     if identifier in lines:
         raise DataError(f"{where}: `{identifier}` is listed already in line {lines[identifier]}.")
-    if cell["split"].lower() not in SPLITS:
+    if cell["split"].lower() not in SPELLINGS:
         raise DataError(
-            f"{where}: the split `{cell['split']}` is none of train, val, test{nearest(cell['split'], SPLITS)} "
+            f"{where}: the split `{cell['split']}` is none of train, val, test{nearest(cell['split'], SPELLINGS)} "
             "Leave it empty to have it chosen."
         )
     lines[identifier] = line
     listing.ids.append(identifier)
     listing.labels.append(cell["label"])
     listing.where.append(where)
-    listing.split.append(SPLITS[cell["split"].lower()])
+    listing.split.append(SPELLINGS[cell["split"].lower()])
     listing.group.append(cell["group"])
     listing.ra_deg.append(_degrees(cell["ra"], "ra", -360, 360, where))
     listing.dec_deg.append(_degrees(cell["dec"], "dec", -90, 90, where))
