@@ -9,9 +9,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from astroclf.command import checked_as, command_line, one_paragraph, run_command
-from astroclf.config import config_dir
-from astroclf.schema import CheckConfig
+from astroclf.cli.application import checked_as, command_line, one_paragraph, run_command
+from astroclf.config.validate import config_dir
+from astroclf.settings.schema import CheckConfig
 
 FAILED = 2  # 1 says that the data set was looked at, and has warnings
 _statuses: list[int] = []  # of the checks of this process: several with -m
@@ -22,7 +22,7 @@ _statuses: list[int] = []  # of the checks of this process: several with -m
 def job(composed: DictConfig) -> int:
     """One check from config to report; returns 0 clean, 1 warnings, 2 errors."""
     config = checked_as(CheckConfig, composed)
-    from astroclf.inspection import inspect
+    from astroclf.audit.inspection import inspect
 
     status = inspect(config, folder=HydraConfig.get().runtime.output_dir, command=command_line())
     _statuses.append(status)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
-from astroclf.command import checked_as, one_paragraph, run_command
-from astroclf.config import build, config_dir
-from astroclf.schema import PrepareConfig
+from astroclf.cli.application import checked_as, one_paragraph, run_command
+from astroclf.config.validate import build, config_dir
+from astroclf.settings.schema import PrepareConfig
 
 if TYPE_CHECKING:
-    from astroclf.data.store import PixelStore
+    from astroclf.data.cache.store import ImageCache
 
 
 @hydra.main(config_path=str(config_dir()), config_name="prepare", execution_whitelist=["astroclf.*"])
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 def job(composed: DictConfig) -> None:
     """Build the store, unless it is there, and say what it holds and where it is."""
     config = checked_as(PrepareConfig, composed)
-    from astroclf.data.store import open_store  # OpenCV and h5py are imported only once the config is known to be sound
+    from astroclf.data.cache.store import (
+        open_store,  # OpenCV and h5py are imported only once the config is known to be sound
+    )
 
     options = config.dataset.options
     source = build(config.dataset)
     began = time.monotonic()
-    store = open_store(source, Path(options["cache_dir"]), on_error=options["on_error"], workers=config.workers)
+    store = open_store(source, Path(options["cache_dir"]), on_error=options["on_error"], num_workers=config.num_workers)
     print(_summary(options["name"], store, time.monotonic() - began))
 
 
-def _summary(name: str, store: PixelStore, seconds: float) -> str:
+def _summary(name: str, store: ImageCache, seconds: float) -> str:
     from rich.filesize import decimal
 
     _, height, width, channels = store.images.shape

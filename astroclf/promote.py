@@ -12,7 +12,7 @@ from astroclf.errors import AstroclfError, ConfigError, Interrupted, TrackingErr
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from astroclf.tracking.registered_model import RegisteredModel
+    from astroclf.registry.versions import RegisteredModel
 
 _EPILOG = """examples:
   python -m astroclf.promote                        every registered model, and its champion
@@ -28,7 +28,7 @@ Whoever loads models:/galaxy10@champion gets the new champion from the next load
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, show or move, print what was done; returns the exit status."""
     options = _parser().parse_args(arguments)
-    from astroclf.command import report
+    from astroclf.cli.application import report
 
     try:
         _run(options)
@@ -75,8 +75,8 @@ def _run(options: argparse.Namespace) -> None:
     # Imported late, so that --help and a mistyped option answer at once.
     from rich.console import Console
 
-    from astroclf.tracking import history
-    from astroclf.tracking.registered_model import RegisteredModel, existing_store, registered_names
+    from astroclf.registry import history
+    from astroclf.registry.versions import RegisteredModel, existing_store, registered_names
 
     if not getattr(options, "reason", "given").strip():
         raise ConfigError("--reason is empty: say in a few words why, for whoever asks next year.")
@@ -97,7 +97,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _promote(model: RegisteredModel, number: int, reason: str, console: Console) -> None:
-    from astroclf.tracking.promotion import promote, recorded
+    from astroclf.registry.decision import promote, recorded
 
     decision = recorded(model.version(number))
     _check_loads(model, number)
@@ -109,7 +109,7 @@ def _promote(model: RegisteredModel, number: int, reason: str, console: Console)
 
 
 def _roll_back(model: RegisteredModel, reason: str, console: Console) -> None:
-    from astroclf.tracking.promotion import champion_before, roll_back
+    from astroclf.registry.decision import champion_before, roll_back
 
     _check_loads(model, champion_before(model))
     previous, number = roll_back(model, reason)
@@ -118,7 +118,7 @@ def _roll_back(model: RegisteredModel, reason: str, console: Console) -> None:
 
 
 def _check_loads(model: RegisteredModel, number: int) -> None:
-    from astroclf.tracking.registry import load
+    from astroclf.registry.models import load
 
     try:
         load(f"models:/{model.name}/{number}", model.uri, device="cpu")

@@ -61,13 +61,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _simulate(options: argparse.Namespace) -> None:
     # Imported late, so that --help and a mistyped option answer at once.
-    from astroclf.data import simulate
-    from astroclf.data.samples import Source
-    from astroclf.data.sources.folder import ClassFolder
-    from astroclf.data.sources.galaxy10 import Galaxy10
+    from astroclf import simulation as simulate
+    from astroclf.data.catalog import DatasetReader
+    from astroclf.data.readers.folder import ClassFolder
+    from astroclf.data.readers.galaxy10 import Galaxy10
 
-    sizes = {"image_size": options.image_size, "seed": options.seed, "workers": options.workers}
-    source: Source
+    sizes = {"image_size": options.image_size, "seed": options.seed, "num_workers": options.num_workers}
+    source: DatasetReader
     if options.kind == "galaxy10":
         simulate.write_galaxy10(options.output, samples=options.samples, **sizes)
         source = Galaxy10(options.output, image_size=options.image_size)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from astroclf.errors import AstroclfError, ConfigError
 
 if TYPE_CHECKING:
-    from astroclf.data.store_list import Entry
+    from astroclf.data.cache.listing import Entry
 
 _EPILOG = """examples:
   python -m astroclf.stores
@@ -68,7 +68,7 @@ def _age(text: str) -> float:
 
 
 def _list(cache_dir: Path) -> None:
-    from astroclf.data.store_list import list_cache
+    from astroclf.data.cache.listing import list_cache
 
     entries = list_cache(cache_dir)
     if not entries:
@@ -106,7 +106,7 @@ def _images(entry: Entry) -> str:
 
 
 def _remove(cache_dir: Path, options: argparse.Namespace) -> int:
-    from astroclf.data.store_list import list_cache, remove
+    from astroclf.data.cache.listing import list_cache, remove
 
     freed, kept = 0, 0
     for entry in _chosen(list_cache(cache_dir), options):

@@ -7,9 +7,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from astroclf.command import checked, command_line, one_paragraph, run_command
-from astroclf.config import config_dir
-from astroclf.sweep.sweeper import OptunaSweeper
+from astroclf.cli.application import checked, command_line, one_paragraph, run_command
+from astroclf.config.validate import config_dir
+from astroclf.sweep.plugin import OptunaSweeper
 
 Plugins.instance().register(OptunaSweeper)
 
@@ -23,10 +23,10 @@ Plugins.instance().register(OptunaSweeper)
 def job(composed: DictConfig) -> float:
     """One run from config to registered model; returns the objective of its best validation."""
     config = checked(composed)
-    from astroclf.experiment import Experiment  # torch is imported only once the config is known to be sound
+    from astroclf.run.train import Experiment  # torch is imported only once the config is known to be sound
 
     best = Experiment(config, folder=HydraConfig.get().runtime.output_dir, command=command_line()).run()
-    return best[config.objective]
+    return best[config.monitor]
 
 
 def main() -> None:

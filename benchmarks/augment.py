@@ -28,8 +28,8 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from astroclf.data.augment import on_torch
-from astroclf.data.augment.augmentation import Augmentation
-from astroclf.data.augment.steps import plan
+from astroclf.data.augment.plan import plan
+from astroclf.data.augment.recipe import Augmentation
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ("galaxy10", "astro8", "dihedral", "none")

@@ -21,10 +21,10 @@ import cv2
 import h5py
 import numpy as np
 
-from astroclf.data.duplicates import exact_duplicates, near_duplicates
-from astroclf.data.simulate.galaxies import draw_galaxy
-from astroclf.data.simulate.parallel import in_order
-from astroclf.data.sources import pixel_digest, thumbnail
+from astroclf.data.readers import pixel_digest, thumbnail
+from astroclf.data.split.copies import exact_duplicates, near_duplicates
+from astroclf.simulation.galaxies import draw_galaxy
+from astroclf.simulation.parallel import in_order
 
 ROOT = Path(__file__).parents[1]
 SIZE, CLASSES = 256, 10  # of the simulated galaxies
@@ -80,7 +80,7 @@ def load_images(path: Path | None, count: int) -> np.ndarray:
     def draw(row: int) -> np.ndarray:
         return draw_galaxy(row * CLASSES // count, np.random.default_rng([0, row]), SIZE)
 
-    return np.stack(list(in_order(draw, count, workers=None, title="Simulating galaxies", progress=True)))
+    return np.stack(list(in_order(draw, count, num_workers=None, title="Simulating galaxies", progress=True)))
 
 
 def thumbnails(images: list[np.ndarray]) -> np.ndarray:

@@ -28,17 +28,17 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from astroclf.data.images import is_image, read_image
-from astroclf.data.samples import Source
-from astroclf.data.simulate import write_galaxy10
-from astroclf.data.simulate.canvas import to_display
-from astroclf.data.simulate.parallel import in_order, usable_cores
-from astroclf.data.simulate.sky_objects import PAINTERS, draw_sky_object
-from astroclf.data.sources.folder import ClassFolder
-from astroclf.data.sources.galaxy10 import Galaxy10
-from astroclf.data.sources.hdf5 import OFFICIAL_CHUNK_ROWS
-from astroclf.data.store import open_store
-from astroclf.data.stream import Pixels
+from astroclf.data.cache.store import open_store
+from astroclf.data.catalog import DatasetReader
+from astroclf.data.decode.images import is_image, read_image
+from astroclf.data.loader import PixelBuffer
+from astroclf.data.readers.folder import ClassFolder
+from astroclf.data.readers.galaxy10 import Galaxy10
+from astroclf.data.readers.hdf5 import OFFICIAL_CHUNK_ROWS
+from astroclf.simulation import write_galaxy10
+from astroclf.simulation.canvas import to_display
+from astroclf.simulation.parallel import in_order, usable_cores
+from astroclf.simulation.sky_objects import PAINTERS, draw_sky_object
 
 ROOT = Path(__file__).parents[1]
 GALAXIES, GALAXY_SIDE = 2 * OFFICIAL_CHUNK_ROWS, 256
@@ -51,7 +51,7 @@ CORES = usable_cores()
 Rate = Callable[[], float]  # takes a turn, and returns images per second
 
 
-def contenders(source: Source, decoded: dict[str, Rate], work: Path) -> dict[str, Rate]:
+def contenders(source: DatasetReader, decoded: dict[str, Rate], work: Path) -> dict[str, Rate]:
     """Decoding each time, then building the store, and reading it at random from memory and from the disk."""
 
     def build() -> float:
@@ -108,7 +108,7 @@ def jpegs(paths: list[Path]) -> dict[str, Rate]:
 
 def gather(images: np.ndarray) -> float:
     """One epoch in random order, by the batches that a training takes."""
-    pixels = Pixels(images, "disk")
+    pixels = PixelBuffer(images, "disk")
     order = np.random.default_rng(0).permutation(len(images))
     batch = max(1, BATCH_BYTES // images[0].nbytes)
     with timed(len(order)) as rate:
@@ -148,7 +148,7 @@ def simulate_jpegs(folder: Path) -> Path:
         picture.save(folder / kind / f"{index}.jpg", quality=90)
 
     title = f"Simulating JPEGs of {PICTURE_SIDE} px"
-    list(in_order(make, PICTURES, workers=None, title=title, progress=True))
+    list(in_order(make, PICTURES, num_workers=None, title=title, progress=True))
     return folder
 
 

@@ -11,22 +11,22 @@ from typing import Any
 
 import torch
 
-from astroclf.atomic import atomic_path
 from astroclf.errors import CheckpointError
+from astroclf.util.atomic import atomic_path
 
 FORMAT = 1
 
 
 class CheckpointFolder:
-    """The ``checkpoints/`` of a run: ``last.pt``, ``best.pt``, the `keep_best` of lowest loss, and one every n epochs.
+    """The ``checkpoints/`` of a run: ``last.pt``, ``best.pt``, the few of lowest loss, and one every n epochs.
 
     A state is written once; the other names are hard links to it (copies where the file system has none), which is
     safe because files here are replaced, never changed. ``last.pt`` comes last: once it stands, all the others do.
     """
 
-    def __init__(self, folder: Path, keep_best: int) -> None:
+    def __init__(self, folder: Path, keep_lowest_loss: int) -> None:
         self.folder = folder
-        self.keep_best = keep_best
+        self.keep_lowest_loss = keep_lowest_loss
         self.lowest: list[tuple[float, str]] = []  # (validation loss, file name), best first
 
     @property
@@ -41,7 +41,7 @@ class CheckpointFolder:
         """Enter a validation among the lowest; the name that its checkpoint is to have, or None."""
         loss = math.inf if math.isnan(loss) else loss
         name = f"step-{step:07d}-loss-{loss:.4f}.pt"
-        ranking = sorted([*self.lowest, (loss, name)])[: self.keep_best]
+        ranking = sorted([*self.lowest, (loss, name)])[: self.keep_lowest_loss]
         self.lowest = ranking
         return name if (loss, name) in ranking else None
 

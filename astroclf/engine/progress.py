@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,14 +15,6 @@ log = logging.getLogger("astroclf")
 
 REFRESH_SECONDS = 0.5  # of the bar; the loss is fetched from the device only this often
 PLAIN_SECONDS = 30.0  # between lines when the output is no terminal
-
-
-class LiveStreamHandler(logging.StreamHandler):
-    """Logs to the sys.stdout of the moment, so that lines appear above a live bar and not inside it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stdout
-        super().emit(record)
 
 
 class TrainProgress:

@@ -14,21 +14,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from astroclf.data.stream import Batch, Stream
+from astroclf.data.loader import Batch, BatchLoader
 from astroclf.engine.checkpoint import CheckpointFolder
 from astroclf.engine.early_stopping import EarlyStopping
-from astroclf.engine.evaluate import evaluate
-from astroclf.engine.history import write_history
+from astroclf.engine.ema import FiniteBuffers, ModelEMA
 from astroclf.engine.meter import StepMeter
-from astroclf.engine.parameters import Average, SoundBuffers
-from astroclf.engine.precision import Precision
 from astroclf.engine.progress import TrainProgress
 from astroclf.engine.schedule import Schedule
-from astroclf.engine.settings import LOWER_IS_BETTER, TrainerSettings
 from astroclf.engine.signals import StopRequest
-from astroclf.engine.tracker import Tracker
 from astroclf.errors import CheckpointError, Interrupted, TrainingError
-from astroclf.losses.objective import Objective
+from astroclf.evaluation.history import write_history
+from astroclf.evaluation.inference import evaluate
+from astroclf.losses.criterion import Criterion
+from astroclf.models.precision import Precision
+from astroclf.settings.trainer import LOWER_IS_BETTER, TrainerSettings
+from astroclf.tracking.tracker import Tracker
 
 log = logging.getLogger("astroclf")
 
@@ -48,7 +48,7 @@ class FitResult:
 
 
 @dataclass
-class Position:
+class TrainState:
     """Where the run stands: everything about it that is not a tensor."""
 
     epoch: int = 0
@@ -67,9 +67,9 @@ class Trainer:
     ----------
     model : nn.Module
         Already on `precision.device`, in channels_last if `settings` say so. Returns a `Prediction`.
-    objective : Objective
+    criterion : Criterion
         Per-sample loss.
-    train, val : Stream
+    train, val : BatchLoader
     optimizer : torch.optim.Optimizer
     schedule : Schedule
     precision : Precision
@@ -92,9 +92,9 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        objective: Objective,
-        train: Stream,
-        val: Stream,
+        criterion: Criterion,
+        train: BatchLoader,
+        val: BatchLoader,
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
         precision: Precision,
@@ -107,19 +107,19 @@ class Trainer:
         fingerprints: dict[str, str] | None = None,
         on_validation: Callable[[list[dict[str, float]], bool], None] | None = None,
     ) -> None:
-        self.model, self.objective, self.train_stream, self.val_stream = model, objective, train, val
+        self.model, self.criterion, self.train_stream, self.val_stream = model, criterion, train, val
         self.optimizer, self.schedule, self.precision, self.settings = optimizer, schedule, precision, settings
         self.classes, self.folder, self.tracker = classes, folder, tracker
         self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
         self.on_validation = on_validation
-        self.average = Average(model, settings.ema_decay) if settings.ema_decay else None
+        self.average = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
         self.scaler = precision.scaler()
         self.early_stopping = EarlyStopping(settings.patience)
-        self.checkpoints = CheckpointFolder(folder / "checkpoints", settings.keep_best)
-        self.position = Position()
+        self.checkpoints = CheckpointFolder(folder / "checkpoints", settings.keep_lowest_loss)
+        self.position = TrainState()
         self.total_steps = planned_steps(settings, len(train))
         self.meter = StepMeter(precision.device, curve_every=max(1, self.total_steps // CURVE_POINTS))
-        self.buffers = SoundBuffers(model)
+        self.buffers = FiniteBuffers(model)
         self._saved_at = time.monotonic()
 
     def fit(self) -> FitResult:
@@ -140,13 +140,13 @@ class Trainer:
             except torch.OutOfMemoryError as error:
                 raise TrainingError(
                     f"The GPU ran out of memory at trainer.batch_size={self.settings.batch_size}. Halve it and double "
-                    "trainer.accumulate for the same optimizer steps, or set backbone.checkpointing=true. The last "
-                    f"checkpoint is kept in {self.checkpoints.folder}."
+                    "trainer.grad_accum_steps for the same optimizer steps, or set backbone.grad_checkpointing=true. "
+                    f"The last checkpoint is kept in {self.checkpoints.folder}."
                 ) from error
         if not self.position.best:
             raise TrainingError(
                 f"No validation in {self.position.step} steps gave a finite loss: there is no model to keep. Lower "
-                "optimizer.lr, set trainer.clip_norm, or use trainer.precision=fp32, and start a new run."
+                "optimizer.lr, set trainer.grad_clip_norm, or use trainer.precision=fp32, and start a new run."
             )
         waited = self.train_stream.data_wait_seconds - waited
         return FitResult(
@@ -159,7 +159,7 @@ class Trainer:
         )
 
     def _run(self, stop: StopRequest, progress: TrainProgress) -> None:
-        at, every = self.position, self.settings.accumulate
+        at, every = self.position, self.settings.grad_accum_steps
         self.model.train()
         while not at.finished:
             if at.step >= self.total_steps:  # a run of no steps still has a validated checkpoint
@@ -204,7 +204,7 @@ class Trainer:
         for batch in group:
             with self.precision.autocast():
                 output = self.model(batch.images_BCHW)
-            loss = self.objective(output, batch.labels_B).total_B.sum()
+            loss = self.criterion(output, batch.labels_B).total_B.sum()
             loss = loss * torch.where(torch.isfinite(loss), 1.0, math.nan)  # a loss of inf may have finite gradients
             self.scaler.scale(loss / images).backward()
             loss_sum += loss.detach()
@@ -214,7 +214,7 @@ class Trainer:
             sound = torch.isfinite(nn.utils.get_total_norm(gradients))
             torch._foreach_mul_(gradients, torch.where(sound, 1.0, math.nan))
         self.scaler.unscale_(self.optimizer)
-        limit = self.settings.clip_norm if self.settings.clip_norm is not None else math.inf
+        limit = self.settings.grad_clip_norm if self.settings.grad_clip_norm is not None else math.inf
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.scaler.step(self.optimizer)
         # fp16 adapts its scale; the other formats keep 1, and update only clears what the scaler saw.
@@ -231,9 +231,9 @@ class Trainer:
         """Measure on the validation images, log, decide about best and early stopping, save."""
         at = self.position
         self._stop_if_stuck()
-        self.buffers.mend()
+        self.buffers.restore()
         model = self.average.model() if self.average is not None else self.model
-        evaluation = evaluate(model, self.objective, self.val_stream, self.precision)
+        evaluation = evaluate(model, self.criterion, self.val_stream, self.precision)
         metrics = evaluation.metrics(self.classes)
 
         row: dict[str, float] = {
@@ -284,9 +284,9 @@ class Trainer:
         if self.settings.validate_every_steps:
             return at.step % self.settings.validate_every_steps == 0
         every = self.settings.validate_every
-        before = self._epoch() - self.settings.accumulate / len(self.train_stream)
+        before = self._epoch() - self.settings.grad_accum_steps / len(self.train_stream)
         if at.batch >= len(self.train_stream):  # the epoch's last group may be a smaller one
-            rest = len(self.train_stream) % self.settings.accumulate or self.settings.accumulate
+            rest = len(self.train_stream) % self.settings.grad_accum_steps or self.settings.grad_accum_steps
             before = self._epoch() - rest / len(self.train_stream)
         return math.floor(self._epoch() / every + 1e-9) > math.floor(before / every + 1e-9)
 
@@ -307,13 +307,13 @@ class Trainer:
 
     def _stop_if_stuck(self) -> None:
         streak = self.meter.streak()
-        if streak >= self.settings.max_skipped:
+        if streak >= self.settings.max_nonfinite_steps:
             last = self.checkpoints.last
             kept = f"The last checkpoint is kept: {last}." if last.is_file() else "There was no checkpoint yet."
             raise TrainingError(
                 f"The loss or its gradient was not finite for {streak} steps in a row (the last at step "
-                f"{self.position.step}); none of them changed a weight. Lower optimizer.lr, set trainer.clip_norm, or "
-                f"use trainer.precision=fp32. {kept}"
+                f"{self.position.step}); none of them changed a weight. Lower optimizer.lr, set "
+                f"trainer.grad_clip_norm, or use trainer.precision=fp32. {kept}"
             )
 
     def _machine_metrics(self, progress: TrainProgress) -> dict[str, float]:
@@ -388,7 +388,7 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.position = Position(**state["position"])
+        self.position = TrainState(**state["position"])
         self.early_stopping.load_state_dict(state["early_stopping"])
         if self.position.finished:  # more epochs or more patience than before: it is not the end any more
             at_end = self.position.step >= self.total_steps
@@ -406,5 +406,5 @@ class Trainer:
 
 def planned_steps(settings: TrainerSettings, batches_per_epoch: int) -> int:
     """Optimizer steps of a whole run: the last group of an epoch may hold fewer batches than `accumulate`."""
-    steps = settings.epochs * math.ceil(batches_per_epoch / settings.accumulate)
+    steps = settings.epochs * math.ceil(batches_per_epoch / settings.grad_accum_steps)
     return steps if settings.max_steps is None else min(steps, settings.max_steps)

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from astroclf.losses.class_balance import class_weights
+from astroclf.losses.class_weights import class_weights
 
 
 class CrossEntropy(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from astroclf.losses.class_balance import class_weights
+from astroclf.losses.class_weights import class_weights
 
 
 class FocalLoss(nn.Module):

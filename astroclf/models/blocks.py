@@ -29,9 +29,9 @@ def output_init(layer: nn.Linear) -> None:
     nn.init.zeros_(layer.bias)
 
 
-def run_stage(stage: nn.Module, x: Tensor, checkpointing: bool) -> Tensor:
-    """Run a stage; with checkpointing, its activations are computed again in the backward pass instead of kept."""
-    if not (checkpointing and stage.training and torch.is_grad_enabled()):
+def run_stage(stage: nn.Module, x: Tensor, grad_checkpointing: bool) -> Tensor:
+    """Run a stage; with gradient checkpointing, its activations are computed again in the backward pass, not kept."""
+    if not (grad_checkpointing and stage.training and torch.is_grad_enabled()):
         return stage(x)
     if torch.compiler.is_compiling():  # the compiled backward pass recomputes values alone, and no statistics
         return checkpoint(stage, x, use_reentrant=False)

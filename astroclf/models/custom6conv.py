@@ -28,7 +28,7 @@ class Custom6Conv(nn.Module):
     weights : str or None
         Path of a state_dict or an astroclf checkpoint of this network, trained at the same image size. None: Kaiming
         initialisation.
-    checkpointing : bool
+    grad_checkpointing : bool
         Compute each block's activations again in the backward pass: less memory, about a third more time.
     dropout : float
         Probability, after each of the two linear layers.
@@ -46,7 +46,7 @@ class Custom6Conv(nn.Module):
         image_size: int,
         channels: int = 3,
         weights: str | None = None,
-        checkpointing: bool = False,
+        grad_checkpointing: bool = False,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Custom6Conv(nn.Module):
                 "There are no ImageNet weights for custom6conv. Choose backbone.weights=null, the path of a checkpoint "
                 "of this network, or backbone=resnet18."
             )
-        self.checkpointing = checkpointing
+        self.grad_checkpointing = grad_checkpointing
         self.blocks = nn.ModuleList(_block(before, after) for before, after in pairwise((channels, *WIDTHS)))
         side = image_size
         for _ in WIDTHS:
@@ -84,7 +84,7 @@ class Custom6Conv(nn.Module):
         """Features (B, 256)."""
         x = images_BCHW
         for block in self.blocks:
-            x = run_stage(block, x, self.checkpointing)
+            x = run_stage(block, x, self.grad_checkpointing)
         return self.hidden(x)
 
 

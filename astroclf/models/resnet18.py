@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from astroclf.download import RemoteFile
 from astroclf.errors import ConfigError
 from astroclf.models.blocks import run_stage
 from astroclf.models.weights import NO_PRETRAINED, fetch_weights, load_into, read_state
+from astroclf.util.download import RemoteFile
 
 IMAGENET = RemoteFile(  # torchvision's ResNet18_Weights.IMAGENET1K_V1
     name="resnet18-f37072fd.pth",
@@ -32,7 +32,7 @@ class ResNet18(nn.Module):
     weights : str or None
         ``imagenet``: torchvision's weights, fetched once and hash-checked. A path: a torchvision state_dict, or an
         astroclf checkpoint. None: Kaiming initialisation.
-    checkpointing : bool
+    grad_checkpointing : bool
         Compute each stage's activations again in the backward pass: less memory, about a third more time.
     stem : {"imagenet", "small"}
         ``imagenet``: 7x7 convolution with stride 2, then max-pooling: a quarter of the size enters the first stage.
@@ -53,7 +53,7 @@ class ResNet18(nn.Module):
         image_size: int,
         channels: int = 3,
         weights: str | None = None,
-        checkpointing: bool = False,
+        grad_checkpointing: bool = False,
         stem: str = "imagenet",
     ) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class ResNet18(nn.Module):
         if weights is not None:
             state = read_state(fetch_weights(IMAGENET) if weights == "imagenet" else weights)
             state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-        self.checkpointing = checkpointing
+        self.grad_checkpointing = grad_checkpointing
         from torchvision.models import resnet18  # 4 s to import: only where it is used
 
         network = resnet18(weights=None)  # Kaiming initialisation, fan-out, is torchvision's own
@@ -88,7 +88,7 @@ class ResNet18(nn.Module):
         """Features (B, 512), float32 under autocast too."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images_BCHW))))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = run_stage(stage, x, self.checkpointing)
+            x = run_stage(stage, x, self.grad_checkpointing)
         return x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))  # half precision sums lose digits
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from astroclf.download import RemoteFile, fetch, wrong_file
 from astroclf.errors import DownloadError, WeightsError
+from astroclf.util.download import RemoteFile, fetch, wrong_file
 
 PATIENCE_SECONDS = 12.0  # enough to get past a dead name server, or several dead addresses
 NO_PRETRAINED = "Train without pretrained weights (backbone.weights=null), or fetch the file elsewhere and name it: "

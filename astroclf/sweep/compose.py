@@ -10,10 +10,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from astroclf.command import checked_as
-from astroclf.config import config_dir
-from astroclf.resume import dotted_keys
-from astroclf.schema import Config
+from astroclf.cli.application import checked_as
+from astroclf.config.resume import dotted_keys
+from astroclf.config.validate import config_dir
+from astroclf.settings.schema import Config
 from astroclf.sweep.space import as_text
 
 _MISSING = object()

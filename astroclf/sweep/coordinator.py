@@ -16,22 +16,22 @@ from typing import Any
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
-from astroclf.command import command_line
-from astroclf.config import build, nearest
-from astroclf.engine.settings import LOWER_IS_BETTER
+from astroclf.cli.application import command_line
+from astroclf.config.validate import build, nearest
 from astroclf.engine.signals import Terminated, terminable
 from astroclf.errors import AstroclfError, ConfigError, Interrupted, SweepError
-from astroclf.schema import OBJECTIVES, Config
-from astroclf.sweep.board import Board
+from astroclf.settings.schema import OBJECTIVES, Config
+from astroclf.settings.trainer import LOWER_IS_BETTER
 from astroclf.sweep.compose import Composer
 from astroclf.sweep.finals import Finals
+from astroclf.sweep.plugin import SweepSettings
 from astroclf.sweep.pool import WorkerPool
 from astroclf.sweep.sampling import build_pruner, build_sampler, is_grid
 from astroclf.sweep.space import SearchSpace
 from astroclf.sweep.storage import absolute_storage
 from astroclf.sweep.study import SharedStudy, all_finished, too_many_failures
-from astroclf.sweep.sweeper import SweepSettings
 from astroclf.sweep.trial import Plan, log_in, planned_validations
+from astroclf.sweep.view.board import Board
 from astroclf.tracking.database import ensure_database
 from astroclf.tracking.names import flatten
 
@@ -42,8 +42,8 @@ PARAMETERS = "model/parameters"  # beside the validation metrics, what one of se
 MANY = 10_000  # combinations that a grid may have
 # What may differ between two starts of one study without making its trials another experiment.
 FREE = (
-    "dataset.path", "dataset.cache_dir", "dataset.download", "dataset.residency", "tracking", "trainer.compile",
-    "trainer.device", "trainer.save_every_minutes", "trainer.workers",
+    "dataset.path", "dataset.cache_dir", "dataset.download", "dataset.keep_images_on", "tracking", "trainer.compile",
+    "trainer.device", "trainer.save_every_minutes", "trainer.num_workers",
 )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ class Coordinator:
         study = SharedStudy(plan.storage, plan.name, plan.directions, plan.folder, build_pruner(plan.pruner))
         study.agree("config", _identity(plan, config), "Bring back what it began with.")
         if "dataset" not in {key.partition(".")[0].lstrip("+") for key in plan.space.distributions}:
-            from astroclf.data_set import load_data
+            from astroclf.run.data import load_data
 
             data = load_data(config).fingerprints  # decoded here, where its progress is seen, and not by each worker
             study.agree("data", data, "The data set or its splits have changed: bring them back.")
@@ -113,7 +113,7 @@ class Coordinator:
         config = self._check_values(space, base)
         if config.resume:
             raise ConfigError("A resumed run cannot be part of a sweep. Leave out -m, or leave out resume.")
-        objectives = tuple(settings.objectives or [config.objective])
+        objectives = tuple(settings.objectives or [config.monitor])
         directions = _directions(settings, objectives)
         if len(objectives) > 1 and not str(settings.pruner["_target_"]).endswith("NopPruner"):
             raise ConfigError(

@@ -13,14 +13,14 @@ from typing import Any
 from filelock import FileLock
 from optuna.trial import FrozenTrial
 
-from astroclf.resume import resume_command, shown_path
-from astroclf.sweep.plots import draw_plots
+from astroclf.config.resume import resume_command, shown_path
+from astroclf.sweep.plugin import SweepSettings
 from astroclf.sweep.pool import WorkerPool
 from astroclf.sweep.study import SharedStudy
-from astroclf.sweep.summary import summary_text, write_experiment
-from astroclf.sweep.sweeper import SweepSettings
 from astroclf.sweep.trial import FINALIST_TAG, Plan
-from astroclf.sweep.trials import ranked
+from astroclf.sweep.view.plots import draw_plots
+from astroclf.sweep.view.summary import summary_text, write_experiment
+from astroclf.sweep.view.trials import ranked
 
 log = logging.getLogger("astroclf")
 

@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
-from astroclf.config import nearest
+from astroclf.config.validate import nearest
 from astroclf.errors import ConfigError
 
 

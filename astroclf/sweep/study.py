@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from astroclf.errors import SweepError
 from astroclf.sweep.space import SearchSpace
 from astroclf.sweep.storage import open_storage, study_lock
-from astroclf.sweep.trials import best_trials
+from astroclf.sweep.view.trials import best_trials
 from astroclf.tracking.client import hide_password
 
 LOST_SECONDS = 600.0  # a worker on another host that was silent for so long is taken for dead

@@ -19,17 +19,17 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
+from astroclf.config.resume import resumed_config
 from astroclf.errors import AstroclfError, Interrupted, Pruned
-from astroclf.resume import resumed_config
-from astroclf.schema import Config
+from astroclf.settings.schema import Config
 from astroclf.sweep.compose import Composer
 from astroclf.sweep.heartbeat import Heartbeat
 from astroclf.sweep.space import SearchSpace
 from astroclf.sweep.study import Claim, SharedStudy
-from astroclf.sweep.trials import best_trials, ranked
+from astroclf.sweep.view.trials import best_trials, ranked
 
 if TYPE_CHECKING:
-    from astroclf.experiment import Workspace
+    from astroclf.run.train import ProcessCache
 
 log = logging.getLogger("astroclf")
 
@@ -75,7 +75,7 @@ class Plan:
         return " ".join(["python -m astroclf.train", *map(shlex.quote, overrides)])
 
 
-def run_trial(study: SharedStudy, plan: Plan, claim: Claim, workspace: Workspace) -> None:
+def run_trial(study: SharedStudy, plan: Plan, claim: Claim, workspace: ProcessCache) -> None:
     """Train a trial (or go on where its process was killed) and tell the study.
 
     Whatever goes wrong with one trial is its result, and no reason to end the sweep.
@@ -130,13 +130,13 @@ def train_once(
     plan: Plan,
     overrides: list[str],
     folder: Path,
-    workspace: Workspace,
+    workspace: ProcessCache,
     tags: Mapping[str, str],
     report: Any = None,
     is_new: bool = False,
 ) -> dict[str, float]:
     """Train and validate one configuration in `folder`, from its checkpoint if it has one; the best metrics."""
-    from astroclf.experiment import Experiment, Trial
+    from astroclf.run.train import Experiment, Trial
 
     started = (folder / "config.yaml").is_file() and (folder / "checkpoints" / "last.pt").is_file()
     config = resumed_config(str(folder), []) if started else plan.composer.config(overrides)

@@ -72,13 +72,13 @@ class _Worker:
     def __init__(self, plan: Plan, workers: int, begun: Callable[[int], None]) -> None:
         import torch
 
-        from astroclf.experiment import Workspace
+        from astroclf.run.train import ProcessCache
         from astroclf.sweep.sampling import build_pruner
         from astroclf.sweep.study import SharedStudy
 
         if not torch.cuda.is_available():
             torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-        self.plan, self.workspace, self.begun = plan, Workspace(), begun
+        self.plan, self.workspace, self.begun = plan, ProcessCache(), begun
         self.study = SharedStudy(plan.storage, plan.name, plan.directions, plan.folder, build_pruner(plan.pruner))
         gc.freeze()  # libraries stay: the collection after each trial need not look through them
 
@@ -113,9 +113,9 @@ class _Worker:
                 free_memory()
 
     def test(self, folder: str) -> dict[str, Any]:
-        from astroclf.experiment import Experiment
-        from astroclf.judge.results import read_metrics
-        from astroclf.resume import resumed_config
+        from astroclf.config.resume import resumed_config
+        from astroclf.evaluation.predictions import read_metrics
+        from astroclf.run.train import Experiment
         from astroclf.sweep.trial import log_in
 
         config = resumed_config(folder, [])
@@ -128,7 +128,7 @@ class _Worker:
         plan = self.plan
         if plan.uri is None or plan.parent_run_id is None or len(plan.objectives) > 1:
             return
-        from astroclf.sweep.trials import best_trials
+        from astroclf.sweep.view.trials import best_trials
         from astroclf.tracking.experiments import log_to_run
 
         finished = sum(trial.state.is_finished() for trial in trials)

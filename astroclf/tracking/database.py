@@ -16,7 +16,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from astroclf.atomic import atomic_path
 from astroclf.errors import AstroclfError, TrackingError
 from astroclf.tracking.client import (
     connect,
@@ -24,6 +23,7 @@ from astroclf.tracking.client import (
     prepare_environment,
     tracking_errors,
 )
+from astroclf.util.atomic import atomic_path
 
 LOCK_SECONDS = 120.0  # creating the database takes about 2 s; eight processes queue for it
 BUSY_SECONDS = 20.0  # how long a locked database is waited for

@@ -22,12 +22,12 @@ import cv2
 import h5py
 import numpy as np
 
-from astroclf.data.links import find_links
-from astroclf.data.partition import divide
-from astroclf.data.sources.galaxy10 import CLASSES, Galaxy10
-from astroclf.data.split_settings import SplitSettings
-from astroclf.data.store import open_store
-from astroclf.tracking.package import load_package
+from astroclf.data.cache.store import open_store
+from astroclf.data.readers.galaxy10 import CLASSES, Galaxy10
+from astroclf.data.split.groups import find_links
+from astroclf.data.split.splits import make_splits
+from astroclf.registry.package import load_package
+from astroclf.settings.split import SplitSettings
 
 HERE = Path(__file__).parent
 SIZE, STORED = 64, 128  # pixels: trained on, and of the inflated file
@@ -60,7 +60,7 @@ def write_inflated(path: Path, data: Path, cache: Path) -> tuple[np.ndarray, np.
     # Neighbours on the sky and equal images are not divided either: what is put aside is unseen.
     links = find_links(store, near=True, sky_arcsec=67.1)
     settings = SplitSettings(val_fraction=0.0, test_fraction=UNSEEN, split_seed=0)
-    parted = divide(store.table, store.digests, links, settings).splits
+    parted = make_splits(store.table, store.digests, links, settings).splits
     with h5py.File(data, "r") as source, h5py.File(path, "w") as file:
         images = np.asarray(source["images"][()])
         kept = [shrink(copy(images[row])) for row in parted.train for copy in COPIES]
@@ -78,7 +78,7 @@ def train(folder: Path, name: str, options: tuple[str, ...], epochs: int, seed: 
             sys.executable, "-m", "astroclf.train", "experiment=galaxy10_small", "tracking=none",
             f"dataset.path={folder / 'inflated.h5'}", f"dataset.image_size={SIZE}", f"trainer.epochs={epochs}",
             f"dataset.val_fraction={VALIDATED}", f"dataset.test_fraction={TESTED}", f"hydra.run.dir={run}",
-            "evaluation.views=1", f"seed={seed}", f"dataset.split_seed={seed}", *options,
+            "evaluation.tta_views=1", f"seed={seed}", f"dataset.split_seed={seed}", *options,
         ]  # fmt: skip
         environment = {**os.environ, "ASTROCLF_CACHE": str(folder / "cache")}
         with (folder / f"{run.name}.txt").open("w") as log:

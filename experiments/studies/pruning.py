@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from astroclf.judge.figure import figure
+from astroclf.util.figures import figure
 
 HERE = Path(__file__).parent
 METHODS = {
@@ -97,10 +97,10 @@ def main() -> None:
     (HERE / "pruning").mkdir(exist_ok=True)
     (HERE / "pruning" / "pruning.json").write_text(json.dumps(rows, indent=1) + "\n")
     with figure(HERE / "pruning" / "pruning.png", 6.4, 4.0) as axes:
-        for method, colour in zip(METHODS, ("#666666", "#1f77b4"), strict=True):
+        for method, color in zip(METHODS, ("#666666", "#1f77b4"), strict=True):
             for number, study in enumerate(studies[method]):
                 label = method if number == 0 else None
-                axes.step(*curve(study), where="post", color=colour, alpha=0.8, label=label)
+                axes.step(*curve(study), where="post", color=color, alpha=0.8, label=label)
         axes.set(xlabel="epochs trained, all trials together", ylabel="best validation accuracy so far", ylim=(0, 1))
         axes.legend()
         axes.grid()

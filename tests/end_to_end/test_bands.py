@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from astropy.io import fits
 
-from astroclf.data.fits_settings import FitsSettings
-from astroclf.data.images import decode_bands, fit_square
+from astroclf.data.decode.images import decode_bands, fit_square
 from astroclf.models.custom6conv import Custom6Conv
-from astroclf.tracking.package import load_package
+from astroclf.registry.package import load_package
+from astroclf.settings.fits import FitsSettings
 
 BANDS = "yzirg"
 
@@ -25,18 +25,18 @@ def write_galaxy(folder, name: str, slope: float, rng: np.random.Generator) -> N
         fits.writeto(folder / f"{name}_{band}.fits", flux.astype(np.float32))
 
 
-def test_five_bands_from_pretrained_colour_weights_to_a_model_that_loads(train, tmp_path):
+def test_five_bands_from_pretrained_color_weights_to_a_model_that_loads(train, tmp_path):
     rng = np.random.default_rng(0)
     for kind, slope in (("red", 0.7), ("blue", 1.4)):
         for number in range(12):
             write_galaxy(tmp_path / "survey" / kind, f"obj {number}", slope, rng)
-    torch.save(Custom6Conv(32, channels=3).state_dict(), tmp_path / "colour.pth")
+    torch.save(Custom6Conv(32, channels=3).state_dict(), tmp_path / "color.pth")
 
     names = ",".join(f"'{{id}}_{band}.fits'" for band in BANDS)
     done = train(
         "dataset=folder", "dataset.path=survey", "dataset.channels=5", f"dataset.fits.files=[{names}]",
         "dataset.fits.interval=percentile", "dataset.image_size=32", "dataset.val_fraction=0.25",
-        "dataset.test_fraction=0.25", "backbone=custom6conv", "backbone.weights=colour.pth", "trainer.epochs=1",
+        "dataset.test_fraction=0.25", "backbone=custom6conv", "backbone.weights=color.pth", "trainer.epochs=1",
         "trainer.batch_size=4", "trainer.device=cpu", "tracking=none",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -86,8 +86,8 @@ def test_what_no_trial_can_have_is_said_before_the_first(train, tmp_path):
 @pytest.mark.slow
 def test_a_trial_that_diverges_fails_alone_and_a_sweep_of_such_ends(train, tmp_path):
     done = train(
-        *SWEEP, "optimizer.lr=0.001,1e30", "trainer.clip_norm=null", "trainer.max_skipped=2", "trainer.precision=fp32",
-        "hydra.sweeper.max_failure_rate=1.0",
+        *SWEEP, "optimizer.lr=0.001,1e30", "trainer.grad_clip_norm=null", "trainer.max_nonfinite_steps=2",
+        "trainer.precision=fp32", "hydra.sweeper.max_failure_rate=1.0",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     trials = trials_of(tmp_path)
@@ -98,8 +98,9 @@ def test_a_trial_that_diverges_fails_alone_and_a_sweep_of_such_ends(train, tmp_p
     assert "2 combinations" in done.stdout
 
     done = train(
-        "-m", *SMALL, "trainer.epochs=1", "optimizer.lr=1e30,2e30,3e30", "trainer.clip_norm=null",
-        "trainer.max_skipped=2", "trainer.precision=fp32", "tracking=none", "hydra.sweeper.max_failure_rate=0.1",
+        "-m", *SMALL, "trainer.epochs=1", "optimizer.lr=1e30,2e30,3e30", "trainer.grad_clip_norm=null",
+        "trainer.max_nonfinite_steps=2", "trainer.precision=fp32", "tracking=none",
+        "hydra.sweeper.max_failure_rate=0.1",
     )  # fmt: skip
     assert done.returncode == 1
     assert "max_failure_rate=0.1" in done.stderr

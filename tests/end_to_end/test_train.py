@@ -34,7 +34,7 @@ def wait_for(condition, process, seconds=120):
 
 
 def test_a_run_leaves_what_the_contract_names_and_a_model_that_loads(train, tmp_path):
-    done = train(*SMALL, "trainer.epochs=2", "loss=cb_focal", "tracking.tensorboard=true", "evaluation.views=8")
+    done = train(*SMALL, "trainer.epochs=2", "loss=cb_focal", "tracking.tensorboard=true", "evaluation.tta_views=8")
     assert done.returncode == 0, done.stderr
     run = only_run(tmp_path)
     names = {str(path.relative_to(run)) for path in run.rglob("*")}

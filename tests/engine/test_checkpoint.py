@@ -9,7 +9,7 @@ from astroclf.errors import CheckpointError
 
 
 def test_keeps_the_lowest_losses_and_removes_the_others(tmp_path):
-    folder = CheckpointFolder(tmp_path, keep_best=2)
+    folder = CheckpointFolder(tmp_path, keep_lowest_loss=2)
     for step, loss in enumerate([0.9, 0.5, 0.7, 0.4], start=1):
         name = folder.rank(loss, step)
         folder.save({"step": step}, [name] if name else [])
@@ -20,7 +20,7 @@ def test_keeps_the_lowest_losses_and_removes_the_others(tmp_path):
 
 
 def test_other_names_cost_no_second_copy_and_survive_the_next_save(tmp_path):
-    folder = CheckpointFolder(tmp_path, keep_best=0)
+    folder = CheckpointFolder(tmp_path, keep_lowest_loss=0)
     folder.save({"weights": torch.ones(1000)}, ["best.pt"])
     assert os.stat(folder.best).st_ino == os.stat(folder.last).st_ino
     folder.save({"weights": torch.zeros(1000)}, [])
@@ -53,7 +53,7 @@ def test_a_damaged_or_missing_checkpoint_is_named(tmp_path, content):
 
 
 def test_a_truncated_checkpoint_is_refused(tmp_path):
-    folder = CheckpointFolder(tmp_path, keep_best=0)
+    folder = CheckpointFolder(tmp_path, keep_lowest_loss=0)
     folder.save({"weights": torch.ones(10_000)}, [])
     whole = folder.last.read_bytes()
     folder.last.write_bytes(whole[: len(whole) // 2])

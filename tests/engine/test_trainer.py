@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from astroclf.data.augment.augmentation import Augmentation
-from astroclf.data.stream import Pixels, Stream
+from astroclf.data.augment.recipe import Augmentation
+from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.checkpoint import load_checkpoint
-from astroclf.engine.parameters import Average, parameter_groups
-from astroclf.engine.precision import choose_precision
+from astroclf.engine.ema import ModelEMA, parameter_groups
 from astroclf.engine.schedule import OneCycle
-from astroclf.engine.settings import TrainerSettings
 from astroclf.engine.trainer import Trainer, planned_steps
 from astroclf.errors import CheckpointError, Interrupted, TrainingError
+from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
-from astroclf.losses.objective import Objective
 from astroclf.models.classifier import Classifier
 from astroclf.models.custom6conv import Custom6Conv
-from astroclf.tracking.null_tracker import NullTracker
+from astroclf.models.precision import choose_precision
+from astroclf.settings.trainer import TrainerSettings
+from astroclf.tracking.none import NullTracker
 
 CLASSES = ("dark", "bright", "striped")
 
@@ -66,17 +66,17 @@ def make_trainer(images, folder: Path, *, device="cpu", precision="fp32", make_o
     device = torch.device(device)
     torch.manual_seed(0)
     model = Classifier(TinyBackbone(), 3, uncertainty=True).to(device)
-    pixels = Pixels(pictures, "memory" if device.type == "cpu" else "device", device)
+    pixels = PixelBuffer(pictures, "memory" if device.type == "cpu" else "device", device)
     augmentation = Augmentation(dihedral=True, brightness=0.1)
     rows = np.arange(60)
     streams = [
-        Stream(pixels, labels, part, batch_size=8, augmentation=augmentation, seed=3, train=train)
+        BatchLoader(pixels, labels, part, batch_size=8, augmentation=augmentation, seed=3, train=train)
         for part, train in ((rows[:42], True), (rows[42:], False))
     ]
     make_optimizer = make_optimizer or (lambda groups: torch.optim.AdamW(groups, lr=3e-3, fused=True))
     return Trainer(
         model,
-        Objective(CrossEntropy([14, 14, 14])),
+        Criterion(CrossEntropy([14, 14, 14])),
         *streams,
         make_optimizer(parameter_groups(model, 0.01)),
         OneCycle(peak_lr=3e-3, total_steps=planned_steps(settings, len(streams[0]))),
@@ -107,7 +107,7 @@ def assert_equal_states(first, second, path="state"):
 
 
 def test_learns_and_writes_what_the_contract_names(images, tmp_path):
-    trainer = make_trainer(images, tmp_path, epochs=12, keep_best=2, keep_every=4)
+    trainer = make_trainer(images, tmp_path, epochs=12, keep_lowest_loss=2, keep_every=4)
     result = trainer.fit()
     assert result.best["val/accuracy"] > 0.9
     assert result.steps == 12 * 5
@@ -125,10 +125,10 @@ def test_learns_and_writes_what_the_contract_names(images, tmp_path):
     "settings",
     [
         {},
-        {"ema_decay": 0.9, "accumulate": 2, "validate_every": 0.5},
-        {"precision": "bf16", "validate_every_steps": 3, "keep_best": 3},
+        {"ema_decay": 0.9, "grad_accum_steps": 2, "validate_every": 0.5},
+        {"precision": "bf16", "validate_every_steps": 3, "keep_lowest_loss": 3},
     ],
-    ids=["plain", "average-accumulate", "bf16-steps"],
+    ids=["plain", "average-grad_accum_steps", "bf16-steps"],
 )
 def test_a_stopped_and_resumed_run_equals_one_never_stopped(images, tmp_path, monkeypatch, settings, stop_after):
     whole = make_trainer(images, tmp_path / "whole", **settings)
@@ -199,7 +199,7 @@ def test_a_spoilt_forward_pass_leaves_no_nan_in_the_statistics(images, tmp_path)
 
 
 def test_a_run_that_stays_non_finite_stops_and_keeps_its_last_good_checkpoint(images, tmp_path):
-    trainer = make_trainer(images, tmp_path, epochs=6, max_skipped=3)
+    trainer = make_trainer(images, tmp_path, epochs=6, max_nonfinite_steps=3)
     count = iter(range(10_000))
     forward = trainer.model.backbone.forward
     trainer.model.backbone.forward = lambda x: forward(
@@ -278,9 +278,9 @@ def test_no_steps_still_leave_a_validated_checkpoint(images, tmp_path):
 def test_accumulation_equals_the_larger_batch(images, tmp_path):
     """Without BatchNorm and dropout, two batches of four are one of eight."""
 
-    def weights(batch_size, accumulate):
+    def weights(batch_size, grad_accum_steps):
         torch.manual_seed(0)
-        trainer = make_trainer(images, tmp_path / str(accumulate), epochs=1, accumulate=accumulate)
+        trainer = make_trainer(images, tmp_path / str(grad_accum_steps), epochs=1, grad_accum_steps=grad_accum_steps)
         torch.manual_seed(0)
         model = Classifier(Custom6Conv(image_size=32, dropout=0.0), 3)
         trainer.model, trainer.optimizer = model, torch.optim.SGD(parameter_groups(model, 0.0), lr=1e-2)
@@ -288,7 +288,7 @@ def test_accumulation_equals_the_larger_batch(images, tmp_path):
         group = []
         for batch in trainer.train_stream.epoch(0):
             group.append(batch)
-            if len(group) == accumulate:
+            if len(group) == grad_accum_steps:
                 break
         trainer._step(group)
         return [p.detach() for p in model.parameters()]
@@ -299,7 +299,7 @@ def test_accumulation_equals_the_larger_batch(images, tmp_path):
 
 def test_average_follows_the_weights(images):
     model = torch.nn.Linear(2, 2)
-    average = Average(model, decay=0.5)
+    average = ModelEMA(model, decay=0.5)
     for _ in range(60):
         with torch.no_grad():
             model.weight.fill_(3.0)
@@ -310,14 +310,14 @@ def test_average_follows_the_weights(images):
 
 def test_average_takes_in_statistics_but_no_nan():
     model = torch.nn.BatchNorm1d(2)
-    average = Average(model, decay=0.5)
+    average = ModelEMA(model, decay=0.5)
     for mean in (1.0, torch.nan, 1.0):
         model.running_mean.fill_(mean)
         average.update()
     averaged = average.model().running_mean
     assert torch.isfinite(averaged).all()
     assert (averaged > 0.5).all()
-    other = Average(torch.nn.BatchNorm1d(2), decay=0.5)
+    other = ModelEMA(torch.nn.BatchNorm1d(2), decay=0.5)
     other.load_state_dict(average.state_dict())
     assert torch.equal(other.model().running_mean, averaged)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from astroclf.losses.class_balance import class_weights
+from astroclf.losses.class_weights import class_weights
 from astroclf.losses.cross_entropy import CrossEntropy
 
 

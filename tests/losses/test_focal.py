@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from astroclf.losses.class_balance import class_weights
+from astroclf.losses.class_weights import class_weights
 from astroclf.losses.focal import FocalLoss, focal_term, softmax_margin
 
 GOLDEN = {  # logits 2, -1, 0.5; the first class is true

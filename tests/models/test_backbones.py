@@ -46,7 +46,7 @@ def test_checkpointing_changes_memory_and_nothing_else(backbone_class: type[nn.M
     """Same features, same gradients, same BatchNorm statistics, to the last bit."""
     kept = backbone_class(image_size=32).train()
     recomputed = copy.deepcopy(kept)
-    recomputed.checkpointing = True
+    recomputed.grad_checkpointing = True
     images = torch.randn(4, 3, 32, 32)
     features = []
     for network in (kept, recomputed):
@@ -62,8 +62,8 @@ def test_checkpointing_changes_memory_and_nothing_else(backbone_class: type[nn.M
 
 
 def test_checkpointing_keeps_fewer_activations(backbone_class: type[nn.Module]) -> None:
-    def saved_bytes(checkpointing: bool) -> int:
-        network = backbone_class(image_size=64, checkpointing=checkpointing).train()
+    def saved_bytes(grad_checkpointing: bool) -> int:
+        network = backbone_class(image_size=64, grad_checkpointing=grad_checkpointing).train()
         own = {parameter.data_ptr() for parameter in network.parameters()}
         sizes: dict[int, int] = {}
 
@@ -129,32 +129,32 @@ def test_weights_from_a_training_checkpoint(backbone_class: type[nn.Module], tmp
             assert torch.equal(loaded.state_dict()[name], value), (file, name)
 
 
-def test_weights_of_a_colour_network_serve_other_channels(backbone_class: type[nn.Module], tmp_path: Path) -> None:
-    """A grey image, repeated over any number of channels, gives the features of the grey colour image."""
-    colour = backbone_class(image_size=32).eval()
-    torch.save(colour.state_dict(), tmp_path / "colour.pth")
+def test_weights_of_a_color_network_serve_other_channels(backbone_class: type[nn.Module], tmp_path: Path) -> None:
+    """A grey image, repeated over any number of channels, gives the features of the grey color image."""
+    color = backbone_class(image_size=32).eval()
+    torch.save(color.state_dict(), tmp_path / "color.pth")
     grey = torch.randn(2, 1, 32, 32)
     for channels in (1, 2, 5, 12):
-        adapted = backbone_class(image_size=32, channels=channels, weights=str(tmp_path / "colour.pth")).eval()
+        adapted = backbone_class(image_size=32, channels=channels, weights=str(tmp_path / "color.pth")).eval()
         with torch.no_grad():
             torch.testing.assert_close(
-                adapted(grey.repeat(1, channels, 1, 1)), colour(grey.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-4
+                adapted(grey.repeat(1, channels, 1, 1)), color(grey.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-4
             )
 
 
 def test_weights_of_any_bands_serve_any_others_and_a_network_of_as_many_keeps_each(
     backbone_class: type[nn.Module], tmp_path: Path
 ) -> None:
-    """From a training checkpoint with five bands: exact for five, averaged for colour."""
+    """From a training checkpoint with five bands: exact for five, averaged for color."""
     trained = Classifier(backbone_class(image_size=32, channels=5), 3).eval()
     torch.save({"format": 1, "model": trained.state_dict(), "average": None}, tmp_path / "five.pt")
     images = torch.randn(2, 5, 32, 32)
     same = backbone_class(image_size=32, channels=5, weights=str(tmp_path / "five.pt")).eval()
-    colour = backbone_class(image_size=32, channels=3, weights=str(tmp_path / "five.pt")).eval()
+    color = backbone_class(image_size=32, channels=3, weights=str(tmp_path / "five.pt")).eval()
     with torch.no_grad():
         assert torch.equal(same(images), trained.backbone(images))
         grey = images[:, :1]
-        torch.testing.assert_close(colour(grey.repeat(1, 3, 1, 1)), same(grey.repeat(1, 5, 1, 1)), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(color(grey.repeat(1, 3, 1, 1)), same(grey.repeat(1, 5, 1, 1)), rtol=1e-4, atol=1e-4)
 
 
 def test_weights_of_another_architecture_are_refused(backbone_class: type[nn.Module], tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from astroclf.models.blocks import kaiming_init, run_stage
 class Stages(nn.Module):
     """Two stages with what recomputing could get wrong: BatchNorm's statistics and dropout's random numbers."""
 
-    def __init__(self, checkpointing: bool) -> None:
+    def __init__(self, grad_checkpointing: bool) -> None:
         super().__init__()
-        self.checkpointing = checkpointing
+        self.grad_checkpointing = grad_checkpointing
         self.stages = nn.ModuleList(
             nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Dropout(0.5))
             for _ in range(2)
@@ -22,7 +22,7 @@ class Stages(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for stage in self.stages:
-            x = run_stage(stage, x, self.checkpointing)
+            x = run_stage(stage, x, self.grad_checkpointing)
         return x
 
 
@@ -35,9 +35,9 @@ def _step(network: nn.Module, images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_recomputed_stage_leaves_the_state_of_a_plain_one(precision: str) -> None:
-    plain = Stages(checkpointing=False).train()
+    plain = Stages(grad_checkpointing=False).train()
     recomputed = copy.deepcopy(plain)
-    recomputed.checkpointing = True
+    recomputed.grad_checkpointing = True
     images = torch.randn(4, 3, 8, 8)
     for _ in range(3):
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
@@ -52,7 +52,7 @@ def test_a_recomputed_stage_leaves_the_state_of_a_plain_one(precision: str) -> N
 
 
 def test_a_recomputed_stage_can_be_compiled() -> None:
-    plain = Stages(checkpointing=True).train()
+    plain = Stages(grad_checkpointing=True).train()
     for stage in plain.stages:
         stage[3].p = 0.0  # compiled code draws other random numbers
     compiled = copy.deepcopy(plain)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from astroclf.download import RemoteFile
 from astroclf.errors import WeightsError
 from astroclf.models import weights
 from astroclf.models.weights import fetch_weights, read_state, with_channels
+from astroclf.util.download import RemoteFile
 
 
 def _saved(**tensors: torch.Tensor) -> bytes:

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from astroclf.errors import ConfigError
 from astroclf.sweep.coordinator import Coordinator
-from astroclf.sweep.sweeper import SweepSettings
+from astroclf.sweep.plugin import SweepSettings
 from tests.sweep.test_sampling import chosen
 
 

@@ -18,7 +18,7 @@ from astroclf.tracking.database import absolute_uri, ensure_database
 
 
 def write_a_run(barrier: Barrier, uri: str, artifacts: str, number: int) -> None:
-    from astroclf.tracking.mlflow_tracker import MlflowTracker
+    from astroclf.tracking.mlflow import MlflowTracker
 
     barrier.wait(60)
     tracker = MlflowTracker(uri, "night", artifacts, run_name=f"worker-{number}", params={"number": number})
@@ -29,7 +29,7 @@ def write_a_run(barrier: Barrier, uri: str, artifacts: str, number: int) -> None
 def test_eight_processes_on_a_fresh_path_all_work(tmp_path: Path) -> None:
     path = tmp_path / "new" / "mlflow.db"
     context = multiprocessing.get_context("forkserver")  # eight real processes that import MLflow only once
-    context.set_forkserver_preload(["astroclf.tracking.mlflow_tracker", "mlflow.store.tracking.sqlalchemy_store"])
+    context.set_forkserver_preload(["astroclf.tracking.mlflow", "mlflow.store.tracking.sqlalchemy_store"])
     barrier = context.Barrier(8)
     workers = [
         context.Process(target=write_a_run, args=(barrier, f"sqlite:///{path}", str(tmp_path / "artifacts"), number))

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from astroclf.data.augment.randomness import noise_field
-from astroclf.data.augment.steps import GREY_WEIGHTS, Steps
-from astroclf.data.bands import in_fours
+from astroclf.data.augment.draws import noise_field
+from astroclf.data.augment.plan import GREY_WEIGHTS, Steps
+from astroclf.data.decode.bands import in_fours
 
 _WARP_FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
@@ -47,8 +47,8 @@ def _apply_to_one(image_HWC: np.ndarray, steps: Steps, i: int, table: np.ndarray
     top, left, height, width = steps.crop
     # Contiguous, because cv2.transform is six times slower on a view.
     image = np.ascontiguousarray(image_HWC[top : top + height, left : left + width])
-    if steps.colour_BCC is not None:
-        image = _with_bands(cv2.transform(image, _colour_map(image, steps, i)), image)
+    if steps.color_BCC is not None:
+        image = _with_bands(cv2.transform(image, _color_map(image, steps, i)), image)
     if steps.blur_BK is not None:
         # GaussianBlur rounds its kernel to 1/256 for uint8 images and is off by more than 1; sepFilter2D is not.
         kernel = steps.blur_BK[i]
@@ -64,15 +64,15 @@ def _apply_to_one(image_HWC: np.ndarray, steps: Steps, i: int, table: np.ndarray
         out_HWC += field.reshape(out_HWC.shape)
 
 
-def _colour_map(image_HWC: np.ndarray, steps: Steps, i: int) -> np.ndarray:
+def _color_map(image_HWC: np.ndarray, steps: Steps, i: int) -> np.ndarray:
     """Photometry as the matrix (C, C + 1) that cv2.transform takes; the last column is added."""
-    assert steps.colour_BCC is not None
+    assert steps.color_BCC is not None
     bands = image_HWC.shape[2]
     added = np.zeros(bands)
     if steps.pivot_BC is not None:
         means = cv2.mean(image_HWC)[:bands] if bands <= 4 else image_HWC.mean(axis=(0, 1))
         added += steps.pivot_BC[i] * (GREY_WEIGHTS @ np.asarray(means) if bands == 3 else np.asarray(means))
-    return np.concatenate([steps.colour_BCC[i], added[:, None]], axis=1)
+    return np.concatenate([steps.color_BCC[i], added[:, None]], axis=1)
 
 
 def _average_down(image_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:

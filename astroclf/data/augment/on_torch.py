@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from astroclf.data.augment.randomness import GOLDEN_32, MIX_32, normal_table
-from astroclf.data.augment.steps import GREY_WEIGHTS, Steps, area_weights
+from astroclf.data.augment.draws import GOLDEN_32, MIX_32, normal_table
+from astroclf.data.augment.plan import GREY_WEIGHTS, Steps, area_weights
 
 
 @torch.no_grad()
@@ -24,8 +24,8 @@ def apply(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
     cropped_BHWC = images_BHWC[:, top : top + height, left : left + width]
     with torch.autocast(device.type, enabled=False):
         values_BHWC = cropped_BHWC.float()
-        if steps.colour_BCC is not None:
-            values_BHWC = _colour(cropped_BHWC, values_BHWC, steps)
+        if steps.color_BCC is not None:
+            values_BHWC = _color(cropped_BHWC, values_BHWC, steps)
         values_BCHW = values_BHWC.permute(0, 3, 1, 2)
         if steps.blur_BK is not None:
             values_BCHW = _blur(values_BCHW, send(steps.blur_BK, device))
@@ -54,11 +54,11 @@ def _bands(values_C: np.ndarray, device: torch.device) -> torch.Tensor:
     return send(values_C, device)[None, :, None, None]
 
 
-def _colour(images_BHWC: torch.Tensor, values_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
-    assert steps.colour_BCC is not None
+def _color(images_BHWC: torch.Tensor, values_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
+    assert steps.color_BCC is not None
     device = images_BHWC.device
     bands = images_BHWC.shape[3]
-    matrix = send(steps.colour_BCC, device)[:, None, None]  # (B, 1, 1, C out, C in)
+    matrix = send(steps.color_BCC, device)[:, None, None]  # (B, 1, 1, C out, C in)
     if bands == 3:
         mixed = values_BHWC[..., 0:1] * matrix[..., 0]
         for band in range(1, bands):

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astroclf.data.augment import on_cpu, on_torch
-from astroclf.data.augment.augmentation import Augmentation
-from astroclf.data.augment.randomness import noise_field, sample_keys
-from astroclf.data.augment.steps import plan
+from astroclf.data.augment.draws import noise_field, sample_keys
+from astroclf.data.augment.plan import plan
+from astroclf.data.augment.recipe import Augmentation
 
 EVERYTHING: dict[str, Any] = {
     "crop": [170, 240],

@@ -1,0 +1,181 @@
+"""What is found in a data set: findings by kind, how grave each is, and the cases it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from astroclf.data.cache.store import ImageCache
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+STATUS: dict[Severity, int] = {"error": 2, "warning": 1, "note": 0}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One instance of what was found.
+
+    Attributes
+    ----------
+    text
+        What is the matter, in words.
+    ids
+        The samples that it concerns; none where it concerns the data set or a class.
+    rows
+        Their rows in the store, for pictures; none where they could not be read.
+    labels
+        Class names of the samples.
+    conflict
+        Whether the labels contradict each other.
+    values
+        The numbers in `text`, for scripts.
+    """
+
+    text: str
+    ids: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+    labels: tuple[str, ...] = ()
+    conflict: bool = False
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """All cases of one kind."""
+
+    kind: str  # of KINDS, or one that only a source's own `ImageError` has
+    severity: Severity
+    cases: tuple[Case, ...]
+
+    @property
+    def title(self) -> str:
+        return KINDS.get(self.kind, (self.kind.capitalize(), ""))[0]
+
+    @property
+    def advice(self) -> str:
+        return KINDS.get(self.kind, ("", "Mend or remove them."))[1]
+
+    @property
+    def conflicts(self) -> int:
+        """Cases whose labels contradict each other."""
+        return sum(case.conflict for case in self.cases)
+
+
+def finding(kind: str, severity: Severity, cases: Iterable[Case]) -> list[Finding]:
+    """A list of one finding; empty without cases."""
+    found = tuple(cases)
+    return [Finding(kind, severity, found)] if found else []
+
+
+def case_of(
+    store: ImageCache, rows: Sequence[int] | np.ndarray, text: str, *, same_picture: bool = True, **values: Any
+) -> Case:
+    """A case of these rows; where they show the same, labels that differ are a conflict."""
+    rows = [int(row) for row in rows]
+    labels = tuple(store.table.classes[store.table.labels[row]] for row in rows)
+    return Case(
+        text,
+        ids=tuple(str(store.table.ids[row]) for row in rows),
+        rows=tuple(rows),
+        labels=labels,
+        conflict=same_picture and len(set(labels)) > 1,
+        values=values,
+    )
+
+
+def gathered(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding a kind, of the gravest severity, its graver cases first; errors first, then in the order of KINDS."""
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    merged: dict[str, Finding] = {}
+    for found in sorted(findings, key=lambda found: (SEVERITIES.index(found.severity), order.get(found.kind, -1))):
+        first = merged.get(found.kind)
+        merged[found.kind] = replace(first, cases=first.cases + found.cases) if first else found
+    return list(merged.values())
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as ``1 image`` and ``1,000 images``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def exit_status(findings: Sequence[Finding]) -> int:
+    """0: nothing to mend; 1: something to look at; 2: a training would be refused, or its figures would be wrong."""
+    return max((STATUS[found.severity] for found in findings), default=0)
+
+
+# Every kind with its title and what to do about it; the order is that of the report. docs/check.md explains each.
+KINDS: dict[str, tuple[str, str]] = {
+    "unusable": ("The data set cannot be used", "Do what it says and check again: the rest could not be looked at."),
+    "classes missing": (
+        "Classes without images",
+        "Add images, correct dataset.classes, or take the classes that are there with dataset.classes=found.",
+    ),
+    "classes unknown": (
+        "Unknown classes",
+        "Rename them, add them to dataset.classes, or leave them out with dataset.exclude_classes.",
+    ),
+    "missing": ("Files that are not there", "Restore them, or take them out of metadata.csv."),
+    "empty": ("Empty files", "Fetch them again or remove them."),
+    "truncated": ("Truncated files", "They were copied or fetched incompletely: fetch them again or remove them."),
+    "damaged": ("Files that cannot be read", "Fetch them again or remove them."),
+    "no image": ("Files without an image", "Remove them, or name the HDU with dataset.fits.hdu."),
+    "wrong bands": ("Images with other bands", "Set dataset.channels and dataset.fits to what the files hold."),
+    "too large": ("Images that are too large", "Cut them into cut-outs, or fetch them again if the header is damaged."),
+    "bad pixels": (
+        "Images of bad pixels",
+        "Remove them, or allow more bad pixels with dataset.fits.max_bad_fraction.",
+    ),
+    "constant": ("Constant images", "Nothing is to be seen in them: remove them."),
+    "near-blank": (
+        "Nearly blank images",
+        "Next to nothing is to be seen in them: look, and remove what shows nothing.",
+    ),
+    "leak": (
+        "Copies across splits",
+        "Give them the same split, or let dataset.near_duplicates keep copies together: tests on what was trained on "
+        "look better than they are.",
+    ),
+    "unsplittable": ("The splits cannot be drawn", "Do what it says."),
+    "exact duplicates": (
+        "Exact duplicates",
+        "Keep one of each; where the labels differ, at least one of them is wrong. Splits keep them together.",
+    ),
+    "near duplicates": (
+        "Near duplicates",
+        "The same picture turned, mirrored, shifted or compressed again. Keep one of each if they are copies.",
+    ),
+    "sky leak": (
+        "Neighbours on the sky across splits",
+        "Their cut-outs overlap, so the test shows pieces of what was trained on: set dataset.sky_arcsec to the width "
+        "of a cut-out to keep them together.",
+    ),
+    "sky neighbours": (
+        "Neighbours on the sky",
+        "Their cut-outs show the same piece of sky; dataset.sky_arcsec keeps them in one split. At one position, two "
+        "labels contradict each other.",
+    ),
+    "give-away": (
+        "Files that give their class away",
+        "A network may learn where a picture comes from instead of what it shows, and look better than it is: take "
+        "every class from the same sources, or make all files alike.",
+    ),
+    "imbalance": ("Large imbalance", "Weight the classes with loss=cb_focal, or add images to the small ones."),
+    "few tests": (
+        "Few test images",
+        "One image more or less moves the accuracy of the class by over a tenth: add images, or read it so.",
+    ),
+    "small images": (
+        "Images much smaller than asked for",
+        "A smaller dataset.image_size loses nothing and trains faster.",
+    ),
+    "suspicious labels": (
+        "Suspicious labels",
+        "The model is sure that they are something else. Look: some labels are wrong, others show what the model "
+        "cannot see.",
+    ),
+    "other model": ("The model does not fit", "Give one that was trained on these classes."),
+}

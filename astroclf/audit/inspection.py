@@ -1,0 +1,250 @@
+"""One check of a data set, from typed config to report: list it, decode it, look, write down what was found."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+
+from astroclf.audit.copies import SAME_OBJECT_ARCSEC, copies, leaks, sky_neighbours
+from astroclf.audit.findings import Case, Finding, Severity, finding
+from astroclf.audit.labels import suspicious_labels, unknown_to_model
+from astroclf.audit.report import write_audit_report
+from astroclf.audit.samples import (
+    balance,
+    blank_pictures,
+    class_findings,
+    given_away,
+    small_images,
+    unreadable_files,
+)
+from astroclf.audit.summary import STATUS_WORDS, Audit, class_table, findings_table, write_summary
+from astroclf.config.validate import build
+from astroclf.data.cache.store import ImageCache, Skipped, open_store
+from astroclf.data.catalog import DatasetReader
+from astroclf.data.decode.headers import FileFacts, HasFacts, read_facts
+from astroclf.data.readers.folder import METADATA
+from astroclf.data.readers.tables import read_metadata
+from astroclf.data.split.assign import SPLITS, Splits
+from astroclf.data.split.groups import find_links
+from astroclf.errors import ConfigError, DataError
+from astroclf.run.data import split_store
+from astroclf.settings.schema import CheckConfig, Component
+from astroclf.util.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from astroclf.registry.package import Predictor
+
+log = logging.getLogger("astroclf")
+
+PREDICTED_AT_ONCE = 256  # images: between two steps of the progress bar
+
+
+def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
+    """Check the configured data set, write ``report.html`` and ``check.json`` into `folder`; returns the exit status.
+
+    Raises
+    ------
+    AstroclfError
+        There is no such data set or model, or something else that keeps it from being looked at.
+    """
+    predictor = _load_model(config)  # first: nobody waits for a data set to be decoded to hear that there is none
+    source, found = _list(config.dataset)
+    if source is None:
+        audit, images = _audit(config, command, found), None
+    else:
+        audit, images = _look(config, command, source, found, predictor)
+    folder = Path(folder)
+    write_summary(folder / "check.json", audit)
+    write_audit_report(folder, audit, images)
+    _show(audit, folder)
+    return audit.status
+
+
+def _load_model(config: CheckConfig) -> Predictor | None:
+    if config.model is None:
+        return None
+    uri, channels = config.tracking.options.get("uri"), config.dataset["channels"]
+    if uri is None and config.model.startswith(("models:/", "runs:/")):
+        raise ConfigError(f"model={config.model} is looked up in MLflow: choose tracking=mlflow and tracking.uri=.")
+    from astroclf.registry.models import load
+
+    predictor = load(config.model, uri or "")
+    if channels != predictor.channels and (channels, predictor.channels) != (3, 1):
+        raise ConfigError(
+            f"model={config.model} takes images of {predictor.channels} channels, but dataset.channels={channels}."
+        )
+    return predictor
+
+
+def _list(dataset: Component) -> tuple[DatasetReader | None, list[Finding]]:
+    """The data set as configured; where its classes are not those asked for, as it is."""
+    try:
+        return build(dataset), []
+    except DataError as error:
+        options = dataset.options
+        if options.get("path") is None or not Path(options["path"]).exists():
+            raise
+        source = _as_found(dataset)
+        if source is not None and isinstance(options["classes"], list):
+            wrong = class_findings(options["classes"], options["exclude_classes"], source.table)
+            if wrong:
+                return source, wrong
+        return None, finding("unusable", "error", map(Case, _wrong_rows(Path(options["path"])) or [str(error)]))
+
+
+def _as_found(dataset: Component) -> DatasetReader | None:
+    """The data set with whatever classes it has; None where that is not what is wrong with it."""
+    try:
+        options = {**dataset.options, "classes": "found", "exclude_classes": []}
+        return build(Component(dataset.target, options))
+    except (ConfigError, DataError):
+        return None
+
+
+def _wrong_rows(folder: Path) -> list[str]:
+    """Every row of its metadata.csv that cannot be right: listing it as usual stops at the first."""
+    faults: list[str] = []
+    if (folder / METADATA).is_file():
+        with suppress(DataError):
+            read_metadata(folder / METADATA, faults=faults)
+    return faults
+
+
+def _look(
+    config: CheckConfig, command: str, source: DatasetReader, found: list[Finding], predictor: Predictor | None
+) -> tuple[Audit, np.ndarray | None]:
+    """Everything that can be seen of a data set that can be listed."""
+    options = config.dataset.options
+    gravity: Severity = "error" if options["on_error"] == "raise" else "warning"
+    try:
+        store = open_store(
+            source, Path(options["cache_dir"]).expanduser(), on_error="skip", num_workers=config.num_workers
+        )
+    except DataError:
+        skipped = _all_faults(source)
+        if skipped is None:
+            raise
+        found = found + unreadable_files(skipped, source.table, "error")
+        return _audit(config, command, found, listed=len(source.table)), None
+    facts = _facts(source, store, config.num_workers)
+    log.info("Comparing images")
+    links = find_links(store, near=True, sky_arcsec=options["sky_arcsec"] or SAME_OBJECT_ARCSEC)
+    splits, refused = _split(store, options)
+    found = [
+        *found,
+        *refused,
+        *unreadable_files(store.skipped, source.table, gravity),
+        *blank_pictures(store),
+        *copies(store, links),
+        *sky_neighbours(store, links.sky, kept_together=options["sky_arcsec"] is not None),
+        *leaks(store, links, _split_of_row(store, splits)),
+        *balance(store.table, splits.test if splits else None),
+    ]
+    if facts:
+        found += given_away(facts, store.table) + small_images(facts, store.table, options["image_size"])
+    details = {"decoded images": f"{store.path}, of {options['image_size']} px", "data_fingerprint": store.fingerprint}
+    details |= {f"{name}_fingerprint": value for name, value in (splits.fingerprints if splits else {}).items()}
+    if predictor is not None:
+        found += unknown_to_model(store.table, predictor.classes)
+        trained_on, details["model"] = _training_of(config, predictor, store, splits)
+        found += suspicious_labels(store.table, _probabilities(predictor, store), predictor.classes, trained_on)
+    audit = _audit(
+        config,
+        command,
+        found,
+        listed=len(source.table),
+        table=store.table,
+        facts=facts,
+        splits={name: getattr(splits, name) for name in SPLITS} if splits else None,
+        details=details,
+    )
+    return audit, store.images
+
+
+def _audit(config: CheckConfig, command: str, found: list[Finding], **known: Any) -> Audit:
+    details = {"astroclf": version("astroclf"), **known.pop("details", {})}
+    path = str(config.dataset.options.get("path") or "")
+    return Audit(config.dataset["name"], path, command, tuple(found), details=details, **known)
+
+
+def _all_faults(source: DatasetReader) -> list[Skipped] | None:
+    """What is wrong with each file where none can be read; None as soon as one can."""
+    skipped: list[Skipped] = []
+    for rows in source.blocks():
+        block = source.read(rows)
+        if len(block.faults) < len(rows):
+            return None
+        skipped += [Skipped(str(source.table.ids[row]), *fault) for row, fault in block.faults.items()]
+    return skipped
+
+
+def _facts(source: DatasetReader, store: ImageCache, num_workers: int | None) -> list[FileFacts | None]:
+    """Of the rows of the store's table; empty where the source cannot tell."""
+    if not isinstance(source, HasFacts):
+        return []
+    of_id = dict(zip(source.table.ids.tolist(), read_facts(source, num_workers=num_workers), strict=True))
+    return [of_id[name] for name in store.table.ids.tolist()]
+
+
+def _split(store: ImageCache, options: dict[str, Any]) -> tuple[Splits | None, list[Finding]]:
+    """The splits that a training would use, or why it would refuse."""
+    try:
+        return split_store(store, options).splits, []
+    except DataError as error:
+        return None, finding("unsplittable", "error", [Case(str(error))])
+
+
+def _split_of_row(store: ImageCache, splits: Splits | None) -> np.ndarray:
+    """(N,) the name of each row's split; where none can be drawn, the one that it comes with."""
+    if splits is None:
+        return np.full(len(store.table), "") if store.table.split is None else np.asarray(store.table.split)
+    names = np.full(len(store.table), "", dtype=object)
+    for name in SPLITS:
+        names[getattr(splits, name)] = name
+    return names
+
+
+def _training_of(
+    config: CheckConfig, predictor: Predictor, store: ImageCache, splits: Splits | None
+) -> tuple[np.ndarray, str]:
+    """(N,) bool: the rows that the model is known to have been trained on; and what is known, in words."""
+    facts = predictor.spec.get("facts", {})
+    trained_on = np.zeros(len(store.table), bool)
+    if splits and facts.get("train_fingerprint") == splits.fingerprints["train"]:
+        trained_on[splits.train] = True
+        return trained_on, f"{config.model}, trained on the train split of this data set"
+    if facts.get("data_fingerprint") == store.fingerprint:
+        return trained_on, f"{config.model}, trained on this data set, split in another way"
+    return trained_on, f"{config.model}; which of these images it was trained on is not known"
+
+
+def _probabilities(predictor: Predictor, store: ImageCache) -> np.ndarray:
+    """(N, M) of the model's classes."""
+    columns = [f"p_{name}" for name in predictor.classes]
+    parts = []
+    with ProgressBar("Asking the model", len(store.images)) as bar:
+        for start in range(0, len(store.images), PREDICTED_AT_ONCE):
+            images = store.images[start : start + PREDICTED_AT_ONCE]
+            parts.append(predictor.predict(images)[columns].to_numpy())
+            bar.advance(len(images))
+    return np.concatenate(parts)
+
+
+def _show(audit: Audit, folder: Path) -> None:
+    """The tables, and where the report is."""
+    console = Console()
+    if audit.classes:
+        console.print(class_table(audit))
+    if audit.findings:
+        console.print()
+        console.print(findings_table(audit))
+    console.print()
+    log.info("Report    %s", folder / "report.html")
+    log.info("As data   %s", folder / "check.json")
+    log.info("%s (exit status %d)", STATUS_WORDS[audit.status].capitalize(), audit.status)

@@ -1,0 +1,137 @@
+"""Going on with a stopped run: its folder, its config with the changes that are allowed, the command to type."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from astroclf.config.validate import config_dir, config_from_plain, nearest
+from astroclf.errors import CheckpointError, ConfigError
+from astroclf.settings.schema import Config
+
+# What may change in the middle of a run. Anything else would make the checkpoint's tensors or position mean something
+# different: that is a new run.
+CHANGEABLE = (
+    "dataset.path",
+    "dataset.cache_dir",
+    "dataset.keep_images_on",
+    "evaluation.tta_views",
+    "optimizer.lr",
+    "optimizer.weight_decay",
+    "promotion.",
+    "tracking.",
+    "trainer.grad_clip_norm",
+    "trainer.compile",
+    "trainer.deterministic",
+    "trainer.device",
+    "trainer.epochs",
+    "trainer.keep_lowest_loss",
+    "trainer.keep_every",
+    "trainer.max_nonfinite_steps",
+    "trainer.max_steps",
+    "trainer.patience",
+    "trainer.precision",
+    "trainer.save_every_minutes",
+    "trainer.validate_every",
+    "trainer.validate_every_steps",
+    "trainer.num_workers",
+)
+
+
+def resumed_run(resume: str) -> tuple[Path, Path]:
+    """The run folder and the checkpoint that `resume=` names.
+
+    Raises
+    ------
+    CheckpointError
+        Neither a run folder with a checkpoint nor a checkpoint in one.
+    """
+    given = Path(resume).expanduser()
+    checkpoint = given if given.is_file() else given / "checkpoints" / "last.pt"
+    folder = checkpoint.parent.parent
+    if not str(resume).strip() or not checkpoint.is_file() or not (folder / "config.yaml").is_file():
+        raise CheckpointError(
+            f"resume={resume} names no run that can go on: {folder / 'config.yaml'} and {checkpoint} must both exist. "
+            "Give a run folder, experiments/runs/<dataset>/<time>-<id>, or a file in its checkpoints/. A run that was "
+            "stopped before its first checkpoint starts again with its own command."
+        )
+    return folder, checkpoint
+
+
+def shown_path(path: Path) -> Path:
+    """A path relative to where the user stands, if it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def resume_command(folder: Path) -> str:
+    """What to type to go on with a run, quoted for the shell and for Hydra."""
+    name = str(folder)
+    if not re.fullmatch(r"[A-Za-z0-9_./+-]+", name):
+        name = "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"python -m astroclf.train {shlex.quote(f'resume={name}')}"
+
+
+def split_changes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Command-line arguments of a resumed run, apart: those for Hydra, and changes to the run's own config.
+
+    The run's config may have keys that the default composition lacks, so Hydra never sees the changes.
+    """
+    if not any(argument.startswith("resume=") for argument in arguments):
+        return list(arguments), []
+    changes = [a for a in arguments if "=" in a and not a.startswith(("resume=", "hydra.", "hydra/", "-"))]
+    return [argument for argument in arguments if argument not in changes], changes
+
+
+def resumed_config(resume: str, changes: Sequence[str]) -> Config:
+    """The typed config of a stopped run, with changes.
+
+    Raises
+    ------
+    ConfigError
+        A change that a run in progress cannot take, or a key that it has not.
+    """
+    folder, _ = resumed_run(resume)
+    saved = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(saved, DictConfig)
+    if changes and (folder / "metrics.json").is_file():
+        raise ConfigError(
+            f"{folder} is complete: {', '.join(changes)} cannot change it any more. Leave that out, or start a new run."
+        )
+    for override in OverridesParser.create().parse_overrides(list(changes)):
+        key = override.key_or_group
+        if key == "tracking" and override.value() == "none":
+            saved.tracking = OmegaConf.load(config_dir() / "tracking" / "none.yaml")
+            continue
+        names = list(dotted_keys(saved))
+        if "." in key and key not in names:
+            raise ConfigError(f"'{key}' is no key of {folder / 'config.yaml'}. {nearest(key, names)}")
+        if not key.startswith(CHANGEABLE):
+            allowed = ", ".join(name + "*" if name.endswith(".") else name for name in CHANGEABLE)
+            raise ConfigError(
+                f"'{key}' cannot change in a resumed run. Leave it out, or start a new run. These can: {allowed}; "
+                "and tracking=none."
+            )
+        OmegaConf.update(saved, key, override.value())
+    saved.resume = str(resume)
+    plain = OmegaConf.to_container(saved, resolve=True)
+    assert isinstance(plain, dict)
+    return config_from_plain({str(key): value for key, value in plain.items()})
+
+
+def first_command(folder: Path) -> str:
+    """The command that began a run: the first line of its config.yaml."""
+    with (folder / "config.yaml").open(encoding="utf-8") as file:
+        return file.readline().removeprefix("# ").rstrip("\n")
+
+
+def dotted_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every key below a config node, as people type it."""
+    for key in node if isinstance(node, DictConfig) else ():
+        yield f"{prefix}{key!s}"
+        yield from dotted_keys(node._get_node(key), f"{prefix}{key!s}.")

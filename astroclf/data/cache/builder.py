@@ -1,0 +1,260 @@
+"""Building an `ImageCache`: all cores decode, one thread writes, and a killed build goes on where it stopped.
+
+A store grows in a folder ``NAME.partial`` that holds the images, and a record with one line for every finished block.
+The record carries a checksum of the block's pixels, so that a block counts as finished only if its pixels really
+reached the disk. When all is there, the marker is written and the folder renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astroclf.data.cache.npy_file import RowFile
+from astroclf.data.catalog import Block, Catalog, DatasetReader, Fault
+from astroclf.data.readers import THUMBNAIL
+from astroclf.errors import DataError
+from astroclf.util.progress import ProgressBar
+
+VERSION = 2  # of the files in a store's folder
+IMAGES = "images.npy"
+THUMBNAILS = "thumbnails.npy"
+SAMPLES = "samples.npz"
+MARKER = "store.json"  # written last: a folder without it is not a store
+RECORD = "blocks.jsonl"
+PARTIAL = ".partial"  # what a store's folder is called until it is one: its name and this
+LOCK = ".lock"  # likewise the file that whoever builds it holds
+SPARE_BYTES = 64 * 2**20
+
+
+@dataclass
+class Finished:
+    """What the record keeps of a block; `digests` is empty text where a row could not be read."""
+
+    start: int
+    stop: int
+    checksum: int  # of images, thumbnails and digests
+    digests: list[str]
+    faults: dict[int, Fault]
+
+    def __post_init__(self) -> None:  # JSON knows neither tuples nor keys that are numbers
+        self.faults = {int(row): Fault(*fault) for row, fault in self.faults.items()}
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turn a full, read-only or forbidden disk into a DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"The image cache cannot be written to {folder} ({error.strerror or error}): make room, or choose another "
+            "place with dataset.cache_dir=."
+        ) from error
+
+
+def build_store(
+    source: DatasetReader, folder: Path, fingerprint: str, *, num_workers: int | None, progress: bool
+) -> int:
+    """Decode every block of `source` and leave a complete store in `folder`; the caller holds the lock.
+
+    Files that cannot be read are listed in the store's marker, and their rows left out of images and table.
+
+    Returns
+    -------
+    How many images were decoded: those that an interrupted build has finished are not.
+
+    Raises
+    ------
+    DataError
+        The disk is full, or not one file could be read.
+    """
+    partial = folder.with_name(folder.name + PARTIAL)
+    shape = (len(source.table), source.image_size, source.image_size, source.channels)
+    header = {"version": VERSION, "fingerprint": fingerprint, "shape": list(shape), "about": about(source)}
+    with writing_to(partial):
+        _fresh_unless(partial, header)
+        with (
+            RowFile(partial / IMAGES, shape) as images,
+            RowFile(partial / THUMBNAILS, (shape[0], THUMBNAIL, THUMBNAIL)) as thumbnails,
+        ):
+            finished = _resume(partial / RECORD, header, source, images, thumbnails)
+            missing = shape[0] - sum(block.stop - block.start for block in finished.values())
+            _check_room(partial, images, thumbnails)
+            with (partial / RECORD).open("a", encoding="utf-8") as record:
+                for rows, block in _decode(source, finished, num_workers or _cores(), progress):
+                    images.write(rows.start, block.images_BHWC)
+                    thumbnails.write(rows.start, block.thumbnails_BTT)
+                    pixels = (np.ascontiguousarray(part).data for part in (block.images_BHWC, block.thumbnails_BTT))
+                    checksum = _checksum(block.digests, *pixels)
+                    done = Finished(rows.start, rows.stop, checksum, block.digests, block.faults)
+                    record.write(json.dumps(vars(done)) + "\n")
+                    record.flush()
+                    finished[rows.start] = done
+            _complete(
+                partial, folder, source, fingerprint, (images, thumbnails), [finished[s] for s in sorted(finished)]
+            )
+    return missing
+
+
+def about(source: DatasetReader) -> dict[str, str | None]:
+    """What a list of stores says of the source; not part of what tells one store from another."""
+    path = getattr(source, "path", None)
+    return {"source": type(source).__name__, "path": None if path is None else str(Path(path).absolute())}
+
+
+def _checksum(digests: list[str], *pixels: bytes | memoryview) -> int:
+    checksum = zlib.crc32("".join(digests).encode())
+    for part in pixels:
+        checksum = zlib.crc32(part, checksum)
+    return checksum
+
+
+def _cores() -> int:
+    """Cores that this process may use: fewer than the machine has, under SLURM and in containers."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _decode(
+    source: DatasetReader, finished: dict[int, Finished], num_workers: int, progress: bool
+) -> Iterator[tuple[range, Block]]:
+    """Blocks that are not finished yet, as they come from the threads; few at a time, for they are large."""
+    waiting = iter([rows for rows in source.blocks() if rows.start not in finished])
+    done = sum(block.stop - block.start for block in finished.values())
+    running: dict[Future[Block], range] = {}
+    with (
+        warnings.catch_warnings(action="ignore"),  # decoders' remarks about single files; faults come as errors
+        ThreadPoolExecutor(num_workers, thread_name_prefix="prepare") as pool,
+        ProgressBar("Preparing images", len(source.table), done=done, enabled=progress) as bar,
+    ):
+        try:
+            while True:
+                while len(running) <= num_workers and (rows := next(waiting, None)) is not None:
+                    running[pool.submit(_decode_block, source, rows)] = rows
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    rows = running.pop(future)
+                    yield rows, future.result()
+                    bar.advance(len(rows))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _decode_block(source: DatasetReader, rows: range) -> Block:
+    try:
+        return source.read(rows)
+    except OSError as error:  # of the data set's disk: not to be taken for a fault of the cache's
+        raise DataError(f"{source.table.ids[rows.start]} and the files after it cannot be read: {error}.") from error
+
+
+def _fresh_unless(partial: Path, header: dict[str, Any]) -> None:
+    """An empty folder, unless there is one of an interrupted build of the same."""
+    lines = read_record(partial / RECORD)
+    if not lines or any(lines[0].get(name) != value for name, value in header.items() if name != "about"):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        (partial / RECORD).write_text(json.dumps(header) + "\n", encoding="utf-8")
+
+
+def _resume(
+    record: Path, header: dict[str, Any], source: DatasetReader, images: RowFile, thumbnails: RowFile
+) -> dict[int, Finished]:
+    """Blocks of an interrupted build whose pixels are intact, by first row."""
+    planned = {(rows.start, rows.stop) for rows in source.blocks()}
+    finished: dict[int, Finished] = {}
+    for line in [] if images.is_new or thumbnails.is_new else read_record(record)[1:]:
+        try:
+            block = Finished(**line)
+            if (block.start, block.stop) not in planned or block.faults:  # files with a fault get a second chance
+                continue
+            pixels = (file.read(block.start, block.stop) for file in (images, thumbnails))
+            if _checksum(block.digests, *pixels) == block.checksum:
+                finished[block.start] = block
+        except (TypeError, ValueError, AttributeError):
+            continue  # a line that a failing disk changed
+    # Written anew, for its last line may be half a line.
+    text = "".join(json.dumps(line) + "\n" for line in [header, *(vars(block) for block in finished.values())])
+    record.write_text(text, encoding="utf-8")
+    return finished
+
+
+def read_record(record: Path) -> list[dict[str, Any]]:
+    """The lines of an interrupted build's record, its header first, up to the first that is not whole."""
+    lines: list[dict[str, Any]] = []
+    if record.is_file():
+        for text in record.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                break
+            if not isinstance(line, dict):
+                break
+            lines.append(line)
+    return lines
+
+
+def _check_room(partial: Path, images: RowFile, thumbnails: RowFile) -> None:
+    shape, needed = images.shape, images.missing_bytes() + thumbnails.missing_bytes() + SPARE_BYTES
+    free = shutil.disk_usage(partial).free
+    if free < needed:
+        raise DataError(
+            f"The prepared images ({shape[0]:,} of {shape[1]} x {shape[2]} x {shape[3]}) need {needed / 1e9:.1f} GB, "
+            f"but {partial.parent} has {free / 1e9:.1f} GB free: make room, choose another place with "
+            "dataset.cache_dir=, or a smaller dataset.image_size."
+        )
+
+
+def _complete(
+    partial: Path,
+    folder: Path,
+    source: DatasetReader,
+    fingerprint: str,
+    files: tuple[RowFile, ...],
+    blocks: list[Finished],
+) -> None:
+    """Leave out what could not be read, write what is known of the rest, and give the folder its name."""
+    total = len(source.table)
+    digests = np.array([digest for block in blocks for digest in block.digests])
+    faults = {row: fault for block in blocks for row, fault in block.faults.items()}
+    kept = np.array([row for row in range(total) if row not in faults], np.int64)
+    if not len(kept):
+        first = next(iter(faults.values())).message
+        raise DataError(f"Not one of the {total} files holds a usable image; the first: {first}")
+    for file in files:
+        file.keep(kept)
+        file.sync()
+    table = source.table.take(kept)
+    np.savez(partial / SAMPLES, digests=digests[kept], **_columns(table))
+    marker = {
+        "version": VERSION,
+        "fingerprint": fingerprint,
+        "shape": list(files[0].shape),
+        "about": about(source),
+        "classes": list(table.classes),
+        "skipped": [[str(source.table.ids[row]), *fault] for row, fault in sorted(faults.items())],
+        "sizes": {name: (partial / name).stat().st_size for name in (IMAGES, THUMBNAILS, SAMPLES)},
+    }
+    with (partial / MARKER).open("w", encoding="utf-8") as text:
+        json.dump(marker, text, indent=1)
+        text.flush()
+        os.fsync(text.fileno())
+    (partial / RECORD).unlink()
+    shutil.rmtree(folder, ignore_errors=True)  # one that was not trusted
+    partial.replace(folder)
+
+
+def _columns(table: Catalog) -> dict[str, Any]:
+    columns = {f.name: getattr(table, f.name) for f in fields(table)}
+    return {name: column for name, column in columns.items() if isinstance(column, np.ndarray)}

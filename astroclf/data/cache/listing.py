@@ -1,0 +1,199 @@
+"""What the cache folder holds that a run can make again: stores, unfinished builds, simulated data; and removing it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from astroclf.data.cache import simulated
+from astroclf.data.cache.builder import LOCK, MARKER, PARTIAL, RECORD, VERSION, read_record
+from astroclf.data.cache.use_mark import in_use, last_use
+from astroclf.errors import DataError
+
+STORES, SIMULATED = "stores", "simulated"
+OURS = re.compile(r"\w+-[0-9a-f]{10,16}(\.partial)?")  # nothing else in these folders is listed, or removed
+
+WHOLE = "whole"
+UNFINISHED = "unfinished"  # the next run goes on with it
+UNUSABLE = "unusable"  # damaged, or made by another version: the next run replaces it
+IN_USE = "in use"
+BEING_BUILT = "being built"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the cache.
+
+    Attributes
+    ----------
+    name
+        The folder's name, with ``simulated/`` before that of simulated data.
+    path
+        The folder.
+    source
+        What kind of data set it was made from; of simulated data, the settings.
+    origin
+        Where that data set was, if known.
+    images
+        How many are decoded; None where that is not known.
+    shape
+        (N, H, W, C) of all that there will be; None likewise.
+    bytes
+        On the disk: a file that is half written takes half its room.
+    last_used
+        Seconds since the epoch.
+    state
+        One of the words above. What is in use or being built cannot be removed.
+    """
+
+    name: str
+    path: Path
+    source: str
+    origin: Path | None
+    images: int | None
+    shape: tuple[int, ...] | None
+    bytes: int
+    last_used: float
+    state: str
+
+    @property
+    def is_partial(self) -> bool:
+        return self.path.suffix == PARTIAL
+
+    @property
+    def lock(self) -> Path:
+        """The file that whoever makes it holds a lock on. It is never deleted: somebody may be waiting for it."""
+        if self.path.parent.name == SIMULATED:
+            return self.path / simulated.LOCK
+        return self.path.with_name(self.path.name.removesuffix(PARTIAL) + LOCK)
+
+
+def list_cache(cache_dir: Path) -> list[Entry]:
+    """Every entry below `cache_dir`, the longest unused first.
+
+    Raises
+    ------
+    DataError
+        The folder cannot be read.
+    """
+    try:
+        entries = _each(_partial_or_store, cache_dir / STORES)
+        building = [entry.origin for entry in entries if entry.state == BEING_BUILT]
+        for entry in _each(_simulated, cache_dir / SIMULATED):
+            is_read = any(origin is not None and origin.is_relative_to(entry.path) for origin in building)
+            entries.append(replace(entry, state=IN_USE) if is_read else entry)
+    except OSError as error:
+        raise DataError(f"The cache {cache_dir} cannot be read: {error.strerror or error}.") from error
+    return sorted(entries, key=lambda entry: entry.last_used)
+
+
+def remove(entry: Entry) -> None:
+    """Delete the folder, unless a process is using or making it.
+
+    Raises
+    ------
+    DataError
+        It is in use, being built, or may not be deleted.
+    """
+    try:
+        with FileLock(entry.lock, timeout=0):
+            if entry.state == IN_USE or in_use(entry.path / MARKER):
+                raise DataError(f"{entry.name} is in use by a process: remove it when that has ended.")
+            (entry.path / MARKER).unlink(missing_ok=True)  # first: from here on, nobody takes it for a store
+            shutil.rmtree(entry.path)
+    except Timeout:
+        raise DataError(f"{entry.name} is being built by a process: remove it when that has ended.") from None
+    except OSError as error:
+        raise DataError(f"{entry.path} cannot be removed: {error.strerror or error}.") from error
+
+
+def _each(describe: Callable[[Path], Entry], place: Path) -> list[Entry]:
+    """The entries of our folders in `place`."""
+    entries = []
+    for path in sorted(place.iterdir()) if place.is_dir() else []:
+        if path.is_dir() and OURS.fullmatch(path.name):
+            with suppress(FileNotFoundError):  # finished or removed by another process while we look
+                entries.append(describe(path))
+    return entries
+
+
+def _partial_or_store(folder: Path) -> Entry:
+    try:
+        return _partial(folder) if folder.suffix == PARTIAL else _store(folder)
+    except (LookupError, TypeError, AttributeError):  # a marker or record that a failing disk changed
+        return replace(_entry(folder, folder / MARKER, None), state=UNUSABLE)
+
+
+def _store(folder: Path) -> Entry:
+    marker = _json(folder / MARKER)
+    entry = _entry(folder, folder / MARKER, marker.get("about"))
+    if marker.get("version") != VERSION:
+        return replace(entry, state=UNUSABLE)
+    if in_use(folder / MARKER):
+        entry = replace(entry, state=IN_USE)
+    return replace(entry, images=marker["shape"][0], shape=tuple(marker["shape"]))
+
+
+def _partial(folder: Path) -> Entry:
+    header, *blocks = read_record(folder / RECORD) or [{}]
+    entry = _entry(folder, folder / RECORD, header.get("about"))
+    images = sum(block["stop"] - block["start"] for block in blocks)
+    state = BEING_BUILT if _is_held(entry.lock) else UNFINISHED
+    return replace(entry, images=images, shape=tuple(header.get("shape") or ()) or None, state=state)
+
+
+def _simulated(folder: Path) -> Entry:
+    settings = _json(folder / simulated.SETTINGS)
+    source = ", ".join(f"{name} {value}" for name, value in settings.items())
+    entry = _entry(folder, folder / simulated.SETTINGS, {"source": source})
+    entry = replace(entry, name=f"{SIMULATED}/{folder.name}")
+    return replace(entry, state=BEING_BUILT) if _is_held(entry.lock) else entry
+
+
+def _entry(folder: Path, mark: Path, about: dict[str, str | None] | None) -> Entry:
+    about = about or {}
+    path = about.get("path")
+    return Entry(
+        name=folder.name,
+        path=folder,
+        source=about.get("source") or "",
+        origin=Path(path) if path else None,
+        images=None,
+        shape=None,
+        bytes=_bytes_on_disk(folder),
+        last_used=last_use(mark if mark.is_file() else folder),
+        state=WHOLE,
+    )
+
+
+def _is_held(lock: Path) -> bool:
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a cache of somebody else's
+        return False
+
+
+def _bytes_on_disk(folder: Path) -> int:
+    files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return sum(status.st_blocks * 512 if hasattr(status, "st_blocks") else status.st_size for status in files)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,194 @@
+"""ImageCache: a data set decoded once into one uint8 .npy file, mapped into memory by every later run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from astroclf.data.cache.builder import IMAGES, LOCK, MARKER, SAMPLES, THUMBNAILS, VERSION, build_store, writing_to
+from astroclf.data.cache.use_mark import mark_use
+from astroclf.data.catalog import Catalog, DatasetReader
+from astroclf.errors import ConfigError, DataError
+from astroclf.util.logs import log_to_file
+
+log = logging.getLogger("astroclf")
+
+ERRORS_SHOWN = 5
+
+
+class Skipped(NamedTuple):
+    """A sample whose image could not be read."""
+
+    id: str
+    message: str  # one paragraph naming the file
+    kind: str  # of `ImageError`
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """Prepared images of a data set and what is known about them, row by row.
+
+    Attributes
+    ----------
+    images
+        (N, S, S, C) uint8, mapped from disk, read-only.
+    thumbnails
+        (N, T, T) uint8, likewise: each image before it was resized as a small grey square, by which copies are found.
+    table
+        The samples; those that could not be read are left out.
+    digests
+        (N,) str, hex: the content of each image before it was resized, so that they do not depend on the image size.
+    fingerprint
+        Hex digest of the source and its preparation.
+    path
+        The store's folder.
+    skipped
+        What could not be read.
+    decoded
+        How many images this process decoded to have it; 0: it was there.
+    """
+
+    images: np.ndarray
+    thumbnails: np.ndarray
+    table: Catalog
+    digests: np.ndarray
+    fingerprint: str
+    path: Path
+    skipped: tuple[Skipped, ...]
+    decoded: int = 0
+
+
+def open_store(
+    source: DatasetReader,
+    cache_dir: Path,
+    *,
+    on_error: str = "raise",
+    num_workers: int | None = None,
+    progress: bool = True,
+) -> ImageCache:
+    """The store of `source` under ``cache_dir/stores``, built when it is not there yet.
+
+    Building takes all cores, goes on where an interrupted process stopped, and is done by one process at a time;
+    others wait for it. A folder becomes a store only when it is complete.
+
+    Parameters
+    ----------
+    source
+        What to decode.
+    cache_dir
+        Where stores are kept.
+    on_error
+        ``raise``: a file that cannot be read is a DataError; ``skip``: it is left out, logged, and listed in `skipped`.
+    workers
+        Threads that decode; None takes one a core.
+    progress
+        Show images, rate and time left.
+
+    Raises
+    ------
+    DataError
+        Files that cannot be read, or a disk that is too small.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ConfigError(f"dataset.on_error={on_error} is neither raise nor skip.")
+    fingerprint = source.fingerprint()
+    folder = store_folder(source, cache_dir, fingerprint)
+    store = _read(folder, fingerprint)
+    if store is None:
+        with writing_to(folder.parent):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder, progress):
+            store = _read(folder, fingerprint)  # another process may have built it while this one waited
+            if store is None:
+                decoded = build_store(source, folder, fingerprint, num_workers=num_workers, progress=progress)
+                store = _read(folder, fingerprint)
+                store = store and replace(store, decoded=decoded)
+    if store is None:
+        raise DataError(f"The image cache {folder} was changed by something else while it was being built: run again.")
+    _check_skipped(store, on_error)
+    return store
+
+
+def store_folder(source: DatasetReader, cache_dir: Path, fingerprint: str | None = None) -> Path:
+    """Where the store of `source` is, or will be."""
+    fingerprint = fingerprint or source.fingerprint()
+    return Path(cache_dir).expanduser() / "stores" / f"{type(source).__name__.lower()}-{fingerprint[:16]}"
+
+
+@contextmanager
+def _lock(folder: Path, progress: bool) -> Iterator[None]:
+    lock = FileLock(folder.with_name(folder.name + LOCK))
+    with writing_to(folder.parent):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if progress:
+                print("Another process is preparing these images: waiting for it.", file=sys.stderr, flush=True)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _read(folder: Path, fingerprint: str) -> ImageCache | None:
+    """Map a store; None when it is not there, not complete, damaged, or of something else."""
+    try:
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        if marker["version"] != VERSION or marker["fingerprint"] != fingerprint:
+            return None
+        if any((folder / name).stat().st_size != size for name, size in marker["sizes"].items()):
+            return None
+        images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
+        thumbnails = np.load(folder / THUMBNAILS, mmap_mode="r", allow_pickle=False)
+        with np.load(folder / SAMPLES, allow_pickle=False) as saved:
+            columns = {name: saved[name] for name in saved.files}
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None
+    digests = columns.pop("digests", None)
+    known = {f.name for f in fields(Catalog)}
+    if list(images.shape) != marker["shape"] or digests is None or not columns.keys() <= known:
+        return None
+    if any(len(column) != len(images) for column in (thumbnails, digests, *columns.values())):
+        return None
+    mark_use(folder / MARKER, images)
+    return ImageCache(
+        images=images,
+        thumbnails=thumbnails,
+        table=Catalog(classes=tuple(marker["classes"]), **columns),
+        digests=digests,
+        fingerprint=fingerprint,
+        path=folder,
+        skipped=tuple(Skipped(*skipped) for skipped in marker["skipped"]),
+    )
+
+
+def _check_skipped(store: ImageCache, on_error: str) -> None:
+    if not store.skipped:
+        return
+    shown = "; ".join(skipped.message.rstrip(".") for skipped in store.skipped[:ERRORS_SHOWN])
+    more = len(store.skipped) - ERRORS_SHOWN
+    shown += f"; and {more} more" if more > 0 else ""
+    files = f"{len(store.skipped)} of {len(store.skipped) + len(store.table)} files"
+    if on_error == "raise":
+        raise DataError(
+            f"{files} hold no usable image: {shown}. Mend or remove them, or leave them out with dataset.on_error=skip."
+        )
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(s.kind for s in store.skipped).most_common())
+    log.warning(
+        "%s hold no usable image and are left out (%s): %s. All are listed in %s.",
+        files, kinds, shown, store.path / MARKER,
+    )  # fmt: skip
+    if more > 0:
+        log_to_file("\n".join(["Left out:", *(skipped.message for skipped in store.skipped)]), logging.WARNING)

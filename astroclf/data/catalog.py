@@ -1,0 +1,95 @@
+"""What a source knows about its samples before a single pixel is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The samples of a data set, row by row.
+
+    Attributes
+    ----------
+    ids : (N,) str
+        Stable, unique names: the path inside the data set's folder, or ``row-000017`` of a file.
+    labels : (N,) int64
+        Index into `classes`.
+    classes : tuple of str
+        Class names in label order.
+    ra_deg, dec_deg : (N,) float64 or None
+        Sky position (ICRS, degrees); NaN where unknown.
+    split : (N,) str or None
+        Split given by the data set: ``train``, ``val``, ``test``, or empty where it leaves the choice to us.
+    group : (N,) str or None
+        Samples with the same non-empty group must stay in one split.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    ra_deg: np.ndarray | None = None
+    dec_deg: np.ndarray | None = None
+    split: np.ndarray | None = None
+    group: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Catalog:
+        """The same table with only these rows, in this order."""
+        columns = {
+            f.name: getattr(self, f.name)[rows]
+            for f in fields(self)
+            if f.name != "classes" and getattr(self, f.name) is not None
+        }
+        return replace(self, **columns)
+
+    def class_counts(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Samples per class, (C,) int64, over all rows or the given ones."""
+        labels = self.labels if rows is None else self.labels[rows]
+        return np.bincount(labels, minlength=len(self.classes))
+
+
+class Fault(NamedTuple):
+    """Why an image could not be read."""
+
+    message: str  # one paragraph naming the file
+    kind: str  # of `ImageError`, by which faults are counted
+
+
+class Block(NamedTuple):
+    """Decoded images of B consecutive rows; `astroclf.data.readers.decode_rows` makes it from one image at a time.
+
+    Digest and thumbnail are of the image *before* it is resized. Splits are drawn from them, so that two experiments at
+    different image sizes are tested on the same images, and can be compared.
+    """
+
+    images_BHWC: np.ndarray  # uint8; rows named in `faults` are zeros
+    thumbnails_BTT: np.ndarray  # uint8, grey
+    digests: list[str]  # hex, of shape and pixels; empty text where there is a fault
+    faults: dict[int, Fault]  # by row
+
+
+class DatasetReader(Protocol):
+    """From files on disk to prepared uint8 images. One class a file format or data set, in `data/sources`."""
+
+    table: Catalog
+    image_size: int
+    channels: int
+
+    def fingerprint(self) -> str:
+        """Hex digest of the files' identity and of every setting that changes a pixel or a label."""
+        ...
+
+    def blocks(self) -> list[range]:
+        """Row ranges that are cheap to read at once; together they cover the table in order."""
+        ...
+
+    def read(self, rows: range) -> Block:
+        """Decode one block to (len(rows), image_size, image_size, channels); called from several threads."""
+        ...

@@ -1,0 +1,210 @@
+"""FITS files to uint8 pictures: which HDU, which planes, one file or one a band; `stretch` turns flux to brightness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astroclf.data.decode.checksums import check_datasum, decompressed
+from astroclf.data.decode.stretch import stretch_bands
+from astroclf.errors import ImageError
+from astroclf.settings.fits import FitsSettings, bands_give
+
+MAX_VALUES = 2**28  # 1 GB as float32: more is a survey mosaic or a damaged header, not a cut-out
+MAX_BYTES = 8 * MAX_VALUES  # that a compressed file may unpack to
+
+COLLAPSE: dict[str, Callable[..., np.ndarray]] = {"mean": np.nanmean, "median": np.nanmedian, "max": np.nanmax}
+
+
+def read_fits(path: Path, settings: FitsSettings, channels: int = 3) -> np.ndarray:
+    """Read one FITS file, north as it has it (first row at the bottom, as FITS viewers show).
+
+    A 2-D image is one band. A cube is one band a plane where it has 3 or `channels` planes, (P, H, W) or (H, W, 3), or
+    where ``planes`` chooses some; else it is collapsed to one. Several HDUs give one band each. Integer scaling
+    (BSCALE, BZERO, unsigned), byte order, tile compression, .gz and .bz2 are undone by astropy.
+
+    Returns
+    -------
+    (H, W, 3) uint8 where `channels` is 1 or 3: one band is grey, three are red, green, blue. Else (H, W, channels).
+
+    Raises
+    ------
+    ImageError
+        No image in the file, or none that shows anything: table only, zero-sized, constant, all NaN, damaged. Another
+        number of bands than `channels` asks for.
+    """
+    images = _read_images(path, settings)
+    if isinstance(settings.hdu, list):
+        bands_PHW = _stacked([_one_band(image, settings, path) for image in images], settings.hdu, "HDU", str(path))
+        source = f"{len(images)} HDUs"
+    else:
+        bands_PHW = _bands(images[0], settings, {1, 3, channels}, path)
+        source = f"{_size(images[0].shape)} values"
+    return _picture(bands_PHW, settings, channels, str(path), source)
+
+
+def read_band_files(paths: Sequence[Path], settings: FitsSettings, channels: int, where: str) -> np.ndarray:
+    """Read one sample whose bands are files of their own, in channel order; as `read_fits`. `where` names it in errors.
+
+    Raises
+    ------
+    ImageError
+        A file is missing or holds no usable image, or the bands differ in size.
+    """
+    bands = [_one_band(_read_images(path, settings)[0], settings, path) for path in paths]
+    bands_PHW = _stacked(bands, [path.name for path in paths], "file", where)
+    return _picture(bands_PHW, settings, channels, where, f"{len(paths)} files")
+
+
+def _picture(bands_PHW: np.ndarray, settings: FitsSettings, channels: int, where: str, source: str) -> np.ndarray:
+    count = len(bands_PHW)
+    if not bands_give(count, channels):
+        raise ImageError(
+            f"{where}: its {source} give {count} band{'s' * (count > 1)}, but dataset.channels={channels}. Choose as "
+            "many with dataset.fits.planes (planes of a cube), dataset.fits.hdu (a list of HDUs) or dataset.fits.files "
+            "(one file a band), or change dataset.channels.",
+            "wrong bands",
+        )
+    picture = stretch_bands(bands_PHW, settings, where)[::-1]
+    return np.repeat(picture, 3, axis=2) if count == 1 else np.ascontiguousarray(picture)
+
+
+# ---- from the file to arrays ----------------------------------------------------------------------------------------
+
+
+def _read_images(path: Path, settings: FitsSettings) -> list[np.ndarray]:
+    """The values of each HDU that the settings name, of two or more axes, floating point."""
+    from astropy.io import fits as astropy_fits
+
+    # astropy meets arbitrary bytes here and raises whatever its parser stumbled over (OSError, ValueError, TypeError,
+    # zlib.error, EOFError, ...): all of it means that this file is damaged.
+    try:
+        # uint=False: unsigned integers arrive as floats like everything that is scaled, and BLANK becomes NaN.
+        with astropy_fits.open(decompressed(path, MAX_BYTES), memmap=False, uint=False) as hdus:
+            chosen = settings.hdu if isinstance(settings.hdu, list) else [settings.hdu]
+            return [_read_values(choose_hdu(hdus, name, path), settings, path) for name in chosen]
+    except ImageError:
+        raise
+    except Exception as error:
+        # The first sentence: astropy's further ones are hints for those who call it.
+        fault = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
+        short = "cannot reshape" in fault or "buffer is too small" in fault  # fewer values than the header announces
+        kind = "truncated" if short else "damaged"
+        raise ImageError(f"{path}: damaged, or not a FITS file: {fault}.", kind) from error
+
+
+def _read_values(hdu: Any, settings: FitsSettings, path: Path) -> np.ndarray:
+    _check_axes(hdu, path)
+    if settings.checksum:
+        check_datasum(hdu, path)
+    values = hdu.data
+    if values is None:
+        raise ImageError(f"{path}: HDU {hdu.name or 'PRIMARY'} holds no data.", "no image")
+    return np.asarray(values, dtype=np.result_type(np.float32, values.dtype.newbyteorder("=")))
+
+
+def choose_hdu(hdus: Any, name: int | str | None, path: Path) -> Any:
+    """The HDU of this index or name; None: the first that holds an image. ImageError: there is none, or no image."""
+    if name is not None:
+        try:
+            hdu = hdus[name]
+        except (KeyError, IndexError) as error:
+            names = ", ".join(f"{i}: {h.name or type(h).__name__}" for i, h in enumerate(hdus))
+            raise ImageError(
+                f"{path}: there is no HDU `{name}` (dataset.fits.hdu); the file has {names}.", "no image"
+            ) from error
+        if not _is_image(hdu):
+            raise ImageError(f"{path}: HDU `{name}` (dataset.fits.hdu) is not an image but {_kind(hdu)}.", "no image")
+        return hdu
+    for hdu in hdus:
+        if _is_image(hdu):
+            return hdu
+    kinds = ", ".join(_kind(hdu) for hdu in hdus)
+    raise ImageError(f"{path}: no HDU holds an image; the file has {kinds}.", "no image")
+
+
+def _is_image(hdu: Any) -> bool:
+    return bool(hdu.is_image) and not _is_groups(hdu) and len(hdu.shape) >= 2
+
+
+def _is_groups(hdu: Any) -> bool:
+    from astropy.io.fits import GroupsHDU
+
+    return isinstance(hdu, GroupsHDU)
+
+
+def _kind(hdu: Any) -> str:
+    if _is_groups(hdu):
+        return "random groups (interferometer visibilities)"
+    if not hdu.is_image:
+        return "a table"
+    return f"{len(hdu.shape)}-D data" if hdu.shape else "a header without data"
+
+
+def _check_axes(hdu: Any, path: Path) -> None:
+    if 0 in hdu.shape:
+        raise ImageError(f"{path}: the image has an axis of size zero ({_size(hdu.shape)}).", "no image")
+    if np.prod(hdu.shape, dtype=float) > MAX_VALUES:
+        raise ImageError(
+            f"{path}: {_size(hdu.shape)} values are more than the limit of {MAX_VALUES:,}: a damaged header, or a "
+            "mosaic to be cut into cut-outs first.",
+            "too large",
+        )
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+# ---- from arrays to bands -------------------------------------------------------------------------------------------
+
+
+def _bands(values: np.ndarray, settings: FitsSettings, kept: set[int], path: Path) -> np.ndarray:
+    """(H, W), (P, H, W) or (H, W, 3) to bands (P, H, W); infinities become NaN.
+
+    A cube is collapsed to one band unless `planes` chooses of it, or the number of its planes is in `kept`.
+    """
+    while values.ndim > 3 and values.shape[0] == 1:  # radio images: degenerate Stokes and frequency axes
+        values = values[0]
+    if values.ndim > 3:
+        raise ImageError(f"{path}: the image has {values.ndim} axes ({_size(values.shape)}).", "no image")
+    if values.ndim == 2:
+        values = values[None]
+    elif values.shape[0] != 3 and values.shape[2] == 3:
+        values = np.moveaxis(values, 2, 0)
+    if settings.planes:
+        if max(settings.planes) >= len(values):
+            raise ImageError(
+                f"{path}: there is no plane {max(settings.planes)} (dataset.fits.planes); the image has "
+                f"{len(values)}, counted from 0.",
+                "wrong bands",
+            )
+        values = values[settings.planes]
+    values = np.where(np.isfinite(values), values, np.nan)
+    return values if settings.planes or len(values) in kept else _collapsed(values, settings)[None]
+
+
+def _one_band(values: np.ndarray, settings: FitsSettings, path: Path) -> np.ndarray:
+    return _bands(values, settings, {1}, path)[0]
+
+
+def _collapsed(cube_PHW: np.ndarray, settings: FitsSettings) -> np.ndarray:
+    """One image of a cube, over the known values of each pixel; NaN where there is none."""
+    seen_HW = np.isfinite(cube_PHW).any(axis=0)
+    collapsed_HW = np.full(cube_PHW.shape[1:], np.nan, cube_PHW.dtype)
+    collapsed_HW[seen_HW] = COLLAPSE[settings.collapse](cube_PHW[:, seen_HW], axis=0)
+    return collapsed_HW
+
+
+def _stacked(bands: Sequence[np.ndarray], names: Sequence[Any], kind: str, where: str) -> np.ndarray:
+    for band, name in zip(bands, names, strict=True):
+        if band.shape != bands[0].shape:
+            raise ImageError(
+                f"{where}: its bands differ in size: {_size(bands[0].shape)} in {kind} {names[0]}, "
+                f"{_size(band.shape)} in {kind} {name}. Bands must lie on the same pixels: resample them first.",
+                "wrong bands",
+            )
+    return np.stack(bands)

@@ -1,0 +1,111 @@
+"""What the files of a data set are, read from their headers alone: format, color mode, bits, size."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from astroclf.data.catalog import Catalog
+from astroclf.data.decode.fits import choose_hdu
+from astroclf.settings.fits import FitsSettings, is_fits
+from astroclf.util.progress import ProgressBar
+
+_WIDE_MODES = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
+_TIFF_BITS_PER_SAMPLE = 258
+_FITS_MODES = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
+
+
+class FileFacts(NamedTuple):
+    """What a file's header says of its image."""
+
+    format: str  # JPEG, PNG, FITS, HDF5, ...
+    mode: str  # Pillow's name, or the type of the numbers in the file
+    bits: int  # per channel
+    width: int
+    height: int
+
+
+@runtime_checkable
+class HasFacts(Protocol):
+    """A source that can tell what its files are without decoding them."""
+
+    table: Catalog
+
+    def facts(self, row: int) -> FileFacts | None:
+        """Of the file of a row; None where it has no readable header. Called from several threads."""
+        ...
+
+
+def read_facts(source: HasFacts, *, num_workers: int | None = None, progress: bool = True) -> list[FileFacts | None]:
+    """The facts of every row of the source's table."""
+    total = len(source.table)
+    with (
+        warnings.catch_warnings(action="ignore"),
+        ThreadPoolExecutor(num_workers, thread_name_prefix="headers") as pool,
+        ProgressBar("Reading headers", total, enabled=progress) as bar,
+    ):
+        facts = []
+        for fact in pool.map(source.facts, range(total)):
+            facts.append(fact)
+            bar.advance()
+        return facts
+
+
+def file_facts(path: Path, fits: FitsSettings) -> FileFacts | None:
+    """Of one picture or FITS file; None where the header cannot be read."""
+    return _fits_facts(path, fits) if is_fits(path) else _picture_facts(path)
+
+
+def _picture_facts(path: Path) -> FileFacts | None:
+    try:
+        with Image.open(path) as picture:
+            return FileFacts(str(picture.format), picture.mode, _bits(picture), *picture.size)
+    except Exception:  # arbitrary bytes: any parser error may come from them, and the store says what is wrong
+        return None
+
+
+def _bits(picture: Image.Image) -> int:
+    """Bits per channel in the file: Pillow opens 16-bit color as 8-bit."""
+    declared = getattr(picture, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE)
+    if declared:
+        return int(np.max(declared))
+    tiles = getattr(picture, "tile", None)
+    raw = str(tiles[0][3]) if tiles else ""
+    return 16 if ";16" in raw else _WIDE_MODES.get(picture.mode, 8)
+
+
+def _fits_facts(path: Path, settings: FitsSettings) -> FileFacts | None:
+    from astropy.io import fits as astropy_fits
+
+    try:
+        with astropy_fits.open(path) as hdus:
+            hdu = choose_hdu(hdus, settings.hdu[0] if isinstance(settings.hdu, list) else settings.hdu, path)
+            shape, bits, offset = hdu.shape, int(hdu.header["BITPIX"]), float(hdu.header.get("BZERO", 0))
+    except Exception:  # as above
+        return None
+    unsigned = bits > 8 and offset == 2.0 ** (bits - 1)  # the FITS way to write unsigned integers
+    colors_last = len(shape) == 3 and shape[2] == 3 and shape[0] != 3
+    height, width = shape[:2] if colors_last else shape[-2:]
+    return FileFacts("FITS", "u" * unsigned + _FITS_MODES[bits], abs(bits), int(width), int(height))
+
+
+def signature_classes(facts: Sequence[FileFacts | None], labels: np.ndarray, classes: int) -> np.ndarray:
+    """The class that a file's header alone suggests: (N,) int64.
+
+    For each file, the most frequent class among the *other* files of the same format, mode, bits and size; where there
+    is no other, the most frequent class of all.
+    """
+    numbers = {fact: index for index, fact in enumerate(dict.fromkeys(facts))}
+    signature = np.array([numbers[fact] for fact in facts], np.int64)
+    counts = np.zeros((len(numbers), classes), np.int64)
+    np.add.at(counts, (signature, labels), 1)
+    others = counts[signature]
+    others[np.arange(len(labels)), labels] -= 1
+    common = np.bincount(labels, minlength=classes).argmax() if len(labels) else 0
+    return np.where(others.any(axis=1), others.argmax(axis=1), common)

@@ -1,0 +1,275 @@
+"""From stored pixels to batches on the device: the order of samples, where the pixels live, and prefetch."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator
+from contextlib import closing, nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+import torch
+
+from astroclf.data.augment.draws import permutation
+from astroclf.data.augment.on_cpu import available_cores
+from astroclf.data.augment.on_torch import send
+from astroclf.data.augment.recipe import Augmentation
+from astroclf.errors import ConfigError, DataError
+from astroclf.util.threads import run_ahead
+
+PLACES = ("auto", "device", "memory", "disk")
+DEVICE_SHARE = 0.6  # of the free device memory that `auto` gives to pixels; the rest is for the network
+MEMORY_SHARE = 0.5  # of the available main memory; other processes, and the next sweep trial, want some too
+_LOAD_BYTES = 64 * 2**20  # copied to the device at a time
+
+
+class PixelBuffer:
+    """The images of a data set, kept where reading them is cheapest; several streams share one.
+
+    Parameters
+    ----------
+    images : (N, H, W, C) uint8
+        Typically the memmap of an ImageCache.
+    keep_images_on : str
+        ``device``: all in the accelerator's memory (main memory if the device is the CPU); ``memory``: all in main
+        memory; ``disk``: read when needed; ``auto``: the first of these that fits with room to spare.
+    device : torch.device or str
+        Where batches are wanted.
+
+    Attributes
+    ----------
+    keep_images_on : str
+        What was chosen: ``device``, ``memory`` or ``disk``.
+
+    Raises
+    ------
+    ConfigError
+        If `keep_images_on` is unknown, or the pixels cannot fit where they are asked to live.
+    """
+
+    def __init__(self, images: np.ndarray, keep_images_on: str = "auto", device: torch.device | str = "cpu") -> None:
+        if keep_images_on not in PLACES:
+            raise ConfigError(f"dataset.keep_images_on={keep_images_on} is unknown: choose one of {', '.join(PLACES)}.")
+        self.device = torch.device(device)
+        self.keep_images_on = _choose(keep_images_on, images, self.device)
+        self._on_device: torch.Tensor | None = None
+        self._images: np.ndarray = images.view(np.ndarray)  # a memmap's own indexing is slower
+        if self.keep_images_on == "device":
+            self._on_device = _load(self._images, self.device)
+        elif self.keep_images_on == "memory" and isinstance(images, np.memmap):
+            self._images = np.array(self._images)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and bands of an image."""
+        height, width, bands = self._images.shape[1:]
+        return height, width, bands
+
+    def gather(self, rows: np.ndarray) -> torch.Tensor:
+        """Images of these rows, in this order: (B, H, W, C) uint8.
+
+        On the device with ``device``; otherwise in main memory, page-locked where the device is a CUDA one
+        so that the copy there can overlap with computation. May be called from several threads.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} asked of {len(self)} images")
+        if self._on_device is not None:
+            return self._on_device.index_select(0, send(rows, self.device))
+        to_cuda = self.device.type == "cuda"
+        # A new thread starts on GPU 0; pinning there would open a second context beside the one that is used.
+        with torch.cuda.device(self.device) if to_cuda else nullcontext():
+            batch_BHWC = torch.empty((len(rows), *self.shape), dtype=torch.uint8, pin_memory=to_cuda)
+        np.take(self._images, rows, axis=0, out=batch_BHWC.numpy(), mode="clip")  # other modes copy once more
+        return batch_BHWC
+
+
+class Batch(NamedTuple):
+    """What a training step needs."""
+
+    images_BCHW: torch.Tensor  # float32, channels_last, normalised, on the device
+    labels_B: torch.Tensor  # int64, on the device
+    rows_B: np.ndarray  # int64: which rows of the pixels these are
+
+
+class BatchLoader:
+    """Batches of some rows of a data set, epoch after epoch.
+
+    Order and augmentation are functions of (seed, epoch) and (seed, epoch, row) alone: not of batch size, workers,
+    where the images are kept, or where an epoch was started. A training loader shuffles, augments, and drops the last
+    batch if it is not full and not the only one (BatchNorm's statistics over a few samples would disturb the others').
+    Other loaders keep order and all rows, and only crop, resize and normalise.
+
+    Parameters
+    ----------
+    labels : (N,) int
+        Of all images in `pixels`.
+    rows : (n,) int
+        The rows to stream.
+    num_workers : int or None
+        Threads that read ahead. 0: none. None: half the cores on the CPU, where the network needs the others, nearly
+        all beside a GPU; 8 at most. Residency ``device`` needs none.
+
+    Attributes
+    ----------
+    data_wait_seconds : float
+        Time that the consumer has waited for batches so far.
+    """
+
+    def __init__(
+        self,
+        pixels: PixelBuffer,
+        labels: np.ndarray,
+        rows: np.ndarray,
+        *,
+        batch_size: int,
+        augmentation: Augmentation,
+        seed: int,
+        train: bool,
+        num_workers: int | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"trainer.batch_size={batch_size} cannot work: a batch has at least 1 image.")
+        if train and len(rows) == 0:
+            raise DataError(
+                "There are no images to train on: the training split is empty. Look at the data set with "
+                "`python -m astroclf.check`, or lower the fractions held out for validation and test."
+            )
+        if len(labels) != len(pixels):
+            raise ValueError(f"{len(labels)} labels for {len(pixels)} images")
+        self.pixels = pixels
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.batch_size = batch_size
+        self.augmentation = augmentation
+        self.seed = seed
+        self.train = train
+        self.num_workers = _default_workers(pixels.device) if num_workers is None else num_workers
+        self.data_wait_seconds = 0.0
+        self._labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(pixels.device)
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        whole, rest = divmod(len(self.rows), self.batch_size)
+        drop_rest = self.train and whole > 0
+        return whole + (1 if rest and not drop_rest else 0)
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Images per epoch, without those that a training stream drops."""
+        return min(len(self) * self.batch_size, len(self.rows))
+
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
+        """The batches of an epoch from number `start` on: the same ones that an epoch begun at 0 yields there.
+
+        Threads that read ahead end when the generator is exhausted, closed or interrupted; an exception in one is
+        raised here.
+        """
+        if not 0 <= start <= len(self):
+            raise ValueError(f"start {start} is not within the {len(self)} batches of an epoch")
+        return self._timed(self._batches(epoch, start))
+
+    def _timed(self, batches: Generator[Batch, None, None]) -> Generator[Batch, None, None]:
+        try:
+            while True:
+                began = time.perf_counter()
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+                finally:
+                    self.data_wait_seconds += time.perf_counter() - began
+                yield batch
+        finally:
+            batches.close()
+
+    def _batches(self, epoch: int, start: int) -> Generator[Batch, None, None]:
+        rows = self.rows[permutation(self.seed, epoch, len(self.rows))] if self.train else self.rows
+        todo = [rows[k * self.batch_size : (k + 1) * self.batch_size] for k in range(start, len(self))]
+        if self.pixels.keep_images_on == "device":
+            for rows_B in todo:
+                yield self._finish(self.pixels.gather(rows_B), rows_B, epoch)
+        elif self.pixels.device.type == "cuda":
+            yield from self._through_side_stream(todo, epoch)
+        else:
+            yield from self._made_on_cpu(todo, epoch)
+
+    def _finish(self, images_BHWC: torch.Tensor, rows_B: np.ndarray, epoch: int, threads: int | None = None) -> Batch:
+        """Augment gathered images where they are, and put the labels beside them."""
+        draws = self.augmentation.draw(self.seed, epoch, rows_B) if self.train else None
+        images_BCHW = self.augmentation(images_BHWC, draws, threads)
+        return Batch(images_BCHW, self._labels[send(rows_B, self.pixels.device)], rows_B)
+
+    def _made_on_cpu(self, todo: list[np.ndarray], epoch: int) -> Generator[Batch, None, None]:
+        # Whole batches in parallel; one thread each. Without workers, the caller's thread uses all cores.
+        threads = 1 if self.num_workers else None
+
+        def make(rows_B: np.ndarray) -> Batch:
+            return self._finish(self.pixels.gather(rows_B), rows_B, epoch, threads)
+
+        return run_ahead(make, todo, self.num_workers)
+
+    def _through_side_stream(self, todo: list[np.ndarray], epoch: int) -> Generator[Batch, None, None]:
+        """Gather in threads, copy and augment on a CUDA stream beside the network's, one batch ahead of it."""
+        device = self.pixels.device
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))  # the labels were put there by the current one
+        staged: deque[tuple[Batch, torch.cuda.Event]] = deque()
+
+        def hand_over() -> Batch:
+            batch, copied = staged.popleft()
+            current = torch.cuda.current_stream(device)
+            current.wait_event(copied)
+            batch.images_BCHW.record_stream(current)  # the allocator must not reuse them while the network reads
+            batch.labels_B.record_stream(current)
+            return batch
+
+        with closing(run_ahead(self.pixels.gather, todo, self.num_workers)) as gathered:
+            for images_BHWC, rows_B in zip(gathered, todo, strict=True):
+                with torch.cuda.stream(side):
+                    batch = self._finish(images_BHWC.to(device, non_blocking=True), rows_B, epoch)
+                    staged.append((batch, side.record_event()))
+                if len(staged) > 1:
+                    yield hand_over()
+            while staged:
+                yield hand_over()
+
+
+def _choose(keep_images_on: str, images: np.ndarray, device: torch.device) -> str:
+    on_cuda = device.type == "cuda"
+    free_device = torch.cuda.mem_get_info(device)[0] if on_cuda else 0
+    # Pixels that already are in main memory need no more of it.
+    free_memory = psutil.virtual_memory().available if isinstance(images, np.memmap) else 4 * images.nbytes
+    if keep_images_on == "auto":
+        if images.nbytes < DEVICE_SHARE * free_device:
+            return "device"
+        return "memory" if images.nbytes < MEMORY_SHARE * free_memory else "disk"
+    if keep_images_on == "device" and device.type == "cpu":
+        keep_images_on = "memory"
+    short_device = keep_images_on == "device" and on_cuda and images.nbytes > free_device
+    if short_device or (keep_images_on == "memory" and images.nbytes > free_memory):
+        free, where = (free_device, f"of the memory of {device}") if short_device else (free_memory, "of main memory")
+        raise ConfigError(
+            f"dataset.keep_images_on={keep_images_on} cannot work: the pixels take {images.nbytes / 2**30:.1f} GiB, "
+            f"and only {free / 2**30:.1f} GiB {where} are free. Use dataset.keep_images_on=auto, or a smaller "
+            "dataset.image_size."
+        )
+    return keep_images_on
+
+
+def _load(images: np.ndarray, device: torch.device) -> torch.Tensor:
+    """All pixels on the device, copied in pieces, so that main memory never holds them whole."""
+    loaded = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    step = max(1, _LOAD_BYTES // max(1, images[:1].nbytes))
+    for first in range(0, len(images), step):
+        loaded[first : first + step].copy_(torch.from_numpy(np.array(images[first : first + step])))
+    return loaded
+
+
+def _default_workers(device: torch.device) -> int:
+    cores = available_cores()
+    return min(8, max(1, cores - 1 if device.type == "cuda" else cores // 2))

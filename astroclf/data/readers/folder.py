@@ -1,0 +1,250 @@
+"""Picture files in class-named folders, or listed in a ``metadata.csv``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astroclf.data.catalog import Block, Catalog
+from astroclf.data.decode.headers import FileFacts, file_facts
+from astroclf.data.decode.images import PREPARATION, decode_bands, decode_file, is_image
+from astroclf.data.readers import (
+    check_size,
+    choose_classes,
+    class_key,
+    decode_rows,
+    nearest,
+    source_fingerprint,
+    unique_names,
+)
+from astroclf.data.readers.band_files import BandFiles
+from astroclf.data.readers.tables import Listing, read_metadata
+from astroclf.errors import ConfigError, DataError
+from astroclf.settings.fits import FitsSettings
+
+log = logging.getLogger("astroclf")
+
+METADATA = "metadata.csv"
+BLOCK_BYTES = 32 * 2**20
+BLOCK_ROWS = 32
+UNUSED_SHOWN = 3
+
+
+class ClassFolder:
+    """A folder of JPEG, PNG, WebP, TIFF and FITS files of any size and mode, as a `DatasetReader`.
+
+    Either every class is a subfolder (files may lie deeper in it), or a ``metadata.csv`` lists the files with the
+    columns path, label and, if known, split, group, ra, dec. Sample ids are paths relative to the folder. With
+    ``fits.files``, a sample is several FITS files, one a band, and its id is what their paths share: see `BandFiles`.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    classes
+        Class names in label order, each of which must have files; or ``found``: whatever classes are there, sorted.
+        Spellings that differ in case, spaces, hyphens and underscores are the same class.
+    image_size
+        Side of the prepared images in pixels: the longest side is scaled to it, the rest padded with zeros.
+    exclude_classes
+        Leave these classes out; their folders may be there.
+    channels
+        3 (RGB), 1 (grey), or the number of bands of FITS files.
+    fits
+        How FITS files become pictures: the fields of `FitsSettings`.
+
+    Raises
+    ------
+    DataError
+        The folder is missing, classes are missing or unknown, or metadata.csv contradicts itself.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None,
+        classes: Sequence[str] | str,
+        image_size: int,
+        *,
+        exclude_classes: Sequence[str] = (),
+        channels: int = 3,
+        fits: dict[str, Any] | None = None,
+    ) -> None:
+        check_size(image_size, channels)
+        self.image_size, self.channels = image_size, channels
+        self.fits = FitsSettings.from_config(fits)
+        self.fits.check_channels(channels)
+        self.bands = BandFiles(self.fits.files) if self.fits.files else None
+        if path is None:
+            raise DataError("dataset.path is not set: give the folder that holds the class folders or a metadata.csv.")
+        self.path = Path(path).expanduser()
+        if not self.path.is_dir():
+            raise DataError(f"dataset.path={path}: there is no such folder.")
+        if isinstance(classes, str) and classes != "found":
+            raise ConfigError(f"dataset.classes={classes}: give a list of names, or `found` for the classes present.")
+        wanted = None if isinstance(classes, str) else unique_names(classes, "dataset.classes")
+        unique_names(exclude_classes, "dataset.exclude_classes")
+        listed = (self.path / METADATA).is_file()
+        listing = read_metadata(self.path / METADATA, self.bands) if listed else _scan(self.path, self.bands)
+        self.table = _label(self.path, listing, wanted, exclude_classes)
+
+    def fingerprint(self) -> str:
+        """Hex digest of every file's name, size and time, and of the settings that change a pixel or a label."""
+        settings = {
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "fits": self.fits.as_dict(),
+            "preparation": PREPARATION,
+        }
+        files = (file for row in range(len(self.table)) for file in self._files(row))
+        return source_fingerprint("folder", self.table, settings, *map(_identity, files))
+
+    def blocks(self) -> list[range]:
+        """A few dozen files each: enough to keep a thread busy, few enough to hold in memory."""
+        image_bytes = self.image_size**2 * self.channels
+        rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // image_bytes))
+        return [range(start, min(start + rows, len(self.table))) for start in range(0, len(self.table), rows)]
+
+    def read(self, rows: range) -> Block:
+        """Decode one block; a file without a usable image is one of its faults."""
+        return decode_rows(rows, self._decode, self.image_size, self.channels)
+
+    def facts(self, row: int) -> FileFacts | None:
+        """What the header of a sample's (first) file says."""
+        return file_facts(self._files(row)[0], self.fits)
+
+    def _decode(self, row: int) -> np.ndarray:
+        files = self._files(row)
+        if self.bands is None:
+            return decode_file(files[0], self.fits, self.channels)
+        where = f"{self.path / str(self.table.ids[row])} ({', '.join(self.bands.patterns)})"
+        return decode_bands(files, where, self.fits, self.channels)
+
+    def _files(self, row: int) -> list[Path]:
+        name = str(self.table.ids[row])
+        return [self.path / file for file in (self.bands.files(name) if self.bands else [name])]
+
+
+def _scan(root: Path, bands: BandFiles | None) -> Listing:
+    """Every image below a visible subfolder; its label is that subfolder's name."""
+    ids: list[str] = []
+    labels: list[str] = []
+    unused: list[str] = []
+    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not _hidden(entry.name)):
+        names = _images_below(folder)
+        if bands is not None:
+            names, others = bands.group(names)
+            unused += [f"{folder.name}/{name}" for name in others]
+        ids += [f"{folder.name}/{name}" for name in names]
+        labels += [folder.name] * len(names)
+    _check_names(root, [*ids, *unused])
+    if unused and ids:
+        log.warning(_not_used(root, unused))
+    elif unused:
+        raise DataError(f"{_not_used(root, unused)} No other is there: give the patterns that their names have.")
+    return Listing(ids=ids, labels=labels, where=["folder"] * len(ids))
+
+
+def _check_names(root: Path, names: list[str]) -> None:
+    """Refuse names that no table, log or report could hold."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # bytes that Python carries along as lone surrogates
+            raise DataError(f"{root}: the file name {name!a} is not valid in UTF-8: rename it.") from None
+
+
+def _images_below(folder: Path) -> list[str]:
+    """Paths of the visible images, relative to the folder."""
+    names: list[str] = []
+    for place, below, files in os.walk(folder):
+        below[:] = sorted(name for name in below if not _hidden(name))
+        found = sorted(name for name in files if not name.startswith(".") and is_image(Path(name)))
+        names += [(Path(place) / name).relative_to(folder).as_posix() for name in found]
+    return names
+
+
+def _not_used(root: Path, files: list[str]) -> str:
+    shown = ", ".join(files[:UNUSED_SHOWN]) + (f" and {len(files) - UNUSED_SHOWN} more" * (len(files) > UNUSED_SHOWN))
+    one = len(files) == 1
+    return (
+        f"{root} has {len(files)} image file{'' if one else 's'} whose name fits none of dataset.fits.files, and that "
+        f"{'is' if one else 'are'} not used: {shown}."
+    )
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__"))  # .git, __MACOSX, __pycache__
+
+
+def _label(root: Path, listing: Listing, wanted: Sequence[str] | None, excluded: Sequence[str]) -> Catalog:
+    """Names to numbers, and the rows of excluded classes dropped."""
+    if not listing.ids:
+        raise DataError(
+            f"{root} holds no images: they belong in one subfolder a class (galaxy/, nebula/, ...), or in a "
+            f"{METADATA} with the columns path and label."
+        )
+    present: dict[str, str] = {}
+    for name in sorted(listing.labels):
+        present.setdefault(class_key(name), name)
+    found = ", ".join(present.values())
+    if wanted is None:
+        names = choose_classes(list(present.values()), None, excluded, str(root))
+    else:
+        names = _check_wanted(root, wanted, excluded, present, found)
+    dropped = {class_key(name) for name in excluded}
+    number = {class_key(name): index for index, name in enumerate(names)}
+    keys = [class_key(name) for name in listing.labels]
+    for row, key in enumerate(keys):
+        if key not in number and key not in dropped:
+            known = ", ".join(wanted or ())
+            place = f"{root / listing.labels[row]}" if listing.where[row] == "folder" else listing.where[row]
+            raise DataError(
+                f"{place}: `{listing.labels[row]}` is none of the classes {known}{nearest(listing.labels[row], names)} "
+                f"Rename it, leave it out with dataset.exclude_classes=['{listing.labels[row]}'], or take the classes "
+                "as they are with dataset.classes=found."
+            )
+    table = Catalog(
+        ids=np.array(listing.ids),
+        labels=np.array([number.get(key, -1) for key in keys], np.int64),
+        classes=names,
+        **listing.columns(),
+    )
+    return table.take(np.flatnonzero(table.labels >= 0))
+
+
+def _check_wanted(
+    root: Path, wanted: Sequence[str], excluded: Sequence[str], present: dict[str, str], found: str
+) -> tuple[str, ...]:
+    every = [*wanted, *(name for key, name in present.items() if key not in {class_key(w) for w in wanted})]
+    for name in excluded:
+        if class_key(name) not in {class_key(n) for n in every}:
+            raise DataError(
+                f"dataset.exclude_classes names `{name}`, which is neither in dataset.classes nor in {root} "
+                f"({found}){nearest(name, every)}"
+            )
+    dropped = {class_key(name) for name in excluded}
+    names = tuple(name for name in wanted if class_key(name) not in dropped)
+    if not names:
+        raise DataError("dataset.exclude_classes leaves none of dataset.classes: at least one must stay.")
+    missing = [name for name in names if class_key(name) not in present]
+    if missing:
+        raise DataError(
+            f"{root} has no images of the class{'es' if len(missing) > 1 else ''} {', '.join(missing)}; it has "
+            f"{found}. Use dataset.classes=found to train on the classes that are there."
+        )
+    return names
+
+
+def _identity(path: Path) -> bytes:
+    try:
+        status = path.stat()
+    except OSError:
+        return b"missing"
+    if not os.access(path, os.R_OK):  # once it may be read, its size and time are what they were
+        return b"unreadable"
+    return f"{status.st_size}|{status.st_mtime_ns}".encode()

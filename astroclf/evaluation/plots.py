@@ -1,0 +1,222 @@
+"""The figures of a run, one function each; every function writes a PNG and returns its path."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from astroclf.evaluation.predictions import Results
+from astroclf.util.figures import BLUE, GREEN, GREY, INK, ORANGE, figure, shorten, show_image
+
+RELIABILITY_BINS = 10
+
+
+def plot_curves(history_csv: str | Path, path: str | Path) -> Path:
+    """Loss, accuracy and learning rate over the epochs, from ``history.csv``; the best validation loss is marked."""
+    history = read_history(history_csv)
+    epochs = history.get("epoch", np.zeros(0))
+    panels: list[tuple[str, list[tuple[str, str, str]]]] = [
+        ("loss", [("train/loss", "training", GREY), ("val/loss", "validation", BLUE)]),
+        ("validation", [("val/accuracy", "accuracy", BLUE), ("val/macro_f1", "macro F1", ORANGE)]),
+        ("learning rate", [("lr", "", INK)]),
+    ]
+    with figure(path, 9.6, 2.9, columns=len(panels)) as all_axes:
+        for axes, (label, lines) in zip(all_axes, panels, strict=True):
+            for column, name, color in lines:
+                values = history.get(column, np.full(len(epochs), math.nan))
+                known = np.isfinite(values)
+                axes.plot(
+                    epochs[known],
+                    values[known],
+                    color=color,
+                    label=name,
+                    marker="o",
+                    ms=0 if known.sum() > 40 else 2.5,
+                )
+            axes.set_title(label.capitalize())
+            axes.set_xlabel("epoch")
+            axes.grid(axis="y")
+            if len(lines) > 1:
+                axes.legend(loc="best")
+        _mark_best(all_axes[0], epochs, history.get("val/loss"))
+        all_axes[2].yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    return Path(path)
+
+
+def plot_confusion(results: Results, path: str | Path) -> Path:
+    """Confusion matrix: color is the share of the true class (rows sum to 1), the numbers are counts."""
+    counts, size = results.confusion, len(results.classes)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names = [shorten(name) for name in results.classes]
+    side = 2.6 + 0.48 * size
+    with figure(path, side + 0.9, side, layout="compressed") as axes:
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row in range(size):
+            for column in range(size):
+                if counts[row, column]:
+                    color = "white" if shares[row, column] > 0.55 else INK
+                    share = f"\n{shares[row, column]:.0%}" if size <= 14 else ""
+                    axes.text(
+                        column,
+                        row,
+                        f"{counts[row, column]}{share}",
+                        ha="center",
+                        va="center",
+                        color=color,
+                        fontsize=6.5,
+                    )
+        axes.set_xticks(range(size), names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(size), [f"{n}  ({t})" for n, t in zip(names, counts.sum(axis=1), strict=True)])
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class (images)")
+        axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=1.2)
+        axes.tick_params(which="both", length=0)
+        axes.spines[:].set_visible(False)
+        bar = axes.figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
+        bar.set_label("share of the true class")
+        bar.outline.set_visible(False)
+    return Path(path)
+
+
+def plot_reliability(results: Results, path: str | Path) -> Path:
+    """Reliability diagram (Guo et al. 2017, arXiv:1706.04599): accuracy against confidence, and images in each bin."""
+    edges = np.linspace(0, 1, RELIABILITY_BINS + 1)
+    which = np.clip(np.digitize(results.confidence, edges[1:-1]), 0, RELIABILITY_BINS - 1)
+    counts = np.bincount(which, minlength=RELIABILITY_BINS)
+    filled = counts > 0
+    right = np.bincount(which, weights=results.right, minlength=RELIABILITY_BINS)[filled] / counts[filled]
+    confidence = np.bincount(which, weights=results.confidence, minlength=RELIABILITY_BINS)[filled] / counts[filled]
+    low, high = _wilson(right, counts[filled])
+    with figure(path, 4.3, 4.6, rows=2, sharex=True, height_ratios=[3, 1]) as (axes, below):
+        axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="perfectly calibrated")
+        bars = [right - low, high - right]
+        label = "this model (68 % interval)"
+        axes.errorbar(confidence, right, yerr=bars, color=BLUE, marker="o", ms=4, lw=1.4, elinewidth=0.9, label=label)
+        axes.set(ylabel="accuracy", ylim=(0, 1.02), xlim=(0, 1), title="Reliability")
+        axes.grid()
+        axes.legend(loc="upper left")
+        below.bar((edges[:-1] + edges[1:]) / 2, counts, width=0.92 / RELIABILITY_BINS, color=BLUE, alpha=0.75)
+        below.set(xlabel="confidence (highest probability)", ylabel="images")
+    return Path(path)
+
+
+def plot_class_accuracy(results: Results, path: str | Path) -> Path:
+    """Accuracy of each class with its 68 % interval, the best on top."""
+    rows = sorted((row for row in results.by_class() if row.images), key=lambda row: row.accuracy)
+    accuracy = np.array([row.accuracy for row in rows])
+    low, high = _wilson(accuracy, np.array([row.images for row in rows]))
+    overall = results.right.mean() if len(results) else math.nan
+    with figure(path, 5.2, 1.1 + 0.3 * len(rows)) as axes:
+        axes.barh(range(len(rows)), accuracy, color=BLUE, alpha=0.85, height=0.66)
+        axes.errorbar(
+            accuracy, range(len(rows)), xerr=[accuracy - low, high - accuracy], fmt="none", ecolor=INK, elinewidth=0.9
+        )
+        axes.axvline(overall, color=ORANGE, lw=1.2, ls="--")
+        axes.annotate(
+            f"all {overall:.1%}",
+            (overall, len(rows) - 0.4),
+            color=ORANGE,
+            fontsize=7.5,
+            ha="center",
+            va="bottom",
+            annotation_clip=False,
+        )
+        for index, row in enumerate(rows):
+            axes.text(1.02, index, f"{row.accuracy:.0%}  of {row.images}", va="center", fontsize=7.5, color=INK)
+        axes.set_yticks(range(len(rows)), [shorten(row.name) for row in rows])
+        axes.set(xlim=(0, 1), ylim=(-0.6, len(rows) - 0.4), xlabel="accuracy (share of the class's images)")
+        axes.grid(axis="x")
+        axes.tick_params(axis="y", length=0)
+    return Path(path)
+
+
+def plot_uncertainty(results: Results, path: str | Path) -> Path:
+    """How uncertain the model is where it is right and where it is wrong: apart is good."""
+    bins = np.linspace(0, 1, 26)
+    with figure(path, 4.6, 3.0) as axes:
+        for chosen, name, color in ((results.right, "right", BLUE), (~results.right, "wrong", ORANGE)):
+            if chosen.any():
+                values = results.uncertainty[chosen]
+                weights = np.full(len(values), 1 / len(values))
+                axes.hist(values, bins, weights=weights, histtype="stepfilled", color=color, alpha=0.35)
+                axes.hist(values, bins, weights=weights, histtype="step", color=color, lw=1.4,
+                          label=f"{name} ({len(values)}), mean {values.mean():.2f}")  # fmt: skip
+        axes.set(xlabel="uncertainty (estimated probability of being wrong)", ylabel="share of images", xlim=(0, 1))
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.3)  # room for the legend
+        axes.set_title("Uncertainty")
+        axes.grid(axis="y")
+        axes.legend(loc="upper right")
+    return Path(path)
+
+
+def plot_mistakes(
+    results: Results, images_NHWC: np.ndarray | Sequence[np.ndarray], path: str | Path, count: int = 24
+) -> Path:
+    """The most confident mistakes; `images_NHWC` are uint8, in the order of `results`."""
+    chosen = results.mistakes(count)
+    columns = 6
+    rows = max(1, math.ceil(len(chosen) / columns))
+    with figure(path, 9.6, 2.0 * rows, rows=rows, columns=columns, squeeze=False) as grid:
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, index in zip(grid.flat, chosen, strict=False):
+            said, truth = results.classes[results.predictions[index]], results.classes[results.labels[index]]
+            title = f"{shorten(said, 20)} {results.confidence[index]:.0%}\nis {shorten(truth)}"
+            show_image(axes, np.asarray(images_NHWC[index]), title)
+        if not len(chosen):
+            grid[0, 0].text(0, 0.5, "no mistake", color=GREEN)
+    return Path(path)
+
+
+def plot_augmented(
+    originals_NHWC: np.ndarray, augmented_NKHWC: np.ndarray, names: Sequence[str], path: str | Path
+) -> Path:
+    """A sheet of N samples, uint8: each as it is stored (left), then K augmented versions as the network sees them."""
+    count, versions = augmented_NKHWC.shape[:2]
+    with figure(path, 1.25 * (versions + 1), 1.38 * count, rows=count, columns=versions + 1, squeeze=False) as grid:
+        for row in range(count):
+            show_image(grid[row, 0], originals_NHWC[row], shorten(names[row], 18), BLUE)
+            for version in range(versions):
+                show_image(
+                    grid[row, version + 1], augmented_NKHWC[row, version], "augmented" if version + row == 0 else ""
+                )
+    return Path(path)
+
+
+def read_history(path: str | Path) -> dict[str, np.ndarray]:
+    """Columns of ``history.csv``; an empty field is NaN."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = rows[0].keys() if rows else ()
+    return {name: np.array([float(row[name]) if row[name] else math.nan for row in rows]) for name in names}
+
+
+def _mark_best(axes: Axes, epochs: np.ndarray, losses: np.ndarray | None) -> None:
+    if losses is None or not np.isfinite(losses).any():
+        return
+    best = int(np.nanargmin(losses))
+    axes.plot(
+        epochs[best],
+        losses[best],
+        "o",
+        ms=6,
+        mfc="none",
+        mec=ORANGE,
+        mew=1.4,
+        label=f"best {losses[best]:.3f}, epoch {epochs[best]:g}",
+    )
+    axes.legend(loc="best")
+
+
+def _wilson(share: np.ndarray, counts: np.ndarray, z: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's score interval of a share (68 % for z = 1): stays within 0 and 1, and is honest for few images."""
+    middle = (share + z**2 / (2 * counts)) / (1 + z**2 / counts)
+    half = z / (1 + z**2 / counts) * np.sqrt(share * (1 - share) / counts + z**2 / (4 * counts**2))
+    return np.minimum(share, np.maximum(0, middle - half)), np.maximum(share, np.minimum(1, middle + half))

@@ -1,0 +1,46 @@
+"""What training minimises: the classification loss, and the uncertainty head's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from astroclf.models.classifier import Prediction
+
+
+class Losses(NamedTuple):
+    """Losses of each sample, (B,) float32."""
+
+    total_B: Tensor
+    classification_B: Tensor
+    uncertainty_B: Tensor | None  # before its weight; None without the uncertainty head
+
+
+class Criterion(nn.Module):
+    """Classification loss + weight x binary cross entropy of the uncertainty logit against "the prediction is wrong".
+
+    The target is 1 where the highest class score is not the label's, 0 where it is; no gradient flows through it.
+
+    Parameters
+    ----------
+    loss : nn.Module
+        Logits (B, C) and labels (B,) to losses (B,).
+    uncertainty_weight : float
+        Weight of the uncertainty term; 0.1 is the first forerunner's.
+    """
+
+    def __init__(self, loss: nn.Module, uncertainty_weight: float = 0.1) -> None:
+        super().__init__()
+        self.loss = loss
+        self.uncertainty_weight = uncertainty_weight
+
+    def forward(self, prediction: Prediction, labels_B: Tensor) -> Losses:
+        classification_B = self.loss(prediction.logits_BC, labels_B)
+        if prediction.uncertainty_B is None:
+            return Losses(classification_B, classification_B, None)
+        wrong_B = (prediction.logits_BC.argmax(dim=1) != labels_B).float()
+        uncertainty_B = F.binary_cross_entropy_with_logits(prediction.uncertainty_B.float(), wrong_B, reduction="none")
+        return Losses(classification_B + self.uncertainty_weight * uncertainty_B, classification_B, uncertainty_B)

@@ -1,0 +1,257 @@
+"""The decision about a version's alias: what it is made of, how it is kept, and how people overrule it.
+
+A version keeps the gate's decision in tags (``promotion.*``) and in its description, and keeps it for good: what people
+do by hand is written beside it (``promotion.by_hand``), and into the model's own record of champions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from astroclf.errors import TrackingError
+from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel, Version
+from astroclf.tracking.names import user
+
+CHECKS = {
+    "reproduced": "repeats its predictions",
+    "same_test": "same test images",
+    "better": "better than the champion",
+    "recall": "no class pays for it",
+}
+NUMBERS = {
+    "metric": "what was compared",
+    "value": "the version's",
+    "value_to_beat": "the other's",
+    "difference": "difference",
+    "interval": "interval of the difference",
+    "level": "share of the resamples inside",
+    "resamples": "resamples of the test images",
+    "share_above_0": "share of the resamples above 0",
+    "only_this_right": "images that only this version got right",
+    "only_other_right": "images that only the other got right",
+    "images": "test images",
+    "worst_recall_loss": "most recall lost in a class",
+    "max_recall_loss": "recall that a class may lose",
+}
+OUTCOMES = {True: "passed", False: "failed", None: "not checked"}
+_DECISION, _REASON, _TIME = "promotion.decision", "promotion.reason", "promotion.time"
+_CHAMPION_THEN, _COMPARED_WITH = "promotion.champion_then", "promotion.compared_with"
+_CHECK, _NUMBER, _BY, BY_HAND = "promotion.check.", "promotion.", "promotion.by", "promotion.by_hand"
+_HEADING, _NOBODY = "**Promotion gate", "none"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition of the gate."""
+
+    name: str  # of CHECKS
+    passed: bool | None  # None: not checked
+    said: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate decided about a version.
+
+    Attributes
+    ----------
+    alias : str
+        ``champion`` or ``challenger``.
+    reason : str
+        For people, without a full stop.
+    champion_then : int or None
+        Who was champion before.
+    compared_with : int or None
+        The version to beat: the champion then, or the last one that is left where there was none.
+    numbers : mapping
+        Of the comparison, as text, by the names of `NUMBERS`.
+    """
+
+    alias: str
+    reason: str
+    champion_then: int | None
+    compared_with: int | None
+    checks: tuple[Check, ...]
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def sentence(self) -> str:
+        """``is now champion: accuracy +2.1 points …``"""
+        return f"{'is now champion' if self.alias == CHAMPION else 'stays challenger'}: {self.reason}"
+
+
+def utc(time: datetime) -> str:
+    """``2026-11-21 02:16:10 UTC``"""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def recorded(version: Version) -> Decision | None:
+    """The gate's decision about a version, from its tags; None where it has not decided (yet)."""
+    tags = version.tags
+    if tags.get(_DECISION) not in (CHAMPION, CHALLENGER):
+        return None
+    checks = []
+    for name in CHECKS:
+        outcome, _, said = tags.get(_CHECK + name, "not checked: ").partition(": ")
+        checks.append(Check(name, {words: passed for passed, words in OUTCOMES.items()}.get(outcome), said))
+    return Decision(
+        alias=tags[_DECISION],
+        reason=tags.get(_REASON, ""),
+        champion_then=_number(tags.get(_CHAMPION_THEN)),
+        compared_with=_number(tags.get(_COMPARED_WITH)),
+        checks=tuple(checks),
+        numbers={name: tags[_NUMBER + name] for name in NUMBERS if _NUMBER + name in tags},
+        time=_time(tags.get(_TIME, ""), version.created),
+    )
+
+
+def version_to_beat(model: RegisteredModel, number: int) -> Version | None:
+    """Whom version `number` is measured against: the champion; without one, the last champion that is left, if any.
+
+    Where version `number` is champion already, a killed process made it that: the one it was measured against then.
+    """
+    versions = {version.number: version for version in model.versions()}
+    champion = model.holder(CHAMPION)
+    if champion == number:
+        champion = _number(versions[number].tags.get(_COMPARED_WITH))
+    if champion is None:
+        champion = next((former for former in reversed(model.former_champions()) if former != number), None)
+    return versions.get(champion) if champion is not None else None
+
+
+def carry_out(model: RegisteredModel, number: int, decision: Decision) -> bool:
+    """Move the alias and write the decision down. Call it under the model's lock.
+
+    The tag ``promotion.decision`` comes last: a process that is killed on the way decides again and repeats each step,
+    which changes nothing that was done.
+
+    Returns
+    -------
+    bool
+        False where the champion is another than the one decided upon: decide again.
+    """
+    model.set_tags(
+        number,
+        {
+            _REASON: decision.reason,
+            _TIME: utc(decision.time),
+            _BY: f"gate ({user()})",
+            _CHAMPION_THEN: str(decision.champion_then or _NOBODY),
+            _COMPARED_WITH: str(decision.compared_with or _NOBODY),
+            **{_CHECK + check.name: f"{OUTCOMES[check.passed]}: {check.said}" for check in decision.checks},
+            **{_NUMBER + key: value for key, value in decision.numbers.items()},
+        },
+    )
+    if decision.alias == CHALLENGER:
+        model.set_challenger(number)
+    elif not model.set_champion(number, decision.champion_then, "gate", user(), decision.reason, decision.time):
+        return False
+    before = model.version(number).description.partition(_HEADING)[0].rstrip()
+    model.set_description(number, f"{before}\n\n{_paragraph(decision)}".lstrip())
+    model.set_tags(number, {_DECISION: decision.alias})
+    return True
+
+
+def promote(model: RegisteredModel, number: int, reason: str) -> int | None:
+    """Make a version champion by hand; returns who was champion before.
+
+    Raises
+    ------
+    TrackingError
+        There is no such version, it is champion already, or somebody else moved the alias meanwhile.
+    """
+    with model.locked():
+        version, previous, now = model.version(number), model.holder(CHAMPION), datetime.now(UTC)
+        if previous == number:
+            raise TrackingError(f"models:/{model.name}/{number} is champion already. Nothing was changed.")
+        if not model.set_champion(number, previous, "by hand", user(), reason, now):
+            raise _moved_meanwhile(model)
+        said = f"champion since {utc(now)} ({user()}), after {_named(previous)}: {reason}"
+        _note(model, version, said)
+    return previous
+
+
+def roll_back(model: RegisteredModel, reason: str) -> tuple[int | None, int]:
+    """Make the champion before the present one champion again; returns the version that was it, and the one that is.
+
+    Raises
+    ------
+    TrackingError
+        There was no other champion, or none that still exists, or somebody else moved the alias meanwhile.
+    """
+    with model.locked():
+        previous, now = model.holder(CHAMPION), datetime.now(UTC)
+        number = champion_before(model)
+        version = model.version(number)
+        if not model.set_champion(number, previous, "rollback", user(), reason, now):
+            raise _moved_meanwhile(model)
+        said = f"champion again since {utc(now)} ({user()}), rolled back from {_named(previous)}: {reason}"
+        _note(model, version, said)
+        if previous is not None:
+            said = f"no longer champion since {utc(now)} ({user()}), rolled back to version {number}: {reason}"
+            _note(model, model.version(previous), said)
+    return previous, number
+
+
+def champion_before(model: RegisteredModel) -> int:
+    """The version that a rollback would make champion.
+
+    Raises
+    ------
+    TrackingError
+        There is none.
+    """
+    former = model.former_champions()
+    if not former:
+        raise TrackingError(
+            f"{model.name} has no earlier champion to go back to. Make any version champion with\n"
+            f"  python -m astroclf.promote champion {model.name} VERSION --reason '…'"
+        )
+    return former[-1]
+
+
+def _note(model: RegisteredModel, version: Version, said: str) -> None:
+    """What was done by hand, on the version's page."""
+    model.set_tags(version.number, {BY_HAND: said})
+    model.set_description(version.number, f"{version.description}\n\n**By hand**: {said}".lstrip())
+
+
+def _paragraph(decision: Decision) -> str:
+    rows = [
+        f"| {CHECKS[check.name]} | {OUTCOMES[check.passed]} | {' '.join(check.said.split()).replace('|', '&#124;')} |"
+        for check in decision.checks
+    ]
+    return "\n".join(
+        [
+            f"{_HEADING}, {utc(decision.time)}: {decision.alias}.** {decision.reason}.",
+            "",
+            "| check | outcome | |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _named(number: int | None) -> str:
+    return "no champion" if number is None else f"version {number}"
+
+
+def _number(written: str | None) -> int | None:
+    return int(written) if written and written.isdigit() else None
+
+
+def _time(written: str, otherwise: datetime) -> datetime:
+    try:
+        return datetime.strptime(written, "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
+    except ValueError:  # changed by hand
+        return otherwise
+
+
+def _moved_meanwhile(model: RegisteredModel) -> TrackingError:
+    return TrackingError(
+        f"The champion of {model.name} was changed by somebody else at this moment, and not by this command: look "
+        f"with `python -m astroclf.promote history {model.name}`, and try again."
+    )

@@ -1,0 +1,175 @@
+"""The promotion gate: a newly registered version becomes champion, or is told why not."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from astroclf.errors import DataError, TrackingError
+from astroclf.evaluation.compare import (
+    Answers,
+    Difference,
+    answers_of,
+    on_the_same_images,
+    paired_bootstrap,
+    read_answers,
+    recall_losses,
+)
+from astroclf.evaluation.predictions import Results
+from astroclf.registry.decision import Check, Decision, carry_out, recorded, version_to_beat
+from astroclf.registry.reproduction import picked, reproduces
+from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel, Version
+from astroclf.settings.promotion import PromotionPolicy
+from astroclf.tracking.database import absolute_uri
+
+if TYPE_CHECKING:
+    from astroclf.models.precision import Precision
+
+ATTEMPTS = 5  # of deciding again, when the champion changes under our hands (only where a lock does not reach)
+FINGERPRINT = "test_fingerprint"
+
+
+def pass_gate(
+    uri: str,
+    name: str,
+    number: int,
+    results: Results,
+    images: Sequence[np.ndarray],
+    precision: Precision,
+    policy: PromotionPolicy,
+) -> Decision:
+    """Decide whether a registered version becomes champion, and write that down with its numbers.
+
+    A version that has its decision keeps it: calling this again changes nothing.
+
+    Parameters
+    ----------
+    uri, name, number
+        From `registry.register`.
+    results, images
+        Its test: what it said, and the test images (uint8) in the same order.
+    precision
+        Device and number format of that test.
+
+    Raises
+    ------
+    TrackingError
+        The store refused.
+    """
+    model = RegisteredModel(absolute_uri(uri), name)
+    if known := recorded(model.version(number)):
+        return known
+    chosen = picked(len(results))
+    expected_NP = np.column_stack([results.probabilities, results.uncertainty])[chosen]
+    pixels_NHWC = np.stack([images[index] for index in chosen])
+    reproduced = reproduces(f"models:/{name}/{number}", model.uri, pixels_NHWC, expected_NP, results.classes, precision)
+    with model.locked():
+        for _ in range(ATTEMPTS):
+            decision = _decide(model, number, answers_of(results), reproduced, policy)
+            if carry_out(model, number, decision):
+                return decision
+    raise TrackingError(f"The champion of {name} changed {ATTEMPTS} times while models:/{name}/{number} was compared.")
+
+
+def _decide(
+    model: RegisteredModel, number: int, answers: Answers, reproduced: Check, policy: PromotionPolicy
+) -> Decision:
+    version, rival, champion = model.version(number), version_to_beat(model, number), model.holder(CHAMPION)
+    if rival is None:
+        gain = f"the first of {model.name}, there is no champion to beat"
+        compared = tuple(Check(name, None, "there is no champion") for name in ("same_test", "better", "recall"))
+        numbers: dict[str, str] = {}
+    else:
+        compared, numbers = compare(model, version, rival, answers, policy)
+        gain = next((check.said for check in compared if check.name == "better" and check.passed), "")
+    faults = "; ".join(check.said for check in (reproduced, *compared) if check.passed is False)
+    return Decision(
+        alias=CHALLENGER if faults else CHAMPION,
+        reason=", but ".join(filter(None, (gain, faults))),
+        champion_then=champion if champion != number else (rival.number if rival else None),
+        compared_with=rival.number if rival else None,
+        checks=(reproduced, *compared),
+        numbers=numbers,
+    )
+
+
+def compare(
+    model: RegisteredModel, version: Version, rival: Version, answers: Answers, policy: PromotionPolicy
+) -> tuple[tuple[Check, ...], dict[str, str]]:
+    """The checks of a version against another, and the numbers of the comparison (none where it cannot be made)."""
+    try:
+        theirs, ours = _paired(model, version, rival, answers)
+    except (DataError, TrackingError) as error:
+        said = (
+            f"cannot be compared with version {rival.number}: {str(error).rstrip('.')}. If it shall be champion all "
+            f"the same: `python -m astroclf.promote champion {model.name} {version.number} --reason '…'`"
+        )
+        skipped = (Check(name, None, "the two cannot be compared") for name in ("better", "recall"))
+        return (Check("same_test", False, said), *skipped), {}
+    found = paired_bootstrap(theirs, ours, metric=policy.metric, interval=policy.interval, resamples=policy.resamples)
+    losses = recall_losses(theirs, ours)
+    same = f"{found.images} images, fingerprint {version.tags[FINGERPRINT]}"
+    checks = (
+        Check("same_test", True, same),
+        _better(found, rival.number),
+        _recall(losses, policy.max_recall_loss),
+    )
+    worst = max(losses, key=losses.__getitem__)
+    numbers = {
+        "metric": found.metric,
+        "value": f"{found.challenger:.4f}",
+        "value_to_beat": f"{found.champion:.4f}",
+        "difference": f"{found.difference:+z.4f}",
+        "interval": f"[{found.low:+z.4f}, {found.high:+z.4f}]",
+        "level": f"{found.interval:g}",
+        "resamples": str(policy.resamples),
+        "share_above_0": f"{found.share_above:.4f}",
+        "only_this_right": str(found.only_challenger),
+        "only_other_right": str(found.only_champion),
+        "images": str(found.images),
+        "worst_recall_loss": f"{losses[worst]:+z.4f} ({worst})",
+        "max_recall_loss": f"{policy.max_recall_loss:g}",
+    }
+    return checks, numbers
+
+
+def _paired(model: RegisteredModel, version: Version, rival: Version, answers: Answers) -> tuple[Answers, Answers]:
+    """The rival's answers and ours, image by image."""
+    prints = version.tags.get(FINGERPRINT), rival.tags.get(FINGERPRINT)
+    if prints[0] != prints[1] or not prints[0]:
+        raise DataError(
+            f"it was tested on other images (test fingerprint {prints[0] or 'missing'}; "
+            f"version {rival.number}: {prints[1] or 'missing'})"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        theirs = read_answers(model.fetch(rival, "predictions.csv", folder))
+    return on_the_same_images(theirs, answers)
+
+
+def _better(found: Difference, rival: int) -> Check:
+    said = (
+        f"{found.metric.replace('macro_f1', 'macro F1')} {_points(found.difference)} points "
+        f"[{_points(found.low)}, {_points(found.high)}] against version {rival}"
+    )
+    if found.low > 0:
+        return Check("better", True, said)
+    return Check("better", False, f"{said}, and the {100 * found.interval:g} % interval is not above 0")
+
+
+def _recall(losses: dict[str, float], allowed: float) -> Check:
+    worst = max(losses, key=losses.__getitem__)
+    lost = {name: loss for name, loss in losses.items() if loss > allowed + 1e-9}
+    limit = f"{100 * allowed:g} allowed"
+    if lost:
+        listed = ", ".join(f"{name} {100 * loss:.1f}" for name, loss in sorted(lost.items(), key=lambda item: -item[1]))
+        return Check("recall", False, f"recall lost, in points: {listed} ({limit})")
+    if losses[worst] <= 0:
+        return Check("recall", True, "no class loses recall")
+    return Check("recall", True, f"most recall lost: {100 * losses[worst]:.1f} points of {worst} ({limit})")
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+z.1f}"

@@ -1,0 +1,142 @@
+"""The registry in the terminal: every model, the history of one, the decision about a version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from astroclf.registry.decision import BY_HAND, CHECKS, NUMBERS, OUTCOMES, recorded, utc
+from astroclf.registry.versions import CHALLENGER, CHAMPION, Move, RegisteredModel, Version
+from astroclf.tracking.client import hide_password
+
+_STYLES = {CHAMPION: "bold green", CHALLENGER: "yellow", True: "green", False: "bold red", None: "dim"}
+_DATE = len("2026-11-21")
+_RIGHT, _WRAPPED = ("accuracy", "macro F1", "versions"), ("reason", "", "model")
+
+
+def overview(models: Sequence[RegisteredModel]) -> RenderableType:
+    """One line a model."""
+    if not models:
+        return Text("No model is registered yet: every finished training registers one.")
+    table = _table("model", "versions", "champion", "accuracy", "challenger", "newest")
+    for model in models:
+        versions = model.versions()
+        held = {alias: version for version in versions for alias in version.aliases}
+        champion, challenger = held.get(CHAMPION), held.get(CHALLENGER)
+        table.add_row(
+            model.name,
+            str(len(versions)),
+            Text(_number(champion), _STYLES[CHAMPION]),
+            _metric(champion, "test/accuracy"),
+            Text(_number(challenger), _STYLES[CHALLENGER]),
+            utc(versions[0].created)[:_DATE] if versions else "–",
+        )
+    return table
+
+
+def history(model: RegisteredModel) -> RenderableType:
+    """The versions of a model with their tests, the newest first, and every change of champion."""
+    title = Text(f"{model.name} in {hide_password(model.uri)}\n", "bold")
+    versions = _table("version", "alias", "accuracy", "macro F1", "test set", "gain", "registered")
+    for version in model.versions():
+        decision = recorded(version)
+        gain = "–"
+        if decision and "difference" in decision.numbers:
+            gain = f"{_figure(decision.numbers['difference'], '+z.3f')} over {decision.compared_with}"
+        versions.add_row(
+            str(version.number),
+            _aliases(version),
+            _metric(version, "test/accuracy"),
+            _metric(version, "test/macro_f1"),
+            version.tags.get("test_fingerprint", "–")[:8],
+            gain,
+            utc(version.created)[:_DATE],
+        )
+    moves = model.moves()
+    if not moves:
+        return Group(title, versions, Text("\nNo version has been champion yet."))
+    return Group(title, versions, Text("\nChampions\n", "bold"), _moves(moves))
+
+
+def explanation(model: RegisteredModel, version: Version) -> RenderableType:
+    """What the gate decided about a version, check by check, with the numbers; and what was done by hand."""
+    decision = recorded(version)
+    head = Text(f"models:/{model.name}/{version.number}", "bold")
+    for alias in version.aliases:
+        head.append(f" @{alias}", _STYLES.get(alias, ""))
+    facts = f"registered {utc(version.created)}, MLflow run {version.run_id or '–'}"
+    parts: list[RenderableType] = [head, Text(facts, "dim")]
+    if decision is None:
+        parts.append(
+            Text("\nThe gate has no decision about it: it was registered by other means, or its run was stopped.")
+        )
+    else:
+        parts.append(Text(f"\nThe gate, {utc(decision.time)}: {decision.alias}. {_sentence(decision.reason)}\n"))
+        checks = _table("check", "outcome", "")
+        for check in decision.checks:
+            checks.add_row(CHECKS[check.name], Text(OUTCOMES[check.passed], _STYLES[check.passed]), check.said)
+        parts.append(checks)
+        if decision.numbers:
+            against = f"\nAgainst version {decision.compared_with}\n"
+            parts += [Text(against, "bold"), _numbers(decision.numbers)]
+    if by_hand := version.tags.get(BY_HAND):
+        parts.append(Text(f"\nBy hand: {_sentence(by_hand)}"))
+    mine = [move for move in model.moves() if version.number in (move.version, move.previous)]
+    if mine:
+        parts += [Text("\nAs champion\n", "bold"), _moves(mine)]
+    if CHAMPION not in version.aliases:
+        command = f"python -m astroclf.promote champion {model.name} {version.number} --reason '…'"
+        parts.append(Text(f"\nTo make it champion by hand:\n  {command}", "dim"))
+    return Group(*parts)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    for column in columns:
+        table.add_column(column, justify="right" if column in _RIGHT else "left", no_wrap=column not in _WRAPPED)
+    return table
+
+
+def _moves(moves: Sequence[Move]) -> Table:
+    table = _table("when", "champion", "before", "how", "reason")
+    for move in moves:
+        before = "–" if move.previous is None else str(move.previous)
+        how = move.how if move.how == "gate" else f"{move.how} ({move.who})"
+        table.add_row(utc(move.time), str(move.version), before, how, move.reason)
+    return table
+
+
+def _numbers(numbers: Mapping[str, str]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, label in NUMBERS.items():
+        if name in numbers:
+            table.add_row(label, numbers[name])
+    return table
+
+
+def _aliases(version: Version) -> Text:
+    return Text(", ").join(Text(alias, _STYLES.get(alias, "")) for alias in version.aliases)
+
+
+def _number(version: Version | None) -> str:
+    return "–" if version is None else str(version.number)
+
+
+def _metric(version: Version | None, name: str) -> str:
+    return _figure(version.tags.get(name, "–"), ".3f") if version else "–"
+
+
+def _figure(written: str, form: str) -> str:
+    """A tag as a figure of three digits; what holds no number, as it is."""
+    try:
+        return f"{float(written):{form}}"
+    except ValueError:
+        return written
+
+
+def _sentence(said: str) -> str:
+    return said if said.endswith((".", "`")) else f"{said}."

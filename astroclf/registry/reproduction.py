@@ -1,0 +1,95 @@
+"""Whether a registered model, loaded back as its users load it, says what its test said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from astroclf.errors import WeightsError
+from astroclf.models.precision import Precision
+from astroclf.registry.decision import Check
+from astroclf.registry.models import load
+from astroclf.registry.package import Predictor
+
+BATCH_SIZES = (1, 3, 17)
+IMAGES = max(BATCH_SIZES)
+
+# Probabilities may differ by this much. In the number format of the test only the order of additions differs: on a CPU
+# the answers were equal to the bit in bf16 and to 1e-6 in fp32; a GPU picks its kernels, and TF32, by the batch size.
+IN_THE_TESTS_FORMAT = {"fp32": 2e-3, "bf16": 0.02, "fp16": 0.02}
+BETWEEN_BATCH_SIZES = 2e-3
+# Users load the model in fp32. Rounding in a test in bf16 moved single probabilities of a well-trained ResNet18 by up
+# to 0.015, and a class's by 0.001 on average; this average is what is held to the limit.
+AS_LOADED = 0.02
+
+
+def picked(count: int) -> np.ndarray:
+    """Which of `count` test images are looked at: 17, spread over the list, since files are often sorted by class."""
+    return np.linspace(0, count - 1, IMAGES).round().astype(int)
+
+
+def reproduces(
+    model: str,
+    uri: str,
+    images_NHWC: np.ndarray,
+    expected_NP: np.ndarray,
+    classes: Sequence[str],
+    precision: Precision,
+) -> Check:
+    """Load a model by its registered name and compare what it says at batch sizes 1, 3 and 17 with its test.
+
+    Parameters
+    ----------
+    images_NHWC : (N, S, S, C) uint8
+        Test images; see `picked`.
+    expected_NP : (N, C + 1) float
+        What the test said of them: the probabilities, then the uncertainty.
+    classes
+        Of the test, in label order.
+    precision
+        Device and number format of the test.
+    """
+    try:
+        predictor = load(model, uri, device=str(precision.device))
+        if predictor.classes != tuple(classes):
+            return Check("reproduced", False, f"loaded from the registry it knows other classes: {predictor.classes}")
+        loaded = {size: _answers(predictor, images_NHWC, size) for size in BATCH_SIZES}
+        with precision.autocast():
+            tested = {size: _answers(predictor, images_NHWC, size) for size in BATCH_SIZES}
+    except WeightsError as error:
+        return Check("reproduced", False, f"it does not load from the registry: {error}")
+    except torch.OutOfMemoryError:
+        return Check("reproduced", False, f"the device has no memory for {IMAGES} images at once in fp32")
+    among_sizes = max(float(np.abs(answers - loaded[1]).max()) for answers in loaded.values())
+    in_format = max(float(np.abs(answers - expected_NP).max()) for answers in tested.values())
+    as_loaded = max(float(np.abs(answers - expected_NP).mean(axis=0).max()) for answers in loaded.values())
+    faults = [
+        f"{what}: {found:.2g} ({allowed:g} allowed)"
+        for what, found, allowed in (
+            ("its answers depend on the batch size", among_sizes, BETWEEN_BATCH_SIZES),
+            (f"in {precision.name}, as tested, they differ", in_format, IN_THE_TESTS_FORMAT[precision.name]),
+            ("in fp32, as users load it, they differ on average", as_loaded, AS_LOADED),
+        )
+        if not found <= allowed  # NaN is not
+    ]
+    if faults:
+        said = f"loaded from the registry it does not repeat the probabilities of its test: {'; '.join(faults)}"
+        return Check("reproduced", False, said)
+    said = (
+        f"loaded back, {len(images_NHWC)} test images at batch sizes {_listed(BATCH_SIZES)}: probabilities differ from "
+        f"the test's by at most {in_format:.2g} in {precision.name} as tested, by {as_loaded:.2g} on average in fp32"
+    )
+    return Check("reproduced", True, said)
+
+
+def _answers(predictor: Predictor, images_NHWC: np.ndarray, batch_size: int) -> np.ndarray:
+    table = predictor.predict(images_NHWC, {"batch_size": batch_size})
+    columns = [*(f"p_{name}" for name in predictor.classes), "uncertainty"]
+    return table[columns].to_numpy(np.float64)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}"

@@ -1,0 +1,36 @@
+"""Results in order from threads that work ahead of their consumer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def run_ahead(
+    function: Callable[[Job], Result], jobs: Iterable[Job], num_workers: int
+) -> Generator[Result, None, None]:
+    """Yield ``function(job)`` for every job, in order, computed by threads at most `num_workers` + 1 jobs ahead.
+
+    An exception in `function` is raised where its result would have come. The threads end when the generator is
+    exhausted, closed, dropped or interrupted: jobs not begun are cancelled, those under way are waited for.
+    `num_workers` 0 computes in the caller's thread, when asked.
+    """
+    if num_workers <= 0:
+        yield from map(function, jobs)
+        return
+    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="astroclf-stream")
+    pending: deque[Future[Result]] = deque()
+    try:
+        for job in jobs:
+            pending.append(pool.submit(function, job))
+            if len(pending) > num_workers + 1:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

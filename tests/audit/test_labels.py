@@ -1,0 +1,44 @@
+"""Labels that a confident model disagrees with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from astroclf.audit.labels import columns_of, suspicious_labels, unknown_to_model
+from astroclf.data.catalog import Catalog
+
+TABLE = Catalog(
+    ids=np.array(["a", "b", "c", "d", "e"]), labels=np.array([0, 0, 1, 1, 2]), classes=("Black Hole", "star", "comet")
+)
+MODEL = ("star", "galaxy", "black_hole")  # another order, another spelling, a class more and one less
+PROBABILITIES = np.array(
+    [
+        [0.2, 0.1, 0.7],  # a: agrees
+        [0.6, 0.1, 0.3],  # b: star rather than black hole
+        [0.1, 0.9, 0.0],  # c: galaxy rather than star
+        [0.3, 0.3, 0.4],  # d: disagrees, but is not sure
+        [0.0, 0.0, 1.0],  # e: its class is unknown to the model
+    ]
+)
+
+
+def test_confident_disagreement_is_ranked_by_how_wide_it_is():
+    trained_on = np.array([False, True, False, False, False])
+    (found,) = suspicious_labels(TABLE, PROBABILITIES, MODEL, trained_on)
+    assert [case.ids for case in found.cases] == [("c",), ("b",)]
+    assert found.cases[0].values == {
+        "predicted": "galaxy", "confidence": 0.9, "label_probability": 0.1, "trained_on": False,
+    }  # fmt: skip
+    assert found.cases[1].text == "said star 60%, Black Hole 30%, though trained on it"
+    assert found.cases[1].rows == (1,)
+
+
+def test_a_model_that_agrees_finds_nothing():
+    assert suspicious_labels(TABLE, PROBABILITIES[[0, 0, 3, 3, 4]], MODEL, np.zeros(5, bool)) == []
+
+
+def test_classes_are_matched_by_name():
+    assert columns_of(TABLE.classes, MODEL).tolist() == [2, 0, -1]
+    (found,) = unknown_to_model(TABLE, MODEL)
+    assert [case.labels for case in found.cases] == [("comet",)]
+    assert unknown_to_model(TABLE, ("comet", *MODEL)) == []

@@ -1,0 +1,104 @@
+"""``python -m astroclf.stores``: what it prints, removes and refuses."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from astroclf.data.cache.store import open_store
+from astroclf.simulation.readers import Galaxy10Sim
+from astroclf.stores import main
+
+DAY = 86_400
+
+
+@pytest.fixture
+def names(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int, str]:
+    """The stores of two image sizes, by size, in a cache of this test's own; that of 16 px was not used for 40 days."""
+    monkeypatch.setenv("ASTROCLF_CACHE", str(tmp_path))
+    names = {}
+    for size in (16, 20):
+        store = open_store(Galaxy10Sim(20, size, 0, tmp_path), tmp_path, progress=False)
+        names[size] = store.path.name
+    marker = tmp_path / "stores" / names[16] / "store.json"
+    del store
+    gc.collect()
+    os.utime(marker, (time.time() - 40 * DAY,) * 2)
+    return names
+
+
+def left(cache: Path) -> set[str]:
+    return {path.name for path in (cache / "stores").iterdir() if path.is_dir()}
+
+
+def test_lists_every_store_and_the_sum(names, tmp_path, capsys):
+    assert main([]) == 0
+    header, *lines, total = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["NAME", "IMAGES", "SIZE"]
+    assert len(lines) == 4
+    (line,) = [line for line in lines if line.startswith(names[16])]
+    assert "20, 16 px" in line
+    assert "Galaxy10Sim" in line
+    assert time.strftime("%Y-%m-%d", time.localtime(time.time() - 40 * DAY)) in line
+    assert total.endswith(f"B in {tmp_path}")
+
+
+def test_data_that_are_gone_are_said_to_be(names, tmp_path, capsys):
+    main(["remove", *(f"simulated/{path.name}" for path in (tmp_path / "simulated").iterdir())])
+    main([])
+    assert capsys.readouterr().out.count("(not there now)") == 2
+
+
+def test_removes_by_name_and_says_what_is_freed(names, tmp_path, capsys):
+    assert main(["remove", names[20]]) == 0
+    assert left(tmp_path) == {names[16]}
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"removed {names[20]} (")
+    assert "freed" in last
+
+
+def test_removes_what_is_old(names, tmp_path):
+    assert main(["remove", "--unused-for", "41d"]) == 0
+    assert left(tmp_path) == set(names.values())
+    assert main(["remove", "--unused-for", "5w"]) == 0
+    assert left(tmp_path) == {names[20]}
+
+
+def test_removes_unfinished_builds(names, tmp_path):
+    (tmp_path / "stores" / f"{names[16]}.partial").mkdir()
+    assert main(["remove", "--partial"]) == 0
+    assert left(tmp_path) == set(names.values())
+
+
+def test_removes_all_but_what_is_in_use(names, tmp_path, capsys):
+    store = open_store(Galaxy10Sim(20, 16, 0, tmp_path), tmp_path, progress=False)
+    assert main(["--cache-dir", str(tmp_path), "remove", "--all"]) == 1
+    assert left(tmp_path) == {store.path.name}
+    assert f"kept: {store.path.name} is in use" in capsys.readouterr().err
+    assert len(store.table) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["remove"], "Say what to remove"), (["remove", "nothing"], "The cache holds no `nothing`")],
+)
+def test_what_cannot_be_removed_is_said(names, tmp_path, capsys, arguments, message):
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+    assert left(tmp_path) == set(names.values())
+
+
+def test_an_age_that_is_none(capsys):
+    with pytest.raises(SystemExit):
+        main(["remove", "--unused-for", "30"])
+    assert "no time such as 30d" in capsys.readouterr().err
+
+
+def test_an_empty_cache(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ASTROCLF_CACHE", str(tmp_path))
+    assert main([]) == 0
+    assert f"{tmp_path} holds no stores." in capsys.readouterr().out

@@ -1,0 +1,233 @@
+"""What a user types is checked before torch is imported, and every choice of every group composes and builds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from astroclf.cli import application as command
+from astroclf.config.validate import build, config_dir, typed
+from astroclf.errors import ConfigError
+from astroclf.settings.schema import COMPONENT_KEYS, SECTIONS, Component
+from astroclf.settings.trainer import TrainerSettings
+
+CHOICES = [
+    (path.parent.name, path.stem)
+    for path in sorted(config_dir().glob("*/*.yaml"))
+    if not path.stem.startswith("_") and path.parent.name != "hydra"
+]
+
+
+def composed(*overrides: str) -> tuple[DictConfig, dict]:
+    with initialize_config_dir(str(config_dir())):
+        whole = compose("config", overrides=list(overrides), return_hydra_config=True)
+    declared = command.declared_keys(whole.hydra)
+    plain = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
+    return plain, declared
+
+
+def config(*overrides: str):
+    return typed(*composed(*overrides))
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_of_every_group_composes_and_is_typed(group, choice, tmp_path):
+    needs_path = (group, choice) in [("dataset", "astro8"), ("dataset", "folder"), ("experiment", "seed_astro8")]
+    result = config(f"{group}={choice}", *([f"dataset.path={tmp_path}"] if needs_path else []))
+    assert result.dataset["image_size"] >= 8
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_yaml_key_says_what_it_is_for(group, choice):
+    text = (config_dir() / group / f"{choice}.yaml").read_text()
+    if group == "experiment":
+        return  # recipes: their keys are explained where they are declared
+    for line in text.splitlines():
+        key = line.strip().partition(":")[0]
+        if line.strip().startswith(("#", "-", "defaults")) or key in ("_target_", "name", ""):
+            continue
+        assert "#" in line or group == "trainer", f"{group}/{choice}.yaml: '{key}' has no comment"
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"), [c for c in CHOICES if c[0] in ("optimizer", "scheduler", "augment", "loss", "backbone")]
+)
+def test_every_component_builds_from_its_yaml(group, choice):
+    component = getattr(config(f"{group}={choice}"), group)
+    run_time = {
+        "optimizer": {"params": [torch.nn.Parameter(torch.zeros(2, 2))]},
+        "scheduler": {"peak_lr": 0.1, "total_steps": 10},
+        "augment": {},
+        "loss": {"class_counts": [10, 20, 30]},
+        "backbone": {"image_size": 32, "channels": 3, "weights": None},
+    }[group]
+    assert build(component, **run_time) is not None
+
+
+def test_trainer_yaml_and_dataclass_have_the_same_defaults():
+    assert config().trainer == TrainerSettings()
+
+
+def test_the_schema_names_every_key_of_its_sections():
+    plain, _ = composed()
+    for name, schema in SECTIONS.items():
+        assert set(plain[name]) == {f.name for f in fields(schema)}
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("trainer.epochs=0", "'trainer.epochs' is 0; it must be at least 1"),
+        ("trainer.epochs=many", "'trainer.epochs' cannot be 'many'"),
+        ("trainer.precision=bf17", "Did you mean 'bf16'"),
+        ("dataset.keep_images_on=devise", "Did you mean 'device'"),
+        ("dataset.val_fraction=0.9", "leave nothing to train on"),
+        ("monitor=val/acuracy", "Did you mean 'val/accuracy'"),
+        ("evaluation.tta_views=3", "must be 1 or 8"),
+        ("+loss.gama=2", "'loss.gama' is no key of the chosen loss"),
+        ("+loss.gamma=2", "'loss.gamma' is no key of the chosen loss"),
+        ("~trainer.epochs", "lacks trainer.epochs"),
+        ("scheduler.start_lr=-1", "must be at least 0"),
+        ("tracking.model_name=a/b", "without / and :"),
+        ("backbone._target_=astroclf.util.atomic.write_text", "must be a class below astroclf.models."),
+        ("+trainer.epoch=2", "Did you mean 'trainer.epochs'"),
+        ("dataset.samples=many", "takes a int"),
+        ("dataset.classes=some", "give a list"),
+        ("dataset=astro8", "dataset.path=..."),
+    ],
+)
+def test_a_wrong_value_is_named_with_the_remedy(override, says):
+    with pytest.raises(ConfigError, match=says.replace(".", r"\.")):
+        config(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("+dataset.fits.strech=log", "Did you mean 'dataset.fits.stretch'"),
+        ("dataset.fits.stretch=lg", "'dataset.fits.stretch' cannot be 'lg'. Did you mean 'log'?"),
+        ("dataset.fits.planes=2", "Give a list, such as [a,b]."),
+        ("dataset.fits.percentile=0", "dataset.fits.percentile=0.0"),
+        ("dataset.fits=log", "such as dataset.fits.hdu"),
+        ("dataset.fits.planes=[0,1,2,3,4]", "set dataset.channels=5"),
+        ("dataset.channels=0", "'dataset.channels' is 0"),
+    ],
+)
+def test_fits_keys_are_checked_one_by_one(override, says, tmp_path):
+    with pytest.raises(ConfigError) as raised:
+        config("dataset=folder", f"dataset.path={tmp_path}", override)
+    assert says in str(raised.value)
+
+
+def test_band_files_are_named_on_the_command_line(tmp_path):
+    names = "dataset.fits.files=['{id}_i.fits','{id}_r.fits','{id}_g.fits']"
+    dataset = config("dataset=folder", f"dataset.path={tmp_path}", names, "dataset.fits.hdu=SCI").dataset
+    assert dataset["fits"]["files"] == ["{id}_i.fits", "{id}_r.fits", "{id}_g.fits"]
+    assert dataset["fits"]["hdu"] == "SCI"
+
+
+def test_numbers_that_yaml_reads_as_text_become_numbers():
+    assert config("optimizer.lr=3e-4").optimizer["lr"] == 3e-4
+    assert config().optimizer["eps"] == 1e-8
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("os.system", "outside"),
+        ("astroclf.util.atomic.write_text", "outside"),
+        ("astroclf.models.weights.read_state", "is no class"),
+        ("astroclf.models.weights.Path", "is no class"),
+        ("astroclf.models.nowhere.Net", "names no class"),
+    ],
+)
+def test_a_target_that_is_no_class_of_ours_is_refused(target, says, tmp_path):
+    with pytest.raises(ConfigError, match=says):
+        build(Component(target, {"path": str(tmp_path / "file"), "text": "owned"}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_class_that_refuses_its_options_is_a_users_error():
+    with pytest.raises(ConfigError, match="refuses its options"):
+        build(
+            Component("torch.optim.AdamW", {"lr": 0.1, "betas": [0.9, 1.5]}), params=[torch.nn.Parameter(torch.ones(1))]
+        )
+
+
+def test_an_option_that_the_class_does_not_take_is_refused():
+    with pytest.raises(ConfigError, match="takes no momentun"):
+        build(Component("torch.optim.SGD", {"lr": 0.1, "momentun": 0.9}), params=[])
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("loss.gama=2", "Did you mean"),
+        ("datset=galaxy10", "Did you mean 'dataset'"),
+        ("dataset=galaxy1", "'galaxy10'"),
+        ("trainer.epoch=3", "'trainer.epochs'"),
+        ("trainer.precision=bf17", "'bf16'"),
+        ("dataset.fits.strech=log", "'dataset.fits.stretch'"),
+        ("resume=nowhere", "names no run that can go on"),
+        ("resume=", "names no run that can go on"),
+        ("loss=null", "a run needs a loss. Valid: cb_focal"),
+        ("hydra.run.dir=/proc/nowhere/x", "hydra.run.dir"),
+        ("tracking.uri=mlruns", "sqlite:///mlflow.db"),
+    ],
+)
+def test_a_typo_is_answered_at_once_and_leaves_nothing(override, says, tmp_path, clean_environment):
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "astroclf.train", override],
+        cwd=tmp_path, env=clean_environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert says in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - started < 6  # measured: 0.6 s; the bound allows for a busy machine
+    assert not list(tmp_path.iterdir())
+
+
+def test_torch_is_not_imported_before_the_config_is_checked():
+    code = "import sys, astroclf.train; sys.exit(any(m in sys.modules for m in ('torch', 'mlflow', 'optuna', 'cv2')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_and_cfg_answer(tmp_path, clean_environment):
+    for flag in ("--help", "--cfg=job"):
+        done = subprocess.run(
+            [sys.executable, "-m", "astroclf.train", flag],
+            cwd=tmp_path, env=clean_environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "epochs: 16" in done.stdout
+
+
+def test_shell_completion_offers_choices(tmp_path, clean_environment):
+    program = Path(sys.executable).parent / "astroclf-train"
+    done = subprocess.run(
+        [program, "-sc", "query=bash"],
+        cwd=tmp_path, env=clean_environment | {"COMP_LINE": "astroclf-train loss=", "COMP_POINT": "20"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "loss=cb_focal" in done.stdout.split()
+
+
+def test_component_keys_cover_the_groups_that_people_extend():
+    assert set(COMPONENT_KEYS) == {
+        "dataset",
+        "backbone",
+        "loss",
+        "augment",
+        "optimizer",
+        "scheduler",
+        "tracking",
+    }

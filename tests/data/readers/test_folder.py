@@ -1,0 +1,329 @@
+"""Class folders and metadata.csv: which samples they list, and what they refuse."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from PIL import Image
+
+from astroclf.data.decode.fits import read_fits
+from astroclf.data.readers.folder import ClassFolder
+from astroclf.errors import ConfigError, DataError
+from astroclf.settings.fits import FitsSettings
+
+
+def write_image(path: Path, value: int = 100, size: tuple[int, int] = (20, 12)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value // 2, 0)).save(path)
+
+
+@pytest.fixture
+def sky(tmp_path):
+    for name in ("galaxy", "Black Hole", "star"):
+        for number in range(3):
+            write_image(tmp_path / name / f"{number}.png", value=50 * number + 10)
+    return tmp_path
+
+
+def write_table(folder: Path, text: str) -> None:
+    (folder / "metadata.csv").write_text(text, encoding="utf-8")
+
+
+def test_found_classes_are_sorted_and_ids_relative(sky):
+    source = ClassFolder(sky, "found", 16)
+    assert source.table.classes == ("Black Hole", "galaxy", "star")
+    assert source.table.ids[3] == "galaxy/0.png"
+    np.testing.assert_array_equal(source.table.labels, [0, 0, 0, 1, 1, 1, 2, 2, 2])
+
+
+def test_listed_classes_give_the_order_in_any_spelling(sky):
+    source = ClassFolder(sky, ["star", "black_hole", "GALAXY"], 16)
+    assert source.table.classes == ("star", "black_hole", "GALAXY")
+    labels = dict(zip(source.table.ids, source.table.labels, strict=True))
+    assert labels["star/1.png"] == 0
+    assert labels["Black Hole/1.png"] == 1
+
+
+def test_deeper_files_count_hidden_and_other_files_do_not(sky):
+    write_image(sky / "galaxy" / "night 2" / "0.png")
+    write_image(sky / "galaxy" / ".thumbnails" / "0.png")
+    write_image(sky / ".trash" / "0.png")
+    write_image(sky / "__MACOSX" / "0.png")
+    (sky / "galaxy" / "notes.txt").write_text("seeing 1.2")
+    (sky / "docs").mkdir()
+    assert ClassFolder(sky, ["galaxy", "black hole", "star"], 16).table.class_counts().tolist() == [4, 3, 3]
+
+
+def test_a_file_name_that_no_table_could_hold_is_refused(sky):
+    (sky / "galaxy" / os.fsdecode(b"m\xff51.png")).touch()
+    with pytest.raises(DataError, match=r"udcff51\.png' is not valid in UTF-8"):
+        ClassFolder(sky, "found", 16)
+
+
+def test_a_file_that_may_be_read_again_makes_another_fingerprint(sky, monkeypatch):
+    source = ClassFolder(sky, "found", 16)
+    allowed = source.fingerprint()
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("galaxy/0.png"))
+    assert source.fingerprint() != allowed
+
+
+def test_missing_class_names_it_and_the_remedy(sky):
+    with pytest.raises(DataError, match=r"comet, planet.*dataset\.classes=found"):
+        ClassFolder(sky, ["galaxy", "star", "black hole", "comet", "planet"], 16)
+
+
+def test_unknown_folder_names_it_and_the_nearest(sky):
+    write_image(sky / "galaxi" / "0.png")
+    with pytest.raises(DataError, match=r"`galaxi` is none.*did you mean `galaxy`"):
+        ClassFolder(sky, ["galaxy", "black hole", "star"], 16)
+
+
+@pytest.mark.parametrize("classes", ["found", ["galaxy", "star"], ["galaxy", "star", "black hole"]])
+def test_excluded_class_is_gone(sky, classes):
+    source = ClassFolder(sky, classes, 16, exclude_classes=["black-hole"])
+    assert source.table.classes == ("galaxy", "star")
+    assert len(source.table) == 6
+
+
+def test_excluding_what_is_not_there_is_refused(sky):
+    with pytest.raises(DataError, match="did you mean `galaxy`"):
+        ClassFolder(sky, ["galaxy", "black hole", "star"], 16, exclude_classes=["galaxies"])
+
+
+def test_no_images_no_folder_no_path(tmp_path):
+    with pytest.raises(DataError, match="holds no images"):
+        ClassFolder(tmp_path, "found", 16)
+    with pytest.raises(DataError, match="no such folder"):
+        ClassFolder(tmp_path / "absent", "found", 16)
+    with pytest.raises(DataError, match=r"dataset\.path"):
+        ClassFolder(None, "found", 16)
+
+
+def test_config_values_that_cannot_be(sky):
+    with pytest.raises(ConfigError, match="found"):
+        ClassFolder(sky, "all", 16)
+    with pytest.raises(ConfigError, match="did you mean `stretch`"):
+        ClassFolder(sky, "found", 16, fits={"strech": "log"})
+
+
+def test_images_keep_their_aspect_and_bad_files_are_reported(sky):
+    (sky / "star" / "1.png").write_bytes(b"not a picture")
+    source = ClassFolder(sky, "found", 10)
+    blocks = [source.read(rows) for rows in source.blocks()]
+    images = np.concatenate([block.images_BHWC for block in blocks])
+    assert images.shape == (9, 10, 10, 3)
+    assert images[0, :2].max() == 0
+    assert images[0, 2:8].min(axis=(0, 1)).tolist() == [10, 5, 0]
+    bad = {row: fault for block in blocks for row, fault in block.faults.items()}
+    assert list(bad) == [7]
+    assert "star/1.png" in bad[7].message
+    assert images[7].max() == 0
+
+
+def test_blocks_cover_the_table_in_order(sky):
+    for image_size in (16, 4096):
+        source = ClassFolder(sky, "found", image_size)
+        assert [row for rows in source.blocks() for row in rows] == list(range(9))
+
+
+def test_fingerprint_changes_with_what_changes_a_pixel_or_label(sky):
+    def fingerprint(classes="found", size=16, **more):
+        return ClassFolder(sky, classes, size, **more).fingerprint()
+
+    before = fingerprint()
+    assert fingerprint() == before
+    changed = {
+        fingerprint(size=17),
+        fingerprint(channels=1),
+        fingerprint(["star", "galaxy", "black hole"]),
+        fingerprint(fits={"stretch": "log"}),
+        fingerprint(exclude_classes=["star"]),
+    }
+    write_image(sky / "star" / "1.png", value=7, size=(30, 30))
+    changed.add(fingerprint())
+    assert before not in changed
+    assert len(changed) == 6
+
+
+def test_metadata_columns_reach_the_table(sky):
+    write_table(
+        sky,
+        "\ufeffPath,Label,split,group,ra,dec,remark\n"
+        "galaxy/0.png,spiral,train,M31,10.68,41.27,\n"
+        "./star/0.png,star,,,,,bright\n"
+        "galaxy\\1.png,spiral,Validation,M31,,,\n",
+    )
+    table = ClassFolder(sky, "found", 16).table
+    assert table.ids.tolist() == ["galaxy/0.png", "star/0.png", "galaxy/1.png"]
+    assert table.classes == ("spiral", "star")
+    assert table.split.tolist() == ["train", "", "val"]
+    assert table.group.tolist() == ["M31", "", "M31"]
+    np.testing.assert_array_equal(table.ra_deg, [10.68, np.nan, np.nan])
+    np.testing.assert_array_equal(table.dec_deg, [41.27, np.nan, np.nan])
+
+
+def test_metadata_without_optional_columns(sky):
+    write_table(sky, "path,label\ngalaxy/0.png,galaxy\nstar/0.png,star\n")
+    table = ClassFolder(sky, "found", 16).table
+    assert table.split is table.group is table.ra_deg is table.dec_deg is None
+    assert len(table) == 2
+
+
+def test_excluded_class_keeps_other_columns_aligned(sky):
+    write_table(sky, "path,label,group\ngalaxy/0.png,galaxy,a\nstar/0.png,star,b\nstar/1.png,star,c\n")
+    table = ClassFolder(sky, "found", 16, exclude_classes=["galaxy"]).table
+    assert table.group.tolist() == ["b", "c"]
+    assert table.labels.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ("no column `label`", "path,class\na.png,x\n"),
+        ("no column `path`", ""),
+        ("lists no images", "path,label\n"),
+        ("line 3: the path `../secret.png` leaves", "path,label\nstar/0.png,star\n../secret.png,star\n"),
+        ("leaves the data set's folder", "path,label\n/etc/passwd,star\n"),
+        ("leaves the data set's folder", "path,label\nstar/../../x.png,star\n"),
+        ("leaves the data set's folder", "path,label\n..\\x.png,star\n"),
+        ("leaves the data set's folder", "path,label\nC:\\x.png,star\n"),
+        ("leaves the data set's folder", "path,label\n.,star\n"),
+        ("line 3: `star/0.png` is listed already in line 2", "path,label\nstar/0.png,star\n./star/0.png,galaxy\n"),
+        ("line 2: the label is empty", "path,label\nstar/0.png,\n"),
+        ("line 2: the split `trian` is none.*did you mean `train`", "path,label,split\nstar/0.png,star,trian\n"),
+        ("line 2: ra=`east`", "path,label,ra,dec\nstar/0.png,star,east,0\n"),
+        ("line 2: dec=`91`", "path,label,ra,dec\nstar/0.png,star,0,91\n"),
+        ("line 2: more cells", "path,label\nstar/0.png,star,oops\n"),
+        ("column `label` twice", "path,label,label\nstar/0.png,star,star\n"),
+    ],
+)
+def test_metadata_that_cannot_be_right(sky, message, text):
+    write_table(sky, text)
+    with pytest.raises(DataError, match=message):
+        ClassFolder(sky, "found", 16)
+
+
+def test_metadata_in_another_encoding(sky):
+    (sky / "metadata.csv").write_bytes("path,label\nstar/0.png,étoile\n".encode("latin-1"))
+    with pytest.raises(DataError, match="UTF-8"):
+        ClassFolder(sky, "found", 16)
+
+
+def test_label_outside_the_list_names_its_line(sky):
+    write_table(sky, "path,label\ngalaxy/0.png,galaxy\nstar/0.png,star\nstar/1.png,pulsar\n")
+    with pytest.raises(DataError, match=r"metadata\.csv, line 4: `pulsar` is none of the classes galaxy, star"):
+        ClassFolder(sky, ["galaxy", "star"], 16)
+
+
+def test_listed_file_that_is_missing_is_an_error_of_its_row(sky):
+    write_table(sky, "path,label\ngalaxy/0.png,galaxy\nstar/absent.png,star\n")
+    source = ClassFolder(sky, "found", 16)
+    block = source.read(range(2))
+    assert list(block.faults) == [1]
+    assert "absent.png" in block.faults[1].message
+
+
+# ---- FITS, and bands in files of their own --------------------------------------------------------------------------
+
+IRG = {"files": ["{id}_i.fits", "{id}_r.fits", "{id}_g.fits"]}
+
+
+def write_bands(folder: Path, name: str, bands: str = "irg", size: int = 20) -> None:
+    """FITS files of random fluxes, one a band."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, band in enumerate(bands):
+        flux = np.random.default_rng([number, *name.encode()]).normal(100, 10, (size, size))
+        fits.writeto(folder / f"{name}_{band}.fits", flux.astype(np.float32))
+
+
+@pytest.fixture
+def survey(tmp_path):
+    for number in range(3):
+        write_bands(tmp_path / "spiral", f"s{number}")
+        write_bands(tmp_path / "smooth" / "deep", f"e{number}")
+    return tmp_path
+
+
+def test_a_sample_of_several_files_has_one_id_and_all_bands(survey):
+    source = ClassFolder(survey, "found", 20, fits=IRG)
+    assert source.table.ids.tolist() == [f"smooth/deep/e{n}" for n in range(3)] + [f"spiral/s{n}" for n in range(3)]
+    assert source.table.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    block = source.read(range(6))
+    assert not block.faults
+    for channel, band in enumerate("irg"):
+        alone = read_fits(survey / "spiral" / f"s1_{band}.fits", FitsSettings())
+        np.testing.assert_array_equal(block.images_BHWC[4, ..., channel], alone[..., 0])
+
+
+def test_any_number_of_bands(survey):
+    fits_keys = {"files": [f"{{id}}_{band}.fits" for band in "gr"]}
+    assert ClassFolder(survey, "found", 16, channels=2, fits=fits_keys).read(range(6)).images_BHWC.shape == (
+        6,
+        16,
+        16,
+        2,
+    )
+    with pytest.raises(ConfigError, match=r"fits\.files names 2 bands.*dataset\.channels=3"):
+        ClassFolder(survey, "found", 16, fits=fits_keys)
+    with pytest.raises(ConfigError, match=r"dataset\.channels=65 is not a number of bands from 1 to 64"):
+        ClassFolder(survey, "found", 16, channels=65)
+
+
+def test_a_sample_without_one_of_its_bands_is_a_fault_that_names_the_file(survey):
+    (survey / "spiral" / "s0_r.fits").unlink()
+    (survey / "spiral" / "s2_i.fits").unlink()
+    write_bands(survey / "spiral", "s3", size=9)
+    write_bands(survey / "spiral", "s3", "u", size=20)
+    (survey / "spiral" / "s3_u.fits").rename(survey / "spiral" / "s3_g.fits")
+    block = ClassFolder(survey, "found", 16, fits=IRG).read(range(7))
+    assert {row: fault.kind for row, fault in block.faults.items()} == {3: "missing", 5: "missing", 6: "wrong bands"}
+    assert "s0_r.fits" in block.faults[3].message
+    assert "s2_i.fits" in block.faults[5].message
+    assert "spiral/s3 ({id}_i.fits, {id}_r.fits, {id}_g.fits)" in block.faults[6].message
+
+
+def test_images_that_no_pattern_fits_are_told_once(survey, caplog):
+    write_bands(survey / "spiral", "s0", "uz")
+    write_image(survey / "spiral" / "preview.png")
+    (survey / "spiral" / "notes.txt").write_text("seeing 1.2")
+    source = ClassFolder(survey, "found", 16, fits=IRG)
+    assert len(source.table) == 6
+    (record,) = caplog.records
+    told = record.getMessage()
+    assert "3 image files whose name fits none of dataset.fits.files" in told
+    assert told.endswith("not used: spiral/preview.png, spiral/s0_u.fits, spiral/s0_z.fits.")
+    with pytest.raises(DataError, match=r"21 image files whose name fits none.*and 18 more"):
+        ClassFolder(survey, "found", 16, fits={"files": ["{id}-i.fits", "{id}-r.fits", "{id}-g.fits"]})
+
+
+def test_every_band_counts_in_the_fingerprint(survey):
+    before = ClassFolder(survey, "found", 16, fits=IRG).fingerprint()
+    assert ClassFolder(survey, "found", 16, fits=IRG).fingerprint() == before
+    assert ClassFolder(survey, "found", 16, fits={"files": IRG["files"][::-1]}).fingerprint() != before
+    for band in "irg":
+        path = survey / "spiral" / f"s1_{band}.fits"
+        path.unlink()
+        write_bands(survey / "spiral", "s1", band, size=40)
+        after = ClassFolder(survey, "found", 16, fits=IRG).fingerprint()
+        assert after != before
+        before = after
+
+
+def test_metadata_names_what_the_bands_share_or_any_one_of_them(survey):
+    write_table(survey, "path,label\nspiral/s0,spiral\nspiral/s1_g.fits,spiral\nsmooth/deep/e0,smooth\n")
+    source = ClassFolder(survey, "found", 16, fits=IRG)
+    assert source.table.ids.tolist() == ["spiral/s0", "spiral/s1", "smooth/deep/e0"]
+    assert not source.read(range(3)).faults
+    write_table(survey, "path,label\nspiral/s0,spiral\nspiral/s0_g.fits,spiral\n")
+    with pytest.raises(DataError, match="line 3: `spiral/s0` is listed already in line 2"):
+        ClassFolder(survey, "found", 16, fits=IRG)
+
+
+def test_pictures_have_no_other_number_of_bands_than_three_or_one(sky):
+    fault = ClassFolder(sky, "found", 16, channels=5).read(range(1)).faults[0]
+    assert fault.kind == "wrong bands"
+    assert "0.png: a picture has 3 bands (RGB) or 1 (grey), but dataset.channels=5" in fault.message

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astroclf.errors import DataError
+from astroclf.evaluation import compare
+from astroclf.evaluation.compare import (
+    Answers,
+    answers_of,
+    on_the_same_images,
+    paired_bootstrap,
+    read_answers,
+    recall_losses,
+)
+from astroclf.evaluation.metrics import classification_metrics
+from astroclf.evaluation.predictions import Results, write_predictions
+
+
+def answers(labels: np.ndarray, predictions: np.ndarray, classes: int) -> Answers:
+    names = tuple(f"class {index}" for index in range(classes))
+    return Answers(names, np.arange(len(labels)).astype(str), labels, predictions)
+
+
+def two_models(rng: np.random.Generator, images: int, classes: int, *skill: float) -> list[Answers]:
+    """Models that know a share `skill` of the answers and guess the others."""
+    labels = rng.integers(0, classes, images)
+    guesses = rng.integers(0, classes, (2, images))
+    known = rng.random((2, images)) < np.array(skill)[:, None]
+    return [
+        answers(labels, np.where(knows, labels, guess), classes) for knows, guess in zip(known, guesses, strict=True)
+    ]
+
+
+def one_hot(predictions: np.ndarray, classes: int) -> np.ndarray:
+    return np.eye(classes)[predictions]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 60), st.integers(2, 6), st.integers(0, 2**31), st.sampled_from(["accuracy", "macro_f1"]))
+def test_each_value_is_that_of_metrics_json(images: int, classes: int, seed: int, metric: str) -> None:
+    one, other = two_models(np.random.default_rng(seed), images, classes, 0.3, 0.6)
+    found = paired_bootstrap(one, other, metric=metric, resamples=10)
+    for value, model in ((found.champion, one), (found.challenger, other)):
+        hot = one_hot(model.predictions, classes)
+        assert value == pytest.approx(classification_metrics(hot, model.labels, model.classes)[metric])
+    assert found.difference == found.challenger - found.champion
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 60), st.integers(2, 6), st.integers(0, 2**31), st.sampled_from(["accuracy", "macro_f1"]))
+def test_a_model_is_not_better_than_itself(images: int, classes: int, seed: int, metric: str) -> None:
+    model, _ = two_models(np.random.default_rng(seed), images, classes, 0.5, 0.5)
+    found = paired_bootstrap(model, model, metric=metric, resamples=50)
+    assert (found.difference, found.low, found.high, found.share_above) == (0, 0, 0, 0)
+    assert (found.only_challenger, found.only_champion, found.images) == (0, 0, images)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_the_interval_is_that_of_resampled_images(metric: str) -> None:
+    rng = np.random.default_rng(3)
+    one, other = two_models(rng, 300, 4, 0.5, 0.58)
+    found = paired_bootstrap(one, other, metric=metric, resamples=4000, interval=0.9)
+    differences = []
+    members = [np.flatnonzero(one.labels == label) for label in range(4)]
+    for _ in range(1500):
+        drawn = np.concatenate([rng.choice(mine, len(mine)) for mine in members])
+        first, second = (
+            classification_metrics(one_hot(model.predictions[drawn], 4), model.labels[drawn], model.classes)[metric]
+            for model in (one, other)
+        )
+        differences.append(second - first)
+    low, high = np.quantile(differences, [0.05, 0.95])
+    assert found.low == pytest.approx(low, abs=0.008)
+    assert found.high == pytest.approx(high, abs=0.008)
+    assert found.share_above == pytest.approx((np.array(differences) > 0).mean(), abs=0.04)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_a_real_gain_is_told_from_chance(metric: str) -> None:
+    rng = np.random.default_rng(0)
+    assert paired_bootstrap(*two_models(rng, 1000, 5, 0.6, 0.75), metric=metric, resamples=2000).low > 0
+    chance = paired_bootstrap(*two_models(rng, 1000, 5, 0.6, 0.6), metric=metric, resamples=2000)
+    assert chance.low < 0 < chance.high
+
+
+def test_the_same_images_give_the_same_numbers_in_any_order_and_in_any_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    one, other = two_models(rng, 200, 3, 0.5, 0.6)
+    order = rng.permutation(200)
+    whole = paired_bootstrap(one, other, metric="macro_f1", resamples=3000)
+    turned = [Answers(model.classes, *(getattr(model, name)[order] for name in ("ids", "labels", "predictions")))
+              for model in (one, other)]  # fmt: skip
+    assert paired_bootstrap(*turned, metric="macro_f1", resamples=3000) == whole
+    monkeypatch.setattr(compare, "CELLS_PER_CHUNK", 700)
+    parts = paired_bootstrap(one, other, metric="macro_f1", resamples=3000)
+    assert parts.share_above * 3000 == pytest.approx(round(parts.share_above * 3000))
+    assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), abs=0.01)
+    assert (parts.low, parts.high) != (whole.low, whole.high), "the chunks are drawn anew, or the test shows nothing"
+
+
+def test_who_alone_was_right_is_counted() -> None:
+    labels = np.array([0, 0, 0, 1, 1])
+    found = paired_bootstrap(
+        answers(labels, np.array([0, 1, 1, 1, 0]), 2), answers(labels, np.array([0, 0, 0, 0, 0]), 2), resamples=10
+    )
+    assert (found.only_challenger, found.only_champion) == (2, 1)
+    assert (found.champion, found.challenger) == (0.4, 0.6)
+
+
+def test_recall_is_lost_class_by_class() -> None:
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    before, now = answers(labels, np.array([0, 0, 0, 1, 0, 1]), 3), answers(labels, np.array([0, 0, 1, 1, 1, 1]), 3)
+    assert recall_losses(before, now) == {"class 0": 0.25, "class 1": -0.5}, "class 2 has no images"
+
+
+def test_answers_are_joined_by_id() -> None:
+    rng = np.random.default_rng(2)
+    one, other = two_models(rng, 50, 3, 0.4, 0.9)
+    order = rng.permutation(50)
+    shuffled = Answers(other.classes, other.ids[order], other.labels[order], other.predictions[order])
+    first, second = on_the_same_images(one, shuffled)
+    expected = paired_bootstrap(one, other, resamples=100)
+    assert paired_bootstrap(first, second, resamples=100) == expected
+    assert first.ids.tolist() == second.ids.tolist()
+
+
+def test_what_cannot_be_compared_is_named() -> None:
+    labels = np.array([0, 1, 1])
+    one = answers(labels, labels, 2)
+    with pytest.raises(DataError, match=r"different classes \(class 2\)"):
+        on_the_same_images(one, answers(labels, labels, 3))
+    with pytest.raises(DataError, match=r"different classes \(their order\)"):
+        on_the_same_images(one, Answers(one.classes[::-1], one.ids, labels, labels))
+    with pytest.raises(DataError, match="different images: 1 in only one of them, such as 2"):
+        on_the_same_images(one, answers(labels[:2], labels[:2], 2))
+    with pytest.raises(DataError, match="1 of the test images have another label now, such as 1: class 1.*class 0"):
+        on_the_same_images(one, answers(np.array([0, 0, 1]), labels, 2))
+
+
+def test_predictions_csv_is_read_as_it_was_meant(results: Results, tmp_path: Path) -> None:
+    close = results.probabilities.copy()
+    close[0] = [0.49999999, 0.50000001, 0.0]  # equal in the seven digits of the file
+    results = Results(results.classes, results.ids, results.labels, close, results.uncertainty)
+    write_predictions(tmp_path / "predictions.csv", results)
+    found, expected = read_answers(tmp_path / "predictions.csv"), answers_of(results)
+    assert found.classes == expected.classes
+    assert found.predictions[0] == 1
+    for name in ("ids", "labels", "predictions"):
+        assert getattr(found, name).tolist() == getattr(expected, name).tolist()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "id,label,prediction,p_a\n",
+        "id,label,prediction,p_a\n1,a,b\n",
+        "id,label\n1,a\n",
+        "id,label,prediction,p_a\n1,a,a,1\n1,a,a,1\n",
+        b"\xff\xfe\x00",
+    ],
+)
+def test_a_damaged_table_is_named(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "predictions.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=r"predictions\.csv"):
+        read_answers(path)
+    path.unlink()
+    with pytest.raises(DataError, match=r"predictions\.csv cannot be read"):
+        read_answers(path)

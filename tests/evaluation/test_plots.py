@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from astroclf.evaluation import plots
+from astroclf.evaluation.predictions import Results
+
+HISTORY = """step,epoch,lr,train/loss,val/loss,val/accuracy,val/macro_f1
+10,0.5,0.0001,,2.0,0.2,0.1
+20,1.0,0.0003,1.8,1.5,0.4,0.3
+30,1.5,0.0001,1.2,1.7,0.5,0.45
+"""
+
+
+def ink(path: Path) -> float:
+    """Share of pixels that are not background: an empty figure has almost none."""
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    return float((picture < 250).any(axis=2).mean())
+
+
+def with_one_mistake_more(results: Results) -> Results:
+    probabilities = results.probabilities.copy()
+    probabilities[0] = [0.1, 0.8, 0.1]
+    return Results(results.classes, results.ids, results.labels, probabilities, results.uncertainty)
+
+
+@pytest.mark.parametrize(
+    "draw", [plots.plot_confusion, plots.plot_reliability, plots.plot_class_accuracy, plots.plot_uncertainty]
+)
+def test_figures_show_the_results(draw, results: Results, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    first = draw(results, tmp_path / "new" / "first.png")
+    assert ink(first) > 0.02
+    draw(with_one_mistake_more(results), tmp_path / "other.png")
+    assert first.read_bytes() != (tmp_path / "other.png").read_bytes()
+    assert [path.name for path in first.parent.iterdir()] == ["first.png"]
+
+
+@pytest.mark.parametrize("rows", [slice(0, 2), slice(5, 6)], ids=["all right", "one image, wrong"])
+@pytest.mark.parametrize(
+    "draw", [plots.plot_confusion, plots.plot_reliability, plots.plot_class_accuracy, plots.plot_uncertainty]
+)
+def test_small_and_one_sided_results_are_drawn_too(draw, rows: slice, results: Results, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    few = Results(
+        results.classes, results.ids[rows], results.labels[rows], results.probabilities[rows], results.uncertainty[rows]
+    )
+    assert ink(draw(few, tmp_path / "few.png")) > 0.01
+
+
+def test_curves_follow_the_history_and_bear_gaps(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text(HISTORY)
+    history = plots.read_history(tmp_path / "history.csv")
+    assert history["val/loss"].tolist() == [2.0, 1.5, 1.7]
+    assert np.isnan(history["train/loss"][0])
+    assert ink(plots.plot_curves(tmp_path / "history.csv", tmp_path / "curves.png")) > 0.01
+    (tmp_path / "history.csv").write_text(HISTORY.splitlines()[0] + "\n")  # stopped before the first validation
+    assert plots.plot_curves(tmp_path / "history.csv", tmp_path / "empty.png").is_file()
+
+
+def test_the_sheet_of_mistakes_shows_the_wrong_ones(results: Results, images: np.ndarray, tmp_path: Path) -> None:
+    before = plots.plot_mistakes(results, images, tmp_path / "mistakes.png").read_bytes()
+    images[[0, 1, 3, 4]] = 0  # right ones: not on the sheet
+    assert plots.plot_mistakes(results, images, tmp_path / "mistakes.png").read_bytes() == before
+    images[5] = 0
+    assert plots.plot_mistakes(results, images, tmp_path / "mistakes.png").read_bytes() != before
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_the_sheet_of_augmented_samples(channels: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    originals = rng.integers(0, 256, (2, 16, 16, channels), dtype=np.uint8)
+    versions = rng.integers(0, 256, (2, 3, 12, 12, channels), dtype=np.uint8)
+    assert ink(plots.plot_augmented(originals, versions, ["Merging", "Round"], tmp_path / "augmented.png")) > 0.4
+
+
+def test_drawing_leaves_the_users_pyplot_alone(results: Results, tmp_path: Path) -> None:
+    import matplotlib as mpl
+
+    size = mpl.rcParams["font.size"]
+    loaded = "matplotlib.pyplot" in sys.modules
+    plots.plot_reliability(results, tmp_path / "reliability.png")
+    assert mpl.rcParams["font.size"] == size
+    assert ("matplotlib.pyplot" in sys.modules) == loaded

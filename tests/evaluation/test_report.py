@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from astroclf.evaluation.predictions import Results
+from astroclf.evaluation.report import draw_plots, write_report
+
+METRICS = {"test/accuracy": 4 / 6, "test/macro_f1": 0.5, "test/loss": float("nan")}
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    (tmp_path / "history.csv").write_text("epoch,lr,val/loss\n1.0,0.1,2.0\n2.0,0.1,1.0\n")
+    (tmp_path / "config.yaml").write_text("loss:\n  gamma: 2.0  # <b>\n")
+    return tmp_path
+
+
+def report(run_folder: Path, results: Results, **options: Any) -> str:
+    path = write_report(
+        run_folder,
+        results,
+        METRICS,
+        title="galaxies & <stars>",
+        command="python -m astroclf.train 'x=[a,b]'",
+        **options,
+    )
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_report_is_one_file_that_asks_nothing_of_the_network(
+    run_folder: Path, results: Results, images: np.ndarray
+) -> None:
+    draw_plots(run_folder, results, images)
+    page = report(run_folder, results, images=images)
+    sources = re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?([^"\')\s>]+)', page)
+    assert len(sources) >= 6  # curves, confusion, reliability, uncertainty and two thumbnails
+    assert all(source.startswith("data:image/") for source in sources)
+    assert "<script" not in page
+    assert not re.search(r"https?://", page)
+
+
+def test_the_report_says_what_came_out_and_how_to_repeat_it(
+    run_folder: Path, results: Results, images: np.ndarray
+) -> None:
+    draw_plots(run_folder, results, images)
+    page = report(run_folder, results, images=images, facts={"torch": "2.15", "test fingerprint": "f00d"})
+    words = html.unescape(page)
+    for text in (
+        "0.667", "4 of 6 test images", "python -m astroclf.train 'x=[a,b]'", "gamma: 2.0", "torch", "f00d",
+        "g.jpg", "2 of 2 wrong among 6 images", "Sb <barred>", "galaxies & <stars>",
+    ):  # fmt: skip
+        assert text in words, text
+
+
+def test_the_report_names_the_class_to_look_at(tmp_path: Path, results: Results) -> None:
+    rows = [0, 1, 5]
+    few = Results(
+        results.classes, results.ids[rows], results.labels[rows], results.probabilities[rows], results.uncertainty[rows]
+    )
+    words = html.unescape(report(tmp_path, few))
+    assert "Best: Merging (100%); worst: Round Smooth (0%), most often taken for Sb <barred>." in words
+
+
+def test_names_from_a_data_set_cannot_write_into_the_page(run_folder: Path, results: Results) -> None:
+    page = report(run_folder, results)
+    assert "Sb <barred>" not in page
+    assert "<stars>" not in page
+    assert "  # <b>" not in page
+
+
+def test_tags_are_closed(run_folder: Path, results: Results, images: np.ndarray) -> None:
+    class Checker(HTMLParser):
+        stack: list[str] = []  # noqa: RUF012
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag not in ("meta", "img"):
+                self.stack.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.stack.pop() == tag
+
+    draw_plots(run_folder, results)
+    checker = Checker()
+    checker.feed(report(run_folder, results, images=images, facts={"a": 1}))
+    assert checker.stack == []
+
+
+def test_a_run_without_mistakes_figures_or_thumbnails_is_reported_too(tmp_path: Path, results: Results) -> None:
+    right = Results(
+        results.classes, results.ids[:2], results.labels[:2], results.probabilities[:2], results.uncertainty[:2]
+    )
+    page = report(tmp_path, right)
+    assert "There is none among the 2 test images" in page
+
+
+def test_judging_needs_no_tracking_libraries() -> None:
+    others = ("mlflow", "hydra", "omegaconf", "optuna")
+    code = f"import sys, astroclf.evaluation.report; sys.exit(any(name in sys.modules for name in {others}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,39 @@
+import pytest
+import torch
+
+from astroclf.errors import ConfigError
+from astroclf.models.precision import choose_device, choose_precision
+
+CPU = torch.device("cpu")
+
+
+def test_auto_takes_what_the_cpu_multiplies():
+    abilities = torch.cpu.get_capabilities()
+    has_bf16 = bool(abilities.get("amx_bf16") or abilities.get("avx512_bf16"))
+    assert choose_precision("auto", CPU).name == ("bf16" if has_bf16 else "fp32")
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_autocast_multiplies_in_the_named_format(name, dtype):
+    with choose_precision(name, CPU).autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_fp16_on_a_cpu_is_refused_with_the_remedy():
+    with pytest.raises(ConfigError, match="bf16, fp32 or auto"):
+        choose_precision("fp16", CPU)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_refused_with_the_remedy():
+    with pytest.raises(ConfigError, match="trainer.device=cpu"):
+        choose_device("cuda")
+    assert choose_device("auto") == CPU
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_auto_on_a_gpu():
+    device = choose_device("auto")
+    assert device.type == "cuda"
+    ampere = torch.cuda.get_device_capability(device) >= (8, 0)
+    assert choose_precision("auto", device).name == ("bf16" if ampere else "fp16")

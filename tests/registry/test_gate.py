@@ -1,0 +1,264 @@
+"""The gate on real registered models that read their answer from one color of the image."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from astroclf.evaluation.compare import answers_of, paired_bootstrap
+from astroclf.evaluation.predictions import Results, write_predictions
+from astroclf.models.classifier import Classifier
+from astroclf.models.precision import Precision
+from astroclf.registry.decision import Decision
+from astroclf.registry.gate import pass_gate
+from astroclf.registry.models import register
+from astroclf.registry.package import load_package, write_package
+from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
+from astroclf.settings.promotion import PromotionPolicy
+from astroclf.tracking.client import connect
+from astroclf.tracking.mlflow import MlflowTracker
+
+CLASSES = ("Merging", "Round Smooth", "Edge-on")
+LEVELS = np.array([30, 120, 210], np.uint8)  # the grey level that stands for each class
+PER_CLASS = 40
+LABELS = np.repeat(np.arange(3), PER_CLASS)
+CPU = Precision("fp32", torch.device("cpu"))
+POLICY = PromotionPolicy(resamples=1000, max_recall_loss=0.1)
+
+
+class MeanColor(nn.Module):
+    """Features: the mean of each color."""
+
+    def __init__(self, image_size: int = 8, channels: int = 3, weights: str | None = None) -> None:
+        super().__init__()
+        self.num_features = channels
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        return images_BCHW.mean(dim=(2, 3))
+
+
+def wrong_in(*mistakes: int) -> np.ndarray:
+    """Answers with so many mistakes in each class."""
+    predictions = LABELS.copy()
+    for label, number in enumerate(mistakes):
+        mine = np.flatnonzero(label == LABELS)[:number]
+        predictions[mine] = (label + 1) % 3
+    return predictions
+
+
+ANSWERS = {  # by color
+    "red": wrong_in(12, 12, 12),  # 70 %
+    "green": wrong_in(2, 2, 2),  # 95 %: better, and in each class
+    "blue": wrong_in(0, 0, 20),  # 83 %: better, but a class pays for it
+}
+IMAGES = np.stack([LEVELS[answers] for answers in ANSWERS.values()], axis=1)[:, None, None, :].repeat(8, 1).repeat(8, 2)
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    module = types.ModuleType("astroclf.models.mean_color")
+    module.MeanColor = MeanColor  # type: ignore[attr-defined]
+    MeanColor.__module__ = module.__name__
+    sys.modules[module.__name__] = module
+    spec = {
+        "backbone": {"_target_": "astroclf.models.mean_color.MeanColor"},
+        "classes": list(CLASSES),
+        "image_size": 8,
+        "augment": {"mean": [0.0] * 3, "std": [1.0] * 3},
+    }
+    folder = tmp_path_factory.mktemp("packages")
+    yield {
+        color: write_package(folder / color, spec, nearest_level(channel).state_dict())
+        for channel, color in enumerate(ANSWERS)
+    }
+    del sys.modules[module.__name__]
+
+
+def nearest_level(channel: int) -> Classifier:
+    """Scores that are highest for the level nearest to this color: -(x - level)², less what all have in common."""
+    model = Classifier(MeanColor(), 3)
+    levels = torch.tensor(LEVELS / 255.0, dtype=torch.float32)
+    with torch.no_grad():
+        model.scores.weight.zero_()
+        model.scores.weight[:, channel] = 60 * levels
+        model.scores.bias.copy_(-30 * levels**2)
+    return model.eval()
+
+
+@dataclass
+class Registry:
+    """One model of a store, to which trained versions are added."""
+
+    uri: str
+    name: str
+    artifacts: Path
+    packages: dict[str, Path]
+
+    def add(self, color: str, fingerprint: str = "f00", predictions: bool = True) -> tuple[int, Results]:
+        table = load_package(self.packages[color], device="cpu").predict(IMAGES)
+        said = table[[f"p_{name}" for name in CLASSES]].to_numpy(np.float64)
+        results = Results(
+            CLASSES, np.array([f"row-{i}" for i in range(len(LABELS))]), LABELS, said, table["uncertainty"].to_numpy()
+        )
+        tracker = MlflowTracker(self.uri, "gate", self.artifacts)
+        if predictions:
+            write_predictions(self.artifacts / "predictions.csv", results)
+            tracker.log_artifact(self.artifacts / "predictions.csv")
+        tracker.close()
+        tags = {"test_fingerprint": fingerprint} if fingerprint else {}
+        assert tracker.run_id
+        return register(self.uri, self.packages[color], self.name, tracker.run_id, tags=tags), results
+
+    def judge(self, number: int, results: Results, policy: PromotionPolicy = POLICY) -> Decision:
+        return pass_gate(self.uri, self.name, number, results, IMAGES, CPU, policy)
+
+    def decide(self, color: str, **options) -> Decision:  # type: ignore[no-untyped-def]
+        return self.judge(*self.add(color, **options))
+
+    @property
+    def model(self) -> RegisteredModel:
+        return RegisteredModel(self.uri, self.name)
+
+    def holders(self) -> tuple[int | None, int | None]:
+        return self.model.holder(CHAMPION), self.model.holder(CHALLENGER)
+
+
+@pytest.fixture
+def registry(uri: str, tmp_path: Path, packages: dict[str, Path], request: pytest.FixtureRequest) -> Registry:
+    return Registry(uri, request.node.name, tmp_path, packages)
+
+
+def test_the_colors_answer_as_they_are_meant_to(registry: Registry) -> None:
+    for color, answers in ANSWERS.items():
+        predictor = load_package(registry.packages[color], device="cpu")
+        assert predictor.predict(IMAGES)["label"].tolist() == [CLASSES[answer] for answer in answers]
+
+
+def test_the_first_version_is_champion_and_a_better_one_takes_its_place(registry: Registry) -> None:
+    first = registry.decide("red")
+    assert first.alias == CHAMPION
+    assert "the first of" in first.reason
+    assert [check.passed for check in first.checks] == [True, None, None, None]
+
+    number, results = registry.add("green")
+    second = registry.judge(number, results)
+    assert second.alias == CHAMPION
+    assert registry.holders() == (2, None)
+    assert "accuracy +25.0 points [" in second.sentence
+    assert "against version 1" in second.sentence
+    assert [check.passed for check in second.checks] == [True] * 4
+
+    before = Results(CLASSES, results.ids, LABELS, np.eye(3)[ANSWERS["red"]], results.uncertainty)
+    expected = paired_bootstrap(answers_of(before), answers_of(results), resamples=1000)
+    tags = registry.model.version(2).tags
+    assert tags["promotion.difference"] == "+0.2500"
+    assert tags["promotion.interval"] == f"[{expected.low:+.4f}, {expected.high:+.4f}]"
+    assert (tags["promotion.only_this_right"], tags["promotion.only_other_right"]) == ("30", "0")
+    assert tags["promotion.champion_then"] == "1"
+    assert tags["promotion.check.reproduced"].startswith("passed: loaded back, 17 test images")
+
+
+def test_no_better_means_challenger(registry: Registry) -> None:
+    registry.decide("green")
+    equal = registry.decide("green")
+    assert equal.alias == CHALLENGER
+    assert "accuracy +0.0 points [+0.0, +0.0] against version 1, and the 95 % interval is not above 0" in equal.reason
+    worse = registry.decide("red")
+    assert "accuracy -25.0 points" in worse.reason
+    assert registry.holders() == (1, 3)
+
+
+def test_a_class_must_not_pay_for_the_others(registry: Registry) -> None:
+    registry.decide("red")
+    strict, generous = (PromotionPolicy("macro_f1", resamples=1000, max_recall_loss=loss) for loss in (0.1, 0.2))
+    number, results = registry.add("blue")
+    found = registry.judge(number, results, strict)
+    assert found.alias == CHALLENGER
+    assert found.reason.startswith("macro F1 +")
+    assert "against version 1, but recall lost, in points: Edge-on 20.0 (10 allowed)" in found.reason
+    number, results = registry.add("blue")
+    assert registry.judge(number, results, generous).alias == CHAMPION, "as much as is allowed"
+
+
+def test_other_test_images_are_not_compared(registry: Registry) -> None:
+    registry.decide("red", fingerprint="aaaa")
+    found = registry.decide("green", fingerprint="bbbb")
+    assert found.alias == CHALLENGER
+    assert "test fingerprint bbbb; version 1: aaaa" in found.reason
+    assert "python -m astroclf.promote champion" in found.reason
+    assert [check.passed for check in found.checks] == [True, False, None, None]
+    assert "missing" in registry.decide("green", fingerprint="").reason
+    assert registry.holders() == (1, 3)
+
+
+def test_a_champion_whose_predictions_are_lost_stays(registry: Registry) -> None:
+    registry.decide("red", predictions=False)
+    found = registry.decide("green")
+    assert found.alias == CHALLENGER
+    assert "cannot be compared with version 1" in found.reason
+    assert "predictions.csv" in found.reason
+    assert registry.holders() == (1, 2)
+
+
+@pytest.mark.parametrize("fault", ["wrong", "not finite"])
+def test_a_model_that_does_not_repeat_its_test_is_never_champion(registry: Registry, fault: str) -> None:
+    number, results = registry.add("red")
+    said = results.probabilities[:, ::-1] if fault == "wrong" else np.full_like(results.probabilities, np.nan)
+    other = Results(CLASSES, results.ids, LABELS, said, results.uncertainty)
+    found = registry.judge(number, other)
+    assert found.alias == CHALLENGER
+    assert "does not repeat the probabilities of its test" in found.reason
+    assert registry.holders() == (None, 1)
+    assert registry.decide("red").alias == CHAMPION, "there is still no champion to beat"
+
+
+def test_a_decision_is_made_once(registry: Registry) -> None:
+    registry.decide("red")
+    number, results = registry.add("green")
+    made = registry.judge(number, results)
+    before = registry.model.version(number)
+    again = registry.judge(number, results)
+    assert (again.alias, again.reason, again.numbers) == (made.alias, made.reason, made.numbers)
+    assert registry.model.version(number) == before
+    assert len(registry.model.moves()) == 2
+
+
+def test_two_at_once_do_not_both_beat_the_same_champion(registry: Registry) -> None:
+    registry.decide("red")
+    entries = [registry.add("green"), registry.add("green")]
+    decisions: dict[int, Decision] = {}
+    start = threading.Barrier(2)
+
+    def judge(number: int, results: Results) -> None:
+        start.wait(30)
+        decisions[number] = registry.judge(number, results)
+
+    threads = [threading.Thread(target=judge, args=entry) for entry in entries]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(found.alias for found in decisions.values()) == [CHALLENGER, CHAMPION]
+    (winner,) = (number for number, found in decisions.items() if found.alias == CHAMPION)
+    (loser,) = set(decisions) - {winner}
+    assert (decisions[winner].compared_with, decisions[loser].compared_with) == (1, winner)
+    assert [(move.version, move.previous) for move in registry.model.moves()] == [(1, None), (winner, 1)]
+
+
+def test_a_champion_that_was_deleted_leaves_its_place_to_be_won(registry: Registry) -> None:
+    registry.decide("red")
+    registry.decide("green")
+    connect(registry.uri).delete_model_version(registry.name, "2")
+    assert registry.decide("red").alias == CHALLENGER, "version 1 is left, and no worse"
+    assert registry.holders() == (None, 3)
+    found = registry.decide("green")
+    assert (found.alias, found.champion_then, found.compared_with) == (CHAMPION, None, 1)

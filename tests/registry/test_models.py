@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from astroclf.errors import TrackingError, WeightsError
+from astroclf.models.classifier import Classifier
+from astroclf.registry.models import load, register
+from astroclf.registry.package import write_package
+from astroclf.tracking.client import connect
+from astroclf.tracking.mlflow import MlflowTracker
+
+SPEC: dict[str, Any] = {
+    "backbone": {"_target_": "astroclf.models.tiny.Tiny"},
+    "classes": ["Merging", "Round Smooth"],
+    "image_size": 32,
+}
+IMAGES = np.random.default_rng(0).integers(0, 256, (17, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: type[nn.Module]) -> Path:
+    torch.manual_seed(0)
+    model = Classifier(tiny_backbone(), 2)
+    return write_package(tmp_path_factory.mktemp("run") / "model", SPEC, model.state_dict())
+
+
+@pytest.fixture
+def run_id(database_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # whatever MLflow writes without being told where, it writes here
+    tracker = MlflowTracker(database_uri, "galaxies", tmp_path / "artifacts", params={"seed": 1})
+    tracker.close("FINISHED")
+    return tracker.run_id
+
+
+def test_a_registered_model_is_found_by_all_its_names(
+    database_uri: str, package: Path, run_id: str, tmp_path: Path
+) -> None:
+    tags = {"test/accuracy": 0.91, "test_fingerprint": "f00"}
+    assert register(database_uri, package, "galaxy10", run_id, tags=tags, description="**Accuracy** 0.91") == 1
+    assert register(database_uri, package, "galaxy10", run_id) == 1, "a run that registers again after a stop"
+
+    client = connect(database_uri)
+    first = client.get_model_version("galaxy10", "1")
+    assert first.tags == {"test/accuracy": "0.91", "test_fingerprint": "f00"}
+    assert first.description == "**Accuracy** 0.91"
+    assert first.run_id == run_id
+    assert first.aliases == []
+    logged = [client.get_logged_model(output.model_id) for output in client.get_run(run_id).outputs.model_outputs]
+    assert [model.status for model in logged] == ["READY"]
+    assert first.source in {model.artifact_location for model in logged}
+
+    client.set_registered_model_alias("galaxy10", "champion", 1)
+    expected = load(package, device="cpu").predict(IMAGES)
+    for name in ("models:/galaxy10/1", "models:/galaxy10@champion", f"runs:/{run_id}", package.parent):
+        found = load(name, database_uri, device="cpu").predict(IMAGES)
+        np.testing.assert_array_equal(found.iloc[:, 1:].to_numpy(float), expected.iloc[:, 1:].to_numpy(float))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 17])
+def test_mlflow_users_load_it_without_knowing_astroclf(
+    database_uri: str, package: Path, run_id: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    register(database_uri, package, "galaxy10", run_id)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(database_uri)
+    try:
+        model = mlflow.pyfunc.load_model("models:/galaxy10/1")
+        table = model.predict(IMAGES[:count], params={"batch_size": 2})
+    finally:
+        mlflow.set_tracking_uri(before)
+    expected = load(package).predict(IMAGES[:count])
+    assert list(table.columns) == ["label", "confidence", "uncertainty", "p_Merging", "p_Round Smooth"]
+    np.testing.assert_allclose(table.iloc[:, 1:].to_numpy(float), expected.iloc[:, 1:].to_numpy(float), atol=1e-5)
+    with pytest.raises(mlflow.MlflowException, match="uint8"):
+        model.predict(IMAGES[:count] / 255.0)
+
+
+def test_an_unknown_model_is_answered_with_those_that_exist(database_uri: str, package: Path, run_id: str) -> None:
+    with pytest.raises(TrackingError, match=r"no models:/galaxy10@champion.*No model is registered there yet"):
+        load("models:/galaxy10@champion", database_uri)
+    register(database_uri, package, "galaxy10", run_id)
+    connect(database_uri).set_registered_model_alias("galaxy10", "seed", 1)
+    for wrong in ("models:/galaxy11@seed", "models:/galaxy10@champion", "models:/galaxy10/7", "models:/galaxy10"):
+        with pytest.raises(TrackingError, match=r"models:/galaxy10/1, @seed"):
+            load(wrong, database_uri)
+    with pytest.raises(TrackingError, match=r"no run 0123"):
+        load("runs:/0123", database_uri)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"holds no model"):
+        load(tmp_path)
+    with pytest.raises(WeightsError, match=r"There is no model .*typo"):
+        load(tmp_path / "typo")
