@@ -9,9 +9,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from astroclf.cli.application import checked_as, command_line, one_paragraph, run_command
-from astroclf.config.validate import config_dir
+from astroclf.cli.application import one_paragraph, run_command
+from astroclf.config.compose import checked_as, config_dir
 from astroclf.settings.schema import CheckConfig
+from astroclf.util.invocation import command_line
 
 FAILED = 2  # 1 says that the data set was looked at, and has warnings
 _statuses: list[int] = []  # of the checks of this process: several with -m

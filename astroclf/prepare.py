@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
-from astroclf.cli.application import checked_as, one_paragraph, run_command
-from astroclf.config.validate import build, config_dir
+from astroclf.cli.application import one_paragraph, run_command
+from astroclf.config.build import build
+from astroclf.config.compose import checked_as, config_dir
 from astroclf.settings.schema import PrepareConfig
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from astroclf.cli.application import checked, command_line, one_paragraph, run_command
-from astroclf.config.validate import config_dir
+from astroclf.cli.application import checked, one_paragraph, run_command
+from astroclf.config.compose import config_dir
 from astroclf.sweep.plugin import OptunaSweeper
+from astroclf.util.invocation import command_line
 
 Plugins.instance().register(OptunaSweeper)
 

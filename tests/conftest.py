@@ -38,6 +38,13 @@ def made_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def database_uri(made_database: Path, tmp_path: Path) -> str:
+    """A database of this test alone."""
+    shutil.copy(made_database, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
 @pytest.fixture(scope="module")
 def uri(made_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database that the tests of one module share."""

@@ -24,7 +24,7 @@ from astroclf.audit.samples import (
     unreadable_files,
 )
 from astroclf.audit.summary import STATUS_WORDS, Audit, class_table, findings_table, write_summary
-from astroclf.config.validate import build
+from astroclf.config.build import build
 from astroclf.data.cache.store import ImageCache, Skipped, open_store
 from astroclf.data.catalog import DatasetReader
 from astroclf.data.decode.headers import FileFacts, HasFacts, read_facts
@@ -102,7 +102,7 @@ def _as_found(dataset: Component) -> DatasetReader | None:
     """The data set with whatever classes it has; None where that is not what is wrong with it."""
     try:
         options = {**dataset.options, "classes": "found", "exclude_classes": []}
-        return build(Component(dataset.target, options))
+        return build(Component(dataset.group, dataset.target, options))
     except (ConfigError, DataError):
         return None
 

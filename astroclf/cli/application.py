@@ -7,8 +7,6 @@ import functools
 import logging
 import os
 import re
-import secrets
-import shlex
 import sys
 import textwrap
 import traceback
@@ -22,33 +20,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from astroclf.config.resume import dotted_keys, resumed_config, resumed_run, split_changes
-from astroclf.config.validate import Schema, config_dir, nearest, typed
+from astroclf.config.compose import checked_as, config_dir
+from astroclf.config.resume import dotted_keys, resumed_config, split_changes
 from astroclf.errors import AstroclfError, ConfigError, Interrupted
+from astroclf.run.folder import resumed_run
 from astroclf.settings.schema import COMPONENT_KEYS, Config
-from astroclf.tracking.database import absolute_uri
 from astroclf.util.logs import log_to_file
-
-
-def run_folder(dataset: str, resume: str | None) -> str:
-    """Where a run leaves its files: a new folder, or the one that is resumed."""
-    if resume:
-        return str(resumed_run(resume)[0])
-    from datetime import datetime
-
-    now = datetime.now().astimezone()
-    return f"experiments/runs/{dataset}/{now:%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
-
-
-def sweep_folder(dataset: str, study: str | None) -> str:
-    """Where a sweep leaves its trials: the study's folder, or that of a new study."""
-    from datetime import datetime
-
-    return f"experiments/sweeps/{study or f'{dataset}_{datetime.now().astimezone():%Y-%m-%d_%H-%M-%S}'}"
-
-
-OmegaConf.register_resolver("run_folder", run_folder, use_cache=True, replace=True)
-OmegaConf.register_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)
+from astroclf.util.text import nearest
 
 
 def checked(composed: DictConfig) -> Config:
@@ -58,57 +36,7 @@ def checked(composed: DictConfig) -> Config:
         return checked_as(Config, composed)
     if hydra.mode != RunMode.RUN:
         raise ConfigError("A resumed run cannot be part of a multirun. Leave out -m, or leave out resume.")
-    return resumed_config(composed.resume, _changes)
-
-
-def checked_as(schema: type[Schema], composed: DictConfig, hydra: Any = None) -> Schema:
-    """The typed config of a front door with a schema of its own; `hydra` is the job's, if it is not the running one."""
-    return typed(_anchored(composed), declared_keys(hydra or HydraConfig.get()), schema)
-
-
-def _anchored(composed: DictConfig) -> DictConfig:
-    """The config with absolute paths, so that a run can be resumed from anywhere."""
-    composed = composed.copy()
-    for group, key in (
-        ("dataset", "path"),
-        ("dataset", "cache_dir"),
-        ("dataset", "split_file"),
-        ("tracking", "artifact_root"),
-    ):
-        value = (composed.get(group) or {}).get(key)
-        if isinstance(value, str) and value and "://" not in value:
-            composed[group][key] = str(Path(value).expanduser().absolute())
-    uri = (composed.get("tracking") or {}).get("uri")
-    if isinstance(uri, str):
-        composed.tracking.uri = absolute_uri(uri)
-    return composed
-
-
-def declared_keys(hydra: Any) -> dict[str, dict[str, Any]]:
-    """For each group that people extend, the keys and values of the chosen yaml and of those it builds on."""
-    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
-    return {group: _yaml_keys(folders, group, hydra.runtime.choices.get(group) or "") for group in COMPONENT_KEYS}
-
-
-def _yaml_keys(folders: list[Path], group: str, choice: str) -> dict[str, Any]:
-    for folder in folders:
-        path = folder / group / f"{choice}.yaml"
-        if path.is_file():
-            content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-            assert isinstance(content, dict)
-            keys: dict[str, Any] = {}
-            for base in content.pop("defaults", []):
-                if isinstance(base, str) and base != "_self_":
-                    keys |= _yaml_keys(folders, group, base)
-            return keys | {str(key): value for key, value in content.items()}
-    return {}
-
-
-def command_line() -> str:
-    """The command that was typed, as it can be typed again."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    name = f"python -m {spec.name}" if spec is not None else Path(sys.argv[0]).name
-    return " ".join([name, *map(shlex.quote, [*sys.argv[1:], *_changes])])
+    return resumed_config(resumed_run(composed.resume)[0], composed.resume, _changes)
 
 
 _began: list[bool] = []  # whether a job was reached

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,11 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from astroclf.config.validate import config_dir, config_from_plain, nearest
-from astroclf.errors import CheckpointError, ConfigError
+from astroclf.config.compose import config_dir
+from astroclf.config.validate import config_from_plain
+from astroclf.errors import ConfigError
 from astroclf.settings.schema import Config
+from astroclf.util.text import nearest
 
 # What may change in the middle of a run. Anything else would make the checkpoint's tensors or position mean something
 # different: that is a new run.
@@ -44,39 +44,6 @@ CHANGEABLE = (
 )
 
 
-def resumed_run(resume: str) -> tuple[Path, Path]:
-    """The run folder and the checkpoint that `resume=` names.
-
-    Raises
-    ------
-    CheckpointError
-        Neither a run folder with a checkpoint nor a checkpoint in one.
-    """
-    given = Path(resume).expanduser()
-    checkpoint = given if given.is_file() else given / "checkpoints" / "last.pt"
-    folder = checkpoint.parent.parent
-    if not str(resume).strip() or not checkpoint.is_file() or not (folder / "config.yaml").is_file():
-        raise CheckpointError(
-            f"resume={resume} names no run that can go on: {folder / 'config.yaml'} and {checkpoint} must both exist. "
-            "Give a run folder, experiments/runs/<dataset>/<time>-<id>, or a file in its checkpoints/. A run that was "
-            "stopped before its first checkpoint starts again with its own command."
-        )
-    return folder, checkpoint
-
-
-def shown_path(path: Path) -> Path:
-    """A path relative to where the user stands, if it lies below."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def resume_command(folder: Path) -> str:
-    """What to type to go on with a run, quoted for the shell and for Hydra."""
-    name = str(folder)
-    if not re.fullmatch(r"[A-Za-z0-9_./+-]+", name):
-        name = "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return f"python -m astroclf.train {shlex.quote(f'resume={name}')}"
-
-
 def split_changes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Command-line arguments of a resumed run, apart: those for Hydra, and changes to the run's own config.
 
@@ -88,15 +55,14 @@ def split_changes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return [argument for argument in arguments if argument not in changes], changes
 
 
-def resumed_config(resume: str, changes: Sequence[str]) -> Config:
-    """The typed config of a stopped run, with changes.
+def resumed_config(folder: Path, resume: str, changes: Sequence[str] = ()) -> Config:
+    """The typed config of the stopped run in a folder, with changes; `resume` is what named the run.
 
     Raises
     ------
     ConfigError
         A change that a run in progress cannot take, or a key that it has not.
     """
-    folder, _ = resumed_run(resume)
     saved = OmegaConf.load(folder / "config.yaml")
     assert isinstance(saved, DictConfig)
     if changes and (folder / "metrics.json").is_file():
@@ -122,12 +88,6 @@ def resumed_config(resume: str, changes: Sequence[str]) -> Config:
     plain = OmegaConf.to_container(saved, resolve=True)
     assert isinstance(plain, dict)
     return config_from_plain({str(key): value for key, value in plain.items()})
-
-
-def first_command(folder: Path) -> str:
-    """The command that began a run: the first line of its config.yaml."""
-    with (folder / "config.yaml").open(encoding="utf-8") as file:
-        return file.readline().removeprefix("# ").rstrip("\n")
 
 
 def dotted_keys(node: Any, prefix: str = "") -> Iterator[str]:

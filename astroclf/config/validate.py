@@ -1,4 +1,4 @@
-"""From composed yaml to a typed config, and the one function that builds objects from it.
+"""From composed yaml to a typed config.
 
 Hydra composes plain yaml; `typed` then checks each key and value against `astroclf.settings.schema`, so that a
 misspelt one is refused by its nearest valid name before torch is imported. Groups that people extend (dataset,
@@ -8,29 +8,19 @@ declares, with the type of the value there.
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, make_dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from astroclf.errors import ConfigError
+from astroclf.settings.components import check_target
 from astroclf.settings.fits import FitsSettings
-from astroclf.settings.schema import COMPONENT_KEYS, OBJECTIVES, PACKAGES, SECTIONS, Component, Config
+from astroclf.settings.schema import COMPONENT_KEYS, OBJECTIVES, SECTIONS, Component, Config
 from astroclf.settings.split import SplitSettings
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """A sentence that names the valid name closest to `name`, or all of them."""
-    names = sorted(set(map(str, valid)))
-    close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
-    return f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Valid: {', '.join(names)}."
-
+from astroclf.util.text import nearest
 
 Schema = TypeVar("Schema")
 
@@ -103,10 +93,8 @@ def _component(group: str, given: Mapping[str, Any], declared: Mapping[str, Any]
     target = options.pop("_target_", None)
     if target is None:
         raise ConfigError(f"The chosen {group} names no class: its yaml needs a `_target_` line.")
-    if not str(target).startswith(PACKAGES[group]):
-        packages = " or ".join(PACKAGES[group])
-        raise ConfigError(f"'{group}._target_' is {target}; a {group} must be a class below {packages}.")
-    return Component(str(target), options)
+    check_target(group, str(target))
+    return Component(group, str(target), options)
 
 
 def _nested(name: str, schema: type, given: Any) -> dict[str, Any]:
@@ -268,58 +256,6 @@ def _require_fractions(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if value is not None and not 0 <= value < 1:
             raise ConfigError(f"'{name}' is {value}; it must be at least 0 and below 1.")
-
-
-def locate(target: str) -> type:
-    """The class that a `_target_` names, from the packages that a config may name.
-
-    A class, and defined there: a function, or something that such a module merely imported, could do anything.
-    """
-    whitelist = tuple(sorted({package for packages in PACKAGES.values() for package in packages}))
-    if not target.startswith(whitelist):
-        raise ConfigError(f"`_target_: {target}` is outside {', '.join(whitelist)}; put the class there.")
-    module_name, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module_name), name)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ConfigError(f"`_target_: {target}` names no class that can be imported ({error}).") from error
-    if not (isinstance(found, type) and found.__module__.startswith(whitelist)):
-        raise ConfigError(f"`_target_: {target}` is no class of {', '.join(whitelist)}.")
-    return found
-
-
-def build(component: Component, **run_time: Any) -> Any:
-    """Build a component: its class, called with the options and run-time values that its signature names.
-
-    Options that belong to the run and not to the class (such as ``dataset.keep_images_on`` for a source) are left out;
-    a key that only the class's own yaml could have brought must be one that the class takes.
-
-    Raises
-    ------
-    ConfigError
-        A target outside the whitelist, or an option that the class does not take.
-    """
-    cls = locate(component.target)
-    parameters = inspect.signature(cls).parameters
-    common = {f.name for group in COMPONENT_KEYS.values() for f in fields(group)} | {"name"}
-    unknown = [key for key in component.options if key not in parameters and key not in common]
-    if unknown:
-        raise ConfigError(f"{component.target} takes no {', '.join(unknown)}. {nearest(unknown[0], parameters)}")
-    given = {**component.options, **run_time}
-    needed = {name for name, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
-    if lacking := needed - set(given):
-        raise ConfigError(f"{component.target} needs {', '.join(sorted(lacking))}, which its yaml does not give.")
-    try:
-        return cls(**{key: value for key, value in given.items() if key in parameters})
-    except (ValueError, IndexError) as error:
-        raise ConfigError(f"{component.target} refuses its options: {error}.") from error
-
-
-def config_dir() -> Path:
-    """The folder of yaml files: inside the package in an installed wheel, beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    packaged = package / "conf"
-    return packaged if packaged.is_dir() else package.parent / "conf"
 
 
 def config_from_plain(plain: Mapping[str, Any]) -> Config:

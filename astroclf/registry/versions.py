@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
 
-from astroclf.config.validate import nearest
 from astroclf.errors import TrackingError
 from astroclf.tracking.client import connect, hide_password, retry, tracking_errors
 from astroclf.tracking.database import LOCK_SECONDS, absolute_uri, ensure_database
 from astroclf.tracking.names import text
+from astroclf.util.text import nearest
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from astroclf.config.validate import build
+from astroclf.config.build import build
 from astroclf.data.cache.store import ImageCache, open_store
 from astroclf.data.split.assign import Splits
 from astroclf.data.split.groups import find_links

@@ -15,8 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from astroclf.config.resume import first_command, resume_command, resumed_run, shown_path
-from astroclf.config.validate import build
+from astroclf.config.build import build
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.ema import parameter_groups
@@ -31,6 +30,7 @@ from astroclf.models.precision import Precision, choose_device, choose_precision
 from astroclf.models.summary import model_summary
 from astroclf.run.data import Data, load_data
 from astroclf.run.finish import Records, draw_augmented, environment, git_commit
+from astroclf.run.folder import first_command, resume_command, resumed_run, shown_path
 from astroclf.settings.schema import Config
 from astroclf.tracking.database import ensure_database
 from astroclf.util.atomic import write_text

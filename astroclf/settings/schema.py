@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from omegaconf import MISSING
-
 from astroclf.settings.fits import FitsSettings
 from astroclf.settings.promotion import PromotionPolicy
 from astroclf.settings.trainer import TrainerSettings
+
+MISSING: Any = "???"  # OmegaConf's mark for a value that is not there yet
 
 
 @dataclass(frozen=True)
 class Component:
     """A class to build: its dotted name and its keyword arguments."""
 
+    group: str
     target: str
     options: dict[str, Any]
 
@@ -113,18 +114,6 @@ COMPONENT_KEYS: dict[str, type] = {
     "optimizer": OptimizerKeys,
     "scheduler": SchedulerKeys,
     "tracking": TrackingKeys,
-}
-
-
-# Where the class that a group's `_target_` names may come from: a config that somebody sends runs no code of theirs.
-PACKAGES: dict[str, tuple[str, ...]] = {
-    "dataset": ("astroclf.data.readers.", "astroclf.simulation."),
-    "backbone": ("astroclf.models.",),
-    "loss": ("astroclf.losses.",),
-    "augment": ("astroclf.data.augment.",),
-    "optimizer": ("torch.optim.", "astroclf.engine."),
-    "scheduler": ("astroclf.engine.",),
-    "tracking": ("astroclf.tracking.",),
 }
 
 

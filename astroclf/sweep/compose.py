@@ -10,9 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from astroclf.cli.application import checked_as
+from astroclf.config.compose import checked_as, config_dir
 from astroclf.config.resume import dotted_keys
-from astroclf.config.validate import config_dir
 from astroclf.settings.schema import Config
 from astroclf.sweep.space import as_text
 

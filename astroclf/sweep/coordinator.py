@@ -16,8 +16,7 @@ from typing import Any
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
-from astroclf.cli.application import command_line
-from astroclf.config.validate import build, nearest
+from astroclf.config.build import build
 from astroclf.engine.signals import Terminated, terminable
 from astroclf.errors import AstroclfError, ConfigError, Interrupted, SweepError
 from astroclf.settings.schema import OBJECTIVES, Config
@@ -34,6 +33,8 @@ from astroclf.sweep.trial import Plan, log_in, planned_validations
 from astroclf.sweep.view.board import Board
 from astroclf.tracking.database import ensure_database
 from astroclf.tracking.names import flatten
+from astroclf.util.invocation import command_line
+from astroclf.util.text import nearest
 
 log = logging.getLogger("astroclf")
 

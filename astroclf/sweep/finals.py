@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 from optuna.trial import FrozenTrial
 
-from astroclf.config.resume import resume_command, shown_path
+from astroclf.run.folder import resume_command, shown_path
 from astroclf.sweep.plugin import SweepSettings
 from astroclf.sweep.pool import WorkerPool
 from astroclf.sweep.study import SharedStudy

@@ -19,8 +19,8 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
-from astroclf.config.validate import nearest
 from astroclf.errors import ConfigError
+from astroclf.util.text import nearest
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def train_once(
     from astroclf.run.train import Experiment, Trial
 
     started = (folder / "config.yaml").is_file() and (folder / "checkpoints" / "last.pt").is_file()
-    config = resumed_config(str(folder), []) if started else plan.composer.config(overrides)
+    config = resumed_config(folder, str(folder)) if started else plan.composer.config(overrides)
     if report is not None:
         report.expect(config)
     run_id = None if started or is_new else _orphan(plan, tags)

@@ -118,7 +118,7 @@ class _Worker:
         from astroclf.run.train import Experiment
         from astroclf.sweep.trial import log_in
 
-        config = resumed_config(folder, [])
+        config = resumed_config(Path(folder), folder)
         with log_in(Path(folder)):
             Experiment(config, folder, "", workspace=self.workspace).run()
         return read_metrics(Path(folder) / "metrics.json") or {}

@@ -15,9 +15,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+import astroclf.run.folder  # noqa: F401 - registers the resolvers
 from astroclf.audit.inspection import inspect
-from astroclf.cli import application as command
-from astroclf.config.validate import config_dir, typed
+from astroclf.config.compose import config_dir, declared_keys
+from astroclf.config.validate import typed
 from astroclf.errors import ConfigError, DataError, WeightsError
 from astroclf.settings.schema import CheckConfig
 from astroclf.simulation import write_galaxy10
@@ -27,7 +28,7 @@ from tests.audit.planted import CLASSES, SIDE, picture, plant_faults, save, writ
 def config(*overrides: str) -> CheckConfig:
     with initialize_config_dir(str(config_dir())):
         whole = compose("check", overrides=[*overrides, f"dataset.image_size={SIDE}"], return_hydra_config=True)
-    declared = command.declared_keys(whole.hydra)
+    declared = declared_keys(whole.hydra)
     return typed(OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"]), declared, CheckConfig)
 
 
@@ -162,7 +163,7 @@ def test_a_wrong_model_or_path_ends_the_check_before_it_begins(check, tmp_path):
     with pytest.raises(DataError, match="there is no such folder"):
         check()
     with pytest.raises(ConfigError, match="'num_workers' is 0"):
-        check("num_num_workers=0")
+        check("num_workers=0")
     assert not (tmp_path / "out").exists()
 
 

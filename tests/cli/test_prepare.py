@@ -71,6 +71,6 @@ def test_a_wrong_key_names_the_right_one(prepare):
 
 
 def test_no_threads_is_no_number_of_threads(prepare):
-    done = prepare("num_num_workers=0")
+    done = prepare("num_workers=0")
     assert done.returncode == 1
     assert done.stderr.strip().endswith("'num_workers' is 0; it must be at least 1.")

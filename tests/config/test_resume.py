@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from astroclf.config.resume import first_command, resume_command, resumed_config, resumed_run, split_changes
+from astroclf.config.resume import resumed_config, split_changes
 from astroclf.errors import CheckpointError, ConfigError
+from astroclf.run.folder import first_command, resume_command, resumed_run
 from tests.config.test_validate import composed
 
 
@@ -47,7 +48,7 @@ def test_changes_are_told_from_what_is_for_hydra():
 
 
 def test_the_run_keeps_its_own_config(run):
-    config = resumed_config(str(run), ["trainer.epochs=99", "tracking.uri=sqlite:///x.db"])
+    config = resumed_config(run, str(run), ["trainer.epochs=99", "tracking.uri=sqlite:///x.db"])
     assert config.trainer.epochs == 99
     assert config.tracking["uri"] == "sqlite:///x.db"
     assert config.dataset["name"] == "galaxy10_sim"
@@ -55,7 +56,7 @@ def test_the_run_keeps_its_own_config(run):
 
 
 def test_tracking_can_be_switched_off(run):
-    assert resumed_config(str(run), ["tracking=none"]).tracking.target.endswith("NullTracker")
+    assert resumed_config(run, str(run), ["tracking=none"]).tracking.target.endswith("NullTracker")
 
 
 @pytest.mark.parametrize(
@@ -70,14 +71,14 @@ def test_tracking_can_be_switched_off(run):
 )
 def test_what_would_make_it_another_run_is_refused(run, change, says):
     with pytest.raises(ConfigError, match=says):
-        resumed_config(str(run), [change])
+        resumed_config(run, str(run), [change])
 
 
 def test_a_complete_run_takes_no_changes(run):
     (run / "metrics.json").touch()
-    resumed_config(str(run), [])
+    resumed_config(run, str(run), [])
     with pytest.raises(ConfigError, match="is complete"):
-        resumed_config(str(run), ["trainer.epochs=99"])
+        resumed_config(run, str(run), ["trainer.epochs=99"])
 
 
 def test_a_folder_and_a_checkpoint_in_it_name_the_same_run(run):

@@ -13,8 +13,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from astroclf.cli import application as command
-from astroclf.config.validate import build, config_dir, typed
+import astroclf.run.folder  # noqa: F401 - registers the resolvers
+from astroclf.config.build import build
+from astroclf.config.compose import config_dir, declared_keys
+from astroclf.config.validate import typed
 from astroclf.errors import ConfigError
 from astroclf.settings.schema import COMPONENT_KEYS, SECTIONS, Component
 from astroclf.settings.trainer import TrainerSettings
@@ -29,7 +31,7 @@ CHOICES = [
 def composed(*overrides: str) -> tuple[DictConfig, dict]:
     with initialize_config_dir(str(config_dir())):
         whole = compose("config", overrides=list(overrides), return_hydra_config=True)
-    declared = command.declared_keys(whole.hydra)
+    declared = declared_keys(whole.hydra)
     plain = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
     return plain, declared
 
@@ -142,29 +144,30 @@ def test_numbers_that_yaml_reads_as_text_become_numbers():
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("os.system", "outside"),
-        ("astroclf.util.atomic.write_text", "outside"),
-        ("astroclf.models.weights.read_state", "is no class"),
-        ("astroclf.models.weights.Path", "is no class"),
-        ("astroclf.models.nowhere.Net", "names no class"),
+        ("os.system", "must be a class below"),
+        ("astroclf.util.atomic.write_text", "must be a class below"),
+        ("astroclf.models.weights.read_state", "no class that is defined"),
+        ("astroclf.models.weights.Path", "no class that is defined"),
+        ("astroclf.models.nowhere.Net", "no class that can be imported"),
     ],
 )
 def test_a_target_that_is_no_class_of_ours_is_refused(target, says, tmp_path):
     with pytest.raises(ConfigError, match=says):
-        build(Component(target, {"path": str(tmp_path / "file"), "text": "owned"}))
+        build(Component("backbone", target, {"path": str(tmp_path / "file"), "text": "owned"}))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_class_that_refuses_its_options_is_a_users_error():
     with pytest.raises(ConfigError, match="refuses its options"):
         build(
-            Component("torch.optim.AdamW", {"lr": 0.1, "betas": [0.9, 1.5]}), params=[torch.nn.Parameter(torch.ones(1))]
+            Component("optimizer", "torch.optim.AdamW", {"lr": 0.1, "betas": [0.9, 1.5]}),
+            params=[torch.nn.Parameter(torch.ones(1))],
         )
 
 
 def test_an_option_that_the_class_does_not_take_is_refused():
     with pytest.raises(ConfigError, match="takes no momentun"):
-        build(Component("torch.optim.SGD", {"lr": 0.1, "momentun": 0.9}), params=[])
+        build(Component("optimizer", "torch.optim.SGD", {"lr": 0.1, "momentun": 0.9}), params=[])
 
 
 @pytest.mark.parametrize(

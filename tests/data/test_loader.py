@@ -108,7 +108,7 @@ def test_an_epoch_resumed_anywhere_is_bit_equal(memmap: np.memmap, train: bool) 
 @pytest.mark.parametrize("keep_images_on", ["auto", "device", "memory", "disk"])
 @pytest.mark.parametrize("num_workers", [0, 1, 3, None])
 def test_residency_and_workers_change_nothing(memmap: np.memmap, keep_images_on: str, num_workers: int | None) -> None:
-    expected = list(stream(memmap, num_num_workers=0).epoch(1))
+    expected = list(stream(memmap, num_workers=0).epoch(1))
     assert_same(list(stream(memmap, keep_images_on=keep_images_on, num_workers=num_workers).epoch(1)), expected)
     assert no_threads_left()
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 import yaml
 
-from astroclf.config.validate import config_dir
+from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
 from astroclf.settings.fits import FitsSettings
 

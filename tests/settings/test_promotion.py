@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 from omegaconf import OmegaConf
 
-from astroclf.config.validate import config_dir
+from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
 from astroclf.settings.promotion import PromotionPolicy
 

@@ -8,8 +8,8 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.types import RunMode
 
-from astroclf.cli import application as command  # noqa: F401 - registers the resolvers
-from astroclf.config.validate import config_dir
+import astroclf.run.folder  # noqa: F401 - registers the resolvers
+from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
 from astroclf.sweep.compose import Composer
 

@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from astroclf.config.validate import config_dir
+from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
 from astroclf.sweep.sampling import build_pruner, build_sampler, is_grid
 

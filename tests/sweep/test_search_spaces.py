@@ -6,8 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from astroclf.cli.application import declared_keys
-from astroclf.config.validate import config_dir, typed
+from astroclf.config.compose import config_dir, declared_keys
+from astroclf.config.validate import typed
 from astroclf.sweep.space import SearchSpace
 
 SPACES = sorted((config_dir() / "sweep").glob("*.yaml"), key=lambda path: path.stem)

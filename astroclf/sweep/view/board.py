@@ -16,7 +16,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from astroclf.cli.application import log_to_file
 from astroclf.sweep.view.trial_table import shown_rows, trial_table
 from astroclf.sweep.view.trials import (
     FINISHED,
@@ -35,6 +34,7 @@ from astroclf.sweep.view.trials import (
     value_text,
     varied_keys,
 )
+from astroclf.util.logs import log_to_file
 
 log = logging.getLogger("astroclf")
 

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from astroclf.config.resume import resume_command, shown_path
-from astroclf.config.validate import config_dir
+from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
+from astroclf.run.folder import resume_command, shown_path
 from astroclf.sweep.view.trials import (
     best_trials,
     clock,

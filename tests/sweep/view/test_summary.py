@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
-from astroclf.config.validate import config_dir
+from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
 from astroclf.sweep.view.summary import summary_text, write_experiment
 

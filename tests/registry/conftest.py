@@ -1,19 +1,11 @@
 from __future__ import annotations
 
-import shutil
 import sys
 import types
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from torch import Tensor, nn
-
-
-@pytest.fixture
-def database_uri(made_database: Path, tmp_path: Path) -> str:
-    shutil.copy(made_database, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
 class Tiny(nn.Module):
