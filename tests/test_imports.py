@@ -26,6 +26,9 @@ def imported(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "lazy_import":
+            assert isinstance(node.args[0], ast.Constant), "a name that the arrows can be read from"
+            names.add(node.args[0].value)
     return names
 
 
