@@ -16,9 +16,10 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from astroclf.errors import ConfigError
+from astroclf.evaluation.metrics import MONITORS
 from astroclf.settings.components import check_target
 from astroclf.settings.fits import FitsSettings
-from astroclf.settings.schema import COMPONENT_KEYS, OBJECTIVES, SECTIONS, Component, Config
+from astroclf.settings.schema import COMPONENT_KEYS, SECTIONS, Component, Config
 from astroclf.settings.split import SplitSettings
 from astroclf.util.text import nearest
 
@@ -220,8 +221,8 @@ def _check_ranges(config: Config) -> None:
         "scheduler.warmup_fraction": config.scheduler.options.get("warmup_fraction"),
     }
     _require_fractions(below_one)
-    if config.monitor not in OBJECTIVES:
-        raise ConfigError(f"'monitor' cannot be {config.monitor!r}. {nearest(config.monitor, OBJECTIVES)}")
+    if config.monitor not in MONITORS:
+        raise ConfigError(f"'monitor' cannot be {config.monitor!r}. {nearest(config.monitor, MONITORS)}")
     if config.evaluation.tta_views not in (1, 8):
         raise ConfigError(f"'evaluation.tta_views' is {config.evaluation.tta_views}; it must be 1 or 8.")
     name = str(config.tracking.options.get("model_name") or config.dataset["name"])

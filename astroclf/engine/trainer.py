@@ -25,9 +25,10 @@ from astroclf.engine.signals import StopRequest
 from astroclf.errors import CheckpointError, Interrupted, TrainingError
 from astroclf.evaluation.history import write_history
 from astroclf.evaluation.inference import evaluate
+from astroclf.evaluation.metrics import monitored
 from astroclf.losses.criterion import Criterion
 from astroclf.models.precision import Precision
-from astroclf.settings.trainer import LOWER_IS_BETTER, TrainerSettings
+from astroclf.settings.trainer import TrainerSettings
 from astroclf.tracking.tracker import Tracker
 
 log = logging.getLogger("astroclf")
@@ -298,8 +299,7 @@ class Trainer:
         """By the monitored metric; ties go to the lower validation loss. A network that diverged is never better."""
 
         def key(r: dict[str, float]) -> tuple[float, float]:
-            value = r[self.monitor]
-            return (-value if self.monitor.split("/")[-1] in LOWER_IS_BETTER else value, -r["val/loss"])
+            return monitored(self.monitor).merit(r[self.monitor]), -r["val/loss"]
 
         if not math.isfinite(row["val/loss"]):
             return False

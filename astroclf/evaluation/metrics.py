@@ -1,13 +1,62 @@
-"""The figures by which a classification is judged."""
+"""The figures by which a classification is judged: their names, their direction, and how they are computed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import ArrayLike
-from torch import Tensor
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+else:
+    np = lazy_import("numpy")  # a config is checked against the names alone
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure by which one model is better than another.
+
+    Attributes
+    ----------
+    name : str
+        In ``metrics.json``, ``history.csv`` and MLflow, there after ``val/`` or ``test/``.
+    label : str
+        For people.
+    higher_is_better : bool
+    """
+
+    name: str
+    label: str
+    higher_is_better: bool
+
+    def merit(self, value: float) -> float:
+        """Return the value with the sign that makes the better one the larger one."""
+        return value if self.higher_is_better else -value
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "accuracy", higher_is_better=True),
+        Metric("macro_f1", "macro F1", higher_is_better=True),
+        Metric("macro_precision", "macro precision", higher_is_better=True),
+        Metric("macro_recall", "macro recall", higher_is_better=True),
+        Metric("loss", "loss", higher_is_better=False),
+        Metric("ece", "calibration error (ECE)", higher_is_better=False),
+    )
+}
+MONITORS = tuple(f"val/{name}" for name in METRICS)  # what the key `monitor` can be, and a sweep's objectives
+
+
+def monitored(monitor: str) -> Metric:
+    """Return the metric of a validation column such as ``val/macro_f1``."""
+    return METRICS[monitor.removeprefix("val/")]
+
 
 ECE_BINS = 15
 
@@ -18,7 +67,7 @@ def classification_metrics(
     classes: Sequence[str],
     uncertainty_N: Tensor | ArrayLike | None = None,
 ) -> dict[str, float]:
-    """Metrics of N classified images, as plain floats.
+    """Compute the metrics of N classified images, as plain floats.
 
     - ``accuracy``: share of right predictions.
     - ``macro_precision``, ``macro_recall``, ``macro_f1``: means over the classes that occur among the labels or the
@@ -76,7 +125,7 @@ def classification_metrics(
 
 
 def expected_calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, bins: int = ECE_BINS) -> float:
-    """Mean gap between confidence and accuracy over equal bins of confidence, weighted by the images in each."""
+    """Compute the mean gap between confidence and accuracy over equal bins of confidence, weighted by their images."""
     if not np.isfinite(confidence_N).all():  # a network that diverged
         return math.nan
     bin_N = np.clip(np.ceil(confidence_N * bins).astype(int) - 1, 0, bins - 1)  # bins are open on the left
@@ -84,5 +133,6 @@ def expected_calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, bi
     return float(np.abs(gap).sum() / len(confidence_N))
 
 
-def _array(values: Tensor | ArrayLike) -> np.ndarray:
-    return values.detach().cpu().double().numpy() if isinstance(values, Tensor) else np.asarray(values)
+def _array(values: Any) -> np.ndarray:
+    is_tensor = hasattr(values, "detach")  # without importing torch
+    return values.detach().cpu().double().numpy() if is_tensor else np.asarray(values)

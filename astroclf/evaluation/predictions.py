@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from astroclf.evaluation.metrics import METRICS
 from astroclf.util.atomic import write_text
 
 
@@ -152,8 +153,8 @@ def results_table(metrics: Mapping[str, Any], results: Results, title: str = "Te
     table.add_column("")
     table.add_column("value", justify="right")
     table.add_column("images", justify="right", style="dim")
-    for name, label in HEADLINES:
-        table.add_row(label, number(metrics.get(f"test/{name}")), "")
+    for metric in METRICS.values():
+        table.add_row(metric.label, number(metrics.get(f"test/{metric.name}")), "")
     wrong = int((~results.right).sum())
     for name, label, count in (
         ("mean_uncertainty_right", "mean uncertainty where right", len(results) - wrong),
@@ -165,16 +166,6 @@ def results_table(metrics: Mapping[str, Any], results: Results, title: str = "Te
         table.add_row(row.name, number(row.accuracy), f"{row.right} of {row.images}")
     table.columns[0].header = "figure, then accuracy of each class"
     return table
-
-
-HEADLINES: Sequence[tuple[str, str]] = (
-    ("accuracy", "accuracy"),
-    ("macro_f1", "macro F1"),
-    ("macro_precision", "macro precision"),
-    ("macro_recall", "macro recall"),
-    ("loss", "loss"),
-    ("ece", "calibration error (ECE)"),
-)
 
 
 def number(value: Any, digits: int = 3) -> str:

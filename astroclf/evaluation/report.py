@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from astroclf.evaluation import plots
-from astroclf.evaluation.predictions import HEADLINES, Results, number
+from astroclf.evaluation.metrics import METRICS
+from astroclf.evaluation.predictions import Results, number
 from astroclf.util.atomic import write_text
 from astroclf.util.html import render
 from astroclf.util.pictures import data_uri, thumbnail
@@ -87,7 +88,7 @@ def write_report(
         Path(__file__).with_name("report.html.j2"),
         title=title,
         command=command,
-        headlines=[(label, number(metrics.get(f"test/{name}"))) for name, label in HEADLINES],
+        headlines=[(metric.label, number(metrics.get(f"test/{metric.name}"))) for metric in METRICS.values()],
         sentence=_sentence(results),
         plots=_plots(run_folder / PLOTS_FOLDER),
         classes=[(row, _class_width(row.accuracy)) for row in results.by_class()],

@@ -18,6 +18,7 @@ from astroclf.evaluation.compare import (
     read_answers,
     recall_losses,
 )
+from astroclf.evaluation.metrics import METRICS
 from astroclf.evaluation.predictions import Results
 from astroclf.registry.decision import Check, Decision, carry_out, recorded, version_to_beat
 from astroclf.registry.reproduction import picked, reproduces
@@ -151,7 +152,7 @@ def _paired(model: RegisteredModel, version: Version, rival: Version, answers: A
 
 def _better(found: Difference, rival: int) -> Check:
     said = (
-        f"{found.metric.replace('macro_f1', 'macro F1')} {_points(found.difference)} points "
+        f"{METRICS[found.metric].label} {_points(found.difference)} points "
         f"[{_points(found.low)}, {_points(found.high)}] against version {rival}"
     )
     if found.low > 0:

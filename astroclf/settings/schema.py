@@ -141,7 +141,6 @@ SECTIONS: dict[str, type] = {
     "evaluation": EvaluationConfig,
     "promotion": PromotionPolicy,
 }
-OBJECTIVES = ("val/accuracy", "val/macro_f1", "val/macro_recall", "val/macro_precision", "val/loss", "val/ece")
 
 
 # ---- what the front doors take: groups by their name, sections by theirs, and keys of their own ---------------------

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-LOWER_IS_BETTER = ("loss", "ece")  # of the validation metrics
-
 
 @dataclass
 class TrainerSettings:

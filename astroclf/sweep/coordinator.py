@@ -19,8 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 from astroclf.config.build import build
 from astroclf.engine.signals import Terminated, terminable
 from astroclf.errors import AstroclfError, ConfigError, Interrupted, SweepError
-from astroclf.settings.schema import OBJECTIVES, Config
-from astroclf.settings.trainer import LOWER_IS_BETTER
+from astroclf.evaluation.metrics import MONITORS, monitored
+from astroclf.settings.schema import Config
 from astroclf.sweep.compose import Composer
 from astroclf.sweep.finals import Finals
 from astroclf.sweep.plugin import SweepSettings
@@ -252,7 +252,7 @@ def _check_settings(settings: SweepSettings) -> None:
 def _check_objectives(objectives: Sequence[str] | str) -> None:
     if isinstance(objectives, str):
         raise ConfigError(f"hydra.sweeper.objectives={objectives} must be a list: [{objectives}].")
-    known = (*OBJECTIVES, PARAMETERS) if len(objectives) > 1 else OBJECTIVES
+    known = (*MONITORS, PARAMETERS) if len(objectives) > 1 else MONITORS
     for name in objectives:
         if name not in known:
             raise ConfigError(f"hydra.sweeper.objectives cannot have '{name}'. {nearest(name, known)}")
@@ -267,8 +267,8 @@ def _kept(settings: SweepSettings) -> int | None:
 def _directions(settings: SweepSettings, objectives: Sequence[str]) -> tuple[str, ...]:
     """One for each objective: as configured, or as the metric's name has it."""
     if settings.direction is None:
-        lower = (*(f"val/{name}" for name in LOWER_IS_BETTER), PARAMETERS)
-        return tuple("minimize" if name in lower else "maximize" for name in objectives)
+        higher = [name for name in objectives if name != PARAMETERS and monitored(name).higher_is_better]
+        return tuple("maximize" if name in higher else "minimize" for name in objectives)
     given = [settings.direction] if isinstance(settings.direction, str) else list(settings.direction)
     for direction in given:
         if direction not in ("minimize", "maximize"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from astroclf.evaluation.metrics import classification_metrics
+from astroclf.evaluation.metrics import METRICS, MONITORS, classification_metrics, monitored
 
 CLASSES = ("spiral", "smooth", "edge-on", "merging")
 
@@ -25,6 +27,20 @@ def classified(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     spread = draw(st.sampled_from([0.02, 0.3, 5.0]))
     probabilities = np.random.default_rng(seed).dirichlet([spread] * 4, len(labels))
     return probabilities, labels
+
+
+def test_every_metric_has_a_direction_and_merit_follows_it() -> None:
+    figures = {"loss": 0.3, **classification_metrics(np.eye(4)[[0, 1]], [0, 1], CLASSES)}
+    assert METRICS.keys() <= figures.keys()
+    assert [name for name in METRICS if not METRICS[name].higher_is_better] == ["loss", "ece"]
+    for monitor in MONITORS:
+        metric = monitored(monitor)
+        assert (metric.merit(0.9) > metric.merit(0.1)) == metric.higher_is_better
+
+
+def test_a_monitor_is_checked_without_numpy_or_torch() -> None:
+    code = "import sys, astroclf.evaluation.metrics; sys.exit(any(name in sys.modules for name in ('numpy', 'torch')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @settings(deadline=None, max_examples=40)
