@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from astroclf.cli.application import checked, one_paragraph, run_command
 from astroclf.config.compose import config_dir
+from astroclf.run.folder import RunFolder
 from astroclf.sweep.plugin import OptunaSweeper
 from astroclf.util.invocation import command_line
 
@@ -24,10 +25,10 @@ Plugins.instance().register(OptunaSweeper)
 def job(composed: DictConfig) -> float:
     """One run from config to registered model; returns the objective of its best validation."""
     config = checked(composed)
-    from astroclf.run.train import Experiment  # torch is imported only once the config is known to be sound
+    from astroclf.run.train import train  # torch is imported only once the config is known to be sound
 
-    best = Experiment(config, folder=HydraConfig.get().runtime.output_dir, command=command_line()).run()
-    return best[config.monitor]
+    folder = RunFolder.resumed(config.resume) if config.resume else RunFolder.new(HydraConfig.get().runtime.output_dir)
+    return train(config, folder, command_line())[config.monitor]
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from astroclf.config.compose import checked_as, config_dir
 from astroclf.config.resume import dotted_keys, resumed_config, split_changes
 from astroclf.errors import AstroclfError, ConfigError, Interrupted
-from astroclf.run.folder import resumed_run
+from astroclf.run.folder import RunFolder
 from astroclf.settings.schema import COMPONENT_KEYS, Config
 from astroclf.util.logs import log_to_file
 from astroclf.util.text import nearest
@@ -36,7 +36,7 @@ def checked(composed: DictConfig) -> Config:
         return checked_as(Config, composed)
     if hydra.mode != RunMode.RUN:
         raise ConfigError("A resumed run cannot be part of a multirun. Leave out -m, or leave out resume.")
-    return resumed_config(resumed_run(composed.resume)[0], composed.resume, _changes)
+    return resumed_config(RunFolder.resumed(composed.resume).path, composed.resume, _changes)
 
 
 _began: list[bool] = []  # whether a job was reached

@@ -1,61 +1,144 @@
-"""What a finished training leaves: predictions, plots, report, package, registered version, metrics."""
+"""What a finished training leaves: its test, predictions, plots, report, package, registered version, metrics."""
 
 from __future__ import annotations
 
 import io
-import logging
-import platform
 import shutil
-import subprocess
+import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.cache.store import ImageCache
-from astroclf.evaluation.inference import Evaluation
+from astroclf.engine.checkpoint import load_checkpoint
+from astroclf.engine.trainer import FitResult
+from astroclf.errors import CheckpointError
+from astroclf.evaluation.inference import Evaluation, evaluate
 from astroclf.evaluation.plots import plot_augmented
-from astroclf.evaluation.predictions import Results, results_table, write_metrics, write_predictions
+from astroclf.evaluation.predictions import Results, results_table, write_predictions
 from astroclf.evaluation.report import draw_plots, write_report
-from astroclf.models.precision import choose_device, choose_precision
-from astroclf.settings.schema import Config
-from astroclf.util.logs import log_to_file
-
-if TYPE_CHECKING:
-    from astroclf.registry.decision import Decision
-    from astroclf.tracking.none import NullTracker
-
-log = logging.getLogger("astroclf")
+from astroclf.models.summary import model_summary
+from astroclf.registry.decision import Decision
+from astroclf.registry.gate import pass_gate
+from astroclf.registry.models import register
+from astroclf.registry.package import write_package
+from astroclf.run.build import Run
+from astroclf.run.environment import environment
+from astroclf.util.atomic import write_text
+from astroclf.util.logs import log, log_to_file
 
 SHEET_SAMPLES, SHEET_VERSIONS = 6, 7  # of the sheet of augmented samples
 
 
-def git_commit() -> str:
-    """The commit of the code that runs, with ``-dirty`` if it was changed since; empty outside a checkout."""
-    git, here = shutil.which("git"), Path(__file__)
-    if git is None:
-        return ""
-    ours = [git, "ls-files", "--error-unmatch", here.name]  # an environment may lie in somebody else's repository
-    if subprocess.run(ours, cwd=here.parent, capture_output=True, check=False).returncode != 0:
-        return ""
-    described = subprocess.run(
-        [git, "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=here.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip()
+def write_summary(run: Run) -> None:
+    """Write the network's layers, parameters and memory to ``model.txt``, unless an earlier start did."""
+    path = run.folder.path / "model.txt"
+    if not path.is_file():
+        write_text(path, model_summary(run.network, run.input_size, run.config.dataset["channels"]))
 
 
-def results_of(evaluation: Evaluation, store: ImageCache) -> Results:
-    """An evaluation with the names of its images."""
+def draw_augmented(run: Run) -> None:
+    """Draw training images beside what the network sees of them in the first epochs, one of each class."""
+    path = run.folder.path / "plots" / "augmented.png"
+    if path.is_file():
+        return
+    store, rows, augmentation = run.data.store, run.data.splits.train, run.loaders["train"].augmentation
+    labels = store.table.labels[rows]
+    first_of_class = [rows[np.flatnonzero(labels == label)[0]] for label in np.unique(labels)]
+    chosen = np.array(first_of_class[:SHEET_SAMPLES])
+    originals = np.asarray(store.images[chosen])
+    pixels_BHWC = torch.from_numpy(originals.copy())
+    seen = [
+        augmentation.to_uint8(augmentation(pixels_BHWC, augmentation.draw(run.config.seed, epoch, chosen)))
+        for epoch in range(SHEET_VERSIONS)
+    ]
+    names = [store.table.classes[label] for label in store.table.labels[chosen]]
+    plot_augmented(originals, np.stack([np.asarray(images) for images in seen], axis=1), names, path)
+
+
+def trained_metrics(run: Run, fitted: FitResult) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of the training."""
+    return {
+        **{name: value for name, value in fitted.best.items() if name.startswith("val/")},
+        "model/parameters": sum(parameter.numel() for parameter in run.network.parameters()),
+        "train/steps": fitted.steps,
+        "train/best_step": fitted.best["step"],
+        "train/skipped_steps": fitted.skipped_steps,
+        "train/stopped_early": fitted.stopped_early,
+        "train/images_per_second": fitted.images_per_second,
+        "train/data_wait_fraction": fitted.data_wait_fraction,
+        "run/seconds": time.monotonic() - run.started,
+        "run/mlflow_id": run.tracker.run_id or "",
+        **{f"run/{name}": value for name, value in run.data.fingerprints.items()},
+    }
+
+
+def finish(run: Run, fitted: FitResult) -> None:
+    """Test the best weights, once, and record it, in an order that loses nothing.
+
+    The numbers come first, the registry after, ``metrics.json`` last.
+
+    Raises
+    ------
+    AstroclfError
+        ``best.pt`` is of another step than the best validation, or something cannot be written or registered.
+    """
+    folder, tracker = run.folder.path, run.tracker
+    weights = _best_weights(run, fitted)
+    test = _test(run, weights)
+    metrics: dict[str, Any] = {
+        **{f"test/{name}": value for name, value in test.metrics(run.data.classes).items()},
+        "test/images": len(test.rows),
+        **trained_metrics(run, fitted),
+    }
+    facts = _facts(run)
+    results, images = _results(test, run.data.store), _TestImages(run.data.store, test.rows)
+    write_predictions(folder / "predictions.csv", results)
+    draw_plots(folder, results, images)
+    title = f"{run.config.dataset['name']}: {_backbone_name(run)}"
+    write_report(folder, results, metrics, title=title, command=run.command, images=images, facts=facts)
+    _show(results_table(metrics, results))
+    package = write_package(_emptied(folder / "model"), _package_spec(run, facts, metrics), weights)
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
+    tracker.log_metrics({name: value for name, value in numbers.items() if not name.startswith("val/")}, 0)
+    tracker.flush()
+    # Before the version may become champion: whoever is compared with it reads them there.
+    tracker.log_artifact(folder / "predictions.csv")
+    decision = _register(run, package, facts, metrics, results, images)
+    run.folder.write_metrics(metrics)
+    for name in ("config.yaml", "metrics.json", "history.csv", "report.html", "model.txt", "plots"):
+        tracker.log_artifact(folder / name)
+    log.info("")
+    log.info("Report    %s", folder / "report.html")
+    if decision is not None:
+        log.info("Model     %s %s.", metrics["run/model"], decision.sentence)
+    log.info("%s", tracker.where_to_look())
+
+
+def _best_weights(run: Run, fitted: FitResult) -> Mapping[str, torch.Tensor]:
+    best = run.trainer.checkpoints.best
+    state = load_checkpoint(best)
+    if state["position"]["step"] != fitted.best["step"]:
+        raise CheckpointError(
+            f"{best} is of step {state['position']['step']}, but the best validation was at step "
+            f"{fitted.best['step']}: something else wrote there. Nothing was tested or registered."
+        )
+    return state["model"] if state["average"] is None else state["average"]["model"]
+
+
+def _test(run: Run, weights: Mapping[str, torch.Tensor]) -> Evaluation:
+    run.network.load_state_dict(weights)
+    trainer, tta_views = run.trainer, run.config.evaluation.tta_views
+    return evaluate(run.network, trainer.criterion, run.loaders["test"], trainer.precision, tta_views=tta_views)
+
+
+def _results(evaluation: Evaluation, store: ImageCache) -> Results:
+    """Give the images of an evaluation their names."""
     return Results(
         classes=store.table.classes,
         ids=store.table.ids[evaluation.rows],
@@ -65,167 +148,84 @@ def results_of(evaluation: Evaluation, store: ImageCache) -> Results:
     )
 
 
-def draw_augmented(store: ImageCache, rows: np.ndarray, augmentation: Augmentation, seed: int, path: Path) -> Path:
-    """A sheet of training images beside what the network sees of them in the first epochs; one class after another."""
-    labels = store.table.labels[rows]
-    first_of_class = [rows[np.flatnonzero(labels == label)[0]] for label in np.unique(labels)]
-    chosen = np.array(first_of_class[:SHEET_SAMPLES])
-    originals = np.asarray(store.images[chosen])
-    pixels_BHWC = torch.from_numpy(originals.copy())
-    seen = [
-        augmentation.to_uint8(augmentation(pixels_BHWC, augmentation.draw(seed, epoch, chosen)))
-        for epoch in range(SHEET_VERSIONS)
-    ]
-    names = [store.table.classes[label] for label in store.table.labels[chosen]]
-    return plot_augmented(originals, np.stack([np.asarray(images) for images in seen], axis=1), names, path)
-
-
-def environment(device: torch.device) -> dict[str, str]:
-    """What the run's numbers depend on beside its config."""
+def _facts(run: Run) -> dict[str, str]:
+    """Fingerprints, environment and the like, for the report and the model's description."""
+    precision = run.trainer.precision
     return {
-        "astroclf": f"{version('astroclf')} {git_commit()}".strip(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {platform.machine()}",
+        **environment(precision.device),
+        "precision": precision.name,
+        **run.data.fingerprints,
+        "run_folder": str(run.folder.path.absolute()),
+        "mlflow_run": run.tracker.run_id or "none",
     }
 
 
-class Records:
-    """Writes the results of one run.
-
-    Parameters
-    ----------
-    config : Config
-    folder : Path
-        The run folder.
-    store : ImageCache
-    tracker : NullTracker
-    facts : mapping
-        Fingerprints, environment and the like, for the report and the model's description.
-    command : str
-        That repeats the run.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        folder: Path,
-        store: ImageCache,
-        tracker: NullTracker,
-        facts: Mapping[str, str],
-        command: str,
-    ) -> None:
-        self.config, self.folder, self.store, self.tracker = config, folder, store, tracker
-        self.facts, self.command = facts, command
-
-    def write(
-        self, test: Evaluation, metrics: dict[str, Any], weights: Mapping[str, torch.Tensor], activation: str
-    ) -> None:
-        """Everything, in an order that loses nothing: the numbers first, the registry after, metrics.json last."""
-        results = results_of(test, self.store)
-        write_predictions(self.folder / "predictions.csv", results)
-        images = _Images(self.store, test.rows)
-        draw_plots(self.folder, results, images)
-        write_report(
-            self.folder,
-            results,
-            metrics,
-            title=f"{self.config.dataset['name']}: {_class_name(self.config.backbone.target)}",
-            command=self.command,
-            images=images,
-            facts=self.facts,
-        )
-        self._show(results_table(metrics, results))
-        package = self._package(weights, activation, metrics)
-        final = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
-        self.tracker.log_metrics({name: value for name, value in final.items() if not name.startswith("val/")}, 0)
-        self.tracker.flush()
-        # Before it may become champion: whoever is compared with it reads them there.
-        self.tracker.log_artifact(self.folder / "predictions.csv")
-        number = self._register(package, metrics)
-        if number is not None:
-            decision = self._pass_gate(number, results, images)
-            model = f"models:/{self._model_name}/{number}"
-            metrics |= {"run/model": model, "run/alias": decision.alias, "run/promotion": decision.sentence}
-        write_metrics(self.folder / "metrics.json", metrics)
-        self._log_files()
-        log.info("")
-        log.info("Report    %s", self.folder / "report.html")
-        if number is not None:
-            log.info("Model     %s %s.", model, decision.sentence)
-        log.info("%s", self.tracker.where_to_look())
-
-    def _package(self, weights: Mapping[str, torch.Tensor], activation: str, metrics: Mapping[str, Any]) -> Path:
-        from astroclf.registry.package import write_package
-
-        config = self.config
-        backbone = {**config.backbone.to_dict(), "weights": None}
-        head = {key: value for key, value in vars(config.head).items() if key != "uncertainty_weight"}
-        spec = {
-            "backbone": backbone,
-            "head": head,
-            "classes": list(self.store.table.classes),
-            "image_size": config.dataset["image_size"],
-            "channels": config.dataset["channels"],
-            "fits": config.dataset.options.get("fits"),  # how files become pixels, for whoever predicts on files
-            "activation": activation,
-            "augment": config.augment.options,
-            "tta_views": config.evaluation.tta_views,
-            "facts": dict(self.facts),
-            "metrics": {name: value for name, value in metrics.items() if isinstance(value, (int, float))},
-        }
-        folder = self.folder / "model"
-        shutil.rmtree(folder, ignore_errors=True)  # of a test that was interrupted before it was complete
-        return write_package(folder, spec, weights)
-
-    @property
-    def _model_name(self) -> str:
-        return str(self.config.tracking.options.get("model_name") or self.config.dataset["name"])
-
-    def _register(self, package: Path, metrics: Mapping[str, Any]) -> int | None:
-        """The number of the registered version; None where nothing is registered."""
-        options = self.config.tracking.options
-        if not options.get("register") or self.tracker.run_id is None:
-            return None
-        from astroclf.registry.models import register
-
-        lines = [
-            f"**{_class_name(self.config.backbone.target)}** trained on {self.config.dataset['name']}.",
-            "",
-            f"Test accuracy {metrics['test/accuracy']:.4f}, macro F1 {metrics['test/macro_f1']:.4f} "
-            f"on {metrics['test/images']} images (fingerprint `{metrics['run/test_fingerprint']}`).",
-            "",
-            f"Repeat it with `{self.command}`.",
-        ]
-        tags = {
-            **self.facts,
-            **{key: metrics[key] for key in ("test/accuracy", "test/macro_f1", "test/loss", "test/ece")},
-        }
-        text = "\n".join(lines)
-        return register(options["uri"], package, self._model_name, self.tracker.run_id, tags=tags, description=text)
-
-    def _pass_gate(self, number: int, results: Results, images: Sequence[np.ndarray]) -> Decision:
-        from astroclf.registry.gate import pass_gate
-
-        config = self.config
-        precision = choose_precision(config.trainer.precision, choose_device(config.trainer.device))  # as in the test
-        uri = config.tracking["uri"]
-        return pass_gate(uri, self._model_name, number, results, images, precision, config.promotion)
-
-    def _log_files(self) -> None:
-        for name in ("config.yaml", "metrics.json", "history.csv", "report.html", "model.txt"):
-            self.tracker.log_artifact(self.folder / name)
-        self.tracker.log_artifact(self.folder / "plots")
-
-    def _show(self, table: Table) -> None:
-        """The final table, in the terminal and in train.log."""
-        Console().print(table)
-        text = Console(file=io.StringIO(), width=80)
-        text.print(table)
-        log_to_file("test results\n" + text.file.getvalue())  # type: ignore[attr-defined]
+def _package_spec(run: Run, facts: Mapping[str, str], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    config = run.config
+    return {
+        "backbone": {**config.backbone.to_dict(), "weights": None},
+        "head": {key: value for key, value in vars(config.head).items() if key != "uncertainty_weight"},
+        "classes": list(run.data.classes),
+        "image_size": config.dataset["image_size"],
+        "channels": config.dataset["channels"],
+        "fits": config.dataset.options.get("fits"),  # how files become pixels, for whoever predicts on files
+        "activation": str(run.trainer.criterion.loss.activation),
+        "augment": config.augment.options,
+        "tta_views": config.evaluation.tta_views,
+        "facts": dict(facts),
+        "metrics": {name: value for name, value in metrics.items() if isinstance(value, (int, float))},
+    }
 
 
-class _Images(Sequence[np.ndarray]):
+def _register(
+    run: Run,
+    package: Path,
+    facts: Mapping[str, str],
+    metrics: dict[str, Any],
+    results: Results,
+    images: Sequence[np.ndarray],
+) -> Decision | None:
+    """Register the package, let the gate decide, and add both to the metrics; None where nothing is registered."""
+    options, dataset = run.config.tracking.options, run.config.dataset["name"]
+    if not options.get("register") or run.tracker.run_id is None:
+        return None
+    name = str(options.get("model_name") or dataset)
+    lines = [
+        f"**{_backbone_name(run)}** trained on {dataset}.",
+        "",
+        f"Test accuracy {metrics['test/accuracy']:.4f}, macro F1 {metrics['test/macro_f1']:.4f} "
+        f"on {metrics['test/images']} images (fingerprint `{metrics['run/test_fingerprint']}`).",
+        "",
+        f"Repeat it with `{run.command}`.",
+    ]
+    tags = {**facts, **{key: metrics[key] for key in ("test/accuracy", "test/macro_f1", "test/loss", "test/ece")}}
+    number = register(options["uri"], package, name, run.tracker.run_id, tags=tags, description="\n".join(lines))
+    precision, policy = run.trainer.precision, run.config.promotion  # the number format of the test
+    decision = pass_gate(options["uri"], name, number, results, images, precision, policy)
+    model = f"models:/{name}/{number}"
+    metrics |= {"run/model": model, "run/alias": decision.alias, "run/promotion": decision.sentence}
+    return decision
+
+
+def _show(table: Table) -> None:
+    """Print the final table, in the terminal and into train.log."""
+    Console().print(table)
+    text = Console(file=io.StringIO(), width=80)
+    text.print(table)
+    log_to_file("test results\n" + text.file.getvalue())  # type: ignore[attr-defined]
+
+
+def _emptied(folder: Path) -> Path:
+    """Remove what a test left here that was interrupted before it was complete."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def _backbone_name(run: Run) -> str:
+    return run.config.backbone.target.rpartition(".")[2]
+
+
+class _TestImages(Sequence[np.ndarray]):
     """The test images by their place in the results, read from the store when asked for."""
 
     def __init__(self, store: ImageCache, rows: np.ndarray) -> None:
@@ -236,7 +236,3 @@ class _Images(Sequence[np.ndarray]):
 
     def __getitem__(self, index: Any) -> np.ndarray:  # type: ignore[override]
         return self.store.images[self.rows[index]]
-
-
-def _class_name(target: str) -> str:
-    return target.rpartition(".")[2]

@@ -1,67 +1,143 @@
-"""A run's folder: how it is named on a command line, what lies in it, what goes on with it."""
+"""The folder of one run: how people name it, what lies in it, and that one process at a time works in it."""
 
 from __future__ import annotations
 
 import re
 import secrets
 import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from astroclf.errors import CheckpointError
+from astroclf.evaluation.predictions import read_metrics, write_metrics
+from astroclf.util.atomic import write_text
 
 
-def resumed_run(resume: str) -> tuple[Path, Path]:
-    """The run folder and the checkpoint that `resume=` names.
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder, and the checkpoint that the run goes on from.
 
-    Raises
-    ------
-    CheckpointError
-        Neither a run folder with a checkpoint nor a checkpoint in one.
+    Attributes
+    ----------
+    path : Path
+        Relative to where the user stands, if it lies below.
+    checkpoint : Path or None
+        None for a run that begins here.
     """
-    given = Path(resume).expanduser()
-    checkpoint = given if given.is_file() else given / "checkpoints" / "last.pt"
-    folder = checkpoint.parent.parent
-    if not str(resume).strip() or not checkpoint.is_file() or not (folder / "config.yaml").is_file():
-        raise CheckpointError(
-            f"resume={resume} names no run that can go on: {folder / 'config.yaml'} and {checkpoint} must both exist. "
-            "Give a run folder, experiments/runs/<dataset>/<time>-<id>, or a file in its checkpoints/. A run that was "
-            "stopped before its first checkpoint starts again with its own command."
-        )
-    return folder, checkpoint
+
+    path: Path
+    checkpoint: Path | None = None
+
+    @classmethod
+    def new(cls, path: str | Path) -> RunFolder:
+        """Return the folder of a run that begins; it is made when the run takes its lock."""
+        return cls(shown_path(Path(path)))
+
+    @classmethod
+    def resumed(cls, named: str) -> RunFolder:
+        """Return the folder and the checkpoint that ``resume=`` names.
+
+        Raises
+        ------
+        CheckpointError
+            Neither a run folder with a checkpoint nor a checkpoint in one.
+        """
+        given = Path(named).expanduser()
+        checkpoint = given if given.is_file() else given / "checkpoints" / "last.pt"
+        folder = cls(shown_path(checkpoint.parent.parent), checkpoint)
+        if not str(named).strip() or not checkpoint.is_file() or not folder.config_file.is_file():
+            raise CheckpointError(
+                f"resume={named} names no run that can go on: {folder.config_file} and {checkpoint} must both exist. "
+                "Give a run folder, experiments/runs/<dataset>/<time>-<id>, or a file in its checkpoints/. A run that "
+                "was stopped before its first checkpoint starts again with its own command."
+            )
+        return folder
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved configuration, whose first line is the command that began the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The newest state of the training."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether the run goes on from an earlier checkpoint than its newest."""
+        return self.checkpoint is not None and self.checkpoint.name != self.last_checkpoint.name
+
+    def command(self) -> str:
+        """Return the command that began the run."""
+        with self.config_file.open(encoding="utf-8") as file:
+            return file.readline().removeprefix("# ").rstrip("\n")
+
+    def write_config(self, plain: Mapping[str, Any], command: str) -> None:
+        """Write ``config.yaml`` below the command; what the run was resumed from is left out."""
+        write_text(self.config_file, f"# {command}\n{OmegaConf.to_yaml(OmegaConf.create({**plain, 'resume': None}))}")
+
+    def metrics(self) -> dict[str, Any] | None:
+        """Return what ``metrics.json`` says; None before the training is complete."""
+        return read_metrics(self.path / "metrics.json")
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write ``metrics.json``, the last file of a run: one that has it is complete."""
+        write_metrics(self.path / "metrics.json", metrics)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process out: a run that was put in a queue twice would write over itself.
+
+        Raises
+        ------
+        CheckpointError
+            Another process works here, or the folder cannot be written to.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise CheckpointError(f"Another process is working in {self.path}. Wait for it, or stop it.") from None
+        except OSError as error:
+            raise CheckpointError(f"The run folder {self.path} cannot be written to: {error.strerror}.") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def shown_path(path: Path) -> Path:
-    """A path relative to where the user stands, if it lies below."""
+    """Return a path relative to where the user stands, if it lies below."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def resume_command(folder: Path) -> str:
-    """What to type to go on with a run, quoted for the shell and for Hydra."""
+    """Return what to type to go on with a run, quoted for the shell and for Hydra."""
     name = str(folder)
     if not re.fullmatch(r"[A-Za-z0-9_./+-]+", name):
         name = "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return f"python -m astroclf.train {shlex.quote(f'resume={name}')}"
 
 
-def first_command(folder: Path) -> str:
-    """The command that began a run: the first line of its config.yaml."""
-    with (folder / "config.yaml").open(encoding="utf-8") as file:
-        return file.readline().removeprefix("# ").rstrip("\n")
-
-
 def run_folder(dataset: str, resume: str | None) -> str:
-    """Where a run leaves its files: a new folder, or the one that is resumed."""
+    """Return where a run leaves its files: a new folder, or the one that is resumed."""
     if resume:
-        return str(resumed_run(resume)[0])
+        return str(RunFolder.resumed(resume).path)
     now = datetime.now().astimezone()
     return f"experiments/runs/{dataset}/{now:%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
 
 
 def sweep_folder(dataset: str, study: str | None) -> str:
-    """Where a sweep leaves its trials: the study's folder, or that of a new study."""
+    """Return where a sweep leaves its trials: the study's folder, or that of a new study."""
     return f"experiments/sweeps/{study or f'{dataset}_{datetime.now().astimezone():%Y-%m-%d_%H-%M-%S}'}"
 
 

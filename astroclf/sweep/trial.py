@@ -29,7 +29,7 @@ from astroclf.sweep.study import Claim, SharedStudy
 from astroclf.sweep.view.trials import best_trials, ranked
 
 if TYPE_CHECKING:
-    from astroclf.run.train import ProcessCache
+    from astroclf.run.build import ProcessCache
 
 log = logging.getLogger("astroclf")
 
@@ -136,16 +136,18 @@ def train_once(
     is_new: bool = False,
 ) -> dict[str, float]:
     """Train and validate one configuration in `folder`, from its checkpoint if it has one; the best metrics."""
-    from astroclf.run.train import Experiment, Trial
+    from astroclf.run.build import TrialContext
+    from astroclf.run.folder import RunFolder
+    from astroclf.run.train import fit
 
     started = (folder / "config.yaml").is_file() and (folder / "checkpoints" / "last.pt").is_file()
     config = resumed_config(folder, str(folder)) if started else plan.composer.config(overrides)
     if report is not None:
         report.expect(config)
     run_id = None if started or is_new else _orphan(plan, tags)
-    trial = Trial(run_id, plan.parent_run_id, tags, report)
-    command = plan.command(overrides)
-    return Experiment(config, folder, command, workspace=workspace, trial=trial).run()
+    run_folder = RunFolder.resumed(str(folder)) if started else RunFolder.new(folder)
+    context = TrialContext(run_id, plan.parent_run_id, tags, report)
+    return fit(config, run_folder, plan.command(overrides), workspace, context)
 
 
 def _orphan(plan: Plan, tags: Mapping[str, str]) -> str | None:

@@ -72,7 +72,7 @@ class _Worker:
     def __init__(self, plan: Plan, workers: int, begun: Callable[[int], None]) -> None:
         import torch
 
-        from astroclf.run.train import ProcessCache
+        from astroclf.run.build import ProcessCache
         from astroclf.sweep.sampling import build_pruner
         from astroclf.sweep.study import SharedStudy
 
@@ -114,14 +114,13 @@ class _Worker:
 
     def test(self, folder: str) -> dict[str, Any]:
         from astroclf.config.resume import resumed_config
-        from astroclf.evaluation.predictions import read_metrics
-        from astroclf.run.train import Experiment
+        from astroclf.run.folder import RunFolder
+        from astroclf.run.train import train
         from astroclf.sweep.trial import log_in
 
         config = resumed_config(Path(folder), folder)
         with log_in(Path(folder)):
-            Experiment(config, folder, "", workspace=self.workspace).run()
-        return read_metrics(Path(folder) / "metrics.json") or {}
+            return train(config, RunFolder.resumed(folder), "", self.workspace)
 
     def _log_best(self, trials: list[FrozenTrial]) -> None:
         """The best value after so many trials, as a curve of the sweep's MLflow run."""

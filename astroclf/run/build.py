@@ -1,0 +1,280 @@
+"""From a typed config to the parts of a run: data, network, loss, loaders, record, trainer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from astroclf.config.build import build
+from astroclf.data.loader import BatchLoader, PixelBuffer
+from astroclf.engine.checkpoint import load_checkpoint
+from astroclf.engine.ema import parameter_groups
+from astroclf.engine.trainer import Trainer, planned_steps
+from astroclf.errors import Interrupted, Pruned
+from astroclf.losses.criterion import Criterion
+from astroclf.models.classifier import Classifier
+from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
+from astroclf.run.data import Data, load_data
+from astroclf.run.environment import device_name, git_commit
+from astroclf.run.folder import RunFolder, resume_command
+from astroclf.settings.schema import Config
+from astroclf.tracking.database import ensure_database
+from astroclf.tracking.none import NullTracker
+from astroclf.util.logs import log
+
+
+class ProcessCache:
+    """What the runs of one process share: the data set that was loaded last, and its pixels on the device."""
+
+    def __init__(self) -> None:
+        self._loaded: tuple[dict[str, Any], Data] | None = None
+        self._pixels: tuple[tuple[Any, ...], PixelBuffer] | None = None
+
+    def data(self, config: Config) -> Data:
+        """Load the configured data set, unless it is what was loaded last."""
+        if self._loaded is None or self._loaded[0] != config.dataset.options:
+            self._loaded = self._pixels = None  # free before the next takes its place
+            self._loaded = config.dataset.options, load_data(config)
+        return self._loaded[1]
+
+    def pixels(self, data: Data, keep_images_on: str, device: torch.device) -> PixelBuffer:
+        """Return the decoded images where `keep_images_on` says, moved there once."""
+        key = (data.store.path, keep_images_on, device)
+        if self._pixels is None or self._pixels[0] != key:
+            self._pixels = None
+            self._pixels = key, PixelBuffer(data.store.images, keep_images_on, device)
+        return self._pixels[1]
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """What a sweep adds to a run; without a sweep, nothing.
+
+    Attributes
+    ----------
+    run_id
+        The MLflow run of an earlier start that was killed before it had a checkpoint.
+    parent_run_id
+        The sweep's MLflow run.
+    tags
+        Of the MLflow run.
+    on_validation
+        See `Trainer`; raises `Pruned` to give the trial up.
+    """
+
+    run_id: str | None = None
+    parent_run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    on_validation: Callable[[list[dict[str, float]], bool], None] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run whose parts are built: nothing is left but to train and to record what comes of it.
+
+    Attributes
+    ----------
+    command
+        That began the run.
+    input_size
+        Side of the images that the network sees, pixels.
+    started
+        `time.monotonic` when the run, or this continuation of it, began.
+    """
+
+    config: Config
+    folder: RunFolder
+    command: str
+    data: Data
+    network: Classifier
+    loaders: Mapping[str, BatchLoader]
+    trainer: Trainer
+    tracker: NullTracker
+    input_size: int
+    started: float
+
+
+@contextmanager
+def opened_run(
+    config: Config, folder: RunFolder, command: str, cache: ProcessCache, context: TrialContext
+) -> Iterator[Run]:
+    """Build a run, new or where its checkpoint stood, with an open record that ends as the block ends.
+
+    Parameters
+    ----------
+    command
+        What the user typed now; of a resumed run, the command that began it is kept with its files.
+
+    Raises
+    ------
+    AstroclfError
+        A part that cannot be had. What takes long comes last: nobody waits for a data set to be decoded to hear that
+        weights or database are missing.
+    """
+    started, typed_command = time.monotonic(), command
+    checkpoint = load_checkpoint(folder.checkpoint) if folder.checkpoint is not None else None
+    command = folder.command() if checkpoint is not None else command
+    precision = choose_precision(config.trainer.precision, choose_device(config.trainer.device))
+    make_deterministic(config.trainer.deterministic)
+    torch.manual_seed(config.seed)
+    if uri := config.tracking.options.get("uri"):
+        ensure_database(uri)
+    options = config.dataset.options
+    input_size = config.augment.options.get("output_size") or options["image_size"]
+    weights: dict[str, Any] = {} if checkpoint is None else {"weights": None}
+    backbone = build(config.backbone, image_size=input_size, channels=options["channels"], **weights)
+
+    data = cache.data(config)
+    loss = build(config.loss, class_counts=data.store.table.class_counts(data.splits.train).tolist())
+    criterion = Criterion(loss, config.head.uncertainty_weight).to(precision.device)
+    network = _network(config, backbone, len(data.classes), loss)
+    if checkpoint is None:
+        folder.write_config(config.plain, command)
+    _greet(config, folder, data, network, precision)
+    loaders = _loaders(config, data, cache, precision)
+    tags = {"command": command, **({"resume.command": typed_command} if checkpoint is not None else {})}
+    with _record(config, folder, data, precision, checkpoint, context, tags) as tracker:
+        trainer = _trainer(config, folder, network, criterion, loaders, precision, data, tracker, context)
+        if checkpoint is None:
+            tracker.log_artifact(folder.config_file)
+        else:
+            trainer.load_state_dict(checkpoint)
+            if folder.goes_back and trainer.position.best:
+                trainer.checkpoints.restore_best(int(trainer.position.best["step"]))
+            folder.write_config(config.plain, command)
+        yield Run(config, folder, command, data, network, loaders, trainer, tracker, input_size, started)
+
+
+def _network(config: Config, backbone: torch.nn.Module, classes: int, loss: torch.nn.Module) -> Classifier:
+    head = config.head
+    network = Classifier(
+        backbone,
+        classes,
+        refinement=head.refinement,
+        attention=head.attention,
+        uncertainty=head.uncertainty,
+        hidden=head.hidden,
+        dropout=head.dropout,
+    )
+    bias = loss.initial_bias(classes)  # type: ignore[operator]
+    if bias is not None:
+        network.set_output_bias(bias)
+    return network
+
+
+def _loaders(config: Config, data: Data, cache: ProcessCache, precision: Precision) -> dict[str, BatchLoader]:
+    augmentation = build(config.augment)
+    pixels = cache.pixels(data, config.dataset["keep_images_on"], precision.device)
+    return {
+        name: BatchLoader(
+            pixels,
+            data.store.table.labels,
+            getattr(data.splits, name),
+            batch_size=config.trainer.batch_size,
+            augmentation=augmentation,
+            seed=config.seed,
+            train=name == "train",
+            num_workers=config.trainer.num_workers,
+        )
+        for name in ("train", "val", "test")
+    }
+
+
+@contextmanager
+def _record(
+    config: Config,
+    folder: RunFolder,
+    data: Data,
+    precision: Precision,
+    checkpoint: Mapping[str, Any] | None,
+    context: TrialContext,
+    tags: Mapping[str, str],
+) -> Iterator[NullTracker]:
+    """Open the run's record, new or the checkpoint's own; it is closed, with the logs, however the block ends."""
+    tracker: NullTracker = build(
+        config.tracking,
+        run_name=config.tracking.options.get("run_name") or folder.path.name,
+        run_id=checkpoint["tracker"]["run_id"] if checkpoint is not None else context.run_id,
+        parent_run_id=context.parent_run_id,
+        params=config.plain,
+        tags={
+            **tags,
+            "git_commit": git_commit(),
+            "run_folder": str(folder.path.absolute()),
+            **context.tags,
+            **data.fingerprints,
+            "device": device_name(precision.device),
+        },
+        tensorboard_dir=folder.path / "tensorboard",
+        resume_step=checkpoint["position"]["step"] + 1 if checkpoint is not None else None,
+    )
+    status = "FAILED"
+    try:
+        yield tracker
+        status = "FINISHED"
+    except Pruned:
+        status = "KILLED"
+        tracker.set_tags({"pruned": "true"})
+        raise
+    except (Interrupted, KeyboardInterrupt):
+        status = "KILLED"
+        raise
+    finally:
+        for path in folder.path.glob("*.log"):
+            tracker.log_artifact(path)
+        tracker.close(status)
+
+
+def _trainer(
+    config: Config,
+    folder: RunFolder,
+    network: Classifier,
+    criterion: Criterion,
+    loaders: Mapping[str, BatchLoader],
+    precision: Precision,
+    data: Data,
+    tracker: NullTracker,
+    context: TrialContext,
+) -> Trainer:
+    settings = config.trainer
+    memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+    network.to(device=precision.device, memory_format=memory_format)  # type: ignore[call-overload]
+    if settings.compile:
+        network.compile()
+    decay = config.optimizer.options.get("weight_decay", 0.0)
+    # Fused optimizers skip a non-finite step on the device; one without the option asks the host at each step.
+    optimizer = build(config.optimizer, params=parameter_groups(network, decay), fused=True)
+    steps = planned_steps(settings, len(loaders["train"]))
+    return Trainer(
+        network,
+        criterion,
+        loaders["train"],
+        loaders["val"],
+        optimizer,
+        build(config.scheduler, peak_lr=config.optimizer["lr"], total_steps=steps),
+        precision,
+        settings,
+        data.classes,
+        folder.path,
+        tracker,
+        monitor=config.monitor,
+        resume_hint=resume_command(folder.path),
+        fingerprints=data.splits.fingerprints,
+        on_validation=context.on_validation,
+    )
+
+
+def _greet(config: Config, folder: RunFolder, data: Data, network: Classifier, precision: Precision) -> None:
+    splits, parameters = data.splits, sum(p.numel() for p in network.parameters())
+    log.info(
+        "%s: %d training, %d validation, %d test images of %d classes",
+        config.dataset["name"], len(splits.train), len(splits.val), len(splits.test), len(data.classes),
+    )  # fmt: skip
+    log.info(
+        "%.1f M parameters, %s on %s; run folder %s", parameters / 1e6, precision.name, precision.device, folder.path
+    )

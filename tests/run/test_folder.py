@@ -1,0 +1,82 @@
+"""A run's folder: its names on a command line, its lock, its files."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astroclf.errors import CheckpointError
+from astroclf.run.folder import RunFolder, resume_command
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """A run folder that was stopped."""
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.pt").touch()
+    RunFolder.new(folder).write_config({"seed": 1, "resume": "elsewhere"}, "python -m astroclf.train seed=1")
+    return folder
+
+
+@given(
+    st.text(st.characters(blacklist_categories=["C", "Z"], blacklist_characters="\\"), min_size=1) | st.just("a b, c=d")
+)
+def test_the_printed_command_means_the_folder_again(name):
+    words = shlex.split(resume_command(Path("runs") / name.replace("/", "_")))
+    (override,) = OverridesParser.create().parse_overrides(words[-1:])
+    assert override.key_or_group == "resume"
+    assert override.value() == f"runs/{name.replace('/', '_')}"
+
+
+def test_a_folder_and_a_checkpoint_in_it_name_the_same_run(stopped):
+    last = stopped / "checkpoints" / "last.pt"
+    assert RunFolder.resumed(str(stopped)) == RunFolder.resumed(str(last)) == RunFolder(stopped, last)
+    with pytest.raises(CheckpointError, match="names no run"):
+        RunFolder.resumed(str(stopped.parent))
+
+
+def test_a_new_run_has_no_checkpoint_and_no_metrics(tmp_path):
+    folder = RunFolder.new(tmp_path / "run")
+    assert folder.checkpoint is None
+    assert folder.metrics() is None
+
+
+def test_the_config_is_kept_below_its_command_and_without_what_it_was_resumed_from(stopped):
+    folder = RunFolder.resumed(str(stopped))
+    assert folder.command() == "python -m astroclf.train seed=1"
+    assert folder.config_file.read_text() == "# python -m astroclf.train seed=1\nseed: 1\nresume: null\n"
+
+
+def test_metrics_come_back_as_they_were_written(stopped):
+    folder = RunFolder.resumed(str(stopped))
+    folder.write_metrics({"test/accuracy": 0.5, "run/mlflow_id": ""})
+    assert folder.metrics() == {"test/accuracy": 0.5, "run/mlflow_id": ""}
+
+
+def test_a_second_process_is_kept_out_while_the_first_works(tmp_path):
+    folder = RunFolder.new(tmp_path / "run")
+    with folder.locked(), pytest.raises(CheckpointError, match="Another process is working"), folder.locked():
+        pass
+    with folder.locked():
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(CheckpointError, match="cannot be written to"),
+        RunFolder.new(tmp_path / "file" / "run").locked(),
+    ):
+        pass
+
+
+def test_paths_are_shown_from_where_the_user_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert RunFolder.new(tmp_path / "run").path == Path("run")
+    assert RunFolder.new("/elsewhere/run").path == Path("/elsewhere/run")
