@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: env train test test-slow lint format bench clean
+.PHONY: env train test test-slow lint format docs bench clean
 
 env: $(READY)                ## only the environment
 
@@ -32,9 +32,14 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)              ## each benchmark prints a table and writes JSON to experiments/benchmarks
+docs: $(READY)               ## the documentation site, with a reference from the docstrings, in docs/_build/html
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[docs]'
+	$(BIN)/python -m sphinx -q -W -b html -c docs -d docs/_build/doctrees . docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+bench: $(READY)              ## each benchmark prints a table and writes JSON beside itself
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:                       ## the environment and caches; runs and models stay
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis docs/_build build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
