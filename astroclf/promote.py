@@ -76,11 +76,12 @@ def _run(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from astroclf.registry import history
-    from astroclf.registry.versions import RegisteredModel, existing_store, registered_names
+    from astroclf.registry.versions import RegisteredModel, registered_names
+    from astroclf.tracking.database import existing_database
 
     if not getattr(options, "reason", "given").strip():
         raise ConfigError("--reason is empty: say in a few words why, for whoever asks next year.")
-    uri = existing_store(options.uri)
+    uri = existing_database(options.uri)
     console = Console(markup=False, highlight=False, soft_wrap=False)
     if options.action is None:
         console.print(history.overview([RegisteredModel(uri, name) for name in registered_names(uri)]))
@@ -118,7 +119,7 @@ def _roll_back(model: RegisteredModel, reason: str, console: Console) -> None:
 
 
 def _check_loads(model: RegisteredModel, number: int) -> None:
-    from astroclf.registry.models import load
+    from astroclf.registry.load import load
 
     try:
         load(f"models:/{model.name}/{number}", model.uri, device="cpu")

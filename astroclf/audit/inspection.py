@@ -72,7 +72,7 @@ def _load_model(config: CheckConfig) -> Predictor | None:
     uri, channels = config.tracking.options.get("uri"), config.dataset["channels"]
     if uri is None and config.model.startswith(("models:/", "runs:/")):
         raise ConfigError(f"model={config.model} is looked up in MLflow: choose tracking=mlflow and tracking.uri=.")
-    from astroclf.registry.models import load
+    from astroclf.registry.load import load
 
     predictor = load(config.model, uri or "")
     if channels != predictor.channels and (channels, predictor.channels) != (3, 1):

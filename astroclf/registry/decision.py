@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from astroclf.errors import TrackingError
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel, Version
-from astroclf.tracking.names import user
+from astroclf.util.invocation import user_name
 
 CHECKS = {
     "reproduced": "repeats its predictions",
@@ -138,7 +138,7 @@ def carry_out(model: RegisteredModel, number: int, decision: Decision) -> bool:
         {
             _REASON: decision.reason,
             _TIME: utc(decision.time),
-            _BY: f"gate ({user()})",
+            _BY: f"gate ({user_name()})",
             _CHAMPION_THEN: str(decision.champion_then or _NOBODY),
             _COMPARED_WITH: str(decision.compared_with or _NOBODY),
             **{_CHECK + check.name: f"{OUTCOMES[check.passed]}: {check.said}" for check in decision.checks},
@@ -147,7 +147,7 @@ def carry_out(model: RegisteredModel, number: int, decision: Decision) -> bool:
     )
     if decision.alias == CHALLENGER:
         model.set_challenger(number)
-    elif not model.set_champion(number, decision.champion_then, "gate", user(), decision.reason, decision.time):
+    elif not model.set_champion(number, decision.champion_then, "gate", user_name(), decision.reason, decision.time):
         return False
     before = model.version(number).description.partition(_HEADING)[0].rstrip()
     model.set_description(number, f"{before}\n\n{_paragraph(decision)}".lstrip())
@@ -167,9 +167,9 @@ def promote(model: RegisteredModel, number: int, reason: str) -> int | None:
         version, previous, now = model.version(number), model.holder(CHAMPION), datetime.now(UTC)
         if previous == number:
             raise TrackingError(f"models:/{model.name}/{number} is champion already. Nothing was changed.")
-        if not model.set_champion(number, previous, "by hand", user(), reason, now):
+        if not model.set_champion(number, previous, "by hand", user_name(), reason, now):
             raise _moved_meanwhile(model)
-        said = f"champion since {utc(now)} ({user()}), after {_named(previous)}: {reason}"
+        said = f"champion since {utc(now)} ({user_name()}), after {_named(previous)}: {reason}"
         _note(model, version, said)
     return previous
 
@@ -186,12 +186,12 @@ def roll_back(model: RegisteredModel, reason: str) -> tuple[int | None, int]:
         previous, now = model.holder(CHAMPION), datetime.now(UTC)
         number = champion_before(model)
         version = model.version(number)
-        if not model.set_champion(number, previous, "rollback", user(), reason, now):
+        if not model.set_champion(number, previous, "rollback", user_name(), reason, now):
             raise _moved_meanwhile(model)
-        said = f"champion again since {utc(now)} ({user()}), rolled back from {_named(previous)}: {reason}"
+        said = f"champion again since {utc(now)} ({user_name()}), rolled back from {_named(previous)}: {reason}"
         _note(model, version, said)
         if previous is not None:
-            said = f"no longer champion since {utc(now)} ({user()}), rolled back to version {number}: {reason}"
+            said = f"no longer champion since {utc(now)} ({user_name()}), rolled back to version {number}: {reason}"
             _note(model, model.version(previous), said)
     return previous, number
 

@@ -32,6 +32,7 @@ from astroclf.util.atomic import atomic_path
 FORMAT = 1
 SPEC_FILE = "model.json"
 WEIGHTS_FILE = "weights.pt"
+LOADER_MODULE = "astroclf.registry.package"  # registered models name it for good: this module must not move
 _ALLOWED = "astroclf."
 _REQUIRED = ("backbone", "classes", "image_size")
 

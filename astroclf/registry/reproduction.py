@@ -10,7 +10,7 @@ import torch
 from astroclf.errors import WeightsError
 from astroclf.models.precision import Precision
 from astroclf.registry.decision import Check
-from astroclf.registry.models import load
+from astroclf.registry.load import load
 from astroclf.registry.package import Predictor
 
 BATCH_SIZES = (1, 3, 17)

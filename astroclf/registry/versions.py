@@ -6,43 +6,53 @@ the versions that it speaks of, and MLflow's page shows it.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
 from astroclf.errors import TrackingError
-from astroclf.tracking.client import connect, hide_password, retry, tracking_errors
-from astroclf.tracking.database import LOCK_SECONDS, absolute_uri, ensure_database
-from astroclf.tracking.names import text
+from astroclf.tracking.client import connect, hide_password, limited_text, retry, tracking_errors
+from astroclf.tracking.database import LOCK_SECONDS, lock_file
+from astroclf.util.lazy import lazy_import
 from astroclf.util.text import nearest
 
 if TYPE_CHECKING:
+    import mlflow
+    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+else:
+    mlflow = lazy_import("mlflow")
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 REASON_LENGTH = 1000
-TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000  # what MLflow's tables hold
-_MOVE = "champion."
-_SQLITE = "sqlite:///"
-_PAGE = 200
+MODEL_TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000  # what MLflow's tables hold
+_MOVE_TAG = "champion."  # what the tags of changes of champion begin with
+_PAGE_SIZE = 200  # versions or models that one request asks for
 
-How = Literal["gate", "by hand", "rollback"]
+MoveKind = Literal["gate", "by hand", "rollback"]
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a registered model."""
+    """A version of a registered model.
+
+    Attributes
+    ----------
+    created : datetime
+        In UTC.
+    run_id : str
+        The MLflow run that trained it; empty for one that was registered by other means.
+    """
 
     number: int
-    created: datetime  # UTC
+    created: datetime
     run_id: str
     description: str
     tags: Mapping[str, str]
@@ -51,48 +61,77 @@ class Version:
 
 @dataclass(frozen=True)
 class Move:
-    """One change of champion."""
+    """One change of champion.
 
-    time: datetime  # UTC
+    Attributes
+    ----------
+    time : datetime
+        In UTC.
+    previous : int or None
+        The champion before; None where there was none.
+    who : str
+        The user's name.
+    """
+
+    time: datetime
     version: int
-    previous: int | None  # who was champion before; None: nobody
-    how: How
-    who: str  # the user's name
+    previous: int | None
+    how: MoveKind
+    who: str
     reason: str
 
 
-def existing_store(uri: str) -> str:
-    """The absolute name of a tracking store that is there already; looking at one must not make it.
+def registered_names(uri: str) -> list[str]:
+    """Return the names of all registered models, sorted."""
+    client = connect(uri)
+    with tracking_errors(uri, "list the models of"):
+        return sorted(model.name for model in _all_pages(client.search_registered_models))
+
+
+def find_version(client: MlflowClient, model: str, uri: str) -> ModelVersion:
+    """Return the registered version behind ``models:/name@alias`` or ``models:/name/3``.
 
     Raises
     ------
     TrackingError
-        There is no such database, or it cannot be used.
+        There is none; the message names what exists.
     """
-    uri = absolute_uri(uri)
-    path = Path(uri.removeprefix(_SQLITE).partition("?")[0])
-    if uri.startswith(_SQLITE) and not (path.is_file() and path.stat().st_size):
+    reference = model.removeprefix("models:/")
+    name, _, alias = reference.partition("@")
+    number = ""
+    if not alias:
+        name, _, number = reference.rpartition("/")
+    if not name or not (alias or number.isdigit()):
         raise TrackingError(
-            f"There is no tracking database {path}. Go to the folder that you train in, or name the one that the runs "
-            "were recorded in: --uri sqlite:////home/you/mlflow.db, http://host:5000 or postgresql://user@host/name."
+            f"{model} names no version of a model: write models:/name@alias or models:/name/3. {known_models(client)}"
         )
-    return ensure_database(uri)
+    try:
+        if alias:
+            return retry(lambda: client.get_model_version_by_alias(name, alias))
+        return retry(lambda: client.get_model_version(name, number))
+    except mlflow.MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise TrackingError(
+            f"There is no {model} in the registry at {hide_password(uri)}. {known_models(client)}"
+        ) from error
 
 
-def registered_names(uri: str) -> list[str]:
-    """The names of all registered models, sorted."""
-    client, names, token = connect(uri), [], None
-    with tracking_errors(uri, "list the models of"):
-        while True:
-            page = retry(lambda: client.search_registered_models(max_results=_PAGE, page_token=token))  # noqa: B023
-            names += [model.name for model in page]
-            token = page.token
-            if not token:
-                return sorted(names)
+def known_models(client: MlflowClient) -> str:
+    """Return a sentence that lists the registered models."""
+    models = client.search_registered_models(max_results=20)
+    if not models:
+        return "No model is registered there yet: every finished training registers one."
+    described = []
+    for model in models:
+        newest = max((int(found.version) for found in _versions_of(client, model.name)), default=0)
+        aliases = "".join(f", @{alias}" for alias in model.aliases)
+        described.append(f"models:/{model.name}/{newest}{aliases}")
+    return f"Registered (newest version): {'; '.join(described)}."
 
 
 class RegisteredModel:
-    """A registered model of the store at `uri` (absolute, and there: see `existing_store`).
+    """A registered model of the store at `uri`, which is an absolute name and there (see `existing_database`).
 
     Raises
     ------
@@ -110,29 +149,14 @@ class RegisteredModel:
             raise TrackingError(f"There is no registered model {name!r} in {hide_password(uri)}. {known}")
 
     def versions(self) -> list[Version]:
-        """All that were not deleted, the newest first."""
-        quote = '"' if "'" in self.name else "'"
-        found: list[ModelVersion] = []
-        token = None
+        """Return all versions that were not deleted, the newest first."""
         with self._errors("list the versions of"):
-            while True:
-                page = retry(
-                    lambda: self._client.search_model_versions(
-                        f"name = {quote}{self.name}{quote}",
-                        max_results=_PAGE,
-                        page_token=token,  # noqa: B023
-                    )
-                )
-                found += page
-                token = page.token
-                if not token:
-                    break
-            aliases = self._aliases()
+            found, aliases = _versions_of(self._client, self.name), self._aliases()
         versions = [_plain(version, aliases) for version in found]
         return sorted(versions, key=lambda version: -version.number)
 
     def version(self, number: int) -> Version:
-        """The version of this number.
+        """Return the version of this number.
 
         Raises
         ------
@@ -147,19 +171,19 @@ class RegisteredModel:
         raise TrackingError(f"{self.name} has no version {number}. Versions: {numbers}.")
 
     def holder(self, alias: str) -> int | None:
-        """The number of the version that has this alias; None where none has it."""
+        """Return the number of the version that has an alias; None where none has it."""
         with self._errors("read the aliases of"):
             return self._aliases().get(alias)
 
     def moves(self) -> list[Move]:
-        """Every change of champion, the oldest first."""
+        """Return every change of champion, the oldest first."""
         with self._errors("read the history of"):
             tags = retry(lambda: self._client.get_registered_model(self.name)).tags
-        moves = [_move(tags[key]) for key in sorted(tags) if key.startswith(_MOVE)]
+        moves = [_move(tags[key]) for key in sorted(tags) if key.startswith(_MOVE_TAG)]
         return [move for move in moves if move is not None]
 
     def former_champions(self) -> list[int]:
-        """Who was champion before the present one and can be again, the latest last.
+        """Return the versions that were champion before the present one and can be again, the latest last.
 
         A rollback takes the rolled-back version out of the line, so that rolling back twice goes back two champions.
         """
@@ -175,12 +199,15 @@ class RegisteredModel:
             line.pop()
         return [number for number in line if number in there and number != champion]
 
-    # What is written --------------------------------------------------------------------------------------------------
+    # ---- what is written -------------------------------------------------------------------------------------------
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """No other process of this machine (for SQLite: of any that shares the file) changes aliases meanwhile."""
-        lock = FileLock(self._lock_path(), timeout=LOCK_SECONDS)
+        """Keep all other processes from changing aliases meanwhile.
+
+        That is: those of this machine; for SQLite, those that share the file.
+        """
+        lock = FileLock(lock_file(self.uri, "promotion"), timeout=LOCK_SECONDS)
         try:
             lock.acquire()
         except Timeout:
@@ -193,13 +220,15 @@ class RegisteredModel:
         finally:
             lock.release()
 
-    def set_champion(self, number: int, previous: int | None, how: How, who: str, reason: str, time: datetime) -> bool:
+    def set_champion(
+        self, number: int, previous: int | None, how: MoveKind, who: str, reason: str, time: datetime
+    ) -> bool:
         """Move the alias from `previous` to this version, and remember it. Doing it again changes nothing.
 
         Returns
         -------
         bool
-            Whether it was done; False where neither `previous` nor this version is champion: somebody was faster.
+            False where neither `previous` nor this version is champion: somebody was faster.
         """
         with self._errors("move the champion of"):
             aliases = self._aliases()
@@ -212,33 +241,34 @@ class RegisteredModel:
             if aliases.get(CHAMPION) == number and moves and moves[-1].version == number:
                 return True
             record = {"version": number, "previous": previous, "time": time.isoformat(timespec="microseconds")}
-            record |= {"how": how, "who": who, "reason": text(reason, REASON_LENGTH)}
-            key = f"{_MOVE}{time:%Y-%m-%dT%H:%M:%S.%f}.v{number}"
+            record |= {"how": how, "who": who, "reason": limited_text(reason, REASON_LENGTH)}
+            key = f"{_MOVE_TAG}{time:%Y-%m-%dT%H:%M:%S.%f}.v{number}"
             value = json.dumps(record, ensure_ascii=False)
             retry(lambda: self._client.set_registered_model_tag(self.name, key, value))
         return True
 
     def set_challenger(self, number: int) -> None:
-        """Give the alias to this version, unless a newer one has it."""
+        """Make a version challenger, unless a newer one is, or it is champion."""
         with self._errors("name the challenger of"):
             aliases = self._aliases()
             if aliases.get(CHAMPION) != number and number > aliases.get(CHALLENGER, 0):
                 retry(lambda: self._client.set_registered_model_alias(self.name, CHALLENGER, str(number)))
 
     def set_tags(self, number: int, tags: Mapping[str, str]) -> None:
-        """Set or replace tags of a version, in this order."""
+        """Set or replace tags of a version, in the given order."""
         with self._errors("tag a version of"):
             for key, value in tags.items():
-                self._set_tag(number, key, text(value, TAG_LENGTH))
+                shortened = limited_text(value, MODEL_TAG_LENGTH)
+                retry(partial(self._client.set_model_version_tag, self.name, str(number), key, shortened))
 
     def set_description(self, number: int, description: str) -> None:
         """Replace a version's description (markdown)."""
-        shortened = text(description, DESCRIPTION_LENGTH)
+        shortened = limited_text(description, DESCRIPTION_LENGTH)
         with self._errors("describe a version of"):
             retry(lambda: self._client.update_model_version(self.name, str(number), shortened))
 
     def fetch(self, version: Version, artifact: str, folder: str) -> Path:
-        """A file of the run that trained this version, in `folder`.
+        """Download a file of the run that trained a version into `folder`, and return its path.
 
         Raises
         ------
@@ -248,24 +278,29 @@ class RegisteredModel:
         with self._errors(f"fetch {artifact} of version {version.number} of"):
             return Path(retry(lambda: self._client.download_artifacts(version.run_id, artifact, folder)))
 
-    # ------------------------------------------------------------------------------------------------------------------
-
-    def _set_tag(self, number: int, key: str, value: str) -> None:
-        retry(lambda: self._client.set_model_version_tag(self.name, str(number), key, value))
-
     def _aliases(self) -> dict[str, int]:
         found = retry(lambda: self._client.get_registered_model(self.name)).aliases
         return {alias: int(number) for alias, number in found.items()}
 
-    def _errors(self, doing: str):  # type: ignore[no-untyped-def]
+    def _errors(self, doing: str) -> AbstractContextManager[None]:
         return tracking_errors(self.uri, f"{doing} the model {self.name!r} in")
 
-    def _lock_path(self) -> Path:
-        if self.uri.startswith(_SQLITE):
-            path = Path(self.uri.removeprefix(_SQLITE).partition("?")[0])
-            return path.with_name(path.name + ".promotion.lock")
-        store = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"astroclf-{store}.promotion.lock"
+
+def _versions_of(client: MlflowClient, name: str) -> list[ModelVersion]:
+    quote = '"' if "'" in name else "'"
+    return _all_pages(client.search_model_versions, f"name = {quote}{name}{quote}")
+
+
+def _all_pages(search: Callable[..., Any], *conditions: str) -> list[Any]:
+    """Return everything that a search of MLflow's finds, page after page."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = retry(partial(search, *conditions, max_results=_PAGE_SIZE, page_token=token))
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def _plain(version: ModelVersion, aliases: Mapping[str, int]) -> Version:
@@ -281,7 +316,7 @@ def _plain(version: ModelVersion, aliases: Mapping[str, int]) -> Version:
 
 
 def _move(written: str) -> Move | None:
-    """The move that a tag tells of; None for a tag that somebody else named so, or changed."""
+    """Return the move that a tag tells of; None for a tag that somebody else named so, or changed."""
     try:
         record = json.loads(written)
         return Move(**(record | {"time": datetime.fromisoformat(record["time"])}))

@@ -25,8 +25,8 @@ from astroclf.evaluation.report import draw_plots, write_report
 from astroclf.models.summary import model_summary
 from astroclf.registry.decision import Decision
 from astroclf.registry.gate import pass_gate
-from astroclf.registry.models import register
 from astroclf.registry.package import write_package
+from astroclf.registry.register import register
 from astroclf.run.build import Run
 from astroclf.run.environment import environment
 from astroclf.util.atomic import write_text

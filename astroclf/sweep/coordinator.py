@@ -32,9 +32,9 @@ from astroclf.sweep.study import SharedStudy, all_finished, too_many_failures
 from astroclf.sweep.trial import Plan, log_in, planned_validations
 from astroclf.sweep.view.board import Board
 from astroclf.tracking.database import ensure_database
-from astroclf.tracking.names import flatten
+from astroclf.tracking.tracker import RunStatus, Tracker
 from astroclf.util.invocation import command_line
-from astroclf.util.text import nearest
+from astroclf.util.text import flatten, nearest
 
 log = logging.getLogger("astroclf")
 
@@ -90,7 +90,7 @@ class Coordinator:
         tracker = self._open_run(study, plan, config)
         plan = replace(plan, parent_run_id=tracker.run_id)
         self._greet(plan, study)
-        status = "FAILED"
+        status: RunStatus = "FAILED"
         try:
             with WorkerPool(self._workers(study, plan), pickle.dumps(plan), self.folder) as pool:
                 self._search(study, plan, pool)
@@ -173,16 +173,16 @@ class Coordinator:
             log.info("The search space has %d combinations: each is tried once.", len(combinations))
         return combinations[: settings.n_trials] if combinations is not None else None
 
-    def _open_run(self, study: SharedStudy, plan: Plan, config: Config) -> Any:
+    def _open_run(self, study: SharedStudy, plan: Plan, config: Config) -> Tracker:
         """The MLflow run that the trials are nested in: a new one, or the study's own."""
-        from astroclf.tracking.experiments import find_run
+        from astroclf.tracking.client import find_run
 
         with study.lock():
             run_id, key = study.recall("mlflow_run"), study.recall("key") or secrets.token_hex(8)
             study.remember("key", key)  # other studies in this MLflow may have had the same name
             if run_id is None and plan.uri is not None:
                 run_id = find_run(plan.uri, {"sweep.key": key}, experiment=str(config.tracking["experiment"]))
-            tracker = build(
+            tracker: Tracker = build(
                 config.tracking,
                 run_name=plan.name,
                 run_id=run_id,

@@ -21,6 +21,7 @@ from astroclf.sweep.trial import FINALIST_TAG, Plan
 from astroclf.sweep.view.plots import draw_plots
 from astroclf.sweep.view.summary import summary_text, write_experiment
 from astroclf.sweep.view.trials import ranked
+from astroclf.tracking.tracker import Tracker
 
 log = logging.getLogger("astroclf")
 
@@ -39,7 +40,7 @@ class Finals:
     def __init__(self, study: SharedStudy, plan: Plan, settings: SweepSettings) -> None:
         self.study, self.plan, self.settings = study, plan, settings
 
-    def run(self, pool: WorkerPool, tracker: Any) -> None:
+    def run(self, pool: WorkerPool, tracker: Tracker) -> None:
         """Choose the winner, test and register it, draw the plots, and say how to go on."""
         plan = self.plan
         with FileLock(plan.folder / ".finals.lock"):
@@ -125,7 +126,7 @@ class Finals:
             **{f"best.{key}": str(value) for key, value in winner.params.items()},
         }
 
-    def _show(self, winner: FrozenTrial | None, metrics: dict[str, Any], tracker: Any) -> None:
+    def _show(self, winner: FrozenTrial | None, metrics: dict[str, Any], tracker: Tracker) -> None:
         """The end summary, in the terminal and in sweep.log."""
         places = {"Plots": str(shown_path(self.plan.folder / "plots"))}
         command = ""

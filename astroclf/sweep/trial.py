@@ -154,7 +154,7 @@ def _orphan(plan: Plan, tags: Mapping[str, str]) -> str | None:
     """The MLflow run of the same trial, if its process was killed before the first checkpoint."""
     if plan.uri is None or plan.parent_run_id is None:
         return None
-    from astroclf.tracking.experiments import find_run
+    from astroclf.tracking.client import find_run
 
     wanted = {name: tags[name] for name in (TRIAL_TAG, FINALIST_TAG) if name in tags}
     return find_run(plan.uri, wanted, parent_run_id=plan.parent_run_id)

@@ -128,7 +128,7 @@ class _Worker:
         if plan.uri is None or plan.parent_run_id is None or len(plan.objectives) > 1:
             return
         from astroclf.sweep.view.trials import best_trials
-        from astroclf.tracking.experiments import log_to_run
+        from astroclf.tracking.client import log_to_run
 
         finished = sum(trial.state.is_finished() for trial in trials)
         for best in best_trials(trials, self.study.study.directions):

@@ -13,6 +13,7 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -24,6 +25,16 @@ from astroclf.tracking.client import (
     tracking_errors,
 )
 from astroclf.util.atomic import atomic_path
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import requests
+    import sqlalchemy
+    from mlflow.store.db import utils as mlflow_tables
+else:
+    requests = lazy_import("requests")
+    sqlalchemy = lazy_import("sqlalchemy")
+    mlflow_tables = lazy_import("mlflow.store.db.utils")
 
 LOCK_SECONDS = 120.0  # creating the database takes about 2 s; eight processes queue for it
 BUSY_SECONDS = 20.0  # how long a locked database is waited for
@@ -35,7 +46,7 @@ _SERVER_SCHEMES = ("http", "https")
 
 
 def ensure_database(uri: str) -> str:
-    """Make the tracking store at `uri` ready and return its absolute name.
+    """Make the tracking store at `uri` ready, and return its absolute name.
 
     A new SQLite database is created with MLflow's tables; an existing one is checked to be a whole, writable MLflow
     database; a server is asked whether it is there. Safe to call from any number of processes at once.
@@ -47,9 +58,9 @@ def ensure_database(uri: str) -> str:
         that MLflow 3 does not take.
     """
     uri = absolute_uri(uri)
-    scheme = _scheme(uri)
-    if scheme == "sqlite":
-        _ensure_sqlite(uri)
+    scheme, path = _scheme(uri), sqlite_file(uri)
+    if path is not None:
+        _ensure_sqlite(uri, path)
     elif scheme in _SQL_SCHEMES:
         _ensure_sql_server(uri)
     elif scheme in _SERVER_SCHEMES:
@@ -57,8 +68,26 @@ def ensure_database(uri: str) -> str:
     return uri
 
 
+def existing_database(uri: str) -> str:
+    """Return the absolute name of a tracking store that is there already; looking at one must not make it.
+
+    Raises
+    ------
+    TrackingError
+        There is no such database, or it cannot be used.
+    """
+    uri = absolute_uri(uri)
+    path = sqlite_file(uri)
+    if path is not None and not (path.is_file() and path.stat().st_size):
+        raise TrackingError(
+            f"There is no tracking database {path}. Go to the folder that you train in, or name the one that the runs "
+            "were recorded in: --uri sqlite:////home/you/mlflow.db, http://host:5000 or postgresql://user@host/name."
+        )
+    return ensure_database(uri)
+
+
 def absolute_uri(uri: str) -> str:
-    """The same store named so that it does not depend on the working folder (Hydra changes it).
+    """Return the name of the same store so that it does not depend on the working folder (Hydra changes it).
 
     Raises
     ------
@@ -80,14 +109,32 @@ def absolute_uri(uri: str) -> str:
     )
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file that an absolute ``sqlite:///`` URI names; None for a server's."""
+    return Path(uri.removeprefix(_SQLITE).partition("?")[0]) if uri.startswith(_SQLITE) else None
+
+
+def lock_file(uri: str, purpose: str = "") -> Path:
+    """Return where to lock a store: beside an SQLite file, for all that share it; in this machine's /tmp for a server.
+
+    Parameters
+    ----------
+    purpose
+        Part of the name, so that two locks of a store do not wait for each other.
+    """
+    path, ending = sqlite_file(uri), f".{purpose}.lock" if purpose else ".lock"
+    if path is not None:
+        return path.with_name(path.name + ending)
+    return Path(tempfile.gettempdir()) / f"astroclf-{hashlib.sha256(uri.encode()).hexdigest()[:16]}{ending}"
+
+
 def _scheme(uri: str) -> str:
     """``postgresql`` of ``postgresql+psycopg2://…``."""
     return uri.partition(":")[0].partition("+")[0].lower()
 
 
-def _ensure_sqlite(uri: str) -> None:
-    path = Path(uri.removeprefix(_SQLITE).partition("?")[0])
-    lock = FileLock(path.with_name(path.name + ".lock"), timeout=LOCK_SECONDS)
+def _ensure_sqlite(uri: str, path: Path) -> None:
+    lock = FileLock(lock_file(uri), timeout=LOCK_SECONDS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with lock:
@@ -143,13 +190,10 @@ def _check_sqlite(path: Path) -> None:
 
 def _create_tables(uri: str) -> None:
     prepare_environment()
-    from mlflow.store.db import utils
-    from sqlalchemy import create_engine
-
-    engine = create_engine(uri)
+    engine = sqlalchemy.create_engine(uri)
     try:
         with tracking_errors(uri, "create the tables of"):
-            utils._initialize_tables(engine)
+            mlflow_tables._initialize_tables(engine)
     finally:
         engine.dispose()
 
@@ -161,11 +205,7 @@ def _open(uri: str) -> None:
 
 
 def _ensure_sql_server(uri: str) -> None:
-    prepare_environment()
-    import sqlalchemy
-
-    name = hashlib.sha256(uri.encode()).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir()) / f"astroclf-{name}.lock", timeout=LOCK_SECONDS):
+    with FileLock(lock_file(uri), timeout=LOCK_SECONDS):
         with tracking_errors(uri, "reach the database of"):
             limits = {"connect_timeout": int(CONNECT_SECONDS)} if _scheme(uri) in ("postgresql", "mysql") else {}
             try:
@@ -182,9 +222,6 @@ def _ensure_sql_server(uri: str) -> None:
 
 
 def _ensure_server(uri: str) -> None:
-    prepare_environment()
-    import requests
-
     try:
         answer = requests.get(f"{uri.rstrip('/')}/health", timeout=CONNECT_SECONDS)
     except (requests.RequestException, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import shlex
 import sys
@@ -10,33 +9,44 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from astroclf.errors import TrackingError
 from astroclf.tracking.client import (
+    PARAM_LENGTH,
+    RUN_TAG_LENGTH,
     connect,
+    ensure_experiment,
+    experiment_of_run,
     hide_password,
     is_passing,
+    limited_text,
     retry,
     tracking_errors,
+    valid_name,
 )
 from astroclf.tracking.database import ensure_database
-from astroclf.tracking.experiments import ensure_experiment, experiment_of_run
-from astroclf.tracking.names import PARAM_LENGTH, TAG_LENGTH, flatten, text, user, valid_name
-from astroclf.tracking.none import NullTracker
+from astroclf.tracking.tensorboard import TensorBoardCurves
+from astroclf.tracking.tracker import RunStatus
+from astroclf.util.invocation import user_name
+from astroclf.util.lazy import lazy_import
+from astroclf.util.logs import log
+from astroclf.util.text import flatten
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+    from mlflow import entities
+    from mlflow.system_metrics import system_metrics_monitor
+    from torch import nn
+else:
+    entities = lazy_import("mlflow.entities")
+    system_metrics_monitor = lazy_import("mlflow.system_metrics.system_metrics_monitor")
 
-log = logging.getLogger(__name__)
-
-Status = Literal["FINISHED", "FAILED", "KILLED"]
 METRICS_PER_BATCH = 1000  # MLflow's limits for one request
 PARAMS_PER_BATCH = 100
+TAGS_PER_BATCH = 100
 
 
-class MlflowTracker(NullTracker):
+class MlflowTracker:
     """A run in an MLflow store, new or resumed, written without MLflow's global state.
 
     Metrics are kept back until `flush`. The trainer flushes right after each checkpoint, so an interrupted and resumed
@@ -65,7 +75,7 @@ class MlflowTracker(NullTracker):
     system_metrics
         Record CPU, memory, disk, network and GPU load every `system_metrics_seconds`.
     tensorboard, tensorboard_dir, resume_step
-        See `NullTracker`.
+        Whether and where to write curves and histograms, too; see `TensorBoardCurves`.
 
     Raises
     ------
@@ -90,11 +100,7 @@ class MlflowTracker(NullTracker):
         tensorboard_dir: str | Path | None = None,
         resume_step: int | None = None,
     ) -> None:
-        super().__init__(
-            tensorboard=tensorboard,
-            tensorboard_dir=tensorboard_dir,
-            resume_step=resume_step,
-        )
+        self._curves = TensorBoardCurves(tensorboard_dir if tensorboard else None, resume_step)
         self.uri = ensure_database(uri)
         self._client = connect(self.uri)
         self._unsent_metrics: list[tuple[str, float, int, int]] = []  # name, value, time in ms, step
@@ -102,7 +108,7 @@ class MlflowTracker(NullTracker):
         self._unsent_files: list[tuple[str, str]] = []
         self._silent_since_warning = False
         self._closed = False
-        self._monitor: SystemMetricsMonitor | None = None
+        self._monitor: system_metrics_monitor.SystemMetricsMonitor | None = None
         with tracking_errors(self.uri, "open a run in"):
             texts = _tag_texts(tags or {})
             if run_id:
@@ -121,18 +127,16 @@ class MlflowTracker(NullTracker):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Keep the values for the next `flush`; an infinite value is recorded as NaN (MLflow would store 1.8e308)."""
-        super().log_metrics(metrics, step)
+        self._curves.log_metrics(metrics, step)
         now_ms = time.time_ns() // 1_000_000
         for name, value in metrics.items():
             number = float(value)
-            self._unsent_metrics.append(
-                (
-                    valid_name(name),
-                    number if math.isfinite(number) else math.nan,
-                    now_ms,
-                    step,
-                )
-            )
+            number = number if math.isfinite(number) else math.nan
+            self._unsent_metrics.append((valid_name(name), number, now_ms, step))
+
+    def log_histograms(self, model: nn.Module, step: int) -> None:
+        """Write the distribution of every weight tensor for TensorBoard; MLflow has no place for it."""
+        self._curves.log_histograms(model, step)
 
     def log_artifact(self, path: str | Path, folder: str = "") -> None:
         """Copy one file, or a folder with all that is in it, to the run's artifacts, below `folder`."""
@@ -153,30 +157,30 @@ class MlflowTracker(NullTracker):
         self._try("tag a run in", self._send_unsent_tags)
 
     def flush(self) -> None:
-        """Send everything that was logged; called right after each checkpoint. Never raises for MLflow."""
-        super().flush()
+        """Send everything that was logged. Called right after each checkpoint; MLflow's errors are warnings."""
+        self._curves.flush()
         self._try("log metrics to", self._send_everything)
 
     def state_dict(self) -> dict[str, Any]:
-        """What was logged and not yet sent: part of the checkpoint, taken before `flush`."""
+        """Return what was logged and not sent yet. Part of the checkpoint, and taken before `flush`."""
         return {"unsent_metrics": [list(metric) for metric in self._unsent_metrics]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what the interrupted process may not have sent; MLflow drops what it did."""
+        """Take over what an interrupted process may not have sent; MLflow drops what it did."""
         self._unsent_metrics = [
             (str(name), float(value), int(time_ms), int(step))
             for name, value, time_ms, step in state.get("unsent_metrics", ())
         ] + self._unsent_metrics
 
     def where_to_look(self) -> str:
-        """One line for the end of a run: how to open it in the browser."""
+        """Return one line for the end of a run: how to open it in the browser."""
         place = f"experiments/{self.experiment_id}/runs/{self.run_id}"
         if self.uri.startswith("http"):
             return f"{self.uri.rstrip('/')}/#/{place}"
         uri = shlex.quote(hide_password(self.uri))
         return f"mlflow ui --backend-store-uri {uri}  # then http://127.0.0.1:5000/#/{place}"
 
-    def close(self, status: str = "FINISHED") -> None:
+    def close(self, status: RunStatus = "FINISHED") -> None:
         """Send what is left and mark the run FINISHED, FAILED or KILLED. A second call does nothing.
 
         Raises
@@ -190,7 +194,8 @@ class MlflowTracker(NullTracker):
         self._closed = True
         if self._monitor is not None:
             self._monitor.finish()
-        super().close(status)
+        self.flush()
+        self._curves.close()
         try:
             with tracking_errors(self.uri, "finish the run in"):
                 self._send_everything(attempts=4)
@@ -204,12 +209,8 @@ class MlflowTracker(NullTracker):
     # How it is sent ---------------------------------------------------------------------------------------------------
 
     def _send_everything(self, attempts: int = 1) -> None:
-        from mlflow.entities import Metric
-
         while self._unsent_metrics:
-            batch = [
-                Metric(name, value, at, step) for name, value, at, step in self._unsent_metrics[:METRICS_PER_BATCH]
-            ]
+            batch = [entities.Metric(*metric) for metric in self._unsent_metrics[:METRICS_PER_BATCH]]
             retry(partial(self._client.log_batch, self.run_id, metrics=batch), attempts)
             del self._unsent_metrics[: len(batch)]
         self._send_unsent_tags(attempts)
@@ -220,11 +221,9 @@ class MlflowTracker(NullTracker):
         self._unsent_tags.clear()
 
     def _send_tags(self, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        items = [RunTag(name, value) for name, value in tags.items()]
-        for start in range(0, len(items), PARAMS_PER_BATCH):
-            self._client.log_batch(self.run_id, tags=items[start : start + PARAMS_PER_BATCH])
+        items = [entities.RunTag(name, value) for name, value in tags.items()]
+        for start in range(0, len(items), TAGS_PER_BATCH):
+            self._client.log_batch(self.run_id, tags=items[start : start + TAGS_PER_BATCH])
 
     def _send_files(self, attempts: int = 1) -> None:
         while self._unsent_files:
@@ -244,19 +243,12 @@ class MlflowTracker(NullTracker):
                     if error.__cause__ and is_passing(error.__cause__)
                     else "trying again with each"
                 )
-                log.warning(
-                    "%s The training goes on; what was not recorded (%s): %s checkpoint.",
-                    error,
-                    self._unsent(),
-                    hint,
-                )
+                said = "%s The training goes on; what was not recorded (%s): %s checkpoint."
+                log.warning(said, error, self._unsent(), hint)
             self._silent_since_warning = True
         else:
             if self._silent_since_warning:
-                log.warning(
-                    "MLflow at %s answers again; nothing was lost.",
-                    hide_password(self.uri),
-                )
+                log.warning("MLflow at %s answers again; nothing was lost.", hide_password(self.uri))
             self._silent_since_warning = False
 
     def _unsent(self) -> str:
@@ -273,12 +265,12 @@ class MlflowTracker(NullTracker):
         run_name: str | None,
         parent_run_id: str | None,
         tags: Mapping[str, str],
-    ) -> Run:
+    ) -> entities.Run:
         tags = {  # with the run, not after it: whoever looks for a run by its tags finds it however early it was killed
             **tags,
-            "mlflow.user": user(),
+            "mlflow.user": user_name(),
             "mlflow.source.type": "LOCAL",
-            "mlflow.source.name": text(shlex.join(sys.argv), TAG_LENGTH),
+            "mlflow.source.name": limited_text(shlex.join(sys.argv), RUN_TAG_LENGTH),
         }
         if parent_run_id:  # a child elsewhere would not be shown under its parent
             experiment_id = experiment_of_run(self._client, self.uri, parent_run_id)
@@ -287,16 +279,14 @@ class MlflowTracker(NullTracker):
             experiment_id = ensure_experiment(self._client, self.uri, experiment, artifact_root)
         return retry(lambda: self._client.create_run(experiment_id, tags=tags, run_name=run_name))
 
-    def _resumed(self, run_id: str) -> Run:
+    def _resumed(self, run_id: str) -> entities.Run:
         experiment_of_run(self._client, self.uri, run_id)
         retry(lambda: self._client.update_run(run_id, status="RUNNING"))
         return self._client.get_run(run_id)
 
     def _log_params(self, params: Mapping[str, Any], known: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
-
-        texts = {valid_name(name): text(value, PARAM_LENGTH) for name, value in params.items()}
-        new = [Param(name, value) for name, value in texts.items() if name not in known]
+        texts = {valid_name(name): limited_text(value, PARAM_LENGTH) for name, value in params.items()}
+        new = [entities.Param(name, value) for name, value in texts.items() if name not in known]
         for start in range(0, len(new), PARAMS_PER_BATCH):
             batch = new[start : start + PARAMS_PER_BATCH]
             retry(partial(self._client.log_batch, self.run_id, params=batch))
@@ -307,16 +297,11 @@ class MlflowTracker(NullTracker):
             self._send_tags(_tag_texts({"resume.changed": "; ".join(changed)}))
 
     def _start_monitor(self, seconds: float, resumed: bool) -> None:
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        self._monitor = SystemMetricsMonitor(
-            self.run_id,
-            sampling_interval=seconds,
-            resume_logging=resumed,
-            tracking_uri=self.uri,
+        self._monitor = system_metrics_monitor.SystemMetricsMonitor(
+            self.run_id, sampling_interval=seconds, resume_logging=resumed, tracking_uri=self.uri
         )
         self._monitor.start()
 
 
 def _tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {valid_name(name): text(value, TAG_LENGTH) for name, value in tags.items()}
+    return {valid_name(name): limited_text(value, RUN_TAG_LENGTH) for name, value in tags.items()}

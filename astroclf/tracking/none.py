@@ -1,4 +1,4 @@
-"""``tracking=none``: the run folder is the only record."""
+"""``tracking=none``: the run folder is the only record, with TensorBoard's files in it if asked for."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from astroclf.tracking.tensorboard import TensorBoardCurves
+from astroclf.tracking.tracker import RunStatus
+
 if TYPE_CHECKING:
     from torch import nn
 
-    from astroclf.tracking.tensorboard import TensorBoardCurves
-
 
 class NullTracker:
-    """A tracker with every method of `MlflowTracker` that records nothing, except TensorBoard curves if asked to.
+    """A tracker that records nothing, except TensorBoard curves if asked to.
 
     Parameters
     ----------
@@ -23,8 +24,6 @@ class NullTracker:
         The step at which an interrupted run goes on.
     """
 
-    run_id: str | None = None
-
     def __init__(
         self,
         *,
@@ -32,48 +31,41 @@ class NullTracker:
         tensorboard_dir: str | Path | None = None,
         resume_step: int | None = None,
     ) -> None:
-        self._curves: TensorBoardCurves | None = None
-        self._points: list[tuple[dict[str, float], int]] = []
-        if tensorboard and tensorboard_dir is not None:
-            from astroclf.tracking.tensorboard import TensorBoardCurves
-
-            self._curves = TensorBoardCurves(tensorboard_dir, resume_step)
+        self.run_id: str | None = None
+        self._curves = TensorBoardCurves(tensorboard_dir if tensorboard else None, resume_step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        if self._curves is not None:
-            self._points.append((dict(metrics), step))
+        """Keep one point of each curve for the next `flush`."""
+        self._curves.log_metrics(metrics, step)
 
     def log_histograms(self, model: nn.Module, step: int) -> None:
-        if self._curves is not None:
-            self._curves.log_histograms(model, step)
+        """Write the distribution of every weight tensor."""
+        self._curves.log_histograms(model, step)
 
     def log_artifact(self, path: str | Path, folder: str = "") -> None:
-        """Nothing: the file lies in the run folder already."""
+        """Do nothing: the file lies in the run folder already."""
 
     def log_artifacts(self, folder: str | Path, into: str = "") -> None:
-        """Nothing: the files lie in the run folder already."""
+        """Do nothing: the files lie in the run folder already."""
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Nothing: config.yaml and metrics.json hold them."""
+        """Do nothing: ``config.yaml`` and ``metrics.json`` hold them."""
 
     def flush(self) -> None:
-        if self._curves is not None:
-            for metrics, step in self._points:
-                self._curves.log_metrics(metrics, step)
-            self._curves.flush()
-        self._points.clear()
+        """Write the curves' points that were kept."""
+        self._curves.flush()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the curves lie in the run folder, as far as the last flush."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to restore."""
+        """Do nothing: there is nothing to take over."""
 
     def where_to_look(self) -> str:
+        """Return one line that says that the run folder is the record."""
         return "Tracking is off (tracking=none): the run folder holds everything."
 
-    def close(self, status: str = "FINISHED") -> None:
-        self.flush()
-        if self._curves is not None:
-            self._curves.close()
-            self._curves = None
+    def close(self, status: RunStatus = "FINISHED") -> None:
+        """Write what is left of the curves and close their file."""
+        self._curves.close()

@@ -1,7 +1,8 @@
-"""The command that the user typed."""
+"""Who started this process, and the command that they typed."""
 
 from __future__ import annotations
 
+import getpass
 import shlex
 import sys
 from pathlib import Path
@@ -15,3 +16,11 @@ def command_line() -> str:
     else:
         name, first = Path(sys.argv[0]).name, len(sys.orig_argv) - len(sys.argv) + 1
     return " ".join([name, *map(shlex.quote, sys.orig_argv[first:])])
+
+
+def user_name() -> str:
+    """Return the name of whoever runs this process."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container whose user id has no name
+        return "unknown"

@@ -12,8 +12,8 @@ from astroclf.models.classifier import Classifier
 from astroclf.models.custom6conv import Custom6Conv
 from astroclf.promote import main
 from astroclf.registry.decision import Check, Decision, carry_out
-from astroclf.registry.models import register
 from astroclf.registry.package import write_package
+from astroclf.registry.register import register
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
 from astroclf.tracking.client import connect
 from astroclf.tracking.mlflow import MlflowTracker

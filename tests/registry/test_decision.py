@@ -4,7 +4,6 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +25,6 @@ from astroclf.registry.versions import (
     CHALLENGER,
     CHAMPION,
     RegisteredModel,
-    existing_store,
     registered_names,
 )
 from astroclf.tracking.client import connect
@@ -251,11 +249,5 @@ def test_names_that_do_not_exist_are_answered_with_the_nearest(new_model: NewMod
 
 
 def test_all_versions_are_found_page_by_page(new_model: NewModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registered_model, "_PAGE", 2)
+    monkeypatch.setattr(registered_model, "_PAGE_SIZE", 2)
     assert [version.number for version in new_model(5).versions()] == [5, 4, 3, 2, 1]
-
-
-def test_looking_at_a_store_does_not_make_it(tmp_path: Path) -> None:
-    with pytest.raises(TrackingError, match=r"no tracking database .*other\.db"):
-        existing_store(f"sqlite:///{tmp_path / 'other.db'}")
-    assert list(tmp_path.iterdir()) == []

@@ -20,8 +20,8 @@ from astroclf.models.classifier import Classifier
 from astroclf.models.precision import Precision
 from astroclf.registry.decision import Decision
 from astroclf.registry.gate import pass_gate
-from astroclf.registry.models import register
 from astroclf.registry.package import load_package, write_package
+from astroclf.registry.register import register
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
 from astroclf.settings.promotion import PromotionPolicy
 from astroclf.tracking.client import connect

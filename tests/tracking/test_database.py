@@ -13,8 +13,7 @@ import pytest
 
 from astroclf.errors import TrackingError
 from astroclf.tracking import database
-from astroclf.tracking.client import hide_password
-from astroclf.tracking.database import absolute_uri, ensure_database
+from astroclf.tracking.database import absolute_uri, ensure_database, existing_database
 
 
 def write_a_run(barrier: Barrier, uri: str, artifacts: str, number: int) -> None:
@@ -137,6 +136,7 @@ def test_a_server_that_does_not_answer_is_given_up(
             ensure_database(f"http://127.0.0.1:{silent.getsockname()[1]}")
 
 
-def test_passwords_do_not_reach_messages() -> None:
-    assert hide_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
-    assert hide_password("http://host:5000") == "http://host:5000"
+def test_looking_at_a_store_does_not_make_it(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"no tracking database .*other\.db"):
+        existing_database(f"sqlite:///{tmp_path / 'other.db'}")
+    assert list(tmp_path.iterdir()) == []

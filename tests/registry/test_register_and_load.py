@@ -10,8 +10,9 @@ from torch import nn
 
 from astroclf.errors import TrackingError, WeightsError
 from astroclf.models.classifier import Classifier
-from astroclf.registry.models import load, register
+from astroclf.registry.load import load
 from astroclf.registry.package import write_package
+from astroclf.registry.register import register
 from astroclf.tracking.client import connect
 from astroclf.tracking.mlflow import MlflowTracker
 

@@ -1,0 +1,99 @@
+"""Get a model by any of its names: a registered version or alias, a run, or a folder."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from astroclf.errors import TrackingError, WeightsError
+from astroclf.registry.package import SPEC_FILE, Predictor, load_package
+from astroclf.registry.versions import find_version, known_models
+from astroclf.tracking.client import connect, hide_password, retry, tracking_errors
+from astroclf.tracking.database import ensure_database
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import mlflow
+    from mlflow import MlflowClient, artifacts
+    from mlflow.utils import file_utils
+    from mlflow.utils import uri as uri_utils
+else:
+    mlflow = lazy_import("mlflow")
+    artifacts = lazy_import("mlflow.artifacts")
+    file_utils = lazy_import("mlflow.utils.file_utils")
+    uri_utils = lazy_import("mlflow.utils.uri")
+
+RUN_FOLDER_PACKAGE = "model"  # where a run folder keeps its package
+_MLFLOW_PACKAGE = "data"  # where an MLflow model keeps it
+
+
+def load(model: str | Path, uri: str = "sqlite:///mlflow.db", device: str = "auto") -> Predictor:
+    """Return the predictor of a model, by any of its names. No code that came with the model is run.
+
+    Parameters
+    ----------
+    model
+        ``models:/name@alias``, ``models:/name/3``, ``runs:/<run id>``, a package folder, a run folder, or the folder
+        of a downloaded MLflow model.
+    uri
+        The tracking store, for the first three.
+    device
+        ``auto``: the GPU if there is one.
+
+    Raises
+    ------
+    TrackingError
+        There is no such model; the message names those that exist.
+    WeightsError
+        The model is damaged, or not one of astroclf's.
+    """
+    name = str(model)
+    if not name.startswith(("models:/", "runs:/")):
+        return load_package(_package_in(Path(name)), device)
+    uri = ensure_database(uri)
+    client = connect(uri)
+    with tracking_errors(uri, f"load {name} from"):
+        location = _place_of_run(client, name, uri) if name.startswith("runs:/") else _place(client, name, uri)
+        if uri_utils.is_local_uri(location):
+            return load_package(_package_in(Path(file_utils.local_file_uri_to_path(location))), device)
+        with tempfile.TemporaryDirectory() as folder:
+            fetched = artifacts.download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=uri)
+            return load_package(_package_in(Path(fetched)), device)
+
+
+def _place(client: MlflowClient, model: str, uri: str) -> str:
+    """Return where the files of ``models:/…`` lie."""
+    found = find_version(client, model, uri)
+    return str(client.get_model_version_download_uri(found.name, found.version))
+
+
+def _place_of_run(client: MlflowClient, model: str, uri: str) -> str:
+    """Return where the files of the last model of ``runs:/…`` lie."""
+    run_id = model.removeprefix("runs:/").partition("/")[0]
+    try:
+        run = retry(lambda: client.get_run(run_id))
+    except mlflow.MlflowException as error:
+        raise TrackingError(
+            f"There is no run {run_id} in MLflow at {hide_password(uri)}. {known_models(client)}"
+        ) from error
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if not outputs:
+        raise TrackingError(f"The run {run_id} has no model (was it stopped before its end?). {known_models(client)}")
+    return str(client.get_logged_model(outputs[-1].model_id).artifact_location)
+
+
+def _package_in(folder: Path) -> Path:
+    """Return the package in a package folder, run folder or MLflow model folder."""
+    inside = sorted(path.parent for path in (folder / _MLFLOW_PACKAGE).glob(f"*/{SPEC_FILE}"))
+    for candidate in (folder, folder / RUN_FOLDER_PACKAGE, *inside):
+        if (candidate / SPEC_FILE).is_file():
+            return candidate
+    if folder.exists():
+        raise WeightsError(
+            f"{folder} holds no model: neither it nor its folder {RUN_FOLDER_PACKAGE}/ has a {SPEC_FILE}. A run gets "
+            "one when its training ends."
+        )
+    raise WeightsError(
+        f"There is no model {folder}. Name a run folder, a model package, models:/name@alias, models:/name/3 or runs:/…"
+    )

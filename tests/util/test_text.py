@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from typing import Any
+
+from astroclf.util.text import flatten, nearest
+
+
+def test_the_nearest_name_is_offered_or_all_where_none_is_near() -> None:
+    assert nearest("gama", ["gamma", "beta"]) == "Did you mean 'gamma'?"
+    assert nearest("x", ["gamma", "beta"]) == "Valid: beta, gamma."
+
+
+def test_nested_configuration_gets_the_keys_that_people_type() -> None:
+    config: dict[str, Any] = {"loss": {"gamma": 2.0, "options": {}}, "dataset": {"classes": ["a", "b"]}, "resume": None}
+    assert flatten(config) == {"loss.gamma": 2.0, "loss.options": {}, "dataset.classes": ["a", "b"], "resume": None}
