@@ -24,7 +24,7 @@ from astroclf.run.environment import device_name, git_commit
 from astroclf.run.folder import RunFolder, resume_command
 from astroclf.settings.schema import Config
 from astroclf.tracking.database import ensure_database
-from astroclf.tracking.none import NullTracker
+from astroclf.tracking.tracker import RunStatus, Tracker
 from astroclf.util.logs import log
 
 
@@ -94,7 +94,7 @@ class Run:
     network: Classifier
     loaders: Mapping[str, BatchLoader]
     trainer: Trainer
-    tracker: NullTracker
+    tracker: Tracker
     input_size: int
     started: float
 
@@ -194,9 +194,9 @@ def _record(
     checkpoint: Mapping[str, Any] | None,
     context: TrialContext,
     tags: Mapping[str, str],
-) -> Iterator[NullTracker]:
+) -> Iterator[Tracker]:
     """Open the run's record, new or the checkpoint's own; it is closed, with the logs, however the block ends."""
-    tracker: NullTracker = build(
+    tracker: Tracker = build(
         config.tracking,
         run_name=config.tracking.options.get("run_name") or folder.path.name,
         run_id=checkpoint["tracker"]["run_id"] if checkpoint is not None else context.run_id,
@@ -213,7 +213,7 @@ def _record(
         tensorboard_dir=folder.path / "tensorboard",
         resume_step=checkpoint["position"]["step"] + 1 if checkpoint is not None else None,
     )
-    status = "FAILED"
+    status: RunStatus = "FAILED"
     try:
         yield tracker
         status = "FINISHED"
@@ -238,7 +238,7 @@ def _trainer(
     loaders: Mapping[str, BatchLoader],
     precision: Precision,
     data: Data,
-    tracker: NullTracker,
+    tracker: Tracker,
     context: TrialContext,
 ) -> Trainer:
     settings = config.trainer
