@@ -15,41 +15,43 @@ from astroclf.config.compose import checked_as, config_dir
 from astroclf.settings.schema import PrepareConfig
 
 if TYPE_CHECKING:
-    from astroclf.data.cache.store import ImageCache
+    from astroclf.data.cache.image_cache import ImageCache
 
 
 @hydra.main(config_path=str(config_dir()), config_name="prepare", execution_whitelist=["astroclf.*"])
 @one_paragraph
 def job(composed: DictConfig) -> None:
-    """Build the store, unless it is there, and say what it holds and where it is."""
+    """Build the cache, unless it is there, and say what it holds and where it is."""
     config = checked_as(PrepareConfig, composed)
-    from astroclf.data.cache.store import (
-        open_store,  # OpenCV and h5py are imported only once the config is known to be sound
+    from astroclf.data.cache.image_cache import (
+        open_image_cache,  # OpenCV and h5py are imported only once the config is known to be sound
     )
 
     options = config.dataset.options
-    source = build(config.dataset)
+    reader = build(config.dataset)
     began = time.monotonic()
-    store = open_store(source, Path(options["cache_dir"]), on_error=options["on_error"], num_workers=config.num_workers)
-    print(_summary(options["name"], store, time.monotonic() - began))
+    cache = open_image_cache(
+        reader, Path(options["cache_dir"]), on_error=options["on_error"], num_workers=config.num_workers
+    )
+    print(_summary(options["name"], cache, time.monotonic() - began))
 
 
-def _summary(name: str, store: ImageCache, seconds: float) -> str:
+def _summary(name: str, cache: ImageCache, seconds: float) -> str:
     from rich.filesize import decimal
 
-    _, height, width, channels = store.images.shape
-    counts = zip(store.table.classes, store.table.class_counts().tolist(), strict=True)
-    on_disk = sum(path.stat().st_size for path in store.path.iterdir())
-    made = f"decoded {store.decoded:,} images in {seconds:.1f} s, {store.decoded / seconds:,.0f} images/s"
+    _, height, width, channels = cache.images.shape
+    counts = zip(cache.catalog.classes, cache.catalog.class_counts().tolist(), strict=True)
+    on_disk = sum(path.stat().st_size for path in cache.path.iterdir())
+    made = f"decoded {cache.decoded:,} images in {seconds:.1f} s, {cache.decoded / seconds:,.0f} images/s"
     return "\n".join(
         [
-            f"{name}: {len(store.table):,} images of {height} x {width} x {channels}"
-            + (f", {len(store.skipped):,} left out" if store.skipped else ""),
+            f"{name}: {len(cache.catalog):,} images of {height} x {width} x {channels}"
+            + (f", {len(cache.skipped):,} left out" if cache.skipped else ""),
             f"  classes      {', '.join(f'{label} {count:,}' for label, count in counts)}",
             f"  size         {decimal(on_disk)}",
-            f"  place        {store.path}",
-            f"  fingerprint  {store.fingerprint}",
-            f"  {made if store.decoded else 'was there already'}",
+            f"  place        {cache.path}",
+            f"  fingerprint  {cache.fingerprint}",
+            f"  {made if cache.decoded else 'was there already'}",
         ]
     )
 

@@ -67,16 +67,16 @@ def _simulate(options: argparse.Namespace) -> None:
     from astroclf.data.readers.galaxy10 import Galaxy10
 
     sizes = {"image_size": options.image_size, "seed": options.seed, "num_workers": options.num_workers}
-    source: DatasetReader
+    reader: DatasetReader
     if options.kind == "galaxy10":
         simulate.write_galaxy10(options.output, samples=options.samples, **sizes)
-        source = Galaxy10(options.output, image_size=options.image_size)
+        reader = Galaxy10(options.output, image_size=options.image_size)
     else:
         simulate.write_astro8(options.output, samples_per_class=options.samples, **sizes)
-        source = ClassFolder(options.output, "found", options.image_size)
-    print(f"{options.output}: {len(source.table):,} images in {len(source.table.classes)} classes")
+        reader = ClassFolder(options.output, "found", options.image_size)
+    print(f"{options.output}: {len(reader.catalog):,} images in {len(reader.catalog.classes)} classes")
     if options.contact_sheet:
-        print(simulate.contact_sheet(source, options.contact_sheet))
+        print(simulate.contact_sheet(reader, options.contact_sheet))
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
         _size(entry.bytes),
         time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used)),
         entry.state,
-        f"{entry.source} {entry.origin or ''}".strip() + gone,
+        f"{entry.made_from} {entry.origin or ''}".strip() + gone,
     )
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/near_duplicates.py [--data FILE.h5] [--images 1000] [--json FILE]
 
-Every image is copied once under each transformation, and originals and copies are searched together, by what a store
-keeps of them. `FILE.h5` has Galaxy10's layout; without it, galaxies of 256 px are simulated. The large set of the
-second timing is made of those images: the middle of one amid the turned surroundings of another.
+Every image is copied once under each transformation, and originals and copies are searched together, by what an image
+cache keeps of them. `FILE.h5` has Galaxy10's layout; without it, galaxies of 256 px are simulated. The large set of
+the second timing is made of those images: the middle of one amid the turned surroundings of another.
 """
 
 from __future__ import annotations

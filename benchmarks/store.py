@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from astroclf.data.cache.store import open_store
+from astroclf.data.cache.image_cache import open_image_cache
 from astroclf.data.catalog import DatasetReader
 from astroclf.data.decode.images import is_image, read_image
 from astroclf.data.loader import PixelBuffer
@@ -51,16 +51,16 @@ CORES = usable_cores()
 Rate = Callable[[], float]  # takes a turn, and returns images per second
 
 
-def contenders(source: DatasetReader, decoded: dict[str, Rate], work: Path) -> dict[str, Rate]:
+def contenders(reader: DatasetReader, decoded: dict[str, Rate], work: Path) -> dict[str, Rate]:
     """Decoding each time, then building the store, and reading it at random from memory and from the disk."""
 
     def build() -> float:
         shutil.rmtree(work / "again", ignore_errors=True)
-        with timed(len(source.table)) as rate:
-            open_store(source, work / "again", progress=False)
+        with timed(len(reader.catalog)) as rate:
+            open_image_cache(reader, work / "again", progress=False)
         return rate[0]
 
-    images = open_store(source, work / "store").images
+    images = open_image_cache(reader, work / "store").images
     copy = work / "copy.npy"  # never mapped when its turn begins: what is mapped stays in memory
     np.save(copy, images)
     return {
@@ -190,8 +190,8 @@ def main() -> None:
             f"JPEGs to {PREPARED_SIDE} px": (ClassFolder(folder, "found", PREPARED_SIDE), jpegs(paths)),
         }
         rates = {}
-        for number, (title, (source, decoded)) in enumerate(sets.items()):
-            rates[title] = race(title, contenders(source, decoded, work / str(number)), options.rounds)
+        for number, (title, (reader, decoded)) in enumerate(sets.items()):
+            rates[title] = race(title, contenders(reader, decoded, work / str(number)), options.rounds)
             print()
     record = {
         "images_per_second": rates,

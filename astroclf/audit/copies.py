@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from astroclf.audit.findings import Case, Finding, case_of, finding
-from astroclf.data.cache.store import ImageCache
+from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.split.assign import SPLITS
 from astroclf.data.split.copies import Pairs
 from astroclf.data.split.groups import Links, connected
@@ -15,15 +15,15 @@ from astroclf.data.split.groups import Links, connected
 SAME_OBJECT_ARCSEC = 1.0  # two positions closer than this are one object: it cannot have two labels
 
 
-def copies(store: ImageCache, links: Links) -> list[Finding]:
+def copies(cache: ImageCache, links: Links) -> list[Finding]:
     """Groups of exact duplicates, and groups of near duplicates with what makes them alike."""
-    exact = [case_of(store, rows, "equal pixel by pixel") for rows in _groups(len(store.table), links.exact)]
+    exact = [case_of(cache, rows, "equal pixel by pixel") for rows in _groups(len(cache.catalog), links.exact)]
     near = []
-    for rows in _groups(len(store.table), links.near):
+    for rows in _groups(len(cache.catalog), links.near):
         scores = links.near.score[np.isin(links.near.rows[:, 0], rows)]
         low, high = float(scores.min()), float(scores.max())
         text = f"similarity {high:.2f}" if low == high else f"similarity {low:.2f} to {high:.2f}"
-        near.append(case_of(store, rows, text, similarity=round(high, 4)))
+        near.append(case_of(cache, rows, text, similarity=round(high, 4)))
     near.sort(key=lambda case: -case.values["similarity"])
     return [
         *finding("exact duplicates", "warning", _conflicts_first(exact)),
@@ -31,19 +31,19 @@ def copies(store: ImageCache, links: Links) -> list[Finding]:
     ]
 
 
-def sky_neighbours(store: ImageCache, pairs: Pairs, *, kept_together: bool) -> list[Finding]:
+def sky_neighbours(cache: ImageCache, pairs: Pairs, *, kept_together: bool) -> list[Finding]:
     """Pairs of neighbours, the closest first. Those at one position with two labels are a warning in any case."""
     cases = []
     for index in np.argsort(pairs.score, kind="stable"):
         separation = float(pairs.score[index])
         same = separation <= SAME_OBJECT_ARCSEC
         text = f"{separation:.1f}″ apart" + (": the same object" if same else "")
-        cases.append(case_of(store, pairs.rows[index], text, same_picture=same, separation_arcsec=round(separation, 3)))
+        cases.append(case_of(cache, pairs.rows[index], text, same_picture=same, separation_arcsec=round(separation, 3)))
     calm = kept_together and not any(case.conflict for case in cases)
     return finding("sky neighbours", "note" if calm else "warning", _conflicts_first(cases))
 
 
-def leaks(store: ImageCache, links: Links, split_of_row: np.ndarray) -> list[Finding]:
+def leaks(cache: ImageCache, links: Links, split_of_row: np.ndarray) -> list[Finding]:
     """Samples that show the same in two splits.
 
     Parameters
@@ -51,7 +51,7 @@ def leaks(store: ImageCache, links: Links, split_of_row: np.ndarray) -> list[Fin
     split_of_row
         (N,) str, empty for rows that are in none.
     """
-    n, group = len(store.table), store.table.group
+    n, group = len(cache.catalog), cache.catalog.group
     linked = [(rows, "equal pixel by pixel") for rows in _groups(n, links.exact)]
     linked += [(rows, "near duplicates") for rows in _groups(n, _torn_pairs(links.near, split_of_row))]
     if group is not None:
@@ -59,8 +59,8 @@ def leaks(store: ImageCache, links: Links, split_of_row: np.ndarray) -> list[Fin
         linked += [(rows, f"the group {name}") for rows in _rows_of_each(number) if (name := names[number[rows[0]]])]
     apart = [(rows, f"{score:.1f}″ apart on the sky") for rows, score in zip(*links.sky, strict=True)]
     return [
-        *finding("leak", "error", _torn(store, linked, split_of_row)),
-        *finding("sky leak", "warning", _torn(store, apart, split_of_row)),
+        *finding("leak", "error", _torn(cache, linked, split_of_row)),
+        *finding("sky leak", "warning", _torn(cache, apart, split_of_row)),
     ]
 
 
@@ -71,13 +71,13 @@ def _torn_pairs(pairs: Pairs, split_of_row: np.ndarray) -> Pairs:
     return Pairs(pairs.rows[torn], pairs.score[torn])
 
 
-def _torn(store: ImageCache, linked: Iterable[tuple[np.ndarray, str]], split_of_row: np.ndarray) -> Iterator[Case]:
+def _torn(cache: ImageCache, linked: Iterable[tuple[np.ndarray, str]], split_of_row: np.ndarray) -> Iterator[Case]:
     """Those of the linked rows that lie in two splits or more."""
     for rows, why in linked:
         splits = split_of_row[rows].tolist()
         names = [name for name in SPLITS if name in splits]
         if len(names) > 1:
-            yield case_of(store, rows, f"{' and '.join(names)}: {why}", splits=splits)
+            yield case_of(cache, rows, f"{' and '.join(names)}: {why}", splits=splits)
 
 
 def _groups(n: int, pairs: Pairs) -> list[np.ndarray]:

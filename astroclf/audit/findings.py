@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from astroclf.data.cache.store import ImageCache
+from astroclf.data.cache.image_cache import ImageCache
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -26,7 +26,7 @@ class Case:
     ids
         The samples that it concerns; none where it concerns the data set or a class.
     rows
-        Their rows in the store, for pictures; none where they could not be read.
+        Their rows in the cache, for pictures; none where they could not be read.
     labels
         Class names of the samples.
     conflict
@@ -47,7 +47,7 @@ class Case:
 class Finding:
     """All cases of one kind."""
 
-    kind: str  # of KINDS, or one that only a source's own `ImageError` has
+    kind: str  # of KINDS, or one that only a reader's own `ImageError` has
     severity: Severity
     cases: tuple[Case, ...]
 
@@ -72,14 +72,14 @@ def finding(kind: str, severity: Severity, cases: Iterable[Case]) -> list[Findin
 
 
 def case_of(
-    store: ImageCache, rows: Sequence[int] | np.ndarray, text: str, *, same_picture: bool = True, **values: Any
+    cache: ImageCache, rows: Sequence[int] | np.ndarray, text: str, *, same_picture: bool = True, **values: Any
 ) -> Case:
     """A case of these rows; where they show the same, labels that differ are a conflict."""
     rows = [int(row) for row in rows]
-    labels = tuple(store.table.classes[store.table.labels[row]] for row in rows)
+    labels = tuple(cache.catalog.classes[cache.catalog.labels[row]] for row in rows)
     return Case(
         text,
-        ids=tuple(str(store.table.ids[row]) for row in rows),
+        ids=tuple(str(cache.catalog.ids[row]) for row in rows),
         rows=tuple(rows),
         labels=labels,
         conflict=same_picture and len(set(labels)) > 1,

@@ -25,15 +25,15 @@ from astroclf.audit.samples import (
 )
 from astroclf.audit.summary import STATUS_WORDS, Audit, class_table, findings_table, write_summary
 from astroclf.config.build import build
-from astroclf.data.cache.store import ImageCache, Skipped, open_store
+from astroclf.data.cache.image_cache import ImageCache, Skipped, open_image_cache
 from astroclf.data.catalog import DatasetReader
 from astroclf.data.decode.headers import FileFacts, HasFacts, read_facts
 from astroclf.data.readers.folder import METADATA
 from astroclf.data.readers.tables import read_metadata
 from astroclf.data.split.assign import SPLITS, Splits
 from astroclf.data.split.groups import find_links
+from astroclf.data.split.splits import split_image_cache
 from astroclf.errors import ConfigError, DataError
-from astroclf.run.data import split_store
 from astroclf.settings.schema import CheckConfig, Component
 from astroclf.util.progress import ProgressBar
 
@@ -54,11 +54,11 @@ def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
         There is no such data set or model, or something else that keeps it from being looked at.
     """
     predictor = _load_model(config)  # first: nobody waits for a data set to be decoded to hear that there is none
-    source, found = _list(config.dataset)
-    if source is None:
+    reader, found = _list(config.dataset)
+    if reader is None:
         audit, images = _audit(config, command, found), None
     else:
-        audit, images = _look(config, command, source, found, predictor)
+        audit, images = _look(config, command, reader, found, predictor)
     folder = Path(folder)
     write_summary(folder / "check.json", audit)
     write_audit_report(folder, audit, images)
@@ -90,11 +90,11 @@ def _list(dataset: Component) -> tuple[DatasetReader | None, list[Finding]]:
         options = dataset.options
         if options.get("path") is None or not Path(options["path"]).exists():
             raise
-        source = _as_found(dataset)
-        if source is not None and isinstance(options["classes"], list):
-            wrong = class_findings(options["classes"], options["exclude_classes"], source.table)
+        reader = _as_found(dataset)
+        if reader is not None and isinstance(options["classes"], list):
+            wrong = class_findings(options["classes"], options["exclude_classes"], reader.catalog)
             if wrong:
-                return source, wrong
+                return reader, wrong
         return None, finding("unusable", "error", map(Case, _wrong_rows(Path(options["path"])) or [str(error)]))
 
 
@@ -117,54 +117,54 @@ def _wrong_rows(folder: Path) -> list[str]:
 
 
 def _look(
-    config: CheckConfig, command: str, source: DatasetReader, found: list[Finding], predictor: Predictor | None
+    config: CheckConfig, command: str, reader: DatasetReader, found: list[Finding], predictor: Predictor | None
 ) -> tuple[Audit, np.ndarray | None]:
     """Everything that can be seen of a data set that can be listed."""
     options = config.dataset.options
     gravity: Severity = "error" if options["on_error"] == "raise" else "warning"
     try:
-        store = open_store(
-            source, Path(options["cache_dir"]).expanduser(), on_error="skip", num_workers=config.num_workers
+        cache = open_image_cache(
+            reader, Path(options["cache_dir"]).expanduser(), on_error="skip", num_workers=config.num_workers
         )
     except DataError:
-        skipped = _all_faults(source)
+        skipped = _all_faults(reader)
         if skipped is None:
             raise
-        found = found + unreadable_files(skipped, source.table, "error")
-        return _audit(config, command, found, listed=len(source.table)), None
-    facts = _facts(source, store, config.num_workers)
+        found = found + unreadable_files(skipped, reader.catalog, "error")
+        return _audit(config, command, found, listed=len(reader.catalog)), None
+    facts = _facts(reader, cache, config.num_workers)
     log.info("Comparing images")
-    links = find_links(store, near=True, sky_arcsec=options["sky_arcsec"] or SAME_OBJECT_ARCSEC)
-    splits, refused = _split(store, options)
+    links = find_links(cache, near=True, sky_arcsec=options["sky_arcsec"] or SAME_OBJECT_ARCSEC)
+    splits, refused = _split(cache, options)
     found = [
         *found,
         *refused,
-        *unreadable_files(store.skipped, source.table, gravity),
-        *blank_pictures(store),
-        *copies(store, links),
-        *sky_neighbours(store, links.sky, kept_together=options["sky_arcsec"] is not None),
-        *leaks(store, links, _split_of_row(store, splits)),
-        *balance(store.table, splits.test if splits else None),
+        *unreadable_files(cache.skipped, reader.catalog, gravity),
+        *blank_pictures(cache),
+        *copies(cache, links),
+        *sky_neighbours(cache, links.sky, kept_together=options["sky_arcsec"] is not None),
+        *leaks(cache, links, _split_of_row(cache, splits)),
+        *balance(cache.catalog, splits.test if splits else None),
     ]
     if facts:
-        found += given_away(facts, store.table) + small_images(facts, store.table, options["image_size"])
-    details = {"decoded images": f"{store.path}, of {options['image_size']} px", "data_fingerprint": store.fingerprint}
+        found += given_away(facts, cache.catalog) + small_images(facts, cache.catalog, options["image_size"])
+    details = {"decoded images": f"{cache.path}, of {options['image_size']} px", "data_fingerprint": cache.fingerprint}
     details |= {f"{name}_fingerprint": value for name, value in (splits.fingerprints if splits else {}).items()}
     if predictor is not None:
-        found += unknown_to_model(store.table, predictor.classes)
-        trained_on, details["model"] = _training_of(config, predictor, store, splits)
-        found += suspicious_labels(store.table, _probabilities(predictor, store), predictor.classes, trained_on)
+        found += unknown_to_model(cache.catalog, predictor.classes)
+        trained_on, details["model"] = _training_of(config, predictor, cache, splits)
+        found += suspicious_labels(cache.catalog, _probabilities(predictor, cache), predictor.classes, trained_on)
     audit = _audit(
         config,
         command,
         found,
-        listed=len(source.table),
-        table=store.table,
+        listed=len(reader.catalog),
+        catalog=cache.catalog,
         facts=facts,
         splits={name: getattr(splits, name) for name in SPLITS} if splits else None,
         details=details,
     )
-    return audit, store.images
+    return audit, cache.images
 
 
 def _audit(config: CheckConfig, command: str, found: list[Finding], **known: Any) -> Audit:
@@ -173,64 +173,64 @@ def _audit(config: CheckConfig, command: str, found: list[Finding], **known: Any
     return Audit(config.dataset["name"], path, command, tuple(found), details=details, **known)
 
 
-def _all_faults(source: DatasetReader) -> list[Skipped] | None:
+def _all_faults(reader: DatasetReader) -> list[Skipped] | None:
     """What is wrong with each file where none can be read; None as soon as one can."""
     skipped: list[Skipped] = []
-    for rows in source.blocks():
-        block = source.read(rows)
+    for rows in reader.blocks():
+        block = reader.read(rows)
         if len(block.faults) < len(rows):
             return None
-        skipped += [Skipped(str(source.table.ids[row]), *fault) for row, fault in block.faults.items()]
+        skipped += [Skipped(str(reader.catalog.ids[row]), *fault) for row, fault in block.faults.items()]
     return skipped
 
 
-def _facts(source: DatasetReader, store: ImageCache, num_workers: int | None) -> list[FileFacts | None]:
-    """Of the rows of the store's table; empty where the source cannot tell."""
-    if not isinstance(source, HasFacts):
+def _facts(reader: DatasetReader, cache: ImageCache, num_workers: int | None) -> list[FileFacts | None]:
+    """Of the rows of the cache's catalog; empty where the reader cannot tell."""
+    if not isinstance(reader, HasFacts):
         return []
-    of_id = dict(zip(source.table.ids.tolist(), read_facts(source, num_workers=num_workers), strict=True))
-    return [of_id[name] for name in store.table.ids.tolist()]
+    of_id = dict(zip(reader.catalog.ids.tolist(), read_facts(reader, num_workers=num_workers), strict=True))
+    return [of_id[name] for name in cache.catalog.ids.tolist()]
 
 
-def _split(store: ImageCache, options: dict[str, Any]) -> tuple[Splits | None, list[Finding]]:
+def _split(cache: ImageCache, options: dict[str, Any]) -> tuple[Splits | None, list[Finding]]:
     """The splits that a training would use, or why it would refuse."""
     try:
-        return split_store(store, options).splits, []
+        return split_image_cache(cache, options).splits, []
     except DataError as error:
         return None, finding("unsplittable", "error", [Case(str(error))])
 
 
-def _split_of_row(store: ImageCache, splits: Splits | None) -> np.ndarray:
+def _split_of_row(cache: ImageCache, splits: Splits | None) -> np.ndarray:
     """(N,) the name of each row's split; where none can be drawn, the one that it comes with."""
     if splits is None:
-        return np.full(len(store.table), "") if store.table.split is None else np.asarray(store.table.split)
-    names = np.full(len(store.table), "", dtype=object)
+        return np.full(len(cache.catalog), "") if cache.catalog.split is None else np.asarray(cache.catalog.split)
+    names = np.full(len(cache.catalog), "", dtype=object)
     for name in SPLITS:
         names[getattr(splits, name)] = name
     return names
 
 
 def _training_of(
-    config: CheckConfig, predictor: Predictor, store: ImageCache, splits: Splits | None
+    config: CheckConfig, predictor: Predictor, cache: ImageCache, splits: Splits | None
 ) -> tuple[np.ndarray, str]:
     """(N,) bool: the rows that the model is known to have been trained on; and what is known, in words."""
     facts = predictor.spec.get("facts", {})
-    trained_on = np.zeros(len(store.table), bool)
+    trained_on = np.zeros(len(cache.catalog), bool)
     if splits and facts.get("train_fingerprint") == splits.fingerprints["train"]:
         trained_on[splits.train] = True
         return trained_on, f"{config.model}, trained on the train split of this data set"
-    if facts.get("data_fingerprint") == store.fingerprint:
+    if facts.get("data_fingerprint") == cache.fingerprint:
         return trained_on, f"{config.model}, trained on this data set, split in another way"
     return trained_on, f"{config.model}; which of these images it was trained on is not known"
 
 
-def _probabilities(predictor: Predictor, store: ImageCache) -> np.ndarray:
+def _probabilities(predictor: Predictor, cache: ImageCache) -> np.ndarray:
     """(N, M) of the model's classes."""
     columns = [f"p_{name}" for name in predictor.classes]
     parts = []
-    with ProgressBar("Asking the model", len(store.images)) as bar:
-        for start in range(0, len(store.images), PREDICTED_AT_ONCE):
-            images = store.images[start : start + PREDICTED_AT_ONCE]
+    with ProgressBar("Asking the model", len(cache.images)) as bar:
+        for start in range(0, len(cache.images), PREDICTED_AT_ONCE):
+            images = cache.images[start : start + PREDICTED_AT_ONCE]
             parts.append(predictor.predict(images)[columns].to_numpy())
             bar.advance(len(images))
     return np.concatenate(parts)

@@ -19,25 +19,25 @@ def columns_of(classes: Sequence[str], model_classes: Sequence[str]) -> np.ndarr
     return np.array([column.get(class_key(name), -1) for name in classes], np.int64)
 
 
-def unknown_to_model(table: Catalog, model_classes: Sequence[str]) -> list[Finding]:
+def unknown_to_model(catalog: Catalog, model_classes: Sequence[str]) -> list[Finding]:
     """The classes whose labels the model cannot judge."""
-    counts = table.class_counts()
+    counts = catalog.class_counts()
     cases = [
         Case(f"{name}: {counted(int(counts[label]), 'image')} not judged", labels=(name,))
-        for label, name in enumerate(table.classes)
+        for label, name in enumerate(catalog.classes)
         if columns_of([name], model_classes)[0] < 0
     ]
     return finding("other model", "warning", cases)
 
 
 def suspicious_labels(
-    table: Catalog, probabilities_NM: np.ndarray, model_classes: Sequence[str], trained_on: np.ndarray
+    catalog: Catalog, probabilities_NM: np.ndarray, model_classes: Sequence[str], trained_on: np.ndarray
 ) -> list[Finding]:
     """Samples that the model is confident are of another class, the widest disagreement first.
 
     Parameters
     ----------
-    table
+    catalog
         The samples.
     probabilities_NM
         Of the model's M classes.
@@ -47,7 +47,7 @@ def suspicious_labels(
         (N,) bool, where the model is known to have been trained on the sample with this label. Such a model has learned
         wrong labels too: that it disagrees all the same says more, and that it agrees says less.
     """
-    column = columns_of(table.classes, model_classes)[table.labels]
+    column = columns_of(catalog.classes, model_classes)[catalog.labels]
     judged = np.flatnonzero(column >= 0)
     label_probability = probabilities_NM[judged, column[judged]]
     guess = probabilities_NM[judged].argmax(axis=1)
@@ -56,13 +56,13 @@ def suspicious_labels(
     order = doubted[np.argsort(label_probability[doubted] - confidence[doubted], kind="stable")]
     cases = []
     for index in order:
-        row, label = int(judged[index]), table.classes[table.labels[judged[index]]]
+        row, label = int(judged[index]), catalog.classes[catalog.labels[judged[index]]]
         said, sure = model_classes[guess[index]], float(confidence[index])
         cases.append(
             Case(
                 f"said {said} {sure:.0%}, {label} {label_probability[index]:.0%}"
                 + (", though trained on it" if trained_on[row] else ""),
-                ids=(str(table.ids[row]),),
+                ids=(str(catalog.ids[row]),),
                 rows=(row,),
                 labels=(label,),
                 values={

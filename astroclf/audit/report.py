@@ -98,11 +98,11 @@ def _shown(case: Case, images: Sequence[np.ndarray] | np.ndarray | None) -> Show
 
 def _examples(audit: Audit, images: Sequence[np.ndarray] | np.ndarray) -> list[tuple[ClassRow, list[str]]]:
     """Some pictures of each class, spread evenly over its samples."""
-    assert audit.table is not None
+    assert audit.catalog is not None
     each = max(1, min(EXAMPLES, EXAMPLE_PICTURES // max(1, len(audit.classes))))
     examples = []
     for label, row in enumerate(audit.classes[:EXAMPLE_PICTURES]):
-        rows = np.flatnonzero(audit.table.labels == label)
+        rows = np.flatnonzero(audit.catalog.labels == label)
         chosen = rows[np.unique(np.linspace(0, len(rows) - 1, each).astype(int))] if len(rows) else rows
         examples.append((row, [thumbnail(np.asarray(images[i]), EXAMPLE_SIDE) for i in chosen.tolist()]))
     return examples

@@ -1,4 +1,4 @@
-"""What is wrong with the samples of a data set: functions from its table, pixels and file headers to findings.
+"""What is wrong with the samples of a data set: functions from its catalog, pixels and file headers to findings.
 
 `audit_copies` has what samples have to do with each other, `audit_labels` what a model says of their labels.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from astroclf.audit.findings import Case, Finding, Severity, case_of, counted, finding
-from astroclf.data.cache.store import ImageCache, Skipped
+from astroclf.data.cache.image_cache import ImageCache, Skipped
 from astroclf.data.catalog import Catalog
 from astroclf.data.decode.headers import FileFacts, signature_classes
 from astroclf.data.readers import class_key, nearest
@@ -51,20 +51,20 @@ def unreadable_files(skipped: Iterable[Skipped], listed: Catalog, severity: Seve
     return [found for kind, of_kind in cases.items() for found in finding(kind, severity, of_kind)]
 
 
-def blank_pictures(store: ImageCache) -> list[Finding]:
+def blank_pictures(cache: ImageCache) -> list[Finding]:
     """Pictures of one color, and pictures in which next to nothing differs from the rest."""
     constant, blank = [], []
-    for row, thumbnail in enumerate(store.thumbnails):
+    for row, thumbnail in enumerate(cache.thumbnails):
         picture = _without_padding(thumbnail).astype(np.int16)
         deviation = np.abs(picture - np.int16(np.median(picture)))
         differing = np.count_nonzero(deviation > BLANK_LEVELS)
         if differing >= BLANK_PIXELS:
             continue
-        if not deviation.any() and _is_constant(store.images[row]):
-            constant.append(case_of(store, [row], "every pixel has the same value"))
+        if not deviation.any() and _is_constant(cache.images[row]):
+            constant.append(case_of(cache, [row], "every pixel has the same value"))
         else:
             text = f"no pixel of its thumbnail is more than {deviation.max()} of 255 grey levels from the median"
-            blank.append(case_of(store, [row], text, largest_deviation=int(deviation.max())))
+            blank.append(case_of(cache, [row], text, largest_deviation=int(deviation.max())))
     return finding("constant", "warning", constant) + finding("near-blank", "warning", blank)
 
 
@@ -89,34 +89,34 @@ def _is_constant(image_HWC: np.ndarray) -> bool:
     return bool((inside == inside[0, 0]).all())
 
 
-def balance(table: Catalog, test_rows: np.ndarray | None) -> list[Finding]:
+def balance(catalog: Catalog, test_rows: np.ndarray | None) -> list[Finding]:
     """A severe imbalance, and classes of which the test split has few images."""
-    counts = table.class_counts()
+    counts = catalog.class_counts()
     present = np.flatnonzero(counts)
     large, small = (int(present[place]) for place in (counts[present].argmax(), counts[present].argmin()))
     found: list[Finding] = []
     if counts[large] > SEVERE_IMBALANCE * counts[small]:
-        names = (table.classes[large], table.classes[small])
+        names = (catalog.classes[large], catalog.classes[small])
         text = f"{names[0]} has {counted(int(counts[large]), 'image')}, {names[1]} {counts[small]:,}"
         found += finding("imbalance", "warning", [Case(text, labels=names)])
     if test_rows is not None:
-        tests = zip(table.classes, table.class_counts(test_rows).tolist(), strict=True)
+        tests = zip(catalog.classes, catalog.class_counts(test_rows).tolist(), strict=True)
         few = [Case(f"{name}: {n}", labels=(name,), values={"images": n}) for name, n in tests if n < FEW_TESTS]
         found += finding("few tests", "note", few)
     return found
 
 
-def given_away(facts: Sequence[FileFacts | None], table: Catalog) -> list[Finding]:
+def given_away(facts: Sequence[FileFacts | None], catalog: Catalog) -> list[Finding]:
     """Classes that format, color mode and size of the files tell before a pixel is looked at.
 
     Parameters
     ----------
     facts
-        Of each row of `table`.
+        Of each row of `catalog`.
     """
-    counts = table.class_counts()
-    right = signature_classes(facts, table.labels, len(table.classes)) == table.labels
-    common = counts.max() / len(table)
+    counts = catalog.class_counts()
+    right = signature_classes(facts, catalog.labels, len(catalog.classes)) == catalog.labels
+    common = counts.max() / len(catalog)
     if right.mean() <= common + GIVEN_AWAY:
         return []
     text = (
@@ -124,20 +124,20 @@ def given_away(facts: Sequence[FileFacts | None], table: Catalog) -> list[Findin
         f"saying the most frequent class would be right for {common:.0%})"
     )
     cases = [Case(text, values={"share": round(float(right.mean()), 4), "most_frequent": round(float(common), 4)})]
-    told = table.class_counts(np.flatnonzero(right))
-    for name, hits, count in zip(table.classes, told.tolist(), counts.tolist(), strict=True):
+    told = catalog.class_counts(np.flatnonzero(right))
+    for name, hits, count in zip(catalog.classes, told.tolist(), counts.tolist(), strict=True):
         if hits > count / 2:
             values = {"told": hits, "images": count}
             cases.append(Case(f"{name}: {hits:,} of {count:,} files", labels=(name,), values=values))
     return finding("give-away", "warning", cases)
 
 
-def small_images(facts: Sequence[FileFacts | None], table: Catalog, image_size: int) -> list[Finding]:
-    """Classes with files that are scaled up to more than twice their size; `facts` are of each row of `table`."""
+def small_images(facts: Sequence[FileFacts | None], catalog: Catalog, image_size: int) -> list[Finding]:
+    """Classes with files that are scaled up to more than twice their size; `facts` are of each row of `catalog`."""
     longest = np.array([max(fact.width, fact.height) if fact else image_size for fact in facts])
     cases = []
-    for label, name in enumerate(table.classes):
-        mine = longest[table.labels == label]
+    for label, name in enumerate(catalog.classes):
+        mine = longest[catalog.labels == label]
         small = mine[mine < SMALL * image_size]
         if len(small):
             sizes = f"{small.min()}" + (f" to {small.max()}" if small.max() > small.min() else "")

@@ -53,10 +53,10 @@ class Audit:
         All findings.
     listed
         Samples that the data set lists, readable or not.
-    table
+    catalog
         Those that can be read; None where nothing could be looked at.
     facts
-        Of the files of `table`, row by row; empty where the source has none.
+        Of the files of `catalog`, row by row; empty where the reader has none.
     splits
         Rows of train, val and test; None where they cannot be drawn.
     details
@@ -68,7 +68,7 @@ class Audit:
     command: str
     found: Sequence[Finding]
     listed: int = 0
-    table: Catalog | None = None
+    catalog: Catalog | None = None
     facts: Sequence[FileFacts | None] = ()
     splits: Mapping[str, np.ndarray] | None = None
     details: Mapping[str, str] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Audit:
     @cached_property
     def classes(self) -> list[ClassRow]:
         """Every class in label order."""
-        return [] if self.table is None else [self._class_row(label) for label in range(len(self.table.classes))]
+        return [] if self.catalog is None else [self._class_row(label) for label in range(len(self.catalog.classes))]
 
     @cached_property
     def imbalance(self) -> float:
@@ -99,14 +99,14 @@ class Audit:
         return max(counts) / min(counts) if counts else 1.0
 
     def _class_row(self, label: int) -> ClassRow:
-        assert self.table is not None
-        rows = np.flatnonzero(self.table.labels == label)
+        assert self.catalog is not None
+        rows = np.flatnonzero(self.catalog.labels == label)
         facts = [fact for row in rows.tolist() if self.facts and (fact := self.facts[row]) is not None]
         longest = np.sort([max(fact.width, fact.height) for fact in facts])
         return ClassRow(
-            name=self.table.classes[label],
+            name=self.catalog.classes[label],
             images=len(rows),
-            share=len(rows) / max(1, len(self.table)),
+            share=len(rows) / max(1, len(self.catalog)),
             effective_number=float(self._effective[label]),
             weight=float(self._weights[label]),
             splits={name: int(np.isin(rows, of).sum()) for name, of in (self.splits or {}).items()},
@@ -116,13 +116,13 @@ class Audit:
 
     @cached_property
     def _effective(self) -> np.ndarray:
-        assert self.table is not None
-        return effective_numbers(self.table.class_counts(), BETA)
+        assert self.catalog is not None
+        return effective_numbers(self.catalog.class_counts(), BETA)
 
     @cached_property
     def _weights(self) -> np.ndarray:
-        assert self.table is not None
-        return balanced_weights(self.table.class_counts(), BETA)
+        assert self.catalog is not None
+        return balanced_weights(self.catalog.class_counts(), BETA)
 
 
 def format_words(fact: FileFacts) -> str:
@@ -139,7 +139,7 @@ def summary(audit: Audit) -> dict[str, Any]:
         "status": audit.status,
         "command": audit.command,
         "dataset": {"name": audit.name, "path": audit.path, **audit.details},
-        "images": {"listed": audit.listed, "readable": 0 if audit.table is None else len(audit.table)},
+        "images": {"listed": audit.listed, "readable": 0 if audit.catalog is None else len(audit.catalog)},
         "classes": [
             {
                 "name": row.name,
@@ -223,9 +223,9 @@ def _first_words(ids: Sequence[str], text: str) -> str:
 def audit_sentence(audit: Audit) -> str:
     """Such as ``1,000 images in 10 classes, 3 of them unreadable, imbalance 7.9``."""
     words = counted(audit.listed, "image")
-    if audit.table is None:
+    if audit.catalog is None:
         return f"{words}, none of which could be looked at" if audit.listed else "nothing could be looked at"
-    unreadable = audit.listed - len(audit.table)
-    words += f" in {len(audit.table.classes)} classes"
+    unreadable = audit.listed - len(audit.catalog)
+    words += f" in {len(audit.catalog.classes)} classes"
     words += f", {unreadable:,} of them unreadable" if unreadable else ""
     return f"{words}, imbalance {audit.imbalance:.1f}"

@@ -1,4 +1,4 @@
-"""What a source knows about its samples before a single pixel is read."""
+"""What a reader knows about its samples before a single pixel is read."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Catalog:
         return len(self.ids)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Catalog:
-        """The same table with only these rows, in this order."""
+        """The same catalog with only these rows, in this order."""
         columns = {
             f.name: getattr(self, f.name)[rows]
             for f in fields(self)
@@ -76,9 +76,9 @@ class Block(NamedTuple):
 
 
 class DatasetReader(Protocol):
-    """From files on disk to prepared uint8 images. One class a file format or data set, in `data/sources`."""
+    """From files on disk to prepared uint8 images. One class a file format or data set, in `data/readers`."""
 
-    table: Catalog
+    catalog: Catalog
     image_size: int
     channels: int
 
@@ -87,7 +87,7 @@ class DatasetReader(Protocol):
         ...
 
     def blocks(self) -> list[range]:
-        """Row ranges that are cheap to read at once; together they cover the table in order."""
+        """Row ranges that are cheap to read at once; together they cover the catalog in order."""
         ...
 
     def read(self, rows: range) -> Block:

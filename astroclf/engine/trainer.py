@@ -108,7 +108,7 @@ class Trainer:
         fingerprints: dict[str, str] | None = None,
         on_validation: Callable[[list[dict[str, float]], bool], None] | None = None,
     ) -> None:
-        self.model, self.criterion, self.train_stream, self.val_stream = model, criterion, train, val
+        self.model, self.criterion, self.train_loader, self.val_loader = model, criterion, train, val
         self.optimizer, self.schedule, self.precision, self.settings = optimizer, schedule, precision, settings
         self.classes, self.folder, self.tracker = classes, folder, tracker
         self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
@@ -133,7 +133,7 @@ class Trainer:
         TrainingError
             The loss stays non-finite, or the device is out of memory.
         """
-        waited = self.train_stream.data_wait_seconds
+        waited = self.train_loader.data_wait_seconds
         bar = TrainProgress(self.total_steps, self.settings.epochs, self.position.step)
         with StopRequest() as stop, bar as progress:
             try:
@@ -149,7 +149,7 @@ class Trainer:
                 f"No validation in {self.position.step} steps gave a finite loss: there is no model to keep. Lower "
                 "optimizer.lr, set trainer.grad_clip_norm, or use trainer.precision=fp32, and start a new run."
             )
-        waited = self.train_stream.data_wait_seconds - waited
+        waited = self.train_loader.data_wait_seconds - waited
         return FitResult(
             best=self.position.best,
             steps=self.position.step,
@@ -167,11 +167,11 @@ class Trainer:
                 self._validate(progress, last=True)
                 break
             group: list[Batch] = []
-            with closing(self.train_stream.epoch(at.epoch, start=at.batch)) as batches:
+            with closing(self.train_loader.epoch(at.epoch, start=at.batch)) as batches:
                 for batch in batches:
                     group.append(batch)
                     at.batch += 1
-                    if len(group) < every and at.batch < len(self.train_stream):
+                    if len(group) < every and at.batch < len(self.train_loader):
                         continue
                     loss = self._step(group)
                     progress.images += sum(len(b.labels_B) for b in group)
@@ -234,7 +234,7 @@ class Trainer:
         self._stop_if_stuck()
         self.buffers.restore()
         model = self.average.model() if self.average is not None else self.model
-        evaluation = evaluate(model, self.criterion, self.val_stream, self.precision)
+        evaluation = evaluate(model, self.criterion, self.val_loader, self.precision)
         metrics = evaluation.metrics(self.classes)
 
         row: dict[str, float] = {
@@ -252,7 +252,7 @@ class Trainer:
             names.append(self.checkpoints.best.name)
         if name := self.checkpoints.rank(row["val/loss"], at.step):
             names.append(name)
-        epoch_ends = at.batch >= len(self.train_stream)
+        epoch_ends = at.batch >= len(self.train_loader)
         if self.settings.keep_every and epoch_ends and (at.epoch + 1) % self.settings.keep_every == 0:
             names.append(f"epoch-{at.epoch + 1:04d}.pt")
         at.stopped_early = self.early_stopping.update(row["val/loss"], row["epoch"]) and not last
@@ -277,7 +277,7 @@ class Trainer:
 
     def _epoch(self) -> float:
         """Epochs trained so far, with the fraction of the one under way."""
-        return self.position.epoch + self.position.batch / len(self.train_stream)
+        return self.position.epoch + self.position.batch / len(self.train_loader)
 
     def _validation_due(self) -> bool:
         """Whether a validation falls on the step just taken; a pure function of the position."""
@@ -285,10 +285,10 @@ class Trainer:
         if self.settings.validate_every_steps:
             return at.step % self.settings.validate_every_steps == 0
         every = self.settings.validate_every
-        before = self._epoch() - self.settings.grad_accum_steps / len(self.train_stream)
-        if at.batch >= len(self.train_stream):  # the epoch's last group may be a smaller one
-            rest = len(self.train_stream) % self.settings.grad_accum_steps or self.settings.grad_accum_steps
-            before = self._epoch() - rest / len(self.train_stream)
+        before = self._epoch() - self.settings.grad_accum_steps / len(self.train_loader)
+        if at.batch >= len(self.train_loader):  # the epoch's last group may be a smaller one
+            rest = len(self.train_loader) % self.settings.grad_accum_steps or self.settings.grad_accum_steps
+            before = self._epoch() - rest / len(self.train_loader)
         return math.floor(self._epoch() / every + 1e-9) > math.floor(before / every + 1e-9)
 
     def _saving_due(self) -> bool:
@@ -351,7 +351,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "position": vars(self.position),
             "fingerprints": self.fingerprints,
-            "batches_per_epoch": len(self.train_stream),
+            "batches_per_epoch": len(self.train_loader),
             "early_stopping": self.early_stopping.state_dict(),
             "lowest": self.checkpoints.lowest,
             "meter": self.meter.state_dict(),
@@ -374,10 +374,10 @@ class Trainer:
                 f"The run cannot go on: its {' and '.join(changed)} split now holds other images than when it was "
                 "stopped. Bring back the data set and the split settings it began with, or start a new run."
             )
-        if state["batches_per_epoch"] != len(self.train_stream):
+        if state["batches_per_epoch"] != len(self.train_loader):
             raise CheckpointError(
                 f"The run cannot go on: its epochs had {state['batches_per_epoch']} batches and now have "
-                f"{len(self.train_stream)}. Bring back the settings it began with, or start a new run."
+                f"{len(self.train_loader)}. Bring back the settings it began with, or start a new run."
             )
         try:
             self.model.load_state_dict(state["model"])

@@ -1,4 +1,4 @@
-"""A model over a stream of images, without gradients."""
+"""A model over a loader of images, without gradients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from astroclf.models.precision import Precision
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model says of N images, in the order of the stream.
+    """What a model says of N images, in the order of the loader.
 
     Attributes
     ----------
@@ -60,12 +60,12 @@ def estimate(output: Prediction, activation: str) -> tuple[torch.Tensor, torch.T
 def evaluate(
     model: nn.Module,
     criterion: Criterion,
-    stream: BatchLoader,
+    loader: BatchLoader,
     precision: Precision,
     *,
     tta_views: int = 1,
 ) -> Evaluation:
-    """Run `model` in eval mode over one pass of `stream`; its training mode is put back.
+    """Run `model` in eval mode over one pass of `loader`; its training mode is put back.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def evaluate(
     model.eval()
     rows, probabilities_parts, labels, uncertainties = [], [], [], []
     loss_sum = torch.zeros((), dtype=torch.float64, device=precision.device)
-    for batch in stream.epoch(0):
+    for batch in loader.epoch(0):
         images = [batch.images_BCHW] if tta_views == 1 else list(dihedral_views(batch.images_BCHW))
         batch_probabilities, batch_uncertainty = [], []
         for images_BCHW in images:

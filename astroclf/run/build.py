@@ -44,10 +44,10 @@ class ProcessCache:
 
     def pixels(self, data: Data, keep_images_on: str, device: torch.device) -> PixelBuffer:
         """Return the decoded images where `keep_images_on` says, moved there once."""
-        key = (data.store.path, keep_images_on, device)
+        key = (data.cache.path, keep_images_on, device)
         if self._pixels is None or self._pixels[0] != key:
             self._pixels = None
-            self._pixels = key, PixelBuffer(data.store.images, keep_images_on, device)
+            self._pixels = key, PixelBuffer(data.cache.images, keep_images_on, device)
         return self._pixels[1]
 
 
@@ -130,7 +130,7 @@ def opened_run(
     backbone = build(config.backbone, image_size=input_size, channels=options["channels"], **weights)
 
     data = cache.data(config)
-    loss = build(config.loss, class_counts=data.store.table.class_counts(data.splits.train).tolist())
+    loss = build(config.loss, class_counts=data.cache.catalog.class_counts(data.splits.train).tolist())
     criterion = Criterion(loss, config.head.uncertainty_weight).to(precision.device)
     network = _network(config, backbone, len(data.classes), loss)
     if checkpoint is None:
@@ -173,7 +173,7 @@ def _loaders(config: Config, data: Data, cache: ProcessCache, precision: Precisi
     return {
         name: BatchLoader(
             pixels,
-            data.store.table.labels,
+            data.cache.catalog.labels,
             getattr(data.splits, name),
             batch_size=config.trainer.batch_size,
             augmentation=augmentation,

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from astroclf.data.cache.store import ImageCache
+from astroclf.data.cache.image_cache import ImageCache
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.trainer import FitResult
 from astroclf.errors import CheckpointError
@@ -47,17 +47,17 @@ def draw_augmented(run: Run) -> None:
     path = run.folder.path / "plots" / "augmented.png"
     if path.is_file():
         return
-    store, rows, augmentation = run.data.store, run.data.splits.train, run.loaders["train"].augmentation
-    labels = store.table.labels[rows]
+    cache, rows, augmentation = run.data.cache, run.data.splits.train, run.loaders["train"].augmentation
+    labels = cache.catalog.labels[rows]
     first_of_class = [rows[np.flatnonzero(labels == label)[0]] for label in np.unique(labels)]
     chosen = np.array(first_of_class[:SHEET_SAMPLES])
-    originals = np.asarray(store.images[chosen])
+    originals = np.asarray(cache.images[chosen])
     pixels_BHWC = torch.from_numpy(originals.copy())
     seen = [
         augmentation.to_uint8(augmentation(pixels_BHWC, augmentation.draw(run.config.seed, epoch, chosen)))
         for epoch in range(SHEET_VERSIONS)
     ]
-    names = [store.table.classes[label] for label in store.table.labels[chosen]]
+    names = [cache.catalog.classes[label] for label in cache.catalog.labels[chosen]]
     plot_augmented(originals, np.stack([np.asarray(images) for images in seen], axis=1), names, path)
 
 
@@ -97,7 +97,7 @@ def finish(run: Run, fitted: FitResult) -> None:
         **trained_metrics(run, fitted),
     }
     facts = _facts(run)
-    results, images = _results(test, run.data.store), _TestImages(run.data.store, test.rows)
+    results, images = _results(test, run.data.cache), _TestImages(run.data.cache, test.rows)
     write_predictions(folder / "predictions.csv", results)
     draw_plots(folder, results, images)
     title = f"{run.config.dataset['name']}: {_backbone_name(run)}"
@@ -137,11 +137,11 @@ def _test(run: Run, weights: Mapping[str, torch.Tensor]) -> Evaluation:
     return evaluate(run.network, trainer.criterion, run.loaders["test"], trainer.precision, tta_views=tta_views)
 
 
-def _results(evaluation: Evaluation, store: ImageCache) -> Results:
+def _results(evaluation: Evaluation, cache: ImageCache) -> Results:
     """Give the images of an evaluation their names."""
     return Results(
-        classes=store.table.classes,
-        ids=store.table.ids[evaluation.rows],
+        classes=cache.catalog.classes,
+        ids=cache.catalog.ids[evaluation.rows],
         labels=evaluation.labels.numpy(),
         probabilities=evaluation.probabilities.numpy(),
         uncertainty=evaluation.uncertainty.numpy(),
@@ -226,13 +226,13 @@ def _backbone_name(run: Run) -> str:
 
 
 class _TestImages(Sequence[np.ndarray]):
-    """The test images by their place in the results, read from the store when asked for."""
+    """The test images by their place in the results, read from the image cache when asked for."""
 
-    def __init__(self, store: ImageCache, rows: np.ndarray) -> None:
-        self.store, self.rows = store, rows
+    def __init__(self, cache: ImageCache, rows: np.ndarray) -> None:
+        self.cache, self.rows = cache, rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: Any) -> np.ndarray:  # type: ignore[override]
-        return self.store.images[self.rows[index]]
+        return self.cache.images[self.rows[index]]

@@ -15,12 +15,12 @@ _INK = 235
 _LABEL_WIDTH = 150  # pixels
 
 
-def contact_sheet(source: DatasetReader, path: str | Path, *, per_class: int = 10, cell: int = 64) -> Path:
+def contact_sheet(reader: DatasetReader, path: str | Path, *, per_class: int = 10, cell: int = 64) -> Path:
     """Draw the first examples of each class of a data set: one row a class, its name in front.
 
     Parameters
     ----------
-    source : DatasetReader
+    reader : DatasetReader
         The data set, as its images reach the network.
     path : str or Path
         The PNG to write.
@@ -29,22 +29,22 @@ def contact_sheet(source: DatasetReader, path: str | Path, *, per_class: int = 1
     cell : int
         Side of one example in the sheet, pixels.
     """
-    table = source.table
+    catalog = reader.catalog
     shown = {
         int(row): (label, column)
-        for label in range(len(table.classes))
-        for column, row in enumerate(np.flatnonzero(table.labels == label)[:per_class])
+        for label in range(len(catalog.classes))
+        for column, row in enumerate(np.flatnonzero(catalog.labels == label)[:per_class])
     }
-    sheet = np.zeros((cell * len(table.classes), _LABEL_WIDTH + cell * per_class, 3), np.uint8)
-    for label, name in enumerate(table.classes):
+    sheet = np.zeros((cell * len(catalog.classes), _LABEL_WIDTH + cell * per_class, 3), np.uint8)
+    for label, name in enumerate(catalog.classes):
         _write_name(sheet[label * cell : (label + 1) * cell, :_LABEL_WIDTH], name.replace("_", " "))
-    for block in source.blocks():
+    for block in reader.blocks():
         wanted = [row for row in block if row in shown]
         if not wanted:
             continue
         # Only the span that is needed: rows of one class lie together, in files sorted by class thousands of them.
         span = range(wanted[0], wanted[-1] + 1)
-        images = source.read(span).images_BHWC
+        images = reader.read(span).images_BHWC
         for row in wanted:
             label, column = shown[row]
             top, left = label * cell, _LABEL_WIDTH + column * cell

@@ -22,7 +22,7 @@ import cv2
 import h5py
 import numpy as np
 
-from astroclf.data.cache.store import open_store
+from astroclf.data.cache.image_cache import open_image_cache
 from astroclf.data.readers.galaxy10 import CLASSES, Galaxy10
 from astroclf.data.split.groups import find_links
 from astroclf.data.split.splits import make_splits
@@ -54,20 +54,20 @@ def shrink(image: np.ndarray) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(image), (STORED, STORED), interpolation=cv2.INTER_AREA)
 
 
-def write_inflated(path: Path, data: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+def write_inflated(path: Path, data: Path, cache_dir: Path) -> tuple[np.ndarray, np.ndarray]:
     """Write the inflated data set; returns the images put aside (N, S, S, 3) and their labels."""
-    store = open_store(Galaxy10(data, STORED), cache)
+    cache = open_image_cache(Galaxy10(data, STORED), cache_dir)
     # Neighbours on the sky and equal images are not divided either: what is put aside is unseen.
-    links = find_links(store, near=True, sky_arcsec=67.1)
+    links = find_links(cache, near=True, sky_arcsec=67.1)
     settings = SplitSettings(val_fraction=0.0, test_fraction=UNSEEN, split_seed=0)
-    parted = make_splits(store.table, store.digests, links, settings).splits
+    splits = make_splits(cache.catalog, cache.digests, links, settings).splits
     with h5py.File(data, "r") as source, h5py.File(path, "w") as file:
         images = np.asarray(source["images"][()])
-        kept = [shrink(copy(images[row])) for row in parted.train for copy in COPIES]
+        kept = [shrink(copy(images[row])) for row in splits.train for copy in COPIES]
         file["images"] = np.stack(kept)
-        file["ans"] = np.repeat(store.table.labels[parted.train], len(COPIES)).astype(np.uint8)
-    aside = np.stack([shrink(images[row]) for row in parted.test])
-    return aside, store.table.labels[parted.test]
+        file["ans"] = np.repeat(cache.catalog.labels[splits.train], len(COPIES)).astype(np.uint8)
+    aside = np.stack([shrink(images[row]) for row in splits.test])
+    return aside, cache.catalog.labels[splits.test]
 
 
 def train(folder: Path, name: str, options: tuple[str, ...], epochs: int, seed: int) -> Path:

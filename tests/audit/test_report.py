@@ -26,14 +26,14 @@ CLASSES = ("Merging", "Sb <[dim]barred>")
 @pytest.fixture
 def audit() -> Audit:
     """Eight readable samples of ten, with a finding of each severity."""
-    table = Catalog(
+    catalog = Catalog(
         ids=np.array([f"[dim] <{row}>.png" for row in range(8)]), labels=np.array([0] * 6 + [1] * 2), classes=CLASSES
     )
     broken = [Case("broken.png: the file is empty (0 bytes).", ids=("broken.png",), labels=("Merging",))]
     copied = Case(
-        "equal pixel by pixel", ids=tuple(table.ids[[0, 7]]), rows=(0, 7), labels=CLASSES, conflict=True
+        "equal pixel by pixel", ids=tuple(catalog.ids[[0, 7]]), rows=(0, 7), labels=CLASSES, conflict=True
     )  # fmt: skip
-    alike = Case("similarity 0.91", ids=tuple(table.ids), rows=tuple(range(8)), labels=("Merging",) * 8)
+    alike = Case("similarity 0.91", ids=tuple(catalog.ids), rows=tuple(range(8)), labels=("Merging",) * 8)
     return Audit(
         name="galaxies & <stars>",
         path="/data/sky",
@@ -47,7 +47,7 @@ def audit() -> Audit:
             *finding("empty", "error", broken),
         ],
         listed=10,
-        table=table,
+        catalog=catalog,
         facts=[FileFacts("PNG", "L", 8, 30 + row, 20) for row in range(7)] + [None],
         splits={"train": np.arange(6), "val": np.array([6]), "test": np.array([7])},
         details={"data_fingerprint": "f00d"},

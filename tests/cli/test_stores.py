@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from astroclf.data.cache.store import open_store
+from astroclf.data.cache.image_cache import open_image_cache
 from astroclf.simulation.readers import Galaxy10Sim
 from astroclf.stores import main
 
@@ -22,10 +22,10 @@ def names(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
     monkeypatch.setenv("ASTROCLF_CACHE", str(tmp_path))
     names = {}
     for size in (16, 20):
-        store = open_store(Galaxy10Sim(20, size, 0, tmp_path), tmp_path, progress=False)
-        names[size] = store.path.name
+        cache = open_image_cache(Galaxy10Sim(20, size, 0, tmp_path), tmp_path, progress=False)
+        names[size] = cache.path.name
     marker = tmp_path / "stores" / names[16] / "store.json"
-    del store
+    del cache
     gc.collect()
     os.utime(marker, (time.time() - 40 * DAY,) * 2)
     return names
@@ -75,11 +75,11 @@ def test_removes_unfinished_builds(names, tmp_path):
 
 
 def test_removes_all_but_what_is_in_use(names, tmp_path, capsys):
-    store = open_store(Galaxy10Sim(20, 16, 0, tmp_path), tmp_path, progress=False)
+    cache = open_image_cache(Galaxy10Sim(20, 16, 0, tmp_path), tmp_path, progress=False)
     assert main(["--cache-dir", str(tmp_path), "remove", "--all"]) == 1
-    assert left(tmp_path) == {store.path.name}
-    assert f"kept: {store.path.name} is in use" in capsys.readouterr().err
-    assert len(store.table) == 20
+    assert left(tmp_path) == {cache.path.name}
+    assert f"kept: {cache.path.name} is in use" in capsys.readouterr().err
+    assert len(cache.catalog) == 20
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def make_trainer(images, folder: Path, *, device="cpu", precision="fp32", make_o
     pixels = PixelBuffer(pictures, "memory" if device.type == "cpu" else "device", device)
     augmentation = Augmentation(dihedral=True, brightness=0.1)
     rows = np.arange(60)
-    streams = [
+    loaders = [
         BatchLoader(pixels, labels, part, batch_size=8, augmentation=augmentation, seed=3, train=train)
         for part, train in ((rows[:42], True), (rows[42:], False))
     ]
@@ -77,9 +77,9 @@ def make_trainer(images, folder: Path, *, device="cpu", precision="fp32", make_o
     return Trainer(
         model,
         Criterion(CrossEntropy([14, 14, 14])),
-        *streams,
+        *loaders,
         make_optimizer(parameter_groups(model, 0.01)),
-        OneCycle(peak_lr=3e-3, total_steps=planned_steps(settings, len(streams[0]))),
+        OneCycle(peak_lr=3e-3, total_steps=planned_steps(settings, len(loaders[0]))),
         choose_precision(precision, device),
         settings,
         CLASSES,
@@ -168,7 +168,7 @@ def test_a_stopped_and_resumed_run_equals_one_never_stopped(images, tmp_path, mo
 @pytest.mark.parametrize("spoil", ["loss", "gradient"])
 def test_a_step_that_is_not_finite_changes_no_weight_and_is_counted(images, tmp_path, spoil, make_optimizer):
     trainer = make_trainer(images, tmp_path, make_optimizer=make_optimizer)
-    batches = iter(trainer.train_stream.epoch(0))
+    batches = iter(trainer.train_loader.epoch(0))
     trainer.model.train()
     trainer._step([next(batches)])
     before = [parameter.clone() for parameter in trainer.model.parameters()]
@@ -214,7 +214,7 @@ def test_a_run_that_stays_non_finite_stops_and_keeps_its_last_good_checkpoint(im
 
 def test_a_gradient_whose_norm_overflows_changes_no_weight(images, tmp_path):
     trainer = make_trainer(images, tmp_path)
-    batch = next(iter(trainer.train_stream.epoch(0)))
+    batch = next(iter(trainer.train_loader.epoch(0)))
     before = [parameter.clone() for parameter in trainer.model.parameters()]
     hook = trainer.model.scores.weight.register_hook(lambda gradient: torch.full_like(gradient, 1e25))
     trainer._step([batch])
@@ -284,9 +284,9 @@ def test_accumulation_equals_the_larger_batch(images, tmp_path):
         torch.manual_seed(0)
         model = Classifier(Custom6Conv(image_size=32, dropout=0.0), 3)
         trainer.model, trainer.optimizer = model, torch.optim.SGD(parameter_groups(model, 0.0), lr=1e-2)
-        trainer.train_stream.batch_size = batch_size
+        trainer.train_loader.batch_size = batch_size
         group = []
-        for batch in trainer.train_stream.epoch(0):
+        for batch in trainer.train_loader.epoch(0):
             group.append(batch)
             if len(group) == grad_accum_steps:
                 break
@@ -344,7 +344,7 @@ def test_learns_on_a_gpu_in_every_format(images, tmp_path, precision):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_step_on_a_gpu_never_waits_for_the_device(images, tmp_path):
     trainer = make_trainer(images, tmp_path, device="cuda", precision="bf16")
-    batches = list(trainer.train_stream.epoch(0))
+    batches = list(trainer.train_loader.epoch(0))
     trainer.model.train()
     trainer._step([batches[0]])
     torch.cuda.set_sync_debug_mode("error")

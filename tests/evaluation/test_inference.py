@@ -21,17 +21,17 @@ def parts():
     model = Classifier(Custom6Conv(image_size=32), 3, uncertainty=True)
     criterion = Criterion(FocalLoss([3, 2, 2], activation="sigmoid"))
 
-    def stream(pictures):
+    def loader(pictures):
         pixels = PixelBuffer(np.ascontiguousarray(pictures), "memory", "cpu")
         return BatchLoader(pixels, labels, np.arange(7), batch_size=3, augmentation=Augmentation(), seed=0, train=False)
 
-    return model, criterion, stream, images
+    return model, criterion, loader, images
 
 
 def test_every_image_once_in_order_and_the_mode_put_back(parts):
-    model, criterion, stream, images = parts
+    model, criterion, loader, images = parts
     model.train()
-    result = evaluate(model, criterion, stream(images), choose_precision("fp32", torch.device("cpu")))
+    result = evaluate(model, criterion, loader(images), choose_precision("fp32", torch.device("cpu")))
     assert model.training
     assert result.rows.tolist() == list(range(7))
     assert result.probabilities.shape == (7, 3)
@@ -40,23 +40,23 @@ def test_every_image_once_in_order_and_the_mode_put_back(parts):
 
 
 def test_eight_views_do_not_care_how_an_image_is_turned(parts):
-    model, criterion, stream, images = parts
+    model, criterion, loader, images = parts
     precision = choose_precision("fp32", torch.device("cpu"))
-    plain = evaluate(model, criterion, stream(images), precision, tta_views=8)
-    turned = evaluate(model, criterion, stream(np.rot90(images, 1, axes=(1, 2))[:, :, ::-1]), precision, tta_views=8)
+    plain = evaluate(model, criterion, loader(images), precision, tta_views=8)
+    turned = evaluate(model, criterion, loader(np.rot90(images, 1, axes=(1, 2))[:, :, ::-1]), precision, tta_views=8)
     torch.testing.assert_close(plain.probabilities, turned.probabilities)
     torch.testing.assert_close(plain.uncertainty, turned.uncertainty)
     assert plain.loss == pytest.approx(turned.loss, rel=1e-5)
 
 
 def test_eight_views_are_the_mean_over_the_views(parts):
-    model, criterion, stream, images = parts
+    model, criterion, loader, images = parts
     precision = choose_precision("fp32", torch.device("cpu"))
-    batch = next(iter(stream(images).epoch(0)))
+    batch = next(iter(loader(images).epoch(0)))
     model.eval()
     with torch.no_grad():
         views = [estimate(model(view), "sigmoid")[0] for view in dihedral_views(batch.images_BCHW)]
-    result = evaluate(model, criterion, stream(images), precision, tta_views=8)
+    result = evaluate(model, criterion, loader(images), precision, tta_views=8)
     torch.testing.assert_close(result.probabilities[:3], torch.stack(views).mean(dim=0))
 
 

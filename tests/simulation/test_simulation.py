@@ -162,10 +162,10 @@ def test_files_come_in_mixed_sizes(sky_folder: Path) -> None:
 
 
 def test_the_folder_is_readable_as_a_data_set(sky_folder: Path) -> None:
-    source = ClassFolder(sky_folder, SKY_CLASSES, 48)
-    assert source.table.class_counts().tolist() == [11] * 8
-    for rows in source.blocks():
-        block = source.read(rows)
+    reader = ClassFolder(sky_folder, SKY_CLASSES, 48)
+    assert reader.catalog.class_counts().tolist() == [11] * 8
+    for rows in reader.blocks():
+        block = reader.read(rows)
         assert block.faults == {}
         assert np.all(block.images_BHWC.std(axis=(1, 2, 3)) > 2)
 
@@ -219,14 +219,14 @@ def test_a_folder_that_cannot_be_written_to_is_one_paragraph(tmp_path: Path) -> 
 
 
 def test_the_contact_sheet_shows_every_class_in_its_row(galaxy_file: Path, tmp_path: Path) -> None:
-    source = Galaxy10(galaxy_file, image_size=32)
-    path = contact_sheet(source, tmp_path / "sheet.png", per_class=3, cell=32)
+    reader = Galaxy10(galaxy_file, image_size=32)
+    path = contact_sheet(reader, tmp_path / "sheet.png", per_class=3, cell=32)
     sheet = cv2.imread(str(path))[..., ::-1]
     assert sheet.shape[0] == 10 * 32
     left = sheet.shape[1] - 3 * 32
-    images = source.read(range(40)).images_BHWC
+    images = reader.read(range(40)).images_BHWC
     for label in range(10):
-        first = int(np.flatnonzero(source.table.labels == label)[0])
+        first = int(np.flatnonzero(reader.catalog.labels == label)[0])
         row = sheet[label * 32 : (label + 1) * 32]
         np.testing.assert_array_equal(row[:, left : left + 32], images[first])
         assert row[:, :left].max() > 128  # its name

@@ -310,9 +310,9 @@ def test_galaxy10_is_fetched_when_asked(server, tmp_path, monkeypatch):
         galaxy10.GALAXY10, urls=(f"{server}/small",), sha256=hashlib.sha256(content).hexdigest(), min_bytes=1
     )
     monkeypatch.setattr(galaxy10, "GALAXY10", remote)
-    source = galaxy10.Galaxy10(None, download=True, cache_dir=tmp_path / "cache")
-    assert len(source.table) == 10
-    assert source.path == tmp_path / "cache" / "Galaxy10_DECals.h5"
+    reader = galaxy10.Galaxy10(None, download=True, cache_dir=tmp_path / "cache")
+    assert len(reader.table) == 10
+    assert reader.path == tmp_path / "cache" / "Galaxy10_DECals.h5"
 
 
 def test_galaxy10_offline_says_where_to_put_the_file_and_finds_it_there(tmp_path, monkeypatch):

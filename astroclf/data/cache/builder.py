@@ -1,6 +1,6 @@
 """Building an `ImageCache`: all cores decode, one thread writes, and a killed build goes on where it stopped.
 
-A store grows in a folder ``NAME.partial`` that holds the images, and a record with one line for every finished block.
+It grows in a folder ``NAME.partial`` that holds the images, and a record with one line for every finished block.
 The record carries a checksum of the block's pixels, so that a block counts as finished only if its pixels really
 reached the disk. When all is there, the marker is written and the folder renamed.
 """
@@ -27,13 +27,13 @@ from astroclf.data.readers import THUMBNAIL
 from astroclf.errors import DataError
 from astroclf.util.progress import ProgressBar
 
-VERSION = 2  # of the files in a store's folder
+VERSION = 3  # of the files in an image cache's folder
 IMAGES = "images.npy"
 THUMBNAILS = "thumbnails.npy"
 SAMPLES = "samples.npz"
-MARKER = "store.json"  # written last: a folder without it is not a store
+MARKER = "store.json"  # written last: a folder without it is no image cache
 RECORD = "blocks.jsonl"
-PARTIAL = ".partial"  # what a store's folder is called until it is one: its name and this
+PARTIAL = ".partial"  # what the folder is called until it is complete: its name and this
 LOCK = ".lock"  # likewise the file that whoever builds it holds
 SPARE_BYTES = 64 * 2**20
 
@@ -64,12 +64,12 @@ def writing_to(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def build_store(
-    source: DatasetReader, folder: Path, fingerprint: str, *, num_workers: int | None, progress: bool
+def build_image_cache(
+    reader: DatasetReader, folder: Path, fingerprint: str, *, num_workers: int | None, progress: bool
 ) -> int:
-    """Decode every block of `source` and leave a complete store in `folder`; the caller holds the lock.
+    """Decode every block of `reader` and leave a complete image cache in `folder`; the caller holds the lock.
 
-    Files that cannot be read are listed in the store's marker, and their rows left out of images and table.
+    Files that cannot be read are listed in the marker, and their rows left out of images and catalog.
 
     Returns
     -------
@@ -81,19 +81,19 @@ def build_store(
         The disk is full, or not one file could be read.
     """
     partial = folder.with_name(folder.name + PARTIAL)
-    shape = (len(source.table), source.image_size, source.image_size, source.channels)
-    header = {"version": VERSION, "fingerprint": fingerprint, "shape": list(shape), "about": about(source)}
+    shape = (len(reader.catalog), reader.image_size, reader.image_size, reader.channels)
+    header = {"version": VERSION, "fingerprint": fingerprint, "shape": list(shape), "about": about(reader)}
     with writing_to(partial):
         _fresh_unless(partial, header)
         with (
             RowFile(partial / IMAGES, shape) as images,
             RowFile(partial / THUMBNAILS, (shape[0], THUMBNAIL, THUMBNAIL)) as thumbnails,
         ):
-            finished = _resume(partial / RECORD, header, source, images, thumbnails)
+            finished = _resume(partial / RECORD, header, reader, images, thumbnails)
             missing = shape[0] - sum(block.stop - block.start for block in finished.values())
             _check_room(partial, images, thumbnails)
             with (partial / RECORD).open("a", encoding="utf-8") as record:
-                for rows, block in _decode(source, finished, num_workers or _cores(), progress):
+                for rows, block in _decode(reader, finished, num_workers or _cores(), progress):
                     images.write(rows.start, block.images_BHWC)
                     thumbnails.write(rows.start, block.thumbnails_BTT)
                     pixels = (np.ascontiguousarray(part).data for part in (block.images_BHWC, block.thumbnails_BTT))
@@ -103,15 +103,15 @@ def build_store(
                     record.flush()
                     finished[rows.start] = done
             _complete(
-                partial, folder, source, fingerprint, (images, thumbnails), [finished[s] for s in sorted(finished)]
+                partial, folder, reader, fingerprint, (images, thumbnails), [finished[s] for s in sorted(finished)]
             )
     return missing
 
 
-def about(source: DatasetReader) -> dict[str, str | None]:
-    """What a list of stores says of the source; not part of what tells one store from another."""
-    path = getattr(source, "path", None)
-    return {"source": type(source).__name__, "path": None if path is None else str(Path(path).absolute())}
+def about(reader: DatasetReader) -> dict[str, str | None]:
+    """What a list of the cache says of the reader; not part of what tells one image cache from another."""
+    path = getattr(reader, "path", None)
+    return {"reader": type(reader).__name__, "path": None if path is None else str(Path(path).absolute())}
 
 
 def _checksum(digests: list[str], *pixels: bytes | memoryview) -> int:
@@ -127,21 +127,21 @@ def _cores() -> int:
 
 
 def _decode(
-    source: DatasetReader, finished: dict[int, Finished], num_workers: int, progress: bool
+    reader: DatasetReader, finished: dict[int, Finished], num_workers: int, progress: bool
 ) -> Iterator[tuple[range, Block]]:
     """Blocks that are not finished yet, as they come from the threads; few at a time, for they are large."""
-    waiting = iter([rows for rows in source.blocks() if rows.start not in finished])
+    waiting = iter([rows for rows in reader.blocks() if rows.start not in finished])
     done = sum(block.stop - block.start for block in finished.values())
     running: dict[Future[Block], range] = {}
     with (
         warnings.catch_warnings(action="ignore"),  # decoders' remarks about single files; faults come as errors
         ThreadPoolExecutor(num_workers, thread_name_prefix="prepare") as pool,
-        ProgressBar("Preparing images", len(source.table), done=done, enabled=progress) as bar,
+        ProgressBar("Preparing images", len(reader.catalog), done=done, enabled=progress) as bar,
     ):
         try:
             while True:
                 while len(running) <= num_workers and (rows := next(waiting, None)) is not None:
-                    running[pool.submit(_decode_block, source, rows)] = rows
+                    running[pool.submit(_decode_block, reader, rows)] = rows
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -152,11 +152,11 @@ def _decode(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _decode_block(source: DatasetReader, rows: range) -> Block:
+def _decode_block(reader: DatasetReader, rows: range) -> Block:
     try:
-        return source.read(rows)
+        return reader.read(rows)
     except OSError as error:  # of the data set's disk: not to be taken for a fault of the cache's
-        raise DataError(f"{source.table.ids[rows.start]} and the files after it cannot be read: {error}.") from error
+        raise DataError(f"{reader.catalog.ids[rows.start]} and the files after it cannot be read: {error}.") from error
 
 
 def _fresh_unless(partial: Path, header: dict[str, Any]) -> None:
@@ -169,10 +169,10 @@ def _fresh_unless(partial: Path, header: dict[str, Any]) -> None:
 
 
 def _resume(
-    record: Path, header: dict[str, Any], source: DatasetReader, images: RowFile, thumbnails: RowFile
+    record: Path, header: dict[str, Any], reader: DatasetReader, images: RowFile, thumbnails: RowFile
 ) -> dict[int, Finished]:
     """Blocks of an interrupted build whose pixels are intact, by first row."""
-    planned = {(rows.start, rows.stop) for rows in source.blocks()}
+    planned = {(rows.start, rows.stop) for rows in reader.blocks()}
     finished: dict[int, Finished] = {}
     for line in [] if images.is_new or thumbnails.is_new else read_record(record)[1:]:
         try:
@@ -219,13 +219,13 @@ def _check_room(partial: Path, images: RowFile, thumbnails: RowFile) -> None:
 def _complete(
     partial: Path,
     folder: Path,
-    source: DatasetReader,
+    reader: DatasetReader,
     fingerprint: str,
     files: tuple[RowFile, ...],
     blocks: list[Finished],
 ) -> None:
     """Leave out what could not be read, write what is known of the rest, and give the folder its name."""
-    total = len(source.table)
+    total = len(reader.catalog)
     digests = np.array([digest for block in blocks for digest in block.digests])
     faults = {row: fault for block in blocks for row, fault in block.faults.items()}
     kept = np.array([row for row in range(total) if row not in faults], np.int64)
@@ -235,15 +235,15 @@ def _complete(
     for file in files:
         file.keep(kept)
         file.sync()
-    table = source.table.take(kept)
-    np.savez(partial / SAMPLES, digests=digests[kept], **_columns(table))
+    catalog = reader.catalog.take(kept)
+    np.savez(partial / SAMPLES, digests=digests[kept], **_columns(catalog))
     marker = {
         "version": VERSION,
         "fingerprint": fingerprint,
         "shape": list(files[0].shape),
-        "about": about(source),
-        "classes": list(table.classes),
-        "skipped": [[str(source.table.ids[row]), *fault] for row, fault in sorted(faults.items())],
+        "about": about(reader),
+        "classes": list(catalog.classes),
+        "skipped": [[str(reader.catalog.ids[row]), *fault] for row, fault in sorted(faults.items())],
         "sizes": {name: (partial / name).stat().st_size for name in (IMAGES, THUMBNAILS, SAMPLES)},
     }
     with (partial / MARKER).open("w", encoding="utf-8") as text:
@@ -255,6 +255,6 @@ def _complete(
     partial.replace(folder)
 
 
-def _columns(table: Catalog) -> dict[str, Any]:
-    columns = {f.name: getattr(table, f.name) for f in fields(table)}
+def _columns(catalog: Catalog) -> dict[str, Any]:
+    columns = {f.name: getattr(catalog, f.name) for f in fields(catalog)}
     return {name: column for name, column in columns.items() if isinstance(column, np.ndarray)}

@@ -38,8 +38,8 @@ class Entry:
         The folder's name, with ``simulated/`` before that of simulated data.
     path
         The folder.
-    source
-        What kind of data set it was made from; of simulated data, the settings.
+    made_from
+        The class of the data set's reader; of simulated data, the settings.
     origin
         Where that data set was, if known.
     images
@@ -56,7 +56,7 @@ class Entry:
 
     name: str
     path: Path
-    source: str
+    made_from: str
     origin: Path | None
     images: int | None
     shape: tuple[int, ...] | None
@@ -152,9 +152,9 @@ def _partial(folder: Path) -> Entry:
 
 def _simulated(folder: Path) -> Entry:
     settings = _json(folder / simulated.SETTINGS)
-    source = ", ".join(f"{name} {value}" for name, value in settings.items())
-    entry = _entry(folder, folder / simulated.SETTINGS, {"source": source})
-    entry = replace(entry, name=f"{SIMULATED}/{folder.name}")
+    made_from = ", ".join(f"{name} {value}" for name, value in settings.items())
+    entry = _entry(folder, folder / simulated.SETTINGS, None)
+    entry = replace(entry, name=f"{SIMULATED}/{folder.name}", made_from=made_from)
     return replace(entry, state=BEING_BUILT) if _is_held(entry.lock) else entry
 
 
@@ -164,7 +164,7 @@ def _entry(folder: Path, mark: Path, about: dict[str, str | None] | None) -> Ent
     return Entry(
         name=folder.name,
         path=folder,
-        source=about.get("source") or "",
+        made_from=about.get("reader") or "",
         origin=Path(path) if path else None,
         images=None,
         shape=None,

@@ -1,4 +1,4 @@
-"""When a store was last used, and whether a process uses it now: a mark on its marker file, costing no write of data.
+"""When an image cache was last used, and whether a process uses it now: a mark on its marker file, and no data written.
 
 The time of the last use is the marker's modification time. "In use" is a shared lock that the operating system drops
 when the process ends, however it ends. Windows refuses to delete a mapped file by itself, and needs no lock.
@@ -18,7 +18,7 @@ except ImportError:  # Windows
 
 
 def mark_use(marker: Path, user: object) -> None:
-    """Note that the store is used, from now until `user` (the mapped images) is gone.
+    """Note that the image cache is used, from now until `user` (the mapped images) is gone.
 
     A cache that is read-only, or on a file system without locks, is used without a mark.
     """
@@ -37,7 +37,7 @@ def last_use(marker: Path) -> float:
 
 
 def in_use(marker: Path) -> bool:
-    """Whether a process (this one included) has the store mapped, as far as can be told."""
+    """Whether a process (this one included) has the images mapped, as far as can be told."""
     if fcntl is None:
         return False
     try:

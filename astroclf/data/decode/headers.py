@@ -33,25 +33,25 @@ class FileFacts(NamedTuple):
 
 @runtime_checkable
 class HasFacts(Protocol):
-    """A source that can tell what its files are without decoding them."""
+    """A reader that can tell what its files are without decoding them."""
 
-    table: Catalog
+    catalog: Catalog
 
     def facts(self, row: int) -> FileFacts | None:
         """Of the file of a row; None where it has no readable header. Called from several threads."""
         ...
 
 
-def read_facts(source: HasFacts, *, num_workers: int | None = None, progress: bool = True) -> list[FileFacts | None]:
-    """The facts of every row of the source's table."""
-    total = len(source.table)
+def read_facts(reader: HasFacts, *, num_workers: int | None = None, progress: bool = True) -> list[FileFacts | None]:
+    """The facts of every row of the reader's catalog."""
+    total = len(reader.catalog)
     with (
         warnings.catch_warnings(action="ignore"),
         ThreadPoolExecutor(num_workers, thread_name_prefix="headers") as pool,
         ProgressBar("Reading headers", total, enabled=progress) as bar,
     ):
         facts = []
-        for fact in pool.map(source.facts, range(total)):
+        for fact in pool.map(reader.facts, range(total)):
             facts.append(fact)
             bar.advance()
         return facts
@@ -66,7 +66,7 @@ def _picture_facts(path: Path) -> FileFacts | None:
     try:
         with Image.open(path) as picture:
             return FileFacts(str(picture.format), picture.mode, _bits(picture), *picture.size)
-    except Exception:  # arbitrary bytes: any parser error may come from them, and the store says what is wrong
+    except Exception:  # arbitrary bytes: any parser error may come from them, and decoding says what is wrong
         return None
 
 

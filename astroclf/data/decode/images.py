@@ -25,7 +25,7 @@ from astroclf.data.decode.stretch import stretch_bands
 from astroclf.errors import ImageError
 from astroclf.settings.fits import FitsSettings, is_fits
 
-# Raise this whenever the same file would give other pixels than before: stores built by the old rules are then rebuilt.
+# Raise this whenever the same file would give other pixels than before: image caches of the old rules are then rebuilt.
 PREPARATION = 2
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")

@@ -114,12 +114,12 @@ def choose_classes(
     return chosen
 
 
-def source_fingerprint(kind: str, table: Catalog, settings: Mapping[str, Any], *identity: bytes) -> str:
-    """Hex digest of a source: its kind, table, every setting that changes a pixel, and the identity of its files."""
+def reader_fingerprint(kind: str, catalog: Catalog, settings: Mapping[str, Any], *identity: bytes) -> str:
+    """Hex digest of a reader: its kind, catalog, every setting that changes a pixel, and the identity of its files."""
     digest = hashlib.sha256(kind.encode())
-    digest.update(json.dumps([table.classes, dict(settings)], sort_keys=True, default=str).encode())
-    for field in fields(table):
-        column = getattr(table, field.name)
+    digest.update(json.dumps([catalog.classes, dict(settings)], sort_keys=True, default=str).encode())
+    for field in fields(catalog):
+        column = getattr(catalog, field.name)
         if isinstance(column, np.ndarray):
             digest.update(f"|{field.name}|{column.dtype.str}|".encode() + np.ascontiguousarray(column).tobytes())
     for part in identity:

@@ -19,7 +19,7 @@ from astroclf.data.readers import (
     class_key,
     decode_rows,
     nearest,
-    source_fingerprint,
+    reader_fingerprint,
     unique_names,
 )
 from astroclf.data.readers.band_files import BandFiles
@@ -90,7 +90,7 @@ class ClassFolder:
         unique_names(exclude_classes, "dataset.exclude_classes")
         listed = (self.path / METADATA).is_file()
         listing = read_metadata(self.path / METADATA, self.bands) if listed else _scan(self.path, self.bands)
-        self.table = _label(self.path, listing, wanted, exclude_classes)
+        self.catalog = _label(self.path, listing, wanted, exclude_classes)
 
     def fingerprint(self) -> str:
         """Hex digest of every file's name, size and time, and of the settings that change a pixel or a label."""
@@ -100,14 +100,14 @@ class ClassFolder:
             "fits": self.fits.as_dict(),
             "preparation": PREPARATION,
         }
-        files = (file for row in range(len(self.table)) for file in self._files(row))
-        return source_fingerprint("folder", self.table, settings, *map(_identity, files))
+        files = (file for row in range(len(self.catalog)) for file in self._files(row))
+        return reader_fingerprint("folder", self.catalog, settings, *map(_identity, files))
 
     def blocks(self) -> list[range]:
         """A few dozen files each: enough to keep a thread busy, few enough to hold in memory."""
         image_bytes = self.image_size**2 * self.channels
         rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // image_bytes))
-        return [range(start, min(start + rows, len(self.table))) for start in range(0, len(self.table), rows)]
+        return [range(start, min(start + rows, len(self.catalog))) for start in range(0, len(self.catalog), rows)]
 
     def read(self, rows: range) -> Block:
         """Decode one block; a file without a usable image is one of its faults."""
@@ -121,11 +121,11 @@ class ClassFolder:
         files = self._files(row)
         if self.bands is None:
             return decode_file(files[0], self.fits, self.channels)
-        where = f"{self.path / str(self.table.ids[row])} ({', '.join(self.bands.patterns)})"
+        where = f"{self.path / str(self.catalog.ids[row])} ({', '.join(self.bands.patterns)})"
         return decode_bands(files, where, self.fits, self.channels)
 
     def _files(self, row: int) -> list[Path]:
-        name = str(self.table.ids[row])
+        name = str(self.catalog.ids[row])
         return [self.path / file for file in (self.bands.files(name) if self.bands else [name])]
 
 
@@ -208,13 +208,13 @@ def _label(root: Path, listing: Listing, wanted: Sequence[str] | None, excluded:
                 f"Rename it, leave it out with dataset.exclude_classes=['{listing.labels[row]}'], or take the classes "
                 "as they are with dataset.classes=found."
             )
-    table = Catalog(
+    catalog = Catalog(
         ids=np.array(listing.ids),
         labels=np.array([number.get(key, -1) for key in keys], np.int64),
         classes=names,
         **listing.columns(),
     )
-    return table.take(np.flatnonzero(table.labels >= 0))
+    return catalog.take(np.flatnonzero(catalog.labels >= 0))
 
 
 def _check_wanted(

@@ -15,7 +15,7 @@ import numpy as np
 from astroclf.data.catalog import Block, Catalog
 from astroclf.data.decode.headers import FileFacts
 from astroclf.data.decode.images import MAX_PIXELS, PREPARATION
-from astroclf.data.readers import check_size, choose_classes, class_key, decode_rows, source_fingerprint
+from astroclf.data.readers import check_size, choose_classes, class_key, decode_rows, reader_fingerprint
 from astroclf.data.readers.hdf5 import read_column, read_rows, slab_rows
 from astroclf.errors import ConfigError, DataError
 from astroclf.util.download import RemoteFile, fetch, wrong_file
@@ -116,13 +116,13 @@ class Galaxy10:
             ra_deg=columns.get("ra"),
             dec_deg=columns.get("dec"),
         )
-        self.table = everything.take(self._file_rows)
+        self.catalog = everything.take(self._file_rows)
 
     def fingerprint(self) -> str:
         """Hex digest of the file's identity (size, time, head, tail), the labels and all that changes a pixel."""
         files = [self.path / "images.npy", self.path / "labels.npy"] if self.path.is_dir() else [self.path]
         settings = {"image_size": self.image_size, "channels": self.channels, "preparation": PREPARATION}
-        return source_fingerprint("galaxy10", self.table, settings, *map(_identity, files))
+        return reader_fingerprint("galaxy10", self.catalog, settings, *map(_identity, files))
 
     def blocks(self) -> list[range]:
         """Table rows whose images lie in the same slab of the file."""

@@ -31,7 +31,7 @@ class Splits:
 
 
 def split_rows(
-    table: Catalog, groups: np.ndarray, digests: np.ndarray, *, val: float, test: float, seed: int
+    catalog: Catalog, groups: np.ndarray, digests: np.ndarray, *, val: float, test: float, seed: int
 ) -> Splits:
     """Divide the rows into three splits, stratified by class as well as the groups allow.
 
@@ -41,7 +41,7 @@ def split_rows(
 
     Parameters
     ----------
-    table
+    catalog
         The samples.
     groups
         (N,) rows with the same number stay together.
@@ -57,12 +57,12 @@ def split_rows(
     DataError
         A class has too few samples for the splits, or a group is given to two splits.
     """
-    given = _given_splits(table)
-    wanted = _targets(table, given, val, test)
-    _check_enough(table, groups, wanted)
-    choice = _Assignment(table, groups, wanted, _allowed(table, groups, given))
+    given = _given_splits(catalog)
+    wanted = _targets(catalog, given, val, test)
+    _check_enough(catalog, groups, wanted)
+    choice = _Assignment(catalog, groups, wanted, _allowed(catalog, groups, given))
     names, group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    draws = content_draws(table.labels, digests, group_of_row, len(names), seed)
+    draws = content_draws(catalog.labels, digests, group_of_row, len(names), seed)
     members = np.split(np.argsort(group_of_row, kind="stable"), np.cumsum(sizes)[:-1])
     # The large groups first, while there is room everywhere; single samples then fill the rest exactly.
     for group in np.lexsort((draws, -sizes)):
@@ -70,9 +70,9 @@ def split_rows(
             choice.place(members[group], draws[group])
     singles = np.array([members[group][0] for group in np.argsort(draws, kind="stable") if sizes[group] == 1], np.int64)
     choice.fill(singles[choice.split[singles] < 0])
-    _check_every_class(table, choice.split, wanted)
+    _check_every_class(catalog, choice.split, wanted)
     rows = {name: np.flatnonzero(choice.split == index) for index, name in enumerate(SPLITS)}
-    prints = {name: split_fingerprint(table.labels[r], np.asarray(digests)[r]) for name, r in rows.items()}
+    prints = {name: split_fingerprint(catalog.labels[r], np.asarray(digests)[r]) for name, r in rows.items()}
     return Splits(**rows, fingerprints=prints)
 
 
@@ -82,22 +82,22 @@ def split_fingerprint(labels: np.ndarray, digests: np.ndarray) -> str:
     return hashlib.sha256("\n".join(pairs).encode()).hexdigest()[:16]
 
 
-def _given_splits(table: Catalog) -> np.ndarray:
+def _given_splits(catalog: Catalog) -> np.ndarray:
     """(N,) index into SPLITS, -1 where the data set leaves it to us."""
-    if table.split is None:
-        return np.full(len(table), -1)
-    names = np.asarray(table.split)
+    if catalog.split is None:
+        return np.full(len(catalog), -1)
+    names = np.asarray(catalog.split)
     return np.select([names == name for name in SPLITS], list(range(3)), default=-1)
 
 
-def _targets(table: Catalog, given: np.ndarray, val: float, test: float) -> np.ndarray:
+def _targets(catalog: Catalog, given: np.ndarray, val: float, test: float) -> np.ndarray:
     """(3, C) rows that each split should have of each class; a part given by the data set is never cut down."""
-    counts = table.class_counts()
+    counts = catalog.class_counts()
     targets = np.zeros((3, len(counts)), np.int64)
     for index, fraction in ((VAL, val), (TEST, test)):
         if fraction > 0:
             targets[index] = np.maximum(np.round(fraction * counts), np.minimum(counts, 1))
-        targets[index] = np.maximum(targets[index], table.class_counts(np.flatnonzero(given == index)))
+        targets[index] = np.maximum(targets[index], catalog.class_counts(np.flatnonzero(given == index)))
     targets[TRAIN] = counts - targets[VAL] - targets[TEST]
     larger = np.where(targets[VAL] >= targets[TEST], VAL, TEST)
     for label in np.flatnonzero((targets[TRAIN] < 1) & (targets[larger, np.arange(len(counts))] > 1)):
@@ -105,9 +105,9 @@ def _targets(table: Catalog, given: np.ndarray, val: float, test: float) -> np.n
         targets[TRAIN, label] += 1
     if not (given < 0).any():
         # Nothing is left to us but to cut validation from train: a given test split stays as it is.
-        targets[TEST] = table.class_counts(np.flatnonzero(given == TEST))
+        targets[TEST] = catalog.class_counts(np.flatnonzero(given == TEST))
         if (given == VAL).any():
-            targets[VAL] = table.class_counts(np.flatnonzero(given == VAL))
+            targets[VAL] = catalog.class_counts(np.flatnonzero(given == VAL))
         targets[TRAIN] = counts - targets[VAL] - targets[TEST]
         if test > 0 and not targets[TEST].any():
             raise DataError(
@@ -117,9 +117,9 @@ def _targets(table: Catalog, given: np.ndarray, val: float, test: float) -> np.n
     return targets
 
 
-def _allowed(table: Catalog, groups: np.ndarray, given: np.ndarray) -> np.ndarray:
+def _allowed(catalog: Catalog, groups: np.ndarray, given: np.ndarray) -> np.ndarray:
     """(N, 3) bool: the splits that a row may go to, the same for all rows of a group."""
-    allowed = np.ones((len(table), 3), bool)
+    allowed = np.ones((len(catalog), 3), bool)
     fixed = given >= 0
     allowed[fixed] = given[fixed, None] == np.arange(3)
     if not (given == VAL).any():
@@ -131,7 +131,7 @@ def _allowed(table: Catalog, groups: np.ndarray, given: np.ndarray) -> np.ndarra
         rows = [r for r in np.flatnonzero(groups == torn[0]) if fixed[r]]
         other = next(r for r in rows if given[r] != given[rows[0]])
         raise DataError(
-            f"`{table.ids[rows[0]]}` is given to the split {SPLITS[given[rows[0]]]} and `{table.ids[other]}` to "
+            f"`{catalog.ids[rows[0]]}` is given to the split {SPLITS[given[rows[0]]]} and `{catalog.ids[other]}` to "
             f"{SPLITS[given[other]]}, but they are duplicates or of one group, and a model tested on what it was "
             f"trained on looks better than it is ({len(torn)} such group{'s' if len(torn) > 1 else ''}). Give them the "
             "same split in metadata.csv, or remove one."
@@ -156,14 +156,14 @@ def content_draws(
 class _Assignment:
     """Rows being handed out to splits, and what each split still needs of each class."""
 
-    def __init__(self, table: Catalog, groups: np.ndarray, targets: np.ndarray, allowed: np.ndarray) -> None:
-        self.labels, self.allowed = table.labels, allowed
+    def __init__(self, catalog: Catalog, groups: np.ndarray, targets: np.ndarray, allowed: np.ndarray) -> None:
+        self.labels, self.allowed = catalog.labels, allowed
         self.needs = targets.copy()
         self.wants_any = targets > 0
         self.has = np.zeros_like(targets)
-        pairs = np.unique(np.stack([groups, table.labels]), axis=1)
-        self.groups_left = np.bincount(pairs[1], minlength=len(table.classes))  # of each class, not yet handed out
-        self.split = np.full(len(table), -1)
+        pairs = np.unique(np.stack([groups, catalog.labels]), axis=1)
+        self.groups_left = np.bincount(pairs[1], minlength=len(catalog.classes))  # of each class, not yet handed out
+        self.split = np.full(len(catalog), -1)
 
     def is_fixed(self, rows: np.ndarray) -> bool:
         """Whether only one split may take these rows."""
@@ -218,13 +218,14 @@ class _Assignment:
         return np.delete(rows, chosen)
 
 
-def _check_enough(table: Catalog, groups: np.ndarray, targets: np.ndarray) -> None:
+def _check_enough(catalog: Catalog, groups: np.ndarray, targets: np.ndarray) -> None:
     splits = int((targets > 0).any(axis=1).sum())
     few = []
-    for label, name in enumerate(table.classes):
-        mine = table.labels == label
+    for label, name in enumerate(catalog.classes):
+        mine = catalog.labels == label
         apart = len(np.unique(groups[mine]))
-        if apart < min(splits, max(1, int((targets[:, label] > 0).sum()))) or (apart < splits and table.split is None):
+        least = splits if catalog.split is None else min(splits, max(1, int((targets[:, label] > 0).sum())))
+        if apart < least:
             few.append(f"`{name}` ({np.count_nonzero(mine)} samples, {apart} of them independent)")
     if few:
         names = [part.split("`")[1] for part in few]
@@ -234,10 +235,10 @@ def _check_enough(table: Catalog, groups: np.ndarray, targets: np.ndarray) -> No
         )
 
 
-def _check_every_class(table: Catalog, split: np.ndarray, targets: np.ndarray) -> None:
+def _check_every_class(catalog: Catalog, split: np.ndarray, targets: np.ndarray) -> None:
     for index, split_name in enumerate(SPLITS):
-        counts = table.class_counts(np.flatnonzero(split == index))
-        for name, count, target in zip(table.classes, counts, targets[index], strict=True):
+        counts = catalog.class_counts(np.flatnonzero(split == index))
+        for name, count, target in zip(catalog.classes, counts, targets[index], strict=True):
             if count == 0 and (target > 0 or index == TRAIN):
                 raise DataError(
                     f"The split {split_name} would have no sample of the class `{name}`: its groups are too large or "

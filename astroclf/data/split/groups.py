@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from astroclf.data.cache.store import ImageCache
+from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.split.copies import Pairs, exact_duplicates, near_duplicates, no_pairs
 from astroclf.data.split.sky import sky_neighbours
 from astroclf.errors import AstroclfError
 from astroclf.util.atomic import atomic_path
 
-VERSION = 2  # of the algorithms: raise it when the same store would give other links
+VERSION = 2  # of the algorithms: raise it when the same images would give other links
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Links:
         return connected(n, self.exact.rows, self.near.rows)
 
 
-def find_links(store: ImageCache, *, near: bool, sky_arcsec: float | None, progress: bool = True) -> Links:
-    """The links among a store's samples; kept in its folder, so that the next run reads them.
+def find_links(cache: ImageCache, *, near: bool, sky_arcsec: float | None, progress: bool = True) -> Links:
+    """The links among the samples of an image cache; kept in its folder, so that the next run reads them.
 
     Parameters
     ----------
-    store
+    cache
         The decoded data set.
     near
         Whether to look for near duplicates.
@@ -62,18 +62,18 @@ def find_links(store: ImageCache, *, near: bool, sky_arcsec: float | None, progr
     """
 
     def compare() -> Pairs:
-        distinct = np.sort(np.unique(store.digests, return_index=True)[1])
-        pairs = near_duplicates(store.thumbnails[distinct], progress=progress)
+        distinct = np.sort(np.unique(cache.digests, return_index=True)[1])
+        pairs = near_duplicates(cache.thumbnails[distinct], progress=progress)
         return Pairs(distinct[pairs.rows], pairs.score)
 
     def neighbours() -> Pairs:
         assert sky_arcsec is not None
-        return sky_neighbours(store.table.ra_deg, store.table.dec_deg, sky_arcsec)
+        return sky_neighbours(cache.catalog.ra_deg, cache.catalog.dec_deg, sky_arcsec)
 
     return Links(
-        exact=exact_duplicates(store.digests),
-        near=_kept(store.path / f"near-{VERSION}.npz", compare) if near else no_pairs(),
-        sky=no_pairs() if sky_arcsec is None else _kept(store.path / f"sky-{VERSION}-{sky_arcsec!r}.npz", neighbours),
+        exact=exact_duplicates(cache.digests),
+        near=_kept(cache.path / f"near-{VERSION}.npz", compare) if near else no_pairs(),
+        sky=no_pairs() if sky_arcsec is None else _kept(cache.path / f"sky-{VERSION}-{sky_arcsec!r}.npz", neighbours),
     )
 
 
@@ -91,7 +91,7 @@ def connected(n: int, *links: np.ndarray) -> np.ndarray:
 
 
 def _kept(path: Path, find: Callable[[], Pairs]) -> Pairs:
-    """What was found before, or is found now and kept; a store that cannot be written to is only slower."""
+    """What was found before, or is found now and kept; a cache that cannot be written to is only slower."""
     with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as saved:
         return Pairs(saved["rows"], saved["score"])
     pairs = find()

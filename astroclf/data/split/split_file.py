@@ -13,13 +13,13 @@ from astroclf.errors import DataError
 from astroclf.util.tables import read_table
 
 
-def read_split_file(path: Path, table: Catalog, unreadable: Collection[str] = ()) -> np.ndarray:
-    """(N,) str: the split of each sample of the table; empty where the file leaves it to us.
+def read_split_file(path: Path, catalog: Catalog, unreadable: Collection[str] = ()) -> np.ndarray:
+    """(N,) str: the split of each sample of the catalog; empty where the file leaves it to us.
 
     Parameters
     ----------
     unreadable
-        Ids that the table lacks because their images cannot be read; the file may name them.
+        Ids that the catalog lacks because their images cannot be read; the file may name them.
 
     Raises
     ------
@@ -34,8 +34,8 @@ def read_split_file(path: Path, table: Catalog, unreadable: Collection[str] = ()
             named = ", ".join(names) or "nothing"
             raise DataError(f"{called} must have the columns id and split; it has {named}.")
 
-    splits = np.full(len(table), "", dtype="<U5")
-    row_of = {str(name): row for row, name in enumerate(table.ids)}
+    splits = np.full(len(catalog), "", dtype="<U5")
+    row_of = {str(name): row for row, name in enumerate(catalog.ids)}
     seen: dict[str, int] = {}
     for cells, line in read_table(path, check_header, called):
         name, split = (cells["id"] or "").strip(), (cells["split"] or "").strip().lower()
@@ -43,7 +43,7 @@ def read_split_file(path: Path, table: Catalog, unreadable: Collection[str] = ()
         if name not in row_of and name not in unreadable:
             raise DataError(
                 f"{where}: the data set has no sample `{name}`; ids are as in predictions.csv, such as "
-                f"`{table.ids[0]}`."
+                f"`{catalog.ids[0]}`."
             )
         if name in seen:
             raise DataError(f"{where}: `{name}` is listed already in line {seen[name]}.")

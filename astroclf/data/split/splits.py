@@ -6,15 +6,17 @@ contradict each other are settled; what the data set itself says of splits is ho
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.catalog import Catalog
 from astroclf.data.split.assign import SPLITS, Splits, content_draws, split_fingerprint, split_rows
-from astroclf.data.split.groups import Links, connected
+from astroclf.data.split.groups import Links, connected, find_links
 from astroclf.data.split.split_file import read_split_file
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.split import SplitSettings
@@ -26,7 +28,7 @@ class SplitResult:
 
     Attributes
     ----------
-    table
+    catalog
         The samples, with labels as the policy for contradicting copies left them.
     splits
         Rows of each split.
@@ -38,15 +40,36 @@ class SplitResult:
         What is worth a line in the log.
     """
 
-    table: Catalog
+    catalog: Catalog
     splits: Splits
     groups: np.ndarray
     contradicting: np.ndarray
     remarks: tuple[str, ...]
 
 
+def split_image_cache(cache: ImageCache, options: Mapping[str, Any]) -> SplitResult:
+    """Split a decoded data set as the keys of its ``dataset`` config say.
+
+    Raises
+    ------
+    AstroclfError
+        See `make_splits`; or a split is empty.
+    """
+    settings = SplitSettings.from_config(options)
+    links = find_links(cache, near=options["near_duplicates"], sky_arcsec=settings.sky_arcsec)
+    result = make_splits(cache.catalog, cache.digests, links, settings, {skipped.id for skipped in cache.skipped})
+    sizes = {name: len(getattr(result.splits, name)) for name in SPLITS}
+    if not all(sizes.values()):
+        raise DataError(
+            f"The data set {options['name']} gives {sizes['train']} training, {sizes['val']} validation and "
+            f"{sizes['test']} test images; each needs at least one. Set dataset.val_fraction and "
+            "dataset.test_fraction above 0, or add images."
+        )
+    return result
+
+
 def make_splits(
-    table: Catalog,
+    catalog: Catalog,
     digests: np.ndarray,
     links: Links,
     settings: SplitSettings,
@@ -56,14 +79,14 @@ def make_splits(
 
     Parameters
     ----------
-    table, digests
+    catalog, digests
         Of an `ImageCache`.
     links
         See `find_links`.
     settings
         See `SplitSettings`.
     unreadable
-        Ids of samples that the table lacks because their images cannot be read; a split file may name them.
+        Ids of samples that the catalog lacks because their images cannot be read; a split file may name them.
 
     Raises
     ------
@@ -73,19 +96,19 @@ def make_splits(
         Settings that the data set contradicts.
     """
     if settings.split_file is not None:
-        table = replace(table, split=read_split_file(Path(settings.split_file), table, unreadable))
-    if settings.fold is not None and table.split is not None and (table.split != "").any():
+        catalog = replace(catalog, split=read_split_file(Path(settings.split_file), catalog, unreadable))
+    if settings.fold is not None and catalog.split is not None and (catalog.split != "").any():
         raise ConfigError(
             f"dataset.fold={settings.fold} cannot be used: the data set gives its samples splits of its own. Leave out "
             "the fold, or take the column split out of metadata.csv."
         )
     labels, contradicting, usable = resolve_label_conflicts(
-        table.labels, links.copies(len(table)), settings.label_conflicts
+        catalog.labels, links.copies(len(catalog)), settings.label_conflicts
     )
-    table = replace(table, labels=labels)
-    groups, loosened = group_rows(table, links)
+    catalog = replace(catalog, labels=labels)
+    groups, loosened = group_rows(catalog, links)
     kept = np.flatnonzero(usable)
-    part, keys = table.take(kept), np.asarray(digests)[kept]
+    part, keys = catalog.take(kept), np.asarray(digests)[kept]
     inside = _split(part, groups[kept], keys, settings)
     if settings.label_fraction < 1:
         train = fewer_labels(part, keys, inside.train, settings.label_fraction, settings.split_seed)
@@ -93,24 +116,24 @@ def make_splits(
         inside = replace(inside, train=train, fingerprints=prints)
     splits = replace(inside, **{name: kept[getattr(inside, name)] for name in SPLITS})
     remarks = _remarks(links, contradicting, usable, loosened, groups, splits, settings)
-    return SplitResult(table, splits, groups, contradicting, remarks)
+    return SplitResult(catalog, splits, groups, contradicting, remarks)
 
 
-def group_rows(table: Catalog, links: Links) -> tuple[np.ndarray, int]:
+def group_rows(catalog: Catalog, links: Links) -> tuple[np.ndarray, int]:
     """Which rows must stay in one split, (N,) int64, and how many groups had to be divided.
 
     Links and the data set's own groups add up. Where the data set gives two splits to rows that only resemble each
     other or are neighbours, what it gives counts. Rows without a split that are linked to several given ones stay
     together, and go with the first of these in the order of `SPLITS`.
     """
-    count = len(table)
-    own, alike = _pairs_of(table.group), np.concatenate([links.near.rows, links.sky.rows])
+    count = len(catalog)
+    own, alike = _pairs_of(catalog.group), np.concatenate([links.near.rows, links.sky.rows])
     groups = connected(count, links.exact.rows, own, alike)
-    if table.split is None:
+    if catalog.split is None:
         return groups, 0
     strict = connected(count, links.exact.rows, own)
     free = len(SPLITS)
-    given = np.select([np.asarray(table.split) == name for name in SPLITS], range(free), default=free)
+    given = np.select([np.asarray(catalog.split) == name for name in SPLITS], range(free), default=free)
     side = _least(given, strict)
     parts = connected(count, links.exact.rows, own, alike[side[alike[:, 0]] == side[alike[:, 1]]])
     beside = np.full(count, free)
@@ -179,24 +202,24 @@ def resolve_label_conflicts(
     return settled, contradicting, usable
 
 
-def _split(table: Catalog, groups: np.ndarray, digests: np.ndarray, settings: SplitSettings) -> Splits:
+def _split(catalog: Catalog, groups: np.ndarray, digests: np.ndarray, settings: SplitSettings) -> Splits:
     fold = settings.fold_of()
     if fold is None:
         return split_rows(
-            table, groups, digests, val=settings.val_fraction, test=settings.test_fraction, seed=settings.split_seed
+            catalog, groups, digests, val=settings.val_fraction, test=settings.test_fraction, seed=settings.split_seed
         )
     which, count = fold
-    test = folds_of(table, groups, digests, count, settings.split_seed) == which - 1
+    test = folds_of(catalog, groups, digests, count, settings.split_seed) == which - 1
     rest = np.flatnonzero(~test)
     inside = split_rows(
-        table.take(rest), groups[rest], digests[rest], val=settings.val_fraction, test=0.0, seed=settings.split_seed
+        catalog.take(rest), groups[rest], digests[rest], val=settings.val_fraction, test=0.0, seed=settings.split_seed
     )
     rows = np.flatnonzero(test)
-    prints = {**inside.fingerprints, "test": split_fingerprint(table.labels[rows], digests[rows])}
+    prints = {**inside.fingerprints, "test": split_fingerprint(catalog.labels[rows], digests[rows])}
     return Splits(rest[inside.train], rest[inside.val], rows, prints)
 
 
-def folds_of(table: Catalog, groups: np.ndarray, digests: np.ndarray, count: int, seed: int) -> np.ndarray:
+def folds_of(catalog: Catalog, groups: np.ndarray, digests: np.ndarray, count: int, seed: int) -> np.ndarray:
     """(N,) int64, the fold of each row, from 0: each class shared out as evenly as the groups allow.
 
     Raises
@@ -205,20 +228,20 @@ def folds_of(table: Catalog, groups: np.ndarray, digests: np.ndarray, count: int
         A class with fewer independent samples than folds.
     """
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    for label, name in enumerate(table.classes):
-        apart = len(np.unique(group[table.labels == label]))
+    for label, name in enumerate(catalog.classes):
+        apart = len(np.unique(group[catalog.labels == label]))
         if apart < count:
             raise DataError(
                 f"The class `{name}` has {apart} independent samples, too few for {count} folds. Take fewer folds "
                 f"(dataset.fold), add samples, or leave it out with dataset.exclude_classes=['{name}']."
             )
-    draws = content_draws(table.labels, digests, group, len(sizes), seed)
-    held = np.zeros((count, len(table.classes)))
-    fold = np.empty(len(table), np.int64)
+    draws = content_draws(catalog.labels, digests, group, len(sizes), seed)
+    held = np.zeros((count, len(catalog.classes)))
+    fold = np.empty(len(catalog), np.int64)
     members = np.split(np.argsort(group, kind="stable"), np.cumsum(sizes)[:-1])
     for number in np.lexsort((draws, -sizes)):  # the large groups first; single samples then fill the rest evenly
         rows = members[number]
-        counts = np.bincount(table.labels[rows], minlength=len(table.classes))
+        counts = np.bincount(catalog.labels[rows], minlength=len(catalog.classes))
         fullness = held[:, counts > 0].sum(axis=1)
         emptiest = np.lexsort((held.sum(axis=1), fullness))[0]
         held[emptiest] += counts
@@ -226,13 +249,13 @@ def folds_of(table: Catalog, groups: np.ndarray, digests: np.ndarray, count: int
     return fold
 
 
-def fewer_labels(table: Catalog, digests: np.ndarray, train: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+def fewer_labels(catalog: Catalog, digests: np.ndarray, train: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Of the training rows a share of each class, at least one; a smaller share is part of a larger one."""
     rows = np.arange(len(train))
-    draws = content_draws(table.labels[train], digests[train], rows, len(rows), seed)
+    draws = content_draws(catalog.labels[train], digests[train], rows, len(rows), seed)
     chosen = []
-    for label in range(len(table.classes)):
-        mine = np.flatnonzero(table.labels[train] == label)
+    for label in range(len(catalog.classes)):
+        mine = np.flatnonzero(catalog.labels[train] == label)
         wanted = int(np.ceil(fraction * len(mine) - 1e-9))
         chosen.append(mine[np.argsort(draws[mine], kind="stable")][:wanted])
     return np.sort(train[np.concatenate(chosen)])

@@ -44,7 +44,7 @@ class Format:
         The bytes of a sound file.
     covered_from
         From this byte on, checksums in the file let every change of a pixel be noticed; None: there are none.
-    source
+    reader
         Opens the data set in a folder.
     companions
         Files that belong to it.
@@ -53,7 +53,7 @@ class Format:
     name: str
     make: Callable[[], bytes]
     covered_from: int | None = None
-    source: Callable[[Path], ClassFolder | Galaxy10] = lambda folder: ClassFolder(folder, "found", SIDE)
+    reader: Callable[[Path], ClassFolder | Galaxy10] = lambda folder: ClassFolder(folder, "found", SIDE)
     companions: tuple[tuple[str, Callable[[], bytes]], ...] = ()
 
 
@@ -68,8 +68,8 @@ def read(format: Format, folder: Path, content: bytes) -> np.ndarray | str:
             _write(folder / name, make())
     _write(folder / format.name, content)
     try:
-        source = format.source(folder)
-        blocks = [source.read(rows) for rows in source.blocks()]
+        reader = format.reader(folder)
+        blocks = [reader.read(rows) for rows in reader.blocks()]
     except DataError as error:
         return _paragraph(str(error), folder)
     faults = [fault for block in blocks for fault in block.faults.values()]
@@ -77,7 +77,7 @@ def read(format: Format, folder: Path, content: bytes) -> np.ndarray | str:
         return _paragraph(faults[0].message, folder)
     images = np.concatenate([block.images_BHWC for block in blocks])
     assert images.dtype == np.uint8
-    assert images.shape == (len(source.table), SIDE, SIDE, 3)
+    assert images.shape == (len(reader.catalog), SIDE, SIDE, 3)
     return images
 
 
@@ -218,32 +218,32 @@ FORMATS = {
         "g.h5",
         hdf5_file(chunks=(7, 16, 16, 1), compression="gzip"),
         covered_from=0,
-        source=lambda folder: Galaxy10(folder / "g.h5", SIDE),
+        reader=lambda folder: Galaxy10(folder / "g.h5", SIDE),
     ),
     "hdf5-fletcher": Format(
         "g.h5",
         hdf5_file(chunks=(7, 16, 16, 1), fletcher32=True),
         covered_from=0,
-        source=lambda folder: Galaxy10(folder / "g.h5", SIDE),
+        reader=lambda folder: Galaxy10(folder / "g.h5", SIDE),
     ),
-    "hdf5-plain": Format("g.h5", hdf5_file(), source=lambda folder: Galaxy10(folder / "g.h5", SIDE)),
+    "hdf5-plain": Format("g.h5", hdf5_file(), reader=lambda folder: Galaxy10(folder / "g.h5", SIDE)),
     "npy": Format(
         "images.npy",
         npy_file(lambda: _galaxies()[0]),
-        source=lambda folder: Galaxy10(folder, SIDE),
+        reader=lambda folder: Galaxy10(folder, SIDE),
         companions=(("labels.npy", npy_file(lambda: _galaxies()[1])),),
     ),
     "npy-labels": Format(
         "labels.npy",
         npy_file(lambda: _galaxies()[1]),
-        source=lambda folder: Galaxy10(folder, SIDE),
+        reader=lambda folder: Galaxy10(folder, SIDE),
         companions=(("images.npy", npy_file(lambda: _galaxies()[0])),),
     ),
     "metadata": Format("metadata.csv", metadata, companions=PICTURES),
     "metadata-classes": Format(
         "metadata.csv",
         metadata,
-        source=lambda folder: ClassFolder(folder, ["galaxy", "star"], SIDE),
+        reader=lambda folder: ClassFolder(folder, ["galaxy", "star"], SIDE),
         companions=PICTURES,
     ),
 }

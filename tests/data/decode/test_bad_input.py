@@ -171,9 +171,9 @@ def test_hdf5_parts_that_were_never_written_are_not_taken_for_black(tmp_path):
             file["ans"] = np.arange(10)
             if layout:
                 images[:5] = 7  # the other half is not in the file
-        source = Galaxy10(tmp_path / "g.h5", 16)
+        reader = Galaxy10(tmp_path / "g.h5", 16)
         with pytest.raises(DataError, match="cannot be read"):
-            source.read(range(10))
+            reader.read(range(10))
 
 
 def test_labels_that_were_never_written_are_not_taken_for_class_0(tmp_path):
@@ -294,7 +294,7 @@ def check_paths(folder: Path, names: list[str]) -> None:
     with (place / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("path", "label"), *((name, "star") for name in names)])
     try:
-        table = ClassFolder(place, "found", 16).table
+        table = ClassFolder(place, "found", 16).catalog
     except DataError:
         return
     for identifier in table.ids.tolist():

@@ -34,16 +34,16 @@ def write_table(folder: Path, text: str) -> None:
 
 
 def test_found_classes_are_sorted_and_ids_relative(sky):
-    source = ClassFolder(sky, "found", 16)
-    assert source.table.classes == ("Black Hole", "galaxy", "star")
-    assert source.table.ids[3] == "galaxy/0.png"
-    np.testing.assert_array_equal(source.table.labels, [0, 0, 0, 1, 1, 1, 2, 2, 2])
+    reader = ClassFolder(sky, "found", 16)
+    assert reader.catalog.classes == ("Black Hole", "galaxy", "star")
+    assert reader.catalog.ids[3] == "galaxy/0.png"
+    np.testing.assert_array_equal(reader.catalog.labels, [0, 0, 0, 1, 1, 1, 2, 2, 2])
 
 
 def test_listed_classes_give_the_order_in_any_spelling(sky):
-    source = ClassFolder(sky, ["star", "black_hole", "GALAXY"], 16)
-    assert source.table.classes == ("star", "black_hole", "GALAXY")
-    labels = dict(zip(source.table.ids, source.table.labels, strict=True))
+    reader = ClassFolder(sky, ["star", "black_hole", "GALAXY"], 16)
+    assert reader.catalog.classes == ("star", "black_hole", "GALAXY")
+    labels = dict(zip(reader.catalog.ids, reader.catalog.labels, strict=True))
     assert labels["star/1.png"] == 0
     assert labels["Black Hole/1.png"] == 1
 
@@ -55,7 +55,7 @@ def test_deeper_files_count_hidden_and_other_files_do_not(sky):
     write_image(sky / "__MACOSX" / "0.png")
     (sky / "galaxy" / "notes.txt").write_text("seeing 1.2")
     (sky / "docs").mkdir()
-    assert ClassFolder(sky, ["galaxy", "black hole", "star"], 16).table.class_counts().tolist() == [4, 3, 3]
+    assert ClassFolder(sky, ["galaxy", "black hole", "star"], 16).catalog.class_counts().tolist() == [4, 3, 3]
 
 
 def test_a_file_name_that_no_table_could_hold_is_refused(sky):
@@ -65,10 +65,10 @@ def test_a_file_name_that_no_table_could_hold_is_refused(sky):
 
 
 def test_a_file_that_may_be_read_again_makes_another_fingerprint(sky, monkeypatch):
-    source = ClassFolder(sky, "found", 16)
-    allowed = source.fingerprint()
+    reader = ClassFolder(sky, "found", 16)
+    allowed = reader.fingerprint()
     monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("galaxy/0.png"))
-    assert source.fingerprint() != allowed
+    assert reader.fingerprint() != allowed
 
 
 def test_missing_class_names_it_and_the_remedy(sky):
@@ -84,9 +84,9 @@ def test_unknown_folder_names_it_and_the_nearest(sky):
 
 @pytest.mark.parametrize("classes", ["found", ["galaxy", "star"], ["galaxy", "star", "black hole"]])
 def test_excluded_class_is_gone(sky, classes):
-    source = ClassFolder(sky, classes, 16, exclude_classes=["black-hole"])
-    assert source.table.classes == ("galaxy", "star")
-    assert len(source.table) == 6
+    reader = ClassFolder(sky, classes, 16, exclude_classes=["black-hole"])
+    assert reader.catalog.classes == ("galaxy", "star")
+    assert len(reader.catalog) == 6
 
 
 def test_excluding_what_is_not_there_is_refused(sky):
@@ -112,8 +112,8 @@ def test_config_values_that_cannot_be(sky):
 
 def test_images_keep_their_aspect_and_bad_files_are_reported(sky):
     (sky / "star" / "1.png").write_bytes(b"not a picture")
-    source = ClassFolder(sky, "found", 10)
-    blocks = [source.read(rows) for rows in source.blocks()]
+    reader = ClassFolder(sky, "found", 10)
+    blocks = [reader.read(rows) for rows in reader.blocks()]
     images = np.concatenate([block.images_BHWC for block in blocks])
     assert images.shape == (9, 10, 10, 3)
     assert images[0, :2].max() == 0
@@ -126,8 +126,8 @@ def test_images_keep_their_aspect_and_bad_files_are_reported(sky):
 
 def test_blocks_cover_the_table_in_order(sky):
     for image_size in (16, 4096):
-        source = ClassFolder(sky, "found", image_size)
-        assert [row for rows in source.blocks() for row in rows] == list(range(9))
+        reader = ClassFolder(sky, "found", image_size)
+        assert [row for rows in reader.blocks() for row in rows] == list(range(9))
 
 
 def test_fingerprint_changes_with_what_changes_a_pixel_or_label(sky):
@@ -157,27 +157,27 @@ def test_metadata_columns_reach_the_table(sky):
         "./star/0.png,star,,,,,bright\n"
         "galaxy\\1.png,spiral,Validation,M31,,,\n",
     )
-    table = ClassFolder(sky, "found", 16).table
-    assert table.ids.tolist() == ["galaxy/0.png", "star/0.png", "galaxy/1.png"]
-    assert table.classes == ("spiral", "star")
-    assert table.split.tolist() == ["train", "", "val"]
-    assert table.group.tolist() == ["M31", "", "M31"]
-    np.testing.assert_array_equal(table.ra_deg, [10.68, np.nan, np.nan])
-    np.testing.assert_array_equal(table.dec_deg, [41.27, np.nan, np.nan])
+    catalog = ClassFolder(sky, "found", 16).catalog
+    assert catalog.ids.tolist() == ["galaxy/0.png", "star/0.png", "galaxy/1.png"]
+    assert catalog.classes == ("spiral", "star")
+    assert catalog.split.tolist() == ["train", "", "val"]
+    assert catalog.group.tolist() == ["M31", "", "M31"]
+    np.testing.assert_array_equal(catalog.ra_deg, [10.68, np.nan, np.nan])
+    np.testing.assert_array_equal(catalog.dec_deg, [41.27, np.nan, np.nan])
 
 
 def test_metadata_without_optional_columns(sky):
     write_table(sky, "path,label\ngalaxy/0.png,galaxy\nstar/0.png,star\n")
-    table = ClassFolder(sky, "found", 16).table
-    assert table.split is table.group is table.ra_deg is table.dec_deg is None
-    assert len(table) == 2
+    catalog = ClassFolder(sky, "found", 16).catalog
+    assert catalog.split is catalog.group is catalog.ra_deg is catalog.dec_deg is None
+    assert len(catalog) == 2
 
 
 def test_excluded_class_keeps_other_columns_aligned(sky):
     write_table(sky, "path,label,group\ngalaxy/0.png,galaxy,a\nstar/0.png,star,b\nstar/1.png,star,c\n")
-    table = ClassFolder(sky, "found", 16, exclude_classes=["galaxy"]).table
-    assert table.group.tolist() == ["b", "c"]
-    assert table.labels.tolist() == [0, 0]
+    catalog = ClassFolder(sky, "found", 16, exclude_classes=["galaxy"]).catalog
+    assert catalog.group.tolist() == ["b", "c"]
+    assert catalog.labels.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def test_label_outside_the_list_names_its_line(sky):
 
 def test_listed_file_that_is_missing_is_an_error_of_its_row(sky):
     write_table(sky, "path,label\ngalaxy/0.png,galaxy\nstar/absent.png,star\n")
-    source = ClassFolder(sky, "found", 16)
-    block = source.read(range(2))
+    reader = ClassFolder(sky, "found", 16)
+    block = reader.read(range(2))
     assert list(block.faults) == [1]
     assert "absent.png" in block.faults[1].message
 
@@ -249,10 +249,10 @@ def survey(tmp_path):
 
 
 def test_a_sample_of_several_files_has_one_id_and_all_bands(survey):
-    source = ClassFolder(survey, "found", 20, fits=IRG)
-    assert source.table.ids.tolist() == [f"smooth/deep/e{n}" for n in range(3)] + [f"spiral/s{n}" for n in range(3)]
-    assert source.table.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    block = source.read(range(6))
+    reader = ClassFolder(survey, "found", 20, fits=IRG)
+    assert reader.catalog.ids.tolist() == [f"smooth/deep/e{n}" for n in range(3)] + [f"spiral/s{n}" for n in range(3)]
+    assert reader.catalog.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    block = reader.read(range(6))
     assert not block.faults
     for channel, band in enumerate("irg"):
         alone = read_fits(survey / "spiral" / f"s1_{band}.fits", FitsSettings())
@@ -290,8 +290,8 @@ def test_images_that_no_pattern_fits_are_told_once(survey, caplog):
     write_bands(survey / "spiral", "s0", "uz")
     write_image(survey / "spiral" / "preview.png")
     (survey / "spiral" / "notes.txt").write_text("seeing 1.2")
-    source = ClassFolder(survey, "found", 16, fits=IRG)
-    assert len(source.table) == 6
+    reader = ClassFolder(survey, "found", 16, fits=IRG)
+    assert len(reader.catalog) == 6
     (record,) = caplog.records
     told = record.getMessage()
     assert "3 image files whose name fits none of dataset.fits.files" in told
@@ -315,9 +315,9 @@ def test_every_band_counts_in_the_fingerprint(survey):
 
 def test_metadata_names_what_the_bands_share_or_any_one_of_them(survey):
     write_table(survey, "path,label\nspiral/s0,spiral\nspiral/s1_g.fits,spiral\nsmooth/deep/e0,smooth\n")
-    source = ClassFolder(survey, "found", 16, fits=IRG)
-    assert source.table.ids.tolist() == ["spiral/s0", "spiral/s1", "smooth/deep/e0"]
-    assert not source.read(range(3)).faults
+    reader = ClassFolder(survey, "found", 16, fits=IRG)
+    assert reader.catalog.ids.tolist() == ["spiral/s0", "spiral/s1", "smooth/deep/e0"]
+    assert not reader.read(range(3)).faults
     write_table(survey, "path,label\nspiral/s0,spiral\nspiral/s0_g.fits,spiral\n")
     with pytest.raises(DataError, match="line 3: `spiral/s0` is listed already in line 2"):
         ClassFolder(survey, "found", 16, fits=IRG)

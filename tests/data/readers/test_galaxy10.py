@@ -1,4 +1,4 @@
-"""The Galaxy10 source on small files in the official layout, and on broken ones."""
+"""The Galaxy10 reader on small files in the official layout, and on broken ones."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def write_h5(path: Path, rows: int = ROWS, side: int = 40, **replaced: np.ndarra
     return data
 
 
-def read_all(source: Galaxy10) -> np.ndarray:
-    return np.concatenate([source.read(rows).images_BHWC for rows in source.blocks()])
+def read_all(reader: Galaxy10) -> np.ndarray:
+    return np.concatenate([reader.read(rows).images_BHWC for rows in reader.blocks()])
 
 
 def test_reads_pixels_labels_and_sky_positions(tmp_path):
     data = write_h5(tmp_path / "g.h5")
-    source = Galaxy10(tmp_path / "g.h5", image_size=40)
-    assert source.table.classes == CLASSES
-    np.testing.assert_array_equal(source.table.labels, data["ans"])
-    np.testing.assert_array_equal(source.table.ra_deg, data["ra"])
-    np.testing.assert_array_equal(source.table.dec_deg, data["dec"])
-    np.testing.assert_array_equal(read_all(source), data["images"])
+    reader = Galaxy10(tmp_path / "g.h5", image_size=40)
+    assert reader.catalog.classes == CLASSES
+    np.testing.assert_array_equal(reader.catalog.labels, data["ans"])
+    np.testing.assert_array_equal(reader.catalog.ra_deg, data["ra"])
+    np.testing.assert_array_equal(reader.catalog.dec_deg, data["dec"])
+    np.testing.assert_array_equal(read_all(reader), data["images"])
 
 
 def test_official_class_order():
@@ -74,8 +74,8 @@ def test_npy_pair_gives_the_same_as_hdf5(tmp_path):
     np.save(folder / "labels.npy", data["ans"])
     from_h5, from_npy = Galaxy10(tmp_path / "g.h5", image_size=20), Galaxy10(folder, image_size=20)
     np.testing.assert_array_equal(read_all(from_h5), read_all(from_npy))
-    np.testing.assert_array_equal(from_h5.table.labels, from_npy.table.labels)
-    np.testing.assert_array_equal(from_h5.table.ids, from_npy.table.ids)
+    np.testing.assert_array_equal(from_h5.catalog.labels, from_npy.catalog.labels)
+    np.testing.assert_array_equal(from_h5.catalog.ids, from_npy.catalog.ids)
 
 
 def test_folder_that_holds_the_file(tmp_path):
@@ -106,19 +106,19 @@ def test_grey(tmp_path):
 
 def test_subset_of_classes_is_renumbered_and_keeps_its_pixels(tmp_path):
     data = write_h5(tmp_path / "g.h5")
-    source = Galaxy10(tmp_path / "g.h5", image_size=40, classes=["merging", "Barred_Spiral"])
-    assert source.table.classes == ("Merging", "Barred Spiral")
+    reader = Galaxy10(tmp_path / "g.h5", image_size=40, classes=["merging", "Barred_Spiral"])
+    assert reader.catalog.classes == ("Merging", "Barred Spiral")
     wanted = np.flatnonzero(np.isin(data["ans"], [1, 5]))
-    np.testing.assert_array_equal(source.table.labels, np.where(data["ans"][wanted] == 1, 0, 1))
-    np.testing.assert_array_equal(read_all(source), data["images"][wanted])
-    assert source.table.ids[0] == f"row-{wanted[0]:06d}"
+    np.testing.assert_array_equal(reader.catalog.labels, np.where(data["ans"][wanted] == 1, 0, 1))
+    np.testing.assert_array_equal(read_all(reader), data["images"][wanted])
+    assert reader.catalog.ids[0] == f"row-{wanted[0]:06d}"
 
 
 def test_excluded_classes_are_gone(tmp_path):
     write_h5(tmp_path / "g.h5")
-    source = Galaxy10(tmp_path / "g.h5", exclude_classes=["Disturbed", "Edge-on with Bulge"])
-    assert source.table.classes == CLASSES[1:9]
-    assert (source.table.class_counts() == 3).all()
+    reader = Galaxy10(tmp_path / "g.h5", exclude_classes=["Disturbed", "Edge-on with Bulge"])
+    assert reader.catalog.classes == CLASSES[1:9]
+    assert (reader.catalog.class_counts() == 3).all()
 
 
 def test_unknown_class_names_the_nearest(tmp_path):
@@ -160,7 +160,7 @@ def test_missing_file_says_where_to_get_it(tmp_path):
 
 def test_downloaded_file_in_the_cache_is_found_without_a_path(tmp_path):
     write_h5(tmp_path / "Galaxy10_DECals.h5")
-    assert len(Galaxy10(None, cache_dir=tmp_path).table) == ROWS
+    assert len(Galaxy10(None, cache_dir=tmp_path).catalog) == ROWS
 
 
 BROKEN = [

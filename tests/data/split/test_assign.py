@@ -15,26 +15,26 @@ from astroclf.data.split.splits import group_rows as linked_groups
 from astroclf.errors import DataError
 
 
-def group_rows(table: Catalog, digests: np.ndarray) -> np.ndarray:
+def group_rows(catalog: Catalog, digests: np.ndarray) -> np.ndarray:
     """By exact copies and the data set's own groups."""
-    return linked_groups(table, Links(exact=exact_duplicates(digests)))[0]
+    return linked_groups(catalog, Links(exact=exact_duplicates(digests)))[0]
 
 
 def make_table(labels, digests=None, split=None, group=None) -> tuple[Catalog, np.ndarray]:
     labels = np.asarray(labels, np.int64)
     ids = np.array([f"row-{row}" for row in range(len(labels))])
-    table = Catalog(
+    catalog = Catalog(
         ids=ids,
         labels=labels,
         classes=tuple(f"class {label}" for label in range(labels.max() + 1)),
         split=None if split is None else np.array(split),
         group=None if group is None else np.array(group),
     )
-    return table, ids if digests is None else np.array(digests)
+    return catalog, ids if digests is None else np.array(digests)
 
 
-def make_splits(table: Catalog, digests: np.ndarray, val=0.2, test=0.2, seed=0) -> Splits:
-    return split_rows(table, group_rows(table, digests), digests, val=val, test=test, seed=seed)
+def make_splits(catalog: Catalog, digests: np.ndarray, val=0.2, test=0.2, seed=0) -> Splits:
+    return split_rows(catalog, group_rows(catalog, digests), digests, val=val, test=test, seed=seed)
 
 
 def parts(splits: Splits) -> list[np.ndarray]:
@@ -53,13 +53,13 @@ fractions = st.tuples(st.floats(0.05, 0.4), st.floats(0.05, 0.4))
 @settings(deadline=None, max_examples=60)
 @given(classes, fractions, st.integers(0, 2**31))
 def test_stratified_within_one_sample(counts, fraction, seed):
-    table, digests = make_table(np.repeat(np.arange(len(counts)), counts))
-    splits = make_splits(table, digests, *fraction, seed=seed)
-    assert_partition(splits, len(table))
+    catalog, digests = make_table(np.repeat(np.arange(len(counts)), counts))
+    splits = make_splits(catalog, digests, *fraction, seed=seed)
+    assert_partition(splits, len(catalog))
     for part, share in zip((splits.val, splits.test), fraction, strict=True):
-        assert np.abs(table.class_counts(part) - share * np.array(counts)).max() <= 1
-        assert table.class_counts(part).min() >= 1
-    assert table.class_counts(splits.train).min() >= 1
+        assert np.abs(catalog.class_counts(part) - share * np.array(counts)).max() <= 1
+        assert catalog.class_counts(part).min() >= 1
+    assert catalog.class_counts(splits.train).min() >= 1
 
 
 @st.composite
@@ -75,22 +75,22 @@ def grouped(draw):
 @settings(deadline=None, max_examples=60)
 @given(grouped(), st.integers(0, 1000), st.randoms(use_true_random=False))
 def test_groups_never_straddle_and_row_order_does_not_matter(made, seed, random):
-    table, digests = made
-    groups = group_rows(table, digests)
+    catalog, digests = made
+    groups = group_rows(catalog, digests)
     try:
-        splits = make_splits(table, digests, seed=seed)
+        splits = make_splits(catalog, digests, seed=seed)
     except DataError:
         assume(False)
-    assert_partition(splits, len(table))
-    part_of = np.empty(len(table), int)
+    assert_partition(splits, len(catalog))
+    part_of = np.empty(len(catalog), int)
     for index, part in enumerate(parts(splits)):
         part_of[part] = index
-    for key in (groups, digests, table.group):
-        for value in np.unique(key[key != ""] if key is table.group else key):
+    for key in (groups, digests, catalog.group):
+        for value in np.unique(key[key != ""] if key is catalog.group else key):
             assert len(np.unique(part_of[key == value])) == 1
 
-    order = np.array(random.sample(range(len(table)), len(table)))
-    shuffled = make_splits(table.take(order), digests[order], seed=seed)
+    order = np.array(random.sample(range(len(catalog)), len(catalog)))
+    shuffled = make_splits(catalog.take(order), digests[order], seed=seed)
     assert shuffled.fingerprints == splits.fingerprints
     for part, part_shuffled in zip(parts(splits), parts(shuffled), strict=True):
         assert sorted(digests[part]) == sorted(digests[order][part_shuffled])
@@ -101,15 +101,15 @@ def test_groups_never_straddle_and_row_order_does_not_matter(made, seed, random)
 def test_small_groups_keep_the_fractions(seed):
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(3), 100)
-    table, digests = make_table(labels, digests=[f"{d}" for d in rng.integers(0, 200, 300)])
-    splits = make_splits(table, digests, 0.15, 0.15, seed=seed)
+    catalog, digests = make_table(labels, digests=[f"{d}" for d in rng.integers(0, 200, 300)])
+    splits = make_splits(catalog, digests, 0.15, 0.15, seed=seed)
     for part in (splits.val, splits.test):
-        assert np.abs(table.class_counts(part) - 15).max() <= 2
+        assert np.abs(catalog.class_counts(part) - 15).max() <= 2
 
 
 def test_links_add_up_to_one_group():
-    table, digests = make_table([0] * 6, digests=["x", "x", "y", "y", "z", "w"], group=["", "m", "m", "", "", ""])
-    groups = group_rows(table, digests)
+    catalog, digests = make_table([0] * 6, digests=["x", "x", "y", "y", "z", "w"], group=["", "m", "m", "", "", ""])
+    groups = group_rows(catalog, digests)
     assert len(set(groups[:4])) == 1
     assert len(set(groups)) == 3
     assert groups.dtype == np.int64
@@ -119,13 +119,13 @@ def test_long_chain_of_links_is_one_group():
     rows = 200
     digests = [f"d{row // 2}" for row in range(rows)]
     group = [f"g{(row + 1) // 2}" for row in range(rows)]
-    table, digests = make_table([0] * rows, digests=digests, group=group)
-    assert len(set(group_rows(table, digests))) == 1
+    catalog, digests = make_table([0] * rows, digests=digests, group=group)
+    assert len(set(group_rows(catalog, digests))) == 1
 
 
 def test_seed_decides_and_repeats():
-    table, digests = make_table(np.repeat([0, 1], 50))
-    first, again, other = (make_splits(table, digests, seed=seed) for seed in (1, 1, 2))
+    catalog, digests = make_table(np.repeat([0, 1], 50))
+    first, again, other = (make_splits(catalog, digests, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.test, again.test)
     assert not np.array_equal(first.test, other.test)
     assert first.fingerprints["test"] != other.fingerprints["test"]
@@ -133,37 +133,37 @@ def test_seed_decides_and_repeats():
 
 def test_fingerprint_speaks_of_images_and_labels():
     labels = np.repeat([0, 1], 30)
-    table, digests = make_table(labels)
-    before = make_splits(table, digests).fingerprints
+    catalog, digests = make_table(labels)
+    before = make_splits(catalog, digests).fingerprints
     assert len(set(before.values())) == 3
-    renamed = make_splits(Catalog(np.array([f"x{i}" for i in range(60)]), labels, table.classes), digests).fingerprints
-    assert renamed == before
+    renamed = Catalog(np.array([f"x{i}" for i in range(60)]), labels, catalog.classes)
+    assert make_splits(renamed, digests).fingerprints == before
     relabelled = labels.copy()
-    relabelled[make_splits(table, digests).test[0]] ^= 1
+    relabelled[make_splits(catalog, digests).test[0]] ^= 1
     assert make_splits(make_table(relabelled)[0], digests).fingerprints["test"] != before["test"]
 
 
 def test_given_splits_are_kept():
     given_splits = ["train"] * 60 + ["val"] * 20 + ["test"] * 20
-    table, digests = make_table(np.arange(100) % 2, split=given_splits)
-    splits = make_splits(table, digests)
+    catalog, digests = make_table(np.arange(100) % 2, split=given_splits)
+    splits = make_splits(catalog, digests)
     np.testing.assert_array_equal(splits.train, np.arange(60))
     np.testing.assert_array_equal(splits.val, np.arange(60, 80))
     np.testing.assert_array_equal(splits.test, np.arange(80, 100))
 
 
 def test_validation_is_cut_from_the_given_train():
-    table, digests = make_table(np.arange(100) % 2, split=["train"] * 70 + ["test"] * 30)
-    splits = make_splits(table, digests, val=0.2)
+    catalog, digests = make_table(np.arange(100) % 2, split=["train"] * 70 + ["test"] * 30)
+    splits = make_splits(catalog, digests, val=0.2)
     np.testing.assert_array_equal(splits.test, np.arange(70, 100))
     assert_partition(splits, 100)
-    assert table.class_counts(splits.val).tolist() == [10, 10]
+    assert catalog.class_counts(splits.val).tolist() == [10, 10]
 
 
 def test_rows_without_a_split_are_distributed():
     given_splits = ["train"] * 10 + ["val"] * 4 + ["test"] * 4 + [""] * 82
-    table, digests = make_table(np.arange(100) % 2, split=given_splits)
-    splits = make_splits(table, digests)
+    catalog, digests = make_table(np.arange(100) % 2, split=given_splits)
+    splits = make_splits(catalog, digests)
     assert set(range(10)) <= set(splits.train)
     assert set(range(10, 14)) <= set(splits.val)
     assert set(range(14, 18)) <= set(splits.test)
@@ -171,51 +171,51 @@ def test_rows_without_a_split_are_distributed():
 
 
 def test_duplicates_given_to_two_splits_are_refused():
-    table, digests = make_table(
+    catalog, digests = make_table(
         [0] * 20, digests=["same", *map(str, range(18)), "same"], split=["train"] * 19 + ["test"]
     )
     with pytest.raises(DataError, match=r"row-0.*row-19"):
-        make_splits(table, digests)
+        make_splits(catalog, digests)
 
 
 def test_duplicate_of_a_given_test_image_joins_it():
     digests = [str(row) for row in range(40)]
     digests[0] = digests[39]
-    table, digests = make_table([0, 1] * 20, digests=digests, split=[""] * 39 + ["test"])
-    assert {0, 39} <= set(make_splits(table, digests).test)
+    catalog, digests = make_table([0, 1] * 20, digests=digests, split=[""] * 39 + ["test"])
+    assert {0, 39} <= set(make_splits(catalog, digests).test)
 
 
 def test_no_test_rows_among_given_splits():
-    table, digests = make_table([0] * 10, split=["train"] * 8 + ["val"] * 2)
+    catalog, digests = make_table([0] * 10, split=["train"] * 8 + ["val"] * 2)
     with pytest.raises(DataError, match="none is `test`"):
-        make_splits(table, digests)
+        make_splits(catalog, digests)
 
 
 @pytest.mark.parametrize("digests", [None, ["a", "b", *["same"] * 8]])
 def test_class_with_too_few_samples_is_named(digests):
     if digests is None:
-        table, digests = make_table([0] * 10 + [1] * 2)
+        catalog, digests = make_table([0] * 10 + [1] * 2)
         with pytest.raises(DataError, match=r"`class 1` \(2 samples.*exclude_classes=\['class 1'\]"):
-            make_splits(table, digests)
+            make_splits(catalog, digests)
     else:
-        table, digests = make_table([0, 0, *[0] * 8], digests=[*digests[:1], *["same"] * 9])
+        catalog, digests = make_table([0, 0, *[0] * 8], digests=[*digests[:1], *["same"] * 9])
         with pytest.raises(DataError, match="2 of them independent"):
-            make_splits(table, digests)
+            make_splits(catalog, digests)
 
 
 def test_class_without_samples_is_named():
-    table, digests = make_table([0] * 10 + [2] * 10)
+    catalog, digests = make_table([0] * 10 + [2] * 10)
     with pytest.raises(DataError, match="`class 1`"):
-        make_splits(table, digests)
+        make_splits(catalog, digests)
 
 
 def test_three_large_groups_go_to_three_splits():
-    table, digests = make_table([0] * 15, digests=np.repeat(["a", "b", "c"], 5))
-    assert [len(part) for part in parts(make_splits(table, digests))] == [5, 5, 5]
+    catalog, digests = make_table([0] * 15, digests=np.repeat(["a", "b", "c"], 5))
+    assert [len(part) for part in parts(make_splits(catalog, digests))] == [5, 5, 5]
 
 
 def test_split_may_be_left_out():
-    table, digests = make_table([0] * 10 + [1] * 2)
-    splits = make_splits(table, digests, val=0.2, test=0)
+    catalog, digests = make_table([0] * 10 + [1] * 2)
+    splits = make_splits(catalog, digests, val=0.2, test=0)
     assert len(splits.test) == 0
-    assert table.class_counts(splits.val).tolist() == [2, 1]
+    assert catalog.class_counts(splits.val).tolist() == [2, 1]

@@ -1,4 +1,4 @@
-"""Links of a store: found once, kept beside the pixels, and added up to groups."""
+"""Links of a cache: found once, kept beside the pixels, and added up to groups."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astroclf.data.cache.store import ImageCache
+from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.catalog import Catalog
 from astroclf.data.split import groups as module
 from astroclf.data.split.copies import Pairs
@@ -17,17 +17,17 @@ from astroclf.data.split.groups import Links, connected, find_links
 from tests.audit.planted import picture
 
 
-def make_store(path: Path) -> ImageCache:
+def make_image_cache(path: Path) -> ImageCache:
     """Rows 0 and 1 are equal, 2 is 0 mirrored, 3 and 4 are neighbours on the sky."""
     images = np.stack([picture(0), picture(0), picture(0)[:, ::-1], picture(1), picture(2)])
-    table = Catalog(
+    catalog = Catalog(
         ids=np.array([f"{row}.png" for row in range(5)]),
         labels=np.zeros(5, np.int64),
         classes=("galaxy",),
         ra_deg=np.array([np.nan, 10, 20, 30, 30.001]),
         dec_deg=np.zeros(5),
     )
-    return ImageCache(images, images[..., 1].copy(), table, np.array(["a", "a", "b", "c", "d"]), "", path, ())
+    return ImageCache(images, images[..., 1].copy(), catalog, np.array(["a", "a", "b", "c", "d"]), "", path, ())
 
 
 def assert_planted(links: Links) -> None:
@@ -43,36 +43,36 @@ def refuse(*_: object, **__: object) -> Pairs:
 
 
 def test_links_are_found_once(tmp_path, monkeypatch):
-    store = make_store(tmp_path)
-    assert_planted(find_links(store, near=True, sky_arcsec=10))
-    assert len(find_links(store, near=True, sky_arcsec=3).sky.rows) == 0
+    cache = make_image_cache(tmp_path)
+    assert_planted(find_links(cache, near=True, sky_arcsec=10))
+    assert len(find_links(cache, near=True, sky_arcsec=3).sky.rows) == 0
     monkeypatch.setattr(module, "near_duplicates", refuse)
     monkeypatch.setattr(module, "sky_neighbours", refuse)
-    assert_planted(find_links(store, near=True, sky_arcsec=10))
+    assert_planted(find_links(cache, near=True, sky_arcsec=10))
     with pytest.raises(AssertionError, match="compared again"):
-        find_links(store, near=True, sky_arcsec=11)
+        find_links(cache, near=True, sky_arcsec=11)
 
 
 def test_only_what_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "near_duplicates", refuse)
-    links = find_links(make_store(tmp_path), near=False, sky_arcsec=None)
+    links = find_links(make_image_cache(tmp_path), near=False, sky_arcsec=None)
     assert links.exact.rows.tolist() == [[0, 1]]
     assert len(links.near.rows) == len(links.sky.rows) == 0
 
 
 def test_damaged_files_are_found_again(tmp_path):
-    store = make_store(tmp_path)
-    find_links(store, near=True, sky_arcsec=10)
+    cache = make_image_cache(tmp_path)
+    find_links(cache, near=True, sky_arcsec=10)
     kept = sorted(tmp_path.glob("*.npz"))
     assert len(kept) == 2
     kept[0].write_bytes(kept[0].read_bytes()[:40])
     kept[1].write_bytes(b"")
-    assert_planted(find_links(store, near=True, sky_arcsec=10))
+    assert_planted(find_links(cache, near=True, sky_arcsec=10))
 
 
-def test_a_store_that_cannot_be_written_to(tmp_path):
+def test_a_cache_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").touch()
-    assert_planted(find_links(make_store(tmp_path / "file" / "store"), near=True, sky_arcsec=10))
+    assert_planted(find_links(make_image_cache(tmp_path / "file" / "cache"), near=True, sky_arcsec=10))
 
 
 @settings(deadline=None)

@@ -46,52 +46,52 @@ def galaxies() -> tuple[Catalog, np.ndarray, Links]:
     labels = np.repeat(np.arange(10), GALAXY10)
     rng = np.random.default_rng(0)
     rng.shuffle(labels)
-    table, digests = make_table(labels)
+    catalog, digests = make_table(labels)
     rows = rng.permutation(len(labels))[: 2 * 59 + 460]
     copies, near = rows[: 2 * 59].reshape(-1, 2), rows[2 * 59 :].reshape(-1, 2)
-    return table, digests, Links(exact=no_pairs(), near=pairs(*copies), sky=pairs(*near))
+    return catalog, digests, Links(exact=no_pairs(), near=pairs(*copies), sky=pairs(*near))
 
 
 @pytest.mark.parametrize("fold", [None, "2/5"])
 def test_galaxy10_is_stratified_within_a_point_and_no_link_crosses(galaxies, fold):
-    table, digests, links = galaxies
-    parted = make_splits(table, digests, links, settings(fold=fold))
-    names = split_of(parted.splits, len(table))
+    catalog, digests, links = galaxies
+    parted = make_splits(catalog, digests, links, settings(fold=fold))
+    names = split_of(parted.splits, len(catalog))
     assert (names != "").all()
     for rows in (*links.near.rows, *links.sky.rows):
         assert names[rows[0]] == names[rows[1]]
-    overall = table.class_counts() / len(table)
+    overall = catalog.class_counts() / len(catalog)
     for name in SPLITS:
-        share = table.class_counts(getattr(parted.splits, name)) / len(getattr(parted.splits, name))
+        share = catalog.class_counts(getattr(parted.splits, name)) / len(getattr(parted.splits, name))
         assert np.abs(share - overall).max() < 0.01
-    assert len(parted.splits.test) == pytest.approx(len(table) * (0.2 if fold else 0.15), rel=0.01)
+    assert len(parted.splits.test) == pytest.approx(len(catalog) * (0.2 if fold else 0.15), rel=0.01)
 
 
 def test_over_the_folds_every_sample_is_tested_once(galaxies):
-    table, digests, links = galaxies
-    tests = [make_splits(table, digests, links, settings(fold=f"{k}/5")).splits.test for k in range(1, 6)]
-    np.testing.assert_array_equal(np.sort(np.concatenate(tests)), np.arange(len(table)))
+    catalog, digests, links = galaxies
+    tests = [make_splits(catalog, digests, links, settings(fold=f"{k}/5")).splits.test for k in range(1, 6)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(tests)), np.arange(len(catalog)))
 
 
 def test_folds_do_not_depend_on_the_order_of_the_rows():
-    table, digests = make_table(np.arange(60) % 3)
+    catalog, digests = make_table(np.arange(60) % 3)
     order = np.random.default_rng(0).permutation(60)
     groups = np.arange(60)
-    fold = folds_of(table, groups, digests, 4, seed=1)
-    again = folds_of(table.take(order), groups[order], digests[order], 4, seed=1)
+    fold = folds_of(catalog, groups, digests, 4, seed=1)
+    again = folds_of(catalog.take(order), groups[order], digests[order], 4, seed=1)
     np.testing.assert_array_equal(fold[order], again)
     assert (np.bincount(fold) == 15).all()
 
 
 def test_a_class_with_fewer_samples_than_folds_is_named():
-    table, digests = make_table([0] * 20 + [1] * 4)
+    catalog, digests = make_table([0] * 20 + [1] * 4)
     with pytest.raises(DataError, match=r"`class 1` has 4 independent samples, too few for 5 folds"):
-        make_splits(table, digests, Links(), settings(fold="1/5"))
+        make_splits(catalog, digests, Links(), settings(fold="1/5"))
 
 
 def test_links_of_all_kinds_and_own_groups_add_up():
-    table, _ = make_table([0] * 8, group=["", "", "", "a", "a", "", "", ""])
-    groups, loosened = group_rows(table, Links(exact=pairs((0, 1)), near=pairs((1, 2)), sky=pairs((2, 3))))
+    catalog, _ = make_table([0] * 8, group=["", "", "", "a", "a", "", "", ""])
+    groups, loosened = group_rows(catalog, Links(exact=pairs((0, 1)), near=pairs((1, 2)), sky=pairs((2, 3))))
     assert loosened == 0
     assert len(set(groups[:5])) == 1
     assert len(set(groups)) == 4
@@ -114,9 +114,9 @@ def test_contradicting_copies(policy, labels, usable):
 
 
 def test_dropped_copies_are_in_no_split_and_said():
-    table, digests = make_table([0, 1] * 30)
+    catalog, digests = make_table([0, 1] * 30)
     links = Links(near=pairs((0, 1), (2, 4)))
-    parted = make_splits(table, digests, links, settings(label_conflicts="drop"))
+    parted = make_splits(catalog, digests, links, settings(label_conflicts="drop"))
     names = split_of(parted.splits, 60)
     assert np.flatnonzero(names == "").tolist() == [0, 1]
     assert "2 samples have a copy with another label" in parted.remarks[0]
@@ -124,34 +124,34 @@ def test_dropped_copies_are_in_no_split_and_said():
 
 
 def test_majority_changes_the_labels_that_are_trained_on():
-    table, digests = make_table([0, 0, 1] + [0, 1] * 20)
-    parted = make_splits(table, digests, Links(near=pairs((0, 1), (1, 2))), settings(label_conflicts="majority"))
-    assert parted.table.labels[:3].tolist() == [0, 0, 0]
-    assert table.labels[2] == 1
+    catalog, digests = make_table([0, 0, 1] + [0, 1] * 20)
+    parted = make_splits(catalog, digests, Links(near=pairs((0, 1), (1, 2))), settings(label_conflicts="majority"))
+    assert parted.catalog.labels[:3].tolist() == [0, 0, 0]
+    assert catalog.labels[2] == 1
 
 
 def test_fewer_labels_are_nested_stratified_and_leave_the_tests_alone():
-    table, digests = make_table([0] * 200 + [1] * 100 + [2] * 20)
-    whole = make_splits(table, digests, Links(), settings()).splits
-    tenth, more = (make_splits(table, digests, Links(), settings(label_fraction=f)).splits for f in (0.1, 0.35))
+    catalog, digests = make_table([0] * 200 + [1] * 100 + [2] * 20)
+    whole = make_splits(catalog, digests, Links(), settings()).splits
+    tenth, more = (make_splits(catalog, digests, Links(), settings(label_fraction=f)).splits for f in (0.1, 0.35))
     assert set(tenth.train) < set(more.train) < set(whole.train)
     for part, fraction in ((tenth, 0.1), (more, 0.35)):
         np.testing.assert_array_equal(part.test, whole.test)
         np.testing.assert_array_equal(part.val, whole.val)
-        counts, all_of_them = table.class_counts(part.train), table.class_counts(whole.train)
+        counts, all_of_them = catalog.class_counts(part.train), catalog.class_counts(whole.train)
         assert counts.tolist() == np.ceil(fraction * all_of_them - 1e-9).astype(int).tolist()
         assert part.fingerprints["train"] != whole.fingerprints["train"]
         assert part.fingerprints["test"] == whole.fingerprints["test"]
-    least = make_splits(table, digests, Links(), settings(label_fraction=1e-6)).splits
-    assert table.class_counts(least.train).tolist() == [1, 1, 1]
+    least = make_splits(catalog, digests, Links(), settings(label_fraction=1e-6)).splits
+    assert catalog.class_counts(least.train).tolist() == [1, 1, 1]
 
 
 def test_exact_copies_in_two_given_splits_are_refused_but_near_ones_only_said():
     given = ["train", "test", *["train", "val", "test"] * 10]
-    table, digests = make_table([0, 1] * 16, split=given)
+    catalog, digests = make_table([0, 1] * 16, split=given)
     with pytest.raises(DataError, match="duplicates or of one group"):
-        make_splits(table, digests, Links(exact=pairs((0, 1))), settings())
-    parted = make_splits(table, digests, Links(near=pairs((0, 1))), settings())
+        make_splits(catalog, digests, Links(exact=pairs((0, 1))), settings())
+    parted = make_splits(catalog, digests, Links(near=pairs((0, 1))), settings())
     assert split_of(parted.splits, 32).tolist() == given
     assert "1 group(s)" in parted.remarks[-1]
     assert "astroclf.check" in parted.remarks[-1]
@@ -159,42 +159,42 @@ def test_exact_copies_in_two_given_splits_are_refused_but_near_ones_only_said():
 
 def test_a_linked_sample_without_a_split_joins_the_given_one():
     given = ["test", "", *["train", "val", "test"] * 10]
-    table, digests = make_table([0, 1] * 16, split=given)
-    parted = make_splits(table, digests, Links(near=pairs((0, 1))), settings())
+    catalog, digests = make_table([0, 1] * 16, split=given)
+    parted = make_splits(catalog, digests, Links(near=pairs((0, 1))), settings())
     assert 1 in parted.splits.test
 
 
 def test_a_chain_between_two_given_splits_is_cut_once_and_beside_nothing_else():
     given = ["train", *[""] * 28, "test", *["train", "val", "test"] * 10]
-    table, digests = make_table([0, 1] * 30, split=given)
+    catalog, digests = make_table([0, 1] * 30, split=given)
     chain = [(row, row + 1) for row in range(29)]
-    parted = make_splits(table, digests, Links(near=pairs(*chain)), settings())
+    parted = make_splits(catalog, digests, Links(near=pairs(*chain)), settings())
     names = split_of(parted.splits, 60)
     assert [pair for pair in chain if names[pair[0]] != names[pair[1]]] == [(28, 29)]
     assert any("1 group(s)" in remark for remark in parted.remarks)
 
 
 def test_a_split_file_may_name_what_cannot_be_read(tmp_path):
-    table, digests = make_table([0, 1] * 30)
+    catalog, digests = make_table([0, 1] * 30)
     path = tmp_path / "splits.csv"
     path.write_text("id,split\nbroken.png,test\nrow-0,test\n")
-    parted = make_splits(table, digests, Links(), settings(split_file=str(path)), {"broken.png"})
+    parted = make_splits(catalog, digests, Links(), settings(split_file=str(path)), {"broken.png"})
     assert 0 in parted.splits.test
 
 
 def test_a_field_that_is_linked_into_one_group_is_said():
-    table, digests = make_table([0, 1] * 40)
+    catalog, digests = make_table([0, 1] * 40)
     chain = Links(sky=pairs(*((row, row + 1) for row in range(30))))
     assert any(
-        "31 samples are linked into one group" in r for r in make_splits(table, digests, chain, settings()).remarks
+        "31 samples are linked into one group" in r for r in make_splits(catalog, digests, chain, settings()).remarks
     )
 
 
 def test_a_split_file_is_honoured_and_the_rest_is_ours(tmp_path):
-    table, digests = make_table([0, 1] * 30)
+    catalog, digests = make_table([0, 1] * 30)
     path = tmp_path / "splits.csv"
     path.write_text("id,split\nrow-0,test\nrow-1,train\nrow-2,validation\n")
-    splits = make_splits(table, digests, Links(), settings(split_file=str(path))).splits
+    splits = make_splits(catalog, digests, Links(), settings(split_file=str(path))).splits
     names = split_of(splits, 60)
     assert names[:3].tolist() == ["test", "train", "val"]
     assert (names != "").all()
@@ -213,17 +213,17 @@ def test_a_split_file_is_honoured_and_the_rest_is_ours(tmp_path):
     ],
 )
 def test_a_split_file_that_does_not_fit_names_the_line(tmp_path, text, message):
-    table, digests = make_table([0, 1] * 30)
+    catalog, digests = make_table([0, 1] * 30)
     path = tmp_path / "splits.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=message):
-        make_splits(table, digests, Links(), settings(split_file=str(path)))
+        make_splits(catalog, digests, Links(), settings(split_file=str(path)))
 
 
 def test_a_missing_split_file(tmp_path):
-    table, digests = make_table([0, 1] * 30)
+    catalog, digests = make_table([0, 1] * 30)
     with pytest.raises(DataError, match=r"dataset\.split_file=.*cannot be read"):
-        make_splits(table, digests, Links(), settings(split_file=str(tmp_path / "none.csv")))
+        make_splits(catalog, digests, Links(), settings(split_file=str(tmp_path / "none.csv")))
 
 
 @pytest.mark.parametrize(
@@ -248,6 +248,6 @@ def test_settings_that_cannot_be(changes, message):
 
 
 def test_folds_of_a_data_set_with_splits_of_its_own_are_refused():
-    table, digests = make_table([0, 1] * 30, split=["train"] * 60)
+    catalog, digests = make_table([0, 1] * 30, split=["train"] * 60)
     with pytest.raises(ConfigError, match=r"dataset\.fold=1/5"):
-        make_splits(table, digests, Links(), settings(fold="1/5"))
+        make_splits(catalog, digests, Links(), settings(fold="1/5"))

@@ -16,7 +16,16 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
-from astroclf.data.cache.builder import IMAGES, LOCK, MARKER, SAMPLES, THUMBNAILS, VERSION, build_store, writing_to
+from astroclf.data.cache.builder import (
+    IMAGES,
+    LOCK,
+    MARKER,
+    SAMPLES,
+    THUMBNAILS,
+    VERSION,
+    build_image_cache,
+    writing_to,
+)
 from astroclf.data.cache.use_mark import mark_use
 from astroclf.data.catalog import Catalog, DatasetReader
 from astroclf.errors import ConfigError, DataError
@@ -45,14 +54,14 @@ class ImageCache:
         (N, S, S, C) uint8, mapped from disk, read-only.
     thumbnails
         (N, T, T) uint8, likewise: each image before it was resized as a small grey square, by which copies are found.
-    table
+    catalog
         The samples; those that could not be read are left out.
     digests
         (N,) str, hex: the content of each image before it was resized, so that they do not depend on the image size.
     fingerprint
-        Hex digest of the source and its preparation.
+        Hex digest of the reader and its preparation.
     path
-        The store's folder.
+        The folder of all this.
     skipped
         What could not be read.
     decoded
@@ -61,7 +70,7 @@ class ImageCache:
 
     images: np.ndarray
     thumbnails: np.ndarray
-    table: Catalog
+    catalog: Catalog
     digests: np.ndarray
     fingerprint: str
     path: Path
@@ -69,25 +78,25 @@ class ImageCache:
     decoded: int = 0
 
 
-def open_store(
-    source: DatasetReader,
+def open_image_cache(
+    reader: DatasetReader,
     cache_dir: Path,
     *,
     on_error: str = "raise",
     num_workers: int | None = None,
     progress: bool = True,
 ) -> ImageCache:
-    """The store of `source` under ``cache_dir/stores``, built when it is not there yet.
+    """The image cache of `reader` under ``cache_dir/stores``, built when it is not there yet.
 
     Building takes all cores, goes on where an interrupted process stopped, and is done by one process at a time;
-    others wait for it. A folder becomes a store only when it is complete.
+    others wait for it. A folder gets its name only when it is complete.
 
     Parameters
     ----------
-    source
+    reader
         What to decode.
     cache_dir
-        Where stores are kept.
+        Where image caches are kept.
     on_error
         ``raise``: a file that cannot be read is a DataError; ``skip``: it is left out, logged, and listed in `skipped`.
     workers
@@ -102,28 +111,28 @@ def open_store(
     """
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"dataset.on_error={on_error} is neither raise nor skip.")
-    fingerprint = source.fingerprint()
-    folder = store_folder(source, cache_dir, fingerprint)
-    store = _read(folder, fingerprint)
-    if store is None:
+    fingerprint = reader.fingerprint()
+    folder = image_cache_folder(reader, cache_dir, fingerprint)
+    cache = _read(folder, fingerprint)
+    if cache is None:
         with writing_to(folder.parent):
             folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock(folder, progress):
-            store = _read(folder, fingerprint)  # another process may have built it while this one waited
-            if store is None:
-                decoded = build_store(source, folder, fingerprint, num_workers=num_workers, progress=progress)
-                store = _read(folder, fingerprint)
-                store = store and replace(store, decoded=decoded)
-    if store is None:
+            cache = _read(folder, fingerprint)  # another process may have built it while this one waited
+            if cache is None:
+                decoded = build_image_cache(reader, folder, fingerprint, num_workers=num_workers, progress=progress)
+                cache = _read(folder, fingerprint)
+                cache = cache and replace(cache, decoded=decoded)
+    if cache is None:
         raise DataError(f"The image cache {folder} was changed by something else while it was being built: run again.")
-    _check_skipped(store, on_error)
-    return store
+    _check_skipped(cache, on_error)
+    return cache
 
 
-def store_folder(source: DatasetReader, cache_dir: Path, fingerprint: str | None = None) -> Path:
-    """Where the store of `source` is, or will be."""
-    fingerprint = fingerprint or source.fingerprint()
-    return Path(cache_dir).expanduser() / "stores" / f"{type(source).__name__.lower()}-{fingerprint[:16]}"
+def image_cache_folder(reader: DatasetReader, cache_dir: Path, fingerprint: str | None = None) -> Path:
+    """Where the image cache of `reader` is, or will be."""
+    fingerprint = fingerprint or reader.fingerprint()
+    return Path(cache_dir).expanduser() / "stores" / f"{type(reader).__name__.lower()}-{fingerprint[:16]}"
 
 
 @contextmanager
@@ -143,7 +152,7 @@ def _lock(folder: Path, progress: bool) -> Iterator[None]:
 
 
 def _read(folder: Path, fingerprint: str) -> ImageCache | None:
-    """Map a store; None when it is not there, not complete, damaged, or of something else."""
+    """Map an image cache; None when it is not there, not complete, damaged, or of something else."""
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         if marker["version"] != VERSION or marker["fingerprint"] != fingerprint:
@@ -166,7 +175,7 @@ def _read(folder: Path, fingerprint: str) -> ImageCache | None:
     return ImageCache(
         images=images,
         thumbnails=thumbnails,
-        table=Catalog(classes=tuple(marker["classes"]), **columns),
+        catalog=Catalog(classes=tuple(marker["classes"]), **columns),
         digests=digests,
         fingerprint=fingerprint,
         path=folder,
@@ -174,21 +183,21 @@ def _read(folder: Path, fingerprint: str) -> ImageCache | None:
     )
 
 
-def _check_skipped(store: ImageCache, on_error: str) -> None:
-    if not store.skipped:
+def _check_skipped(cache: ImageCache, on_error: str) -> None:
+    if not cache.skipped:
         return
-    shown = "; ".join(skipped.message.rstrip(".") for skipped in store.skipped[:ERRORS_SHOWN])
-    more = len(store.skipped) - ERRORS_SHOWN
+    shown = "; ".join(skipped.message.rstrip(".") for skipped in cache.skipped[:ERRORS_SHOWN])
+    more = len(cache.skipped) - ERRORS_SHOWN
     shown += f"; and {more} more" if more > 0 else ""
-    files = f"{len(store.skipped)} of {len(store.skipped) + len(store.table)} files"
+    files = f"{len(cache.skipped)} of {len(cache.skipped) + len(cache.catalog)} files"
     if on_error == "raise":
         raise DataError(
             f"{files} hold no usable image: {shown}. Mend or remove them, or leave them out with dataset.on_error=skip."
         )
-    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(s.kind for s in store.skipped).most_common())
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(s.kind for s in cache.skipped).most_common())
     log.warning(
         "%s hold no usable image and are left out (%s): %s. All are listed in %s.",
-        files, kinds, shown, store.path / MARKER,
+        files, kinds, shown, cache.path / MARKER,
     )  # fmt: skip
     if more > 0:
-        log_to_file("\n".join(["Left out:", *(skipped.message for skipped in store.skipped)]), logging.WARNING)
+        log_to_file("\n".join(["Left out:", *(skipped.message for skipped in cache.skipped)]), logging.WARNING)

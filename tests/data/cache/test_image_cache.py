@@ -1,4 +1,4 @@
-"""The pixel store: built once, whole or not at all, whatever interrupts it."""
+"""The image cache: built once, whole or not at all, whatever interrupts it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from astroclf.data.cache import builder as store_builder
+from astroclf.data.cache import builder
+from astroclf.data.cache.image_cache import image_cache_folder, open_image_cache
 from astroclf.data.cache.npy_file import RowFile
-from astroclf.data.cache.store import open_store, store_folder
 from astroclf.data.catalog import Block, Catalog
 from astroclf.data.readers import decode_rows
 from astroclf.data.readers.folder import ClassFolder
@@ -28,7 +28,7 @@ ROWS, SIDE, BLOCK = 24, 8, 5
 
 
 class Numbers:
-    """A source whose images are known, and which counts how often a block was read."""
+    """A reader whose images are known, and which counts how often a block was read."""
 
     image_size, channels = SIDE, 3
 
@@ -36,7 +36,7 @@ class Numbers:
         labels = np.arange(ROWS) % 3
         ids = np.array([f"n{row}" for row in range(ROWS)])
         group = np.array(["pair" if row < 2 else "" for row in range(ROWS)])
-        self.table = Catalog(ids, labels, ("a", "b", "c"), ra_deg=np.linspace(0, 1, ROWS), group=group)
+        self.catalog = Catalog(ids, labels, ("a", "b", "c"), ra_deg=np.linspace(0, 1, ROWS), group=group)
         self.log, self.bad, self.seconds, self.salt = log, bad, seconds, salt
 
     def fingerprint(self) -> str:
@@ -65,82 +65,82 @@ def expected(row: int) -> np.ndarray:
 
 
 @pytest.fixture
-def source(tmp_path):
+def reader(tmp_path):
     return Numbers(tmp_path / "reads.log")
 
 
-def build(source: Numbers, folder: Path, **options):
-    return open_store(source, folder, progress=False, num_workers=2, **options)
+def build(reader: Numbers, folder: Path, **options):
+    return open_image_cache(reader, folder, progress=False, num_workers=2, **options)
 
 
-def assert_right(store, rows=range(ROWS)) -> None:
-    assert len(store.images) == len(store.table) == len(store.digests) == len(rows)
-    for image, row in zip(store.images, rows, strict=True):
+def assert_right(cache, rows=range(ROWS)) -> None:
+    assert len(cache.images) == len(cache.catalog) == len(cache.digests) == len(rows)
+    for image, row in zip(cache.images, rows, strict=True):
         np.testing.assert_array_equal(image, expected(row))
-    assert store.table.ids.tolist() == [f"n{row}" for row in rows]
+    assert cache.catalog.ids.tolist() == [f"n{row}" for row in rows]
 
 
-def test_holds_pixels_and_table(source, tmp_path):
-    store = build(source, tmp_path)
-    assert store.decoded == ROWS
-    assert_right(store)
-    assert isinstance(store.images, np.memmap)
-    assert not store.images.flags.writeable
-    assert store.table.classes == ("a", "b", "c")
-    np.testing.assert_array_equal(store.table.labels, source.table.labels)
-    np.testing.assert_array_equal(store.table.ra_deg, source.table.ra_deg)
-    assert store.table.group.tolist() == source.table.group.tolist()
-    assert store.table.dec_deg is None
-    assert len(set(store.digests)) == ROWS
-    assert store.fingerprint == source.fingerprint()
-    np.testing.assert_array_equal(np.load(store.path / "images.npy", mmap_mode="r"), store.images)
+def test_holds_pixels_and_table(reader, tmp_path):
+    cache = build(reader, tmp_path)
+    assert cache.decoded == ROWS
+    assert_right(cache)
+    assert isinstance(cache.images, np.memmap)
+    assert not cache.images.flags.writeable
+    assert cache.catalog.classes == ("a", "b", "c")
+    np.testing.assert_array_equal(cache.catalog.labels, reader.catalog.labels)
+    np.testing.assert_array_equal(cache.catalog.ra_deg, reader.catalog.ra_deg)
+    assert cache.catalog.group.tolist() == reader.catalog.group.tolist()
+    assert cache.catalog.dec_deg is None
+    assert len(set(cache.digests)) == ROWS
+    assert cache.fingerprint == reader.fingerprint()
+    np.testing.assert_array_equal(np.load(cache.path / "images.npy", mmap_mode="r"), cache.images)
 
 
-def test_second_opening_decodes_nothing(source, tmp_path):
-    build(source, tmp_path)
-    assert source.reads() == [0, 5, 10, 15, 20]
-    again = build(source, tmp_path)
+def test_second_opening_decodes_nothing(reader, tmp_path):
+    build(reader, tmp_path)
+    assert reader.reads() == [0, 5, 10, 15, 20]
+    again = build(reader, tmp_path)
     assert_right(again)
     assert again.decoded == 0
-    assert source.reads() == [0, 5, 10, 15, 20]
+    assert reader.reads() == [0, 5, 10, 15, 20]
 
 
-def test_changed_source_makes_another_store(source, tmp_path):
-    first = build(source, tmp_path)
+def test_changed_reader_makes_another_image_cache(reader, tmp_path):
+    first = build(reader, tmp_path)
     second = build(Numbers(tmp_path / "other.log", salt="x"), tmp_path)
     assert first.path != second.path
 
 
 def test_bad_files_raise_with_their_names_and_the_remedy(tmp_path):
-    source = Numbers(tmp_path / "log", bad=tuple(range(3, 12)))
-    for _ in range(2):  # the second time, the store is there
+    reader = Numbers(tmp_path / "log", bad=tuple(range(3, 12)))
+    for _ in range(2):  # the second time, it is there
         with pytest.raises(DataError, match=r"9 of 24 files.*n3\.fits.*and 4 more.*dataset\.on_error=skip"):
-            build(source, tmp_path)
+            build(reader, tmp_path)
 
 
 def test_bad_files_are_skipped_on_request(tmp_path):
-    source = Numbers(tmp_path / "log", bad=(0, 7, 23))
-    store = build(source, tmp_path, on_error="skip")
-    assert_right(store, [row for row in range(ROWS) if row not in source.bad])
-    assert [skipped.id for skipped in store.skipped] == ["n0", "n7", "n23"]
-    assert store.skipped[1] == ("n7", "n7.fits: damaged.", "empty")
-    assert build(source, tmp_path, on_error="skip").skipped == store.skipped
+    reader = Numbers(tmp_path / "log", bad=(0, 7, 23))
+    cache = build(reader, tmp_path, on_error="skip")
+    assert_right(cache, [row for row in range(ROWS) if row not in reader.bad])
+    assert [skipped.id for skipped in cache.skipped] == ["n0", "n7", "n23"]
+    assert cache.skipped[1] == ("n7", "n7.fits: damaged.", "empty")
+    assert build(reader, tmp_path, on_error="skip").skipped == cache.skipped
 
 
 def test_what_is_skipped_is_logged_with_all_of_it_in_the_log_file(tmp_path, caplog):
-    source = Numbers(tmp_path / "log", bad=tuple(range(3, 12)))
+    reader = Numbers(tmp_path / "log", bad=tuple(range(3, 12)))
     handler = logging.FileHandler(tmp_path / "train.log")
     logging.getLogger().addHandler(handler)
     try:
-        store = build(source, tmp_path, on_error="skip")
+        cache = build(reader, tmp_path, on_error="skip")
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
     (shown,) = caplog.messages
     assert re.search(r"9 of 24 files .* left out \(9 empty\): n3\.fits: damaged; .*; and 4 more\.", shown)
-    assert str(store.path / "store.json") in shown
+    assert str(cache.path / "store.json") in shown
     written = (tmp_path / "train.log").read_text()
-    for row in source.bad:
+    for row in reader.bad:
         assert f"n{row}.fits: damaged." in written
 
 
@@ -149,9 +149,9 @@ def test_all_bad_is_an_error_even_when_skipping(tmp_path):
         build(Numbers(tmp_path / "log", bad=tuple(range(ROWS))), tmp_path, on_error="skip")
 
 
-def test_on_error_is_checked(source, tmp_path):
+def test_on_error_is_checked(reader, tmp_path):
     with pytest.raises(ConfigError, match="on_error"):
-        build(source, tmp_path, on_error="ignore")
+        build(reader, tmp_path, on_error="ignore")
 
 
 class Stops(Numbers):
@@ -165,26 +165,26 @@ class Stops(Numbers):
 
 def test_interrupted_build_goes_on_where_it_stopped(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        open_store(Stops(tmp_path / "log"), tmp_path, num_workers=1, progress=False)
+        open_image_cache(Stops(tmp_path / "log"), tmp_path, num_workers=1, progress=False)
     stopped = Stops(tmp_path / "log")
     first = stopped.reads()
     assert first[:3] == [0, 5, 10]
     rest = Numbers(tmp_path / "rest")
-    partial = store_folder(stopped, tmp_path).with_suffix(".partial")
-    partial.rename(store_folder(rest, tmp_path).with_suffix(".partial"))
-    store = build(rest, tmp_path)
-    assert_right(store)
-    assert store.decoded == sum(min(BLOCK, ROWS - start) for start in rest.reads()) < ROWS
+    partial = image_cache_folder(stopped, tmp_path).with_suffix(".partial")
+    partial.rename(image_cache_folder(rest, tmp_path).with_suffix(".partial"))
+    cache = build(rest, tmp_path)
+    assert_right(cache)
+    assert cache.decoded == sum(min(BLOCK, ROWS - start) for start in rest.reads()) < ROWS
     assert 15 in rest.reads()
     assert 0 not in rest.reads()
 
 
 def test_a_file_that_was_bad_before_the_interruption_gets_a_second_chance(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        open_store(Stops(tmp_path / "log", bad=(1,)), tmp_path, num_workers=1, progress=False)
+        open_image_cache(Stops(tmp_path / "log", bad=(1,)), tmp_path, num_workers=1, progress=False)
     rest = Numbers(tmp_path / "rest")
-    partial = store_folder(rest, tmp_path).with_suffix(".partial")
-    store_folder(Stops(tmp_path / "log"), tmp_path).with_suffix(".partial").rename(partial)
+    partial = image_cache_folder(rest, tmp_path).with_suffix(".partial")
+    image_cache_folder(Stops(tmp_path / "log"), tmp_path).with_suffix(".partial").rename(partial)
     assert_right(build(rest, tmp_path))
     assert 0 in rest.reads()
     assert 5 not in rest.reads()
@@ -192,10 +192,10 @@ def test_a_file_that_was_bad_before_the_interruption_gets_a_second_chance(tmp_pa
 
 def test_blocks_whose_pixels_were_lost_are_read_again(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        open_store(Stops(tmp_path / "log"), tmp_path, num_workers=1, progress=False)
+        open_image_cache(Stops(tmp_path / "log"), tmp_path, num_workers=1, progress=False)
     rest = Numbers(tmp_path / "rest")
-    partial = store_folder(rest, tmp_path).with_suffix(".partial")
-    store_folder(Stops(tmp_path / "log"), tmp_path).with_suffix(".partial").rename(partial)
+    partial = image_cache_folder(rest, tmp_path).with_suffix(".partial")
+    image_cache_folder(Stops(tmp_path / "log"), tmp_path).with_suffix(".partial").rename(partial)
     with (partial / "images.npy").open("r+b") as file:
         file.seek(128 + 6 * SIDE * SIDE * 3)
         file.write(bytes(SIDE))
@@ -209,40 +209,40 @@ def test_blocks_whose_pixels_were_lost_are_read_again(tmp_path):
 @pytest.mark.parametrize("line", ["[]", "5", '{"start": 0}', '{"start": [], "stop": {}}', '{"faults": 3}', "\0\0"])
 def test_a_record_that_a_failing_disk_changed_is_not_believed(tmp_path, line):
     with pytest.raises(KeyboardInterrupt):
-        open_store(Stops(tmp_path / "log"), tmp_path, num_workers=1, progress=False)
-    source = Numbers(tmp_path / "rest")
-    partial = store_folder(source, tmp_path).with_suffix(".partial")
-    store_folder(Stops(tmp_path / "log"), tmp_path).with_suffix(".partial").rename(partial)
+        open_image_cache(Stops(tmp_path / "log"), tmp_path, num_workers=1, progress=False)
+    reader = Numbers(tmp_path / "rest")
+    partial = image_cache_folder(reader, tmp_path).with_suffix(".partial")
+    image_cache_folder(Stops(tmp_path / "log"), tmp_path).with_suffix(".partial").rename(partial)
     record = partial / "blocks.jsonl"
     header, *blocks = record.read_text().splitlines()
     spoilt = blocks[1].replace(json.loads(blocks[1])["digests"][0], "0" * 32)  # would hide that images are the same
     record.write_text("\n".join([header, blocks[0], spoilt, line, *blocks[2:]]))
-    assert_right(build(source, tmp_path))
-    assert len(set(build(source, tmp_path).digests)) == ROWS
-    assert 0 not in source.reads()
-    assert 5 in source.reads()
+    assert_right(build(reader, tmp_path))
+    assert len(set(build(reader, tmp_path).digests)) == ROWS
+    assert 0 not in reader.reads()
+    assert 5 in reader.reads()
 
 
 @pytest.mark.parametrize("header", ["", "{", "[1]", '{"version": 1}'])
-def test_an_unfinished_build_without_a_readable_header_is_begun_anew(source, tmp_path, header):
-    partial = store_folder(source, tmp_path).with_suffix(".partial")
+def test_an_unfinished_build_without_a_readable_header_is_begun_anew(reader, tmp_path, header):
+    partial = image_cache_folder(reader, tmp_path).with_suffix(".partial")
     partial.mkdir(parents=True)
     (partial / "blocks.jsonl").write_text(header)
     (partial / "rest").write_text("")
-    store = build(source, tmp_path)
-    assert_right(store)
-    assert not (store.path / "rest").exists()
+    cache = build(reader, tmp_path)
+    assert_right(cache)
+    assert not (cache.path / "rest").exists()
 
 
 def build_slowly(folder: Path, log: Path) -> None:
-    open_store(Numbers(log, seconds=0.1), folder, num_workers=1, progress=False)
+    open_image_cache(Numbers(log, seconds=0.1), folder, num_workers=1, progress=False)
 
 
 def test_killed_build_leaves_nothing_that_is_trusted_and_resumes(tmp_path):
     process = multiprocessing.get_context("spawn").Process(target=build_slowly, args=(tmp_path, tmp_path / "log"))
     process.start()
-    source = Numbers(tmp_path / "log")
-    folder = store_folder(source, tmp_path)
+    reader = Numbers(tmp_path / "log")
+    folder = image_cache_folder(reader, tmp_path)
     record = folder.with_suffix(".partial") / "blocks.jsonl"
     deadline = time.monotonic() + 30
     while not (record.exists() and record.read_text().count("\n") >= 3):
@@ -251,9 +251,9 @@ def test_killed_build_leaves_nothing_that_is_trusted_and_resumes(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert not folder.exists()
-    source.log.unlink()
-    assert_right(build(source, tmp_path))
-    assert 0 not in source.reads()
+    reader.log.unlink()
+    assert_right(build(reader, tmp_path))
+    assert 0 not in reader.reads()
     assert not folder.with_suffix(".partial").exists()
 
 
@@ -265,9 +265,9 @@ def test_two_processes_build_once(tmp_path):
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
-    source = Numbers(tmp_path / "log")
-    assert_right(build(source, tmp_path))
-    assert source.reads() == [0, 5, 10, 15, 20]
+    reader = Numbers(tmp_path / "log")
+    assert_right(build(reader, tmp_path))
+    assert reader.reads() == [0, 5, 10, 15, 20]
 
 
 def spoil_marker(folder: Path) -> None:
@@ -297,40 +297,40 @@ def spoil_fingerprint(folder: Path) -> None:
 @pytest.mark.parametrize(
     "spoil", [spoil_marker, spoil_marker_text, spoil_images, spoil_samples, spoil_fingerprint, shutil.rmtree]
 )
-def test_damaged_store_is_built_again(source, tmp_path, spoil):
-    spoil(build(source, tmp_path).path)
-    assert_right(build(source, tmp_path))
-    assert source.reads() == sorted([0, 5, 10, 15, 20] * 2)
+def test_damaged_image_cache_is_built_again(reader, tmp_path, spoil):
+    spoil(build(reader, tmp_path).path)
+    assert_right(build(reader, tmp_path))
+    assert reader.reads() == sorted([0, 5, 10, 15, 20] * 2)
 
 
-def test_too_small_a_disk_is_said_before_anything_is_decoded(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(store_builder, "SPARE_BYTES", 2**62)
+def test_too_small_a_disk_is_said_before_anything_is_decoded(reader, tmp_path, monkeypatch):
+    monkeypatch.setattr(builder, "SPARE_BYTES", 2**62)
     with pytest.raises(DataError, match=r"GB free.*dataset\.cache_dir"):
-        build(source, tmp_path)
-    assert source.reads() == []
+        build(reader, tmp_path)
+    assert reader.reads() == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_disk_that_fills_up_is_a_data_error_and_no_store(source, tmp_path, monkeypatch):
+def test_disk_that_fills_up_is_a_data_error_and_no_image_cache(reader, tmp_path, monkeypatch):
     def write_to_full_disk(*_: object) -> None:
         with Path("/dev/full").open("wb", buffering=0) as full:
             full.write(b"x")
 
     monkeypatch.setattr(RowFile, "write", write_to_full_disk)
     with pytest.raises(DataError, match=r"No space left.*dataset\.cache_dir"):
-        build(source, tmp_path)
-    assert not store_folder(source, tmp_path).exists()
+        build(reader, tmp_path)
+    assert not image_cache_folder(reader, tmp_path).exists()
     monkeypatch.undo()
-    assert_right(build(source, tmp_path))
+    assert_right(build(reader, tmp_path))
 
 
-def test_cache_folder_that_is_a_file(source, tmp_path):
+def test_cache_folder_that_is_a_file(reader, tmp_path):
     (tmp_path / "stores").write_text("")
     with pytest.raises(DataError, match=r"dataset\.cache_dir"):
-        build(source, tmp_path)
+        build(reader, tmp_path)
 
 
-def test_class_folder_from_files_to_store(tmp_path):
+def test_class_folder_from_files_to_image_cache(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("galaxy", "star"):
         (tmp_path / "sky" / name).mkdir(parents=True)
@@ -339,22 +339,22 @@ def test_class_folder_from_files_to_store(tmp_path):
             Image.fromarray(pixels).save(tmp_path / "sky" / name / f"{number}.png")
     shutil.copy(tmp_path / "sky" / "star" / "1.png", tmp_path / "sky" / "star" / "copy.png")
     (tmp_path / "sky" / "galaxy" / "2.png").write_bytes(b"")
-    stores = [
-        open_store(ClassFolder(tmp_path / "sky", "found", size), tmp_path, on_error="skip", progress=False)
+    caches = [
+        open_image_cache(ClassFolder(tmp_path / "sky", "found", size), tmp_path, on_error="skip", progress=False)
         for size in (16, 30)
     ]
-    for store in stores:
-        assert [skipped.id for skipped in store.skipped] == ["galaxy/2.png"]
-        assert store.table.class_counts().tolist() == [3, 5]
-        digests = dict(zip(store.table.ids.tolist(), store.digests.tolist(), strict=True))
+    for cache in caches:
+        assert [skipped.id for skipped in cache.skipped] == ["galaxy/2.png"]
+        assert cache.catalog.class_counts().tolist() == [3, 5]
+        digests = dict(zip(cache.catalog.ids.tolist(), cache.digests.tolist(), strict=True))
         assert digests["star/copy.png"] == digests["star/1.png"]
         assert len(set(digests.values())) == 7
-    assert stores[0].images.shape == (8, 16, 16, 3)
-    assert stores[0].digests.tolist() == stores[1].digests.tolist()  # the same images, at any size
+    assert caches[0].images.shape == (8, 16, 16, 3)
+    assert caches[0].digests.tolist() == caches[1].digests.tolist()  # the same images, at any size
 
 
-def test_progress_is_plain_lines_without_a_terminal(source, tmp_path, capfd):
-    open_store(source, tmp_path, progress=True)
+def test_progress_is_plain_lines_without_a_terminal(reader, tmp_path, capfd):
+    open_image_cache(reader, tmp_path, progress=True)
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert "24 of 24 images" in lines[0]
