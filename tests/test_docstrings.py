@@ -22,7 +22,7 @@ assign attach augment average balance begin bind block blur break bring build ca
 catch change check choose clamp classify clean clear clip close collapse collect combine compare compile complete
 compose compress compute concatenate configure connect construct continue convert convolve copy correct count cover
 create crop cut deal decide declare decode decompress decorate deduplicate delete deliver describe detect determine
-dilate disable discard divide download draw drop embed enable encode end enqueue ensure enter enumerate escape
+dilate disable discard divide do download draw drop embed enable encode end enqueue ensure enter enumerate escape
 estimate evaluate exclude execute expand explain export extend extract fail fetch fill filter find finish fit fix
 flatten flip flush fold follow forget format forward fuse gather generate get give go group guard guess halve hand
 handle hash have hear hide hold identify ignore import include increase index infer inform initialise insert inspect

@@ -79,17 +79,17 @@ class Decision:
 
     @property
     def sentence(self) -> str:
-        """``is now champion: accuracy +2.1 points …``"""
+        """The decision in words, such as ``is now champion: accuracy +2.1 points …``."""
         return f"{'is now champion' if self.alias == CHAMPION else 'stays challenger'}: {self.reason}"
 
 
 def utc(time: datetime) -> str:
-    """``2026-11-21 02:16:10 UTC``"""
+    """Write a time as ``2026-11-21 02:16:10 UTC``."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def recorded(version: Version) -> Decision | None:
-    """The gate's decision about a version, from its tags; None where it has not decided (yet)."""
+    """Read the gate's decision about a version from its tags; None where it has not decided (yet)."""
     tags = version.tags
     if tags.get(_DECISION) not in (CHAMPION, CHALLENGER):
         return None
@@ -109,9 +109,10 @@ def recorded(version: Version) -> Decision | None:
 
 
 def version_to_beat(model: RegisteredModel, number: int) -> Version | None:
-    """Whom version `number` is measured against: the champion; without one, the last champion that is left, if any.
+    """Return the version that version `number` is measured against; None where there is none.
 
-    Where version `number` is champion already, a killed process made it that: the one it was measured against then.
+    It is the champion; without one, the last champion that is left. Where version `number` is champion already, a
+    killed process made it that: then it is the one that it was measured against.
     """
     versions = {version.number: version for version in model.versions()}
     champion = model.holder(CHAMPION)
@@ -156,7 +157,7 @@ def carry_out(model: RegisteredModel, number: int, decision: Decision) -> bool:
 
 
 def promote(model: RegisteredModel, number: int, reason: str) -> int | None:
-    """Make a version champion by hand; returns who was champion before.
+    """Make a version champion by hand, and return which was champion before.
 
     Raises
     ------
@@ -175,7 +176,14 @@ def promote(model: RegisteredModel, number: int, reason: str) -> int | None:
 
 
 def roll_back(model: RegisteredModel, reason: str) -> tuple[int | None, int]:
-    """Make the champion before the present one champion again; returns the version that was it, and the one that is.
+    """Make the champion before the present one champion again.
+
+    Returns
+    -------
+    previous : int or None
+        The version that was champion until now.
+    number : int
+        The one that is champion now.
 
     Raises
     ------
@@ -197,7 +205,7 @@ def roll_back(model: RegisteredModel, reason: str) -> tuple[int | None, int]:
 
 
 def champion_before(model: RegisteredModel) -> int:
-    """The version that a rollback would make champion.
+    """Return the version that a rollback would make champion.
 
     Raises
     ------
@@ -214,7 +222,7 @@ def champion_before(model: RegisteredModel) -> int:
 
 
 def _note(model: RegisteredModel, version: Version, said: str) -> None:
-    """What was done by hand, on the version's page."""
+    """Write on the version's page what was done by hand."""
     model.set_tags(version.number, {BY_HAND: said})
     model.set_description(version.number, f"{version.description}\n\n**By hand**: {said}".lstrip())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,12 +14,12 @@ from astroclf.registry.versions import CHALLENGER, CHAMPION, Move, RegisteredMod
 from astroclf.tracking.client import hide_password
 
 _STYLES = {CHAMPION: "bold green", CHALLENGER: "yellow", True: "green", False: "bold red", None: "dim"}
-_DATE = len("2026-11-21")
-_RIGHT, _WRAPPED = ("accuracy", "macro F1", "versions"), ("reason", "", "model")
+_DATE_LENGTH = len("2026-11-21")
+_RIGHT_ALIGNED, _WRAPPED = ("accuracy", "macro F1", "versions"), ("reason", "", "model")  # columns
 
 
 def overview(models: Sequence[RegisteredModel]) -> RenderableType:
-    """One line a model."""
+    """List all models, one line each: versions, champion and challenger."""
     if not models:
         return Text("No model is registered yet: every finished training registers one.")
     table = _table("model", "versions", "champion", "accuracy", "challenger", "newest")
@@ -33,13 +33,13 @@ def overview(models: Sequence[RegisteredModel]) -> RenderableType:
             Text(_number(champion), _STYLES[CHAMPION]),
             _metric(champion, "test/accuracy"),
             Text(_number(challenger), _STYLES[CHALLENGER]),
-            utc(versions[0].created)[:_DATE] if versions else "–",
+            utc(versions[0].created)[:_DATE_LENGTH] if versions else "–",
         )
     return table
 
 
 def history(model: RegisteredModel) -> RenderableType:
-    """The versions of a model with their tests, the newest first, and every change of champion."""
+    """List the versions of a model with their tests, the newest first, and every change of champion."""
     title = Text(f"{model.name} in {hide_password(model.uri)}\n", "bold")
     versions = _table("version", "alias", "accuracy", "macro F1", "test set", "gain", "registered")
     for version in model.versions():
@@ -54,7 +54,7 @@ def history(model: RegisteredModel) -> RenderableType:
             _metric(version, "test/macro_f1"),
             version.tags.get("test_fingerprint", "–")[:8],
             gain,
-            utc(version.created)[:_DATE],
+            utc(version.created)[:_DATE_LENGTH],
         )
     moves = model.moves()
     if not moves:
@@ -63,7 +63,7 @@ def history(model: RegisteredModel) -> RenderableType:
 
 
 def explanation(model: RegisteredModel, version: Version) -> RenderableType:
-    """What the gate decided about a version, check by check, with the numbers; and what was done by hand."""
+    """Explain what the gate decided about a version, with its numbers, and what was done by hand."""
     decision = recorded(version)
     head = Text(f"models:/{model.name}/{version.number}", "bold")
     for alias in version.aliases:
@@ -97,7 +97,8 @@ def explanation(model: RegisteredModel, version: Version) -> RenderableType:
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for column in columns:
-        table.add_column(column, justify="right" if column in _RIGHT else "left", no_wrap=column not in _WRAPPED)
+        justify: JustifyMethod = "right" if column in _RIGHT_ALIGNED else "left"
+        table.add_column(column, justify=justify, no_wrap=column not in _WRAPPED)
     return table
 
 
@@ -131,7 +132,7 @@ def _metric(version: Version | None, name: str) -> str:
 
 
 def _figure(written: str, form: str) -> str:
-    """A tag as a figure of three digits; what holds no number, as it is."""
+    """Write a tag as a figure of three digits; one that holds no number, as it is."""
     try:
         return f"{float(written):{form}}"
     except ValueError:

@@ -1,4 +1,4 @@
-"""Whether a registered model, loaded back as its users load it, says what its test said."""
+"""The gate's first question: a registered model, loaded as its users load it, repeats what its test said."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from astroclf.registry.load import load
 from astroclf.registry.package import Predictor
 
 BATCH_SIZES = (1, 3, 17)
-IMAGES = max(BATCH_SIZES)
+IMAGE_COUNT = max(BATCH_SIZES)
 
 # Probabilities may differ by this much. In the number format of the test only the order of additions differs: on a CPU
 # the answers were equal to the bit in bf16 and to 1e-6 in fp32; a GPU picks its kernels, and TF32, by the batch size.
-IN_THE_TESTS_FORMAT = {"fp32": 2e-3, "bf16": 0.02, "fp16": 0.02}
-BETWEEN_BATCH_SIZES = 2e-3
+MAX_DIFFERENCE_IN_TEST_FORMAT = {"fp32": 2e-3, "bf16": 0.02, "fp16": 0.02}
+MAX_DIFFERENCE_BETWEEN_BATCH_SIZES = 2e-3
 # Users load the model in fp32. Rounding in a test in bf16 moved single probabilities of a well-trained ResNet18 by up
 # to 0.015, and a class's by 0.001 on average; this average is what is held to the limit.
-AS_LOADED = 0.02
+MAX_MEAN_DIFFERENCE_AS_LOADED = 0.02
 
 
 def picked(count: int) -> np.ndarray:
-    """Which of `count` test images are looked at: 17, spread over the list, since files are often sorted by class."""
-    return np.linspace(0, count - 1, IMAGES).round().astype(int)
+    """Pick the 17 of `count` test images that are looked at, spread evenly, since files are often sorted by class."""
+    return np.linspace(0, count - 1, IMAGE_COUNT).round().astype(int)
 
 
 def reproduces(
@@ -61,16 +61,16 @@ def reproduces(
     except WeightsError as error:
         return Check("reproduced", False, f"it does not load from the registry: {error}")
     except torch.OutOfMemoryError:
-        return Check("reproduced", False, f"the device has no memory for {IMAGES} images at once in fp32")
+        return Check("reproduced", False, f"the device has no memory for {IMAGE_COUNT} images at once in fp32")
     among_sizes = max(float(np.abs(answers - loaded[1]).max()) for answers in loaded.values())
     in_format = max(float(np.abs(answers - expected_NP).max()) for answers in tested.values())
     as_loaded = max(float(np.abs(answers - expected_NP).mean(axis=0).max()) for answers in loaded.values())
     faults = [
         f"{what}: {found:.2g} ({allowed:g} allowed)"
         for what, found, allowed in (
-            ("its answers depend on the batch size", among_sizes, BETWEEN_BATCH_SIZES),
-            (f"in {precision.name}, as tested, they differ", in_format, IN_THE_TESTS_FORMAT[precision.name]),
-            ("in fp32, as users load it, they differ on average", as_loaded, AS_LOADED),
+            ("its answers depend on the batch size", among_sizes, MAX_DIFFERENCE_BETWEEN_BATCH_SIZES),
+            (f"in {precision.name}, as tested, they differ", in_format, MAX_DIFFERENCE_IN_TEST_FORMAT[precision.name]),
+            ("in fp32, as users load it, they differ on average", as_loaded, MAX_MEAN_DIFFERENCE_AS_LOADED),
         )
         if not found <= allowed  # NaN is not
     ]

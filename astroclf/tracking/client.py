@@ -257,7 +257,7 @@ def log_to_run(uri: str, run_id: str, metrics: Mapping[str, float], step: int) -
 
 
 def _artifact_location(root: str | Path | None, experiment: str) -> str | None:
-    """A folder (or bucket prefix) of its own for the experiment's files; None lets a server choose."""
+    """Name a folder (or bucket prefix) of its own for the experiment's files; None lets a server choose."""
     if root is None:
         return None
     folder = re.sub(r"[^\w.\-]+", "_", experiment).strip(".") or "experiment"

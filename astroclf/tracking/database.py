@@ -129,7 +129,7 @@ def lock_file(uri: str, purpose: str = "") -> Path:
 
 
 def _scheme(uri: str) -> str:
-    """``postgresql`` of ``postgresql+psycopg2://…``."""
+    """Return the kind of a store: ``postgresql`` of ``postgresql+psycopg2://…``."""
     return uri.partition(":")[0].partition("+")[0].lower()
 
 

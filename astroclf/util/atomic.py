@@ -12,17 +12,15 @@ from pathlib import Path
 
 from astroclf.errors import AstroclfError
 
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your disk quota is used up"}
-_DENIED = {
+_FULL_DISK = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your disk quota is used up"}
+_NOT_WRITABLE = {
     errno.EACCES: "you may not write there",
     errno.EPERM: "you may not write there",
     errno.EROFS: "the file system is read-only",
     errno.EEXIST: "a part of that path is a file, not a folder",
     errno.ENOTDIR: "a part of that path is a file, not a folder",
 }
-_NEARLY_NOTHING = (
-    1 << 20
-)  # bytes free at which a writer that hides its errno (torch.save) is taken to have met a full disk
+_NEARLY_FULL_BYTES = 1 << 20  # bytes left when a writer that hides its errno (torch.save) has met a full disk
 
 
 @contextmanager
@@ -64,18 +62,18 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def _reason(error: BaseException, temporary: Path) -> str | None:
-    """Why the user's disk refused, or None when the error is not about the disk."""
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return _FULL[error.errno]
-    if isinstance(error, OSError) and error.errno in _DENIED and _concerns(error, temporary):
-        return _DENIED[error.errno]
+    """Say why the user's disk refused; None when the error is not about the disk."""
+    if isinstance(error, OSError) and error.errno in _FULL_DISK:
+        return _FULL_DISK[error.errno]
+    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE and _concerns(error, temporary):
+        return _NOT_WRITABLE[error.errno]
     if isinstance(error, (OSError, RuntimeError)) and temporary.parent.is_dir():
-        return _FULL[errno.ENOSPC] if shutil.disk_usage(temporary.parent).free < _NEARLY_NOTHING else None
+        return _FULL_DISK[errno.ENOSPC] if shutil.disk_usage(temporary.parent).free < _NEARLY_FULL_BYTES else None
     return None
 
 
 def _concerns(error: OSError, temporary: Path) -> bool:
-    """Whether the refused file is ours (or a folder above it), and not one that the block was reading."""
+    """Tell whether the refused file is ours (or a folder above it), and not one that the block was reading."""
     if error.filename is None:
         return True
     refused = Path(os.fsdecode(error.filename))
@@ -83,7 +81,7 @@ def _concerns(error: OSError, temporary: Path) -> bool:
 
 
 def _flush_to_disk(path: Path) -> None:
-    """fsync a file, or every file below a folder."""
+    """Flush a file, or every file below a folder, to the disk itself."""
     for part in [path, *path.rglob("*")] if path.is_dir() else [path]:
         _sync(part)
 

@@ -100,7 +100,7 @@ def fetch(remote: RemoteFile, target: Path, *, patience: float = 30.0, progress:
 
 
 def wrong_file(path: Path, magic: bytes = b"", min_bytes: int = 1) -> str:
-    """What a file is that should start with `magic` and have `min_bytes`, in words; empty when nothing is wrong."""
+    """Say what a file is that should start with `magic` and have `min_bytes`; nothing when it may be right."""
     with path.open("rb") as file:
         return _wrong_content(file.read(512), path.stat().st_size, magic, min_bytes)
 
@@ -120,7 +120,7 @@ def _wrong_content(head: bytes, size: int, magic: bytes, min_bytes: int = 1) -> 
 
 
 def _fault(path: Path, remote: RemoteFile) -> str:
-    """What a file is that should be `remote`; empty when it is. Size and first bytes first, for they cost nothing."""
+    """Say what a file is that should be `remote`; nothing when it is. Its hash comes last, for it takes longest."""
     if fault := wrong_file(path, remote.magic, remote.min_bytes):
         return fault
     with path.open("rb") as file:
@@ -209,7 +209,7 @@ def _size(path: Path) -> int:
 
 
 def _root(error: BaseException) -> BaseException:
-    """The socket's own error, which requests and urllib3 wrap several times."""
+    """Return the socket's own error, which requests and urllib3 wrap several times."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return error

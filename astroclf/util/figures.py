@@ -69,12 +69,12 @@ def figure(
 
 
 def shorten(name: str, length: int = 25) -> str:
-    """A class name that fits beside an axis."""
+    """Cut a class name so that it fits beside an axis."""
     return name if len(name) <= length else name[: length - 1].rstrip() + "…"
 
 
 def show_image(axes: Axes, image_HWC: Any, title: str = "", color: str = INK) -> None:
-    """One picture without axes, of any number of channels."""
+    """Show a picture of any number of bands, without axes."""
     axes.imshow(as_rgb(image_HWC), interpolation="nearest")
     axes.set_axis_off()
     if title:

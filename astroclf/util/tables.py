@@ -12,7 +12,7 @@ from astroclf.errors import DataError
 def read_table(
     path: Path, check_header: Callable[[list[str]], None], called: str = ""
 ) -> Iterator[tuple[dict[str, str], int]]:
-    """The rows of a table in UTF-8, by column names in lower case, each with the number of its line.
+    """Read the rows of a table in UTF-8, by column names in lower case, each with the number of its line.
 
     As in `csv.DictReader`, surplus cells are under the key None, and cells that a row lacks are None.
 
