@@ -311,7 +311,7 @@ def test_galaxy10_is_fetched_when_asked(server, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(galaxy10, "GALAXY10", remote)
     reader = galaxy10.Galaxy10(None, download=True, cache_dir=tmp_path / "cache")
-    assert len(reader.table) == 10
+    assert len(reader.catalog) == 10
     assert reader.path == tmp_path / "cache" / "Galaxy10_DECals.h5"
 
 
