@@ -7,8 +7,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault of the code
+hypothesis.settings.load_profile("no deadline")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch starts its threads
 
 

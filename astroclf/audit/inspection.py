@@ -226,12 +226,11 @@ def _training_of(
 
 def _probabilities(predictor: Predictor, cache: ImageCache) -> np.ndarray:
     """(N, M) of the model's classes."""
-    columns = [f"p_{name}" for name in predictor.classes]
     parts = []
     with ProgressBar("Asking the model", len(cache.images)) as bar:
         for start in range(0, len(cache.images), PREDICTED_AT_ONCE):
             images = cache.images[start : start + PREDICTED_AT_ONCE]
-            parts.append(predictor.predict(images)[columns].to_numpy())
+            parts.append(predictor.classify(images).probabilities)
             bar.advance(len(images))
     return np.concatenate(parts)
 

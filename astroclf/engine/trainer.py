@@ -234,8 +234,7 @@ class Trainer:
         self._stop_if_stuck()
         self.buffers.restore()
         model = self.average.model() if self.average is not None else self.model
-        evaluation = evaluate(model, self.criterion, self.val_loader, self.precision)
-        metrics = evaluation.metrics(self.classes)
+        metrics = evaluate(model, self.criterion, self.val_loader, self.precision, self.classes).metrics()
 
         row: dict[str, float] = {
             "step": at.step,

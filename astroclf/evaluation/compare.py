@@ -2,92 +2,41 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from astroclf.errors import DataError
-from astroclf.evaluation.predictions import Results
+from astroclf.evaluation.predictions import Predictions
 
 CELLS_PER_CHUNK = 4_000_000  # drawn counts held at once: 32 MB
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What a model called N labelled images.
-
-    Attributes
-    ----------
-    classes : tuple of str
-        In label order.
-    ids : (N,) str
-    labels, predictions : (N,) int
-        Index into `classes`.
-    """
-
-    classes: tuple[str, ...]
-    ids: np.ndarray
-    labels: np.ndarray
-    predictions: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-def answers_of(results: Results) -> Answers:
-    """The answers among the results of a test."""
-    return Answers(results.classes, np.asarray(results.ids).astype(str), results.labels, results.predictions)
-
-
-def read_answers(path: str | Path) -> Answers:
-    """The answers in a ``predictions.csv``.
+def on_the_same_images(one: Predictions, other: Predictions) -> tuple[Predictions, Predictions]:
+    """Sort both by id, once it is certain that they answer the same question.
 
     Raises
     ------
     DataError
-        It cannot be read, or is no such file.
+        No labels, other classes, other images, or another label for an image; the message names the first difference.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        classes = tuple(name.removeprefix("p_") for name in header if name.startswith("p_"))
-        ids, labels, predictions = ([row[header.index(name)] for row in rows] for name in ("id", "label", "prediction"))
-        number = {name: index for index, name in enumerate(classes)}
-        as_numbers = [np.array([number[name] for name in names], dtype=np.int64) for names in (labels, predictions)]
-    except (OSError, ValueError, IndexError, KeyError) as error:
-        raise DataError(
-            f"{path} cannot be read as a table of predictions ({type(error).__name__}: {error})."
-        ) from error
-    if not rows or len(set(ids)) != len(ids):
-        raise DataError(f"{path} {'repeats an id' if rows else 'holds no predictions'}.")
-    return Answers(classes, np.array(ids), *as_numbers)
-
-
-def on_the_same_images(one: Answers, other: Answers) -> tuple[Answers, Answers]:
-    """Both, sorted by id, once it is certain that they answer the same question.
-
-    Raises
-    ------
-    DataError
-        Other classes, other images, or another label for an image; the message names the first difference.
-    """
+    if one.labels is None or other.labels is None:
+        raise DataError("There are no labels to compare the predictions with.")
     if one.classes != other.classes:
         differing = sorted(set(one.classes) ^ set(other.classes)) or ["their order"]
         raise DataError(f"The two know different classes ({', '.join(differing)}).")
-    one, other = _sorted(one), _sorted(other)
+    one, other = (predictions.take(np.argsort(predictions.ids, kind="stable")) for predictions in (one, other))
     if one.ids.tolist() != other.ids.tolist():
         alone = sorted(set(one.ids.tolist()) ^ set(other.ids.tolist()))
         raise DataError(
             f"The two were tested on different images: {len(alone)} in only one of them, such as {alone[0]}."
         )
-    wrong = np.flatnonzero(one.labels != other.labels)
-    if len(wrong):
-        first = wrong[0]
-        names = one.classes[one.labels[first]], one.classes[other.labels[first]]
+    relabelled = np.flatnonzero(one.truth != other.truth)
+    if len(relabelled):
+        first = relabelled[0]
+        names = one.classes[one.truth[first]], one.classes[other.truth[first]]
         raise DataError(
-            f"{len(wrong)} of the test images have another label now, such as {one.ids[first]}: "
+            f"{len(relabelled)} of the test images have another label now, such as {one.ids[first]}: "
             f"{names[0]} in one test, {names[1]} in the other."
         )
     return one, other
@@ -128,15 +77,15 @@ class Difference:
 
 
 def paired_bootstrap(
-    champion: Answers,
-    challenger: Answers,
+    champion: Predictions,
+    challenger: Predictions,
     *,
     metric: str = "accuracy",
     interval: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
-    """The difference of a metric with its bootstrap percentile interval.
+    """Compute the difference of a metric with its bootstrap percentile interval.
 
     Test images are drawn with replacement, the same for both models (paired, Koehn 2004, "Statistical significance
     tests for machine translation evaluation"), and within each class (stratified): the test split has its share of
@@ -156,28 +105,28 @@ def paired_bootstrap(
     """
     size = len(champion.classes)
     cells, counts = np.unique(
-        np.stack([champion.labels, champion.predictions, challenger.predictions]), axis=1, return_counts=True
+        np.stack([champion.truth, champion.predicted, challenger.predicted]), axis=1, return_counts=True
     )
-    labels_K, answers_K = cells[0], cells[1:]
+    labels_K, predicted_2K = cells[0], cells[1:]
     measure = _accuracy if metric == "accuracy" else _macro_f1
 
-    def difference(counts_RK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        first, second = (measure(counts_RK, labels_K, predicted_K, size) for predicted_K in answers_K)
+    def measure_both(counts_RK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        first, second = (measure(counts_RK, labels_K, predicted_K, size) for predicted_K in predicted_2K)
         return first, second
 
-    observed = [float(value[0]) for value in difference(counts[None].astype(np.float64))]
+    observed = [float(value[0]) for value in measure_both(counts[None].astype(np.float64))]
     rng = np.random.default_rng(seed)
     chunk = max(1, CELLS_PER_CHUNK // len(counts))
     parts = []
     for start in range(0, resamples, chunk):
         drawn_RK = _draw(rng, counts, labels_K, min(chunk, resamples - start))
-        first, second = difference(drawn_RK)
+        first, second = measure_both(drawn_RK)
         parts.append(second - first)
     differences = np.concatenate(parts)
     differences[np.abs(differences) < 1e-12] = 0  # sums of the same ratios in another order
     tail = (1 - interval) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
-    right = answers_K == labels_K
+    right = predicted_2K == labels_K
     return Difference(
         metric=metric,
         champion=observed[0],
@@ -193,27 +142,22 @@ def paired_bootstrap(
     )
 
 
-def recall_losses(champion: Answers, challenger: Answers) -> dict[str, float]:
-    """How much recall each class loses from champion to challenger; negative where it gains.
+def recall_losses(champion: Predictions, challenger: Predictions) -> dict[str, float]:
+    """Compute how much recall each class loses from champion to challenger; negative where it gains.
 
     Classes without test images are left out.
     """
     losses = {}
     for label, name in enumerate(champion.classes):
-        mine = champion.labels == label
+        mine = champion.truth == label
         if mine.any():
-            before, now = (float((answers.predictions[mine] == label).mean()) for answers in (champion, challenger))
+            before, now = (float((model.predicted[mine] == label).mean()) for model in (champion, challenger))
             losses[name] = before - now
     return losses
 
 
-def _sorted(answers: Answers) -> Answers:
-    order = np.argsort(answers.ids, kind="stable")
-    return Answers(answers.classes, answers.ids[order], answers.labels[order], answers.predictions[order])
-
-
 def _draw(rng: np.random.Generator, counts_K: np.ndarray, labels_K: np.ndarray, resamples: int) -> np.ndarray:
-    """How often each cell occurs in each resample, (R, K) float64; a class keeps its number of images."""
+    """Draw how often each cell occurs in each resample, (R, K) float64; a class keeps its number of images."""
     drawn_RK = np.empty((resamples, len(counts_K)))
     for label in np.unique(labels_K):
         mine = labels_K == label

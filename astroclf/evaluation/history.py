@@ -1,4 +1,4 @@
-"""``history.csv``: one row per validation."""
+"""``history.csv``, written and read: one row for each validation of a run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from astroclf.util.atomic import write_text
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write all rows anew, atomically. Floats in full precision; NaN (no value) as an empty field."""
+    """Write all rows anew, atomically: floats in full precision, NaN (no value) as an empty field."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -21,3 +23,11 @@ def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
         values = [row.get(column, math.nan) for column in columns]
         writer.writerow(["" if isinstance(v, float) and math.isnan(v) else repr(v) for v in values])
     write_text(path, text.getvalue())
+
+
+def read_history(path: str | Path) -> dict[str, np.ndarray]:
+    """Read the columns of ``history.csv``; an empty field is NaN."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = rows[0].keys() if rows else ()
+    return {name: np.array([float(row[name]) if row[name] else math.nan for row in rows]) for name in names}

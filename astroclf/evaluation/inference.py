@@ -1,59 +1,74 @@
-"""A model over a loader of images, without gradients."""
+"""A model over images, without gradients: one batch, or all of a loader."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from astroclf.data.augment.dihedral import dihedral_views
 from astroclf.data.loader import BatchLoader
-from astroclf.evaluation.metrics import classification_metrics
+from astroclf.evaluation.predictions import Predictions
 from astroclf.losses.criterion import Criterion
 from astroclf.models.classifier import Prediction, probabilities
 from astroclf.models.precision import Precision
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What a model says of N images, in the order of the loader.
+class Estimate(NamedTuple):
+    """What a model says of a batch of images, the mean over its views.
 
     Attributes
     ----------
-    rows : (N,) int64
-        Rows of the data set.
-    probabilities : (N, C) float32 tensor
-    labels : (N,) int64 tensor
-    uncertainty : (N,) float32 tensor
+    probabilities_BC : (B, C) float32 tensor
+    uncertainty_B : (B,) float32 tensor
         Estimated probability that the prediction is wrong.
-    loss : float
-        Mean of the training loss.
+    outputs : list of Prediction
+        Of the network, one for each view.
     """
 
-    rows: np.ndarray
-    probabilities: torch.Tensor
-    labels: torch.Tensor
-    uncertainty: torch.Tensor
-    loss: float
-
-    def metrics(self, classes: tuple[str, ...]) -> dict[str, float]:
-        """``loss`` and all of `classification_metrics`."""
-        return {"loss": self.loss} | classification_metrics(
-            self.probabilities, self.labels, classes, uncertainty_N=self.uncertainty
-        )
+    probabilities_BC: Tensor
+    uncertainty_B: Tensor
+    outputs: list[Prediction]
 
 
-def estimate(output: Prediction, activation: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Probabilities (B, C) and uncertainty (B,) of a model's output.
+@torch.no_grad()
+def predict_proba(
+    model: nn.Module,
+    images_BCHW: Tensor,
+    activation: str,
+    *,
+    tta_views: int = 1,
+    precision: Precision | None = None,
+) -> Estimate:
+    """Compute class probabilities and uncertainty of a batch, with a model that is in evaluation mode.
 
     Both the uncertainty head and, without it, 1 - confidence estimate the probability that the prediction is wrong.
+
+    Parameters
+    ----------
+    images_BCHW : (B, C, H, W) float32 tensor
+        Normalised, on the model's device.
+    activation : {"softmax", "sigmoid"}
+        That of the loss which the model was trained with.
+    tta_views : int
+        1, or 8 to average over the eight symmetries of the square.
+    precision : Precision, optional
+        Of the forward pass; None: as the surrounding context has it.
     """
-    probabilities_BC = probabilities(output.logits_BC, activation)
-    if output.uncertainty_B is None:
-        return probabilities_BC, 1 - probabilities_BC.amax(dim=1)
-    return probabilities_BC, output.uncertainty_B.float().sigmoid()
+    views = [images_BCHW] if tta_views == 1 else list(dihedral_views(images_BCHW))
+    outputs, probabilities_parts, uncertainty_parts = [], [], []
+    for view_BCHW in views:
+        with precision.autocast() if precision is not None else nullcontext():
+            output = model(view_BCHW)
+        probabilities_BC = probabilities(output.logits_BC, activation)
+        wrong_B = output.uncertainty_B
+        outputs.append(output)
+        probabilities_parts.append(probabilities_BC)
+        uncertainty_parts.append(1 - probabilities_BC.amax(dim=1) if wrong_B is None else wrong_B.float().sigmoid())
+    return Estimate(torch.stack(probabilities_parts).mean(dim=0), torch.stack(uncertainty_parts).mean(dim=0), outputs)
 
 
 @torch.no_grad()
@@ -62,40 +77,46 @@ def evaluate(
     criterion: Criterion,
     loader: BatchLoader,
     precision: Precision,
+    classes: tuple[str, ...],
     *,
+    ids: np.ndarray | None = None,
     tta_views: int = 1,
-) -> Evaluation:
-    """Run `model` in eval mode over one pass of `loader`; its training mode is put back.
+) -> Predictions:
+    """Run a model in evaluation mode over one pass of labelled images; its training mode is put back.
 
     Parameters
     ----------
+    classes : tuple of str
+        In label order.
+    ids : (M,) str, optional
+        Names of all images of the data set that `loader` reads from; None: their row numbers.
     tta_views : int
-        1, or 8 to average probabilities, uncertainty and loss over the eight symmetries of the square.
+        See `predict_proba`; losses are the mean over the views too.
     """
     was_training = model.training
     model.eval()
-    rows, probabilities_parts, labels, uncertainties = [], [], [], []
-    loss_sum = torch.zeros((), dtype=torch.float64, device=precision.device)
+    rows, labels, probabilities_parts, uncertainty_parts = [], [], [], []
+    sums: dict[str, Tensor] = {}
     for batch in loader.epoch(0):
-        images = [batch.images_BCHW] if tta_views == 1 else list(dihedral_views(batch.images_BCHW))
-        batch_probabilities, batch_uncertainty = [], []
-        for images_BCHW in images:
-            with precision.autocast():
-                output = model(images_BCHW)
-            view_probabilities, view_uncertainty = estimate(output, str(criterion.loss.activation))
-            batch_probabilities.append(view_probabilities)
-            batch_uncertainty.append(view_uncertainty)
-            loss_sum += criterion(output, batch.labels_B).total_B.double().sum() / len(images)
+        estimate = predict_proba(
+            model, batch.images_BCHW, str(criterion.loss.activation), tta_views=tta_views, precision=precision
+        )
+        for output in estimate.outputs:
+            for name, loss_B in criterion(output, batch.labels_B).by_name().items():
+                mean = loss_B.double().sum() / len(estimate.outputs)
+                sums[name] = sums[name] + mean if name in sums else mean
         rows.append(batch.rows_B)
-        probabilities_parts.append(torch.stack(batch_probabilities).mean(dim=0))
-        uncertainties.append(torch.stack(batch_uncertainty).mean(dim=0))
         labels.append(batch.labels_B)
+        probabilities_parts.append(estimate.probabilities_BC)
+        uncertainty_parts.append(estimate.uncertainty_B)
     model.train(was_training)
     all_rows = np.concatenate(rows)
-    return Evaluation(
+    return Predictions(
+        classes=classes,
+        ids=all_rows.astype(str) if ids is None else ids[all_rows],
+        probabilities=torch.cat(probabilities_parts).cpu().numpy(),
+        uncertainty=torch.cat(uncertainty_parts).cpu().numpy(),
+        labels=torch.cat(labels).cpu().numpy(),
         rows=all_rows,
-        probabilities=torch.cat(probabilities_parts).cpu(),
-        labels=torch.cat(labels).cpu(),
-        uncertainty=torch.cat(uncertainties).cpu(),
-        loss=float(loss_sum) / len(all_rows),
+        losses={name: float(value) / len(all_rows) for name, value in sums.items()},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from astroclf.evaluation.predictions import Results
+from astroclf.evaluation.history import read_history
+from astroclf.evaluation.predictions import Predictions
 from astroclf.util.figures import BLUE, GREEN, GREY, INK, ORANGE, figure, shorten, show_image
 
 RELIABILITY_BINS = 10
@@ -48,11 +48,11 @@ def plot_curves(history_csv: str | Path, path: str | Path) -> Path:
     return Path(path)
 
 
-def plot_confusion(results: Results, path: str | Path) -> Path:
+def plot_confusion(predictions: Predictions, path: str | Path) -> Path:
     """Confusion matrix: color is the share of the true class (rows sum to 1), the numbers are counts."""
-    counts, size = results.confusion, len(results.classes)
+    counts, size = predictions.confusion, len(predictions.classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [shorten(name) for name in results.classes]
+    names = [shorten(name) for name in predictions.classes]
     side = 2.6 + 0.48 * size
     with figure(path, side + 0.9, side, layout="compressed") as axes:
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -85,14 +85,14 @@ def plot_confusion(results: Results, path: str | Path) -> Path:
     return Path(path)
 
 
-def plot_reliability(results: Results, path: str | Path) -> Path:
+def plot_reliability(predictions: Predictions, path: str | Path) -> Path:
     """Reliability diagram (Guo et al. 2017, arXiv:1706.04599): accuracy against confidence, and images in each bin."""
     edges = np.linspace(0, 1, RELIABILITY_BINS + 1)
-    which = np.clip(np.digitize(results.confidence, edges[1:-1]), 0, RELIABILITY_BINS - 1)
+    which = np.clip(np.digitize(predictions.confidence, edges[1:-1]), 0, RELIABILITY_BINS - 1)
     counts = np.bincount(which, minlength=RELIABILITY_BINS)
     filled = counts > 0
-    right = np.bincount(which, weights=results.right, minlength=RELIABILITY_BINS)[filled] / counts[filled]
-    confidence = np.bincount(which, weights=results.confidence, minlength=RELIABILITY_BINS)[filled] / counts[filled]
+    right = np.bincount(which, weights=predictions.right, minlength=RELIABILITY_BINS)[filled] / counts[filled]
+    confidence = np.bincount(which, weights=predictions.confidence, minlength=RELIABILITY_BINS)[filled] / counts[filled]
     low, high = _wilson(right, counts[filled])
     with figure(path, 4.3, 4.6, rows=2, sharex=True, height_ratios=[3, 1]) as (axes, below):
         axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="perfectly calibrated")
@@ -107,12 +107,12 @@ def plot_reliability(results: Results, path: str | Path) -> Path:
     return Path(path)
 
 
-def plot_class_accuracy(results: Results, path: str | Path) -> Path:
+def plot_class_accuracy(predictions: Predictions, path: str | Path) -> Path:
     """Accuracy of each class with its 68 % interval, the best on top."""
-    rows = sorted((row for row in results.by_class() if row.images), key=lambda row: row.accuracy)
+    rows = sorted((row for row in predictions.by_class() if row.images), key=lambda row: row.accuracy)
     accuracy = np.array([row.accuracy for row in rows])
     low, high = _wilson(accuracy, np.array([row.images for row in rows]))
-    overall = results.right.mean() if len(results) else math.nan
+    overall = predictions.right.mean() if len(predictions) else math.nan
     with figure(path, 5.2, 1.1 + 0.3 * len(rows)) as axes:
         axes.barh(range(len(rows)), accuracy, color=BLUE, alpha=0.85, height=0.66)
         axes.errorbar(
@@ -137,13 +137,13 @@ def plot_class_accuracy(results: Results, path: str | Path) -> Path:
     return Path(path)
 
 
-def plot_uncertainty(results: Results, path: str | Path) -> Path:
+def plot_uncertainty(predictions: Predictions, path: str | Path) -> Path:
     """How uncertain the model is where it is right and where it is wrong: apart is good."""
     bins = np.linspace(0, 1, 26)
     with figure(path, 4.6, 3.0) as axes:
-        for chosen, name, color in ((results.right, "right", BLUE), (~results.right, "wrong", ORANGE)):
+        for chosen, name, color in ((predictions.right, "right", BLUE), (~predictions.right, "wrong", ORANGE)):
             if chosen.any():
-                values = results.uncertainty[chosen]
+                values = predictions.uncertainty[chosen]
                 weights = np.full(len(values), 1 / len(values))
                 axes.hist(values, bins, weights=weights, histtype="stepfilled", color=color, alpha=0.35)
                 axes.hist(values, bins, weights=weights, histtype="step", color=color, lw=1.4,
@@ -157,18 +157,21 @@ def plot_uncertainty(results: Results, path: str | Path) -> Path:
 
 
 def plot_mistakes(
-    results: Results, images_NHWC: np.ndarray | Sequence[np.ndarray], path: str | Path, count: int = 24
+    predictions: Predictions, images_NHWC: np.ndarray | Sequence[np.ndarray], path: str | Path, count: int = 24
 ) -> Path:
-    """The most confident mistakes; `images_NHWC` are uint8, in the order of `results`."""
-    chosen = results.mistakes(count)
+    """The most confident mistakes; `images_NHWC` are uint8, in the order of `predictions`."""
+    chosen = predictions.mistakes(count)
     columns = 6
     rows = max(1, math.ceil(len(chosen) / columns))
     with figure(path, 9.6, 2.0 * rows, rows=rows, columns=columns, squeeze=False) as grid:
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, index in zip(grid.flat, chosen, strict=False):
-            said, truth = results.classes[results.predictions[index]], results.classes[results.labels[index]]
-            title = f"{shorten(said, 20)} {results.confidence[index]:.0%}\nis {shorten(truth)}"
+            said, truth = (
+                predictions.classes[predictions.predicted[index]],
+                predictions.classes[predictions.truth[index]],
+            )
+            title = f"{shorten(said, 20)} {predictions.confidence[index]:.0%}\nis {shorten(truth)}"
             show_image(axes, np.asarray(images_NHWC[index]), title)
         if not len(chosen):
             grid[0, 0].text(0, 0.5, "no mistake", color=GREEN)
@@ -188,14 +191,6 @@ def plot_augmented(
                     grid[row, version + 1], augmented_NKHWC[row, version], "augmented" if version + row == 0 else ""
                 )
     return Path(path)
-
-
-def read_history(path: str | Path) -> dict[str, np.ndarray]:
-    """Columns of ``history.csv``; an empty field is NaN."""
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    names = rows[0].keys() if rows else ()
-    return {name: np.array([float(row[name]) if row[name] else math.nan for row in rows]) for name in names}
 
 
 def _mark_best(axes: Axes, epochs: np.ndarray, losses: np.ndarray | None) -> None:

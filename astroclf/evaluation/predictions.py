@@ -1,27 +1,36 @@
-"""The predictions of a model on a test set, and the files and the table that they are kept in."""
+"""What a model said of N images, and the two kinds of file that keep it: CSV for people and Parquet for programs."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.table import Table
 
-from astroclf.evaluation.metrics import METRICS
-from astroclf.util.atomic import write_text
+from astroclf.errors import DataError
+from astroclf.evaluation.metrics import classification_metrics
+from astroclf.util.atomic import atomic_path, write_text
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import pyarrow
+    from pyarrow import parquet
+else:
+    pyarrow = lazy_import("pyarrow")
+    parquet = lazy_import("pyarrow.parquet")
+
+PROBABILITY_COLUMN = "p_"  # then the class's name
 
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class of the test set. Values that have nothing to be computed from are NaN."""
+    """One class among labelled images that were predicted; values that have nothing to be computed from are NaN."""
 
     name: str
     images: int  # that belong to the class
@@ -32,70 +41,110 @@ class ClassResult:
     uncertainty: float  # mean over the class's images
 
 
-@dataclass(frozen=True)
-class Results:
-    """What a model said of N labelled images.
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model said of N images.
 
     Attributes
     ----------
     classes : tuple of str
         In label order.
     ids : (N,) str
-    labels : (N,) int
     probabilities : (N, C) float
+        Each row sums to 1.
     uncertainty : (N,) float
         Estimated probability that the prediction is wrong.
+    labels : (N,) int or None
+        Index into `classes`; None where the images have no labels.
+    rows : (N,) int64 or None
+        Of the images in their data set, where they are of one.
+    losses : mapping of str to float
+        Means over the images of the training loss (``loss``) and of its terms, where they were computed.
+    chosen : (N,) int or None
+        The predicted classes, where they are known apart from the probabilities: those of a CSV file are rounded.
     """
 
     classes: tuple[str, ...]
     ids: np.ndarray
-    labels: np.ndarray
     probabilities: np.ndarray
     uncertainty: np.ndarray
+    labels: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    losses: Mapping[str, float] = field(default_factory=dict)
+    chosen: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        shapes = {len(self.ids), len(self.labels), len(self.probabilities), len(self.uncertainty)}
-        if len(shapes) != 1 or self.probabilities.shape[1:] != (len(self.classes),):
+        per_image = (self.ids, self.probabilities, self.uncertainty, self.labels, self.rows, self.chosen)
+        lengths = {len(values) for values in per_image if values is not None}
+        if len(lengths) != 1 or self.probabilities.shape[1:] != (len(self.classes),):
             raise ValueError(
-                f"lengths differ: {shapes}, probabilities {self.probabilities.shape}, {len(self.classes)} classes"
+                f"lengths differ: {lengths}, probabilities {self.probabilities.shape}, {len(self.classes)} classes"
             )
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.ids)
+
+    @property
+    def truth(self) -> np.ndarray:
+        """The labels, (N,) int, of images that must have some: otherwise it is a ValueError."""
+        if self.labels is None:
+            raise ValueError("these images have no labels")
+        return self.labels
 
     @cached_property
-    def predictions(self) -> np.ndarray:
-        """(N,) int, the most probable class."""
-        return self.probabilities.argmax(axis=1)
+    def predicted(self) -> np.ndarray:
+        """The most probable class of each image, (N,) int."""
+        return self.probabilities.argmax(axis=1) if self.chosen is None else self.chosen
 
     @cached_property
     def confidence(self) -> np.ndarray:
-        """(N,) float, the probability of the predicted class."""
+        """The probability of the predicted class, (N,) float."""
         return self.probabilities.max(axis=1)
 
     @cached_property
     def right(self) -> np.ndarray:
-        """(N,) bool."""
-        return self.predictions == self.labels
+        """The images whose prediction is their label, (N,) bool."""
+        return self.predicted == self.truth
 
     @cached_property
     def confusion(self) -> np.ndarray:
-        """(C, C) int: rows are true classes, columns predicted ones."""
+        """The confusion matrix, (C, C) int: rows are true classes, columns predicted ones."""
         size = len(self.classes)
-        return np.bincount(self.labels * size + self.predictions, minlength=size * size).reshape(size, size)
+        return np.bincount(self.truth * size + self.predicted, minlength=size * size).reshape(size, size)
+
+    def take(self, index: slice | Sequence[int] | np.ndarray) -> Predictions:
+        """Return the predictions of only these images, in this order; without losses, which are means over all."""
+
+        def taken(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[index]
+
+        return Predictions(
+            self.classes,
+            self.ids[index],
+            self.probabilities[index],
+            self.uncertainty[index],
+            labels=taken(self.labels),
+            rows=taken(self.rows),
+            chosen=taken(self.chosen),
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Compute the losses and all of `classification_metrics`."""
+        figures = classification_metrics(self.probabilities, self.truth, self.classes, uncertainty_N=self.uncertainty)
+        return {**self.losses, **figures}
 
     def mistakes(self, count: int) -> np.ndarray:
-        """Indices of wrong predictions, the most confident first."""
+        """Return the indices of at most `count` wrong predictions, the most confident first."""
         wrong = np.flatnonzero(~self.right)
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")][:count]
 
     def by_class(self) -> list[ClassResult]:
-        """One entry a class, in label order."""
-        rows = []
+        """Return one entry a class, in label order."""
+        entries = []
         for index, name in enumerate(self.classes):
-            members = self.labels == index
+            members = self.truth == index
             right, images, predicted = self.confusion[index, index], members.sum(), self.confusion[:, index].sum()
-            rows.append(
+            entries.append(
                 ClassResult(
                     name=name,
                     images=int(images),
@@ -106,84 +155,69 @@ class Results:
                     uncertainty=float(self.uncertainty[members].mean()) if images else math.nan,
                 )
             )
-        return rows
+        return entries
 
 
-def write_predictions(path: str | Path, results: Results) -> None:
-    """``predictions.csv``: id, label, prediction, ``p_<class>`` for each class, uncertainty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "label", "prediction", *(f"p_{name}" for name in results.classes), "uncertainty"])
-    for index, name in enumerate(results.ids):
-        numbers = [*results.probabilities[index], results.uncertainty[index]]
-        writer.writerow(
-            [
-                name,
-                results.classes[results.labels[index]],
-                results.classes[results.predictions[index]],
-                *(f"{number:.7g}" for number in numbers),
-            ]
-        )
-    write_text(path, text.getvalue())
+def write_predictions(path: str | Path, predictions: Predictions) -> None:
+    """Write ``predictions.csv``, or Parquet where the path ends in ``.parquet``, atomically.
 
-
-def write_metrics(path: str | Path, metrics: Mapping[str, Any]) -> None:
-    """``metrics.json``: flat, sorted by name, valid JSON; a value that is not finite is written as null."""
-    plain = {name: _plain(value) for name, value in sorted(metrics.items())}
-    write_text(path, json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_metrics(path: str | Path) -> dict[str, Any] | None:
-    """What `write_metrics` wrote; None where there is nothing."""
-    try:
-        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-
-
-def results_table(metrics: Mapping[str, Any], results: Results, title: str = "Test set") -> Table:
-    """The last thing that a training prints.
-
-    Parameters
-    ----------
-    metrics
-        With the names of ``metrics.json``: ``test/accuracy``, ``test/macro_f1``, ….
+    Columns: ``id``, ``label`` (left out of images without labels), ``prediction``, ``p_<class>`` for each class,
+    ``uncertainty``. CSV holds seven digits, Parquet the whole numbers.
     """
-    table = Table(title=f"{title}: {len(results)} images", title_justify="left", title_style="bold", pad_edge=False)
-    table.add_column("")
-    table.add_column("value", justify="right")
-    table.add_column("images", justify="right", style="dim")
-    for metric in METRICS.values():
-        table.add_row(metric.label, number(metrics.get(f"test/{metric.name}")), "")
-    wrong = int((~results.right).sum())
-    for name, label, count in (
-        ("mean_uncertainty_right", "mean uncertainty where right", len(results) - wrong),
-        ("mean_uncertainty_wrong", "mean uncertainty where wrong", wrong),
-    ):
-        table.add_row(label, number(metrics.get(f"test/{name}")), str(count))
-    table.add_section()
-    for row in results.by_class():
-        table.add_row(row.name, number(row.accuracy), f"{row.right} of {row.images}")
-    table.columns[0].header = "figure, then accuracy of each class"
-    return table
+    path, names = Path(path), np.array(predictions.classes, dtype=object)
+    texts = {"id": predictions.ids}
+    if predictions.labels is not None:
+        texts["label"] = names[predictions.labels]
+    texts["prediction"] = names[predictions.predicted]
+    numbers = {f"{PROBABILITY_COLUMN}{name}": predictions.probabilities[:, k] for k, name in enumerate(names)}
+    numbers["uncertainty"] = predictions.uncertainty
+    if path.suffix == ".parquet":
+        with atomic_path(path) as temporary:
+            parquet.write_table(pyarrow.table({name: list(text) for name, text in texts.items()} | numbers), temporary)
+        return
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*texts, *numbers])
+    for *words, values in zip(*texts.values(), np.column_stack(list(numbers.values())), strict=True):
+        writer.writerow([*words, *(f"{value:.7g}" for value in values)])
+    write_text(path, file.getvalue())
 
 
-def number(value: Any, digits: int = 3) -> str:
-    """A figure for people: ``0.786``, or a dash where there is none."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "–"
-    return f"{value:.{digits}f}" if isinstance(value, float | np.floating) else str(value)
+def read_predictions(path: str | Path) -> Predictions:
+    """Read what `write_predictions` wrote.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, is no such file, or names an image twice.
+    """
+    path = Path(path)
+    try:
+        columns = parquet.read_table(path).to_pydict() if path.suffix == ".parquet" else _csv_columns(path)
+        classes = tuple(
+            name.removeprefix(PROBABILITY_COLUMN) for name in columns if name.startswith(PROBABILITY_COLUMN)
+        )
+        index = {name: k for k, name in enumerate(classes)}
+        ids = np.array(columns["id"], dtype=str)
+        chosen = np.array([index[name] for name in columns["prediction"]], dtype=np.int64)
+        labels = np.array([index[name] for name in columns["label"]], dtype=np.int64) if "label" in columns else None
+        numbers = [columns[f"{PROBABILITY_COLUMN}{name}"] for name in classes]
+        probabilities = np.array(numbers, dtype=np.float64).T.reshape(len(ids), len(classes))
+        uncertainty = np.array(columns["uncertainty"], dtype=np.float64)
+    except (OSError, ValueError, IndexError, KeyError) as error:
+        raise DataError(
+            f"{path} cannot be read as a table of predictions ({type(error).__name__}: {error})."
+        ) from error
+    if not len(ids) or len(set(ids.tolist())) != len(ids):
+        raise DataError(f"{path} {'repeats an id' if len(ids) else 'holds no predictions'}.")
+    return Predictions(classes, ids, probabilities, uncertainty, labels=labels, chosen=chosen)
+
+
+def _csv_columns(path: Path) -> dict[str, list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    return {name: [row[place] for row in rows] for place, name in enumerate(header)}
 
 
 def _ratio(part: float, whole: float) -> float:
     return float(part) / float(whole) if whole else math.nan
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise TypeError(f"metrics.json is flat: numbers and text, not {type(value).__name__}")

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from astroclf.evaluation import plots
 from astroclf.evaluation.metrics import METRICS
-from astroclf.evaluation.predictions import Results, number
+from astroclf.evaluation.predictions import Predictions
 from astroclf.util.atomic import write_text
 from astroclf.util.html import render
 from astroclf.util.pictures import data_uri, thumbnail
@@ -34,26 +35,26 @@ class Mistake:
 
 
 def draw_plots(
-    run_folder: str | Path, results: Results, images: Sequence[np.ndarray] | np.ndarray | None = None
+    run_folder: str | Path, predictions: Predictions, images: Sequence[np.ndarray] | np.ndarray | None = None
 ) -> list[Path]:
-    """Draw every figure of a run into its ``plots`` folder; `images` are those of `results`, uint8 (N, H, W, C)."""
+    """Draw every figure of a run into its ``plots`` folder; `images` are those of `predictions`, uint8 (N, H, W, C)."""
     run_folder = Path(run_folder)
     folder = run_folder / PLOTS_FOLDER
     drawn = []
     if (run_folder / "history.csv").is_file():
         drawn.append(plots.plot_curves(run_folder / "history.csv", folder / "curves.png"))
-    drawn.append(plots.plot_confusion(results, folder / "confusion.png"))
-    drawn.append(plots.plot_class_accuracy(results, folder / "class_accuracy.png"))
-    drawn.append(plots.plot_reliability(results, folder / "reliability.png"))
-    drawn.append(plots.plot_uncertainty(results, folder / "uncertainty.png"))
+    drawn.append(plots.plot_confusion(predictions, folder / "confusion.png"))
+    drawn.append(plots.plot_class_accuracy(predictions, folder / "class_accuracy.png"))
+    drawn.append(plots.plot_reliability(predictions, folder / "reliability.png"))
+    drawn.append(plots.plot_uncertainty(predictions, folder / "uncertainty.png"))
     if images is not None:
-        drawn.append(plots.plot_mistakes(results, images, folder / "mistakes.png"))
+        drawn.append(plots.plot_mistakes(predictions, images, folder / "mistakes.png"))
     return drawn
 
 
 def write_report(
     run_folder: str | Path,
-    results: Results,
+    predictions: Predictions,
     metrics: Mapping[str, Any],
     *,
     title: str,
@@ -76,26 +77,26 @@ def write_report(
     command
         That repeats the run.
     images
-        Those of `results`, (N, H, W, C) uint8, or anything that gives image i for index i; None: no thumbnails.
+        Those of `predictions`, (N, H, W, C) uint8, or anything that gives image i for index i; None: no thumbnails.
     facts
         Environment and fingerprints, shown in this order.
     mistakes
         How many of the most confident ones to show.
     """
     run_folder = Path(run_folder)
-    wrong = results.mistakes(mistakes)
+    wrong = predictions.mistakes(mistakes)
     page = render(
         Path(__file__).with_name("report.html.j2"),
         title=title,
         command=command,
         headlines=[(metric.label, number(metrics.get(f"test/{metric.name}"))) for metric in METRICS.values()],
-        sentence=_sentence(results),
+        sentence=_sentence(predictions),
         plots=_plots(run_folder / PLOTS_FOLDER),
-        classes=[(row, _class_width(row.accuracy)) for row in results.by_class()],
+        classes=[(row, _class_width(row.accuracy)) for row in predictions.by_class()],
         number=number,
-        mistakes=[_mistake(results, int(index), images) for index in wrong],
-        wrong_total=int((~results.right).sum()),
-        images_total=len(results),
+        mistakes=[_mistake(predictions, int(index), images) for index in wrong],
+        wrong_total=int((~predictions.right).sum()),
+        images_total=len(predictions),
         facts=[(name, _fact(value)) for name, value in (facts or {}).items()],
         metrics=[(name, number(value, 6)) for name, value in sorted(metrics.items())],
         config=_text(run_folder / "config.yaml"),
@@ -106,32 +107,32 @@ def write_report(
     return path
 
 
-def _sentence(results: Results) -> str:
+def _sentence(predictions: Predictions) -> str:
     """The result in words, with what one should look at next."""
-    rows = [row for row in results.by_class() if row.images]
+    rows = [row for row in predictions.by_class() if row.images]
     if not rows:
         return "The test set is empty."
     best, worst = max(rows, key=lambda row: row.accuracy), min(rows, key=lambda row: row.accuracy)
-    words = f"{int(results.right.sum())} of {len(results)} test images are classified as their label says."
+    words = f"{int(predictions.right.sum())} of {len(predictions)} test images are classified as their label says."
     if best.name != worst.name:
         words += f" Best: {best.name} ({best.accuracy:.0%}); worst: {worst.name} ({worst.accuracy:.0%})"
-        confused = results.confusion[results.classes.index(worst.name)].copy()
-        confused[results.classes.index(worst.name)] = 0
+        confused = predictions.confusion[predictions.classes.index(worst.name)].copy()
+        confused[predictions.classes.index(worst.name)] = 0
         if confused.any():
-            words += f", most often taken for {results.classes[int(confused.argmax())]}"
+            words += f", most often taken for {predictions.classes[int(confused.argmax())]}"
         words += "."
     return words
 
 
-def _mistake(results: Results, index: int, images: Sequence[np.ndarray] | np.ndarray | None) -> Mistake:
-    label = results.labels[index]
+def _mistake(predictions: Predictions, index: int, images: Sequence[np.ndarray] | np.ndarray | None) -> Mistake:
+    label = predictions.truth[index]
     return Mistake(
         picture=thumbnail(np.asarray(images[index])) if images is not None else "",
-        id=str(results.ids[index]),
-        said=results.classes[results.predictions[index]],
-        truth=results.classes[label],
-        confidence=f"{results.confidence[index]:.0%}",
-        truth_probability=f"{results.probabilities[index, label]:.0%}",
+        id=str(predictions.ids[index]),
+        said=predictions.classes[predictions.predicted[index]],
+        truth=predictions.classes[label],
+        confidence=f"{predictions.confidence[index]:.0%}",
+        truth_probability=f"{predictions.probabilities[index, label]:.0%}",
     )
 
 
@@ -151,3 +152,36 @@ def _fact(value: Any) -> str:
 def _class_width(accuracy: float) -> str:
     """Percentage for the bar behind a class's accuracy."""
     return f"{0.0 if math.isnan(accuracy) else 100 * accuracy:.1f}"
+
+
+def results_table(metrics: Mapping[str, Any], predictions: Predictions, title: str = "Test set") -> Table:
+    """Return the table that a training prints last.
+
+    Parameters
+    ----------
+    metrics
+        With the names of ``metrics.json``: ``test/accuracy``, ``test/macro_f1``, ….
+    """
+    table = Table(title=f"{title}: {len(predictions)} images", title_justify="left", title_style="bold", pad_edge=False)
+    table.add_column("figure, then accuracy of each class")
+    table.add_column("value", justify="right")
+    table.add_column("images", justify="right", style="dim")
+    for metric in METRICS.values():
+        table.add_row(metric.label, number(metrics.get(f"test/{metric.name}")), "")
+    wrong = int((~predictions.right).sum())
+    for name, label, count in (
+        ("mean_uncertainty_right", "mean uncertainty where right", len(predictions) - wrong),
+        ("mean_uncertainty_wrong", "mean uncertainty where wrong", wrong),
+    ):
+        table.add_row(label, number(metrics.get(f"test/{name}")), str(count))
+    table.add_section()
+    for entry in predictions.by_class():
+        table.add_row(entry.name, number(entry.accuracy), f"{entry.right} of {entry.images}")
+    return table
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Return a figure for people: ``0.786``, or a dash where there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    return f"{value:.{digits}f}" if isinstance(value, float | np.floating) else str(value)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from astroclf.models.classifier import Prediction
+from astroclf.models.classifier import Prediction
 
 
 class Losses(NamedTuple):
@@ -17,6 +16,13 @@ class Losses(NamedTuple):
     total_B: Tensor
     classification_B: Tensor
     uncertainty_B: Tensor | None  # before its weight; None without the uncertainty head
+
+    def by_name(self) -> dict[str, Tensor]:
+        """Return ``loss`` and, where it has two terms, each of them, by the names that records give them."""
+        if self.uncertainty_B is None:
+            return {"loss": self.total_B}
+        terms = {"classification_loss": self.classification_B, "uncertainty_loss": self.uncertainty_B}
+        return {"loss": self.total_B, **terms}
 
 
 class Criterion(nn.Module):
@@ -38,6 +44,7 @@ class Criterion(nn.Module):
         self.uncertainty_weight = uncertainty_weight
 
     def forward(self, prediction: Prediction, labels_B: Tensor) -> Losses:
+        """Compute the loss of each sample and its terms."""
         classification_B = self.loss(prediction.logits_BC, labels_B)
         if prediction.uncertainty_B is None:
             return Losses(classification_B, classification_B, None)

@@ -9,17 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroclf.errors import DataError, TrackingError
-from astroclf.evaluation.compare import (
-    Answers,
-    Difference,
-    answers_of,
-    on_the_same_images,
-    paired_bootstrap,
-    read_answers,
-    recall_losses,
-)
+from astroclf.evaluation.compare import Difference, on_the_same_images, paired_bootstrap, recall_losses
 from astroclf.evaluation.metrics import METRICS
-from astroclf.evaluation.predictions import Results
+from astroclf.evaluation.predictions import Predictions, read_predictions
 from astroclf.registry.decision import Check, Decision, carry_out, recorded, version_to_beat
 from astroclf.registry.reproduction import picked, reproduces
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel, Version
@@ -37,7 +29,7 @@ def pass_gate(
     uri: str,
     name: str,
     number: int,
-    results: Results,
+    predictions: Predictions,
     images: Sequence[np.ndarray],
     precision: Precision,
     policy: PromotionPolicy,
@@ -50,7 +42,7 @@ def pass_gate(
     ----------
     uri, name, number
         From `registry.register`.
-    results, images
+    predictions, images
         Its test: what it said, and the test images (uint8) in the same order.
     precision
         Device and number format of that test.
@@ -63,20 +55,22 @@ def pass_gate(
     model = RegisteredModel(absolute_uri(uri), name)
     if known := recorded(model.version(number)):
         return known
-    chosen = picked(len(results))
-    expected_NP = np.column_stack([results.probabilities, results.uncertainty])[chosen]
+    chosen = picked(len(predictions))
+    expected_NP = np.column_stack([predictions.probabilities, predictions.uncertainty])[chosen]
     pixels_NHWC = np.stack([images[index] for index in chosen])
-    reproduced = reproduces(f"models:/{name}/{number}", model.uri, pixels_NHWC, expected_NP, results.classes, precision)
+    reproduced = reproduces(
+        f"models:/{name}/{number}", model.uri, pixels_NHWC, expected_NP, predictions.classes, precision
+    )
     with model.locked():
         for _ in range(ATTEMPTS):
-            decision = _decide(model, number, answers_of(results), reproduced, policy)
+            decision = _decide(model, number, predictions, reproduced, policy)
             if carry_out(model, number, decision):
                 return decision
     raise TrackingError(f"The champion of {name} changed {ATTEMPTS} times while models:/{name}/{number} was compared.")
 
 
 def _decide(
-    model: RegisteredModel, number: int, answers: Answers, reproduced: Check, policy: PromotionPolicy
+    model: RegisteredModel, number: int, predictions: Predictions, reproduced: Check, policy: PromotionPolicy
 ) -> Decision:
     version, rival, champion = model.version(number), version_to_beat(model, number), model.holder(CHAMPION)
     if rival is None:
@@ -84,7 +78,7 @@ def _decide(
         compared = tuple(Check(name, None, "there is no champion") for name in ("same_test", "better", "recall"))
         numbers: dict[str, str] = {}
     else:
-        compared, numbers = compare(model, version, rival, answers, policy)
+        compared, numbers = compare(model, version, rival, predictions, policy)
         gain = next((check.said for check in compared if check.name == "better" and check.passed), "")
     faults = "; ".join(check.said for check in (reproduced, *compared) if check.passed is False)
     return Decision(
@@ -98,11 +92,11 @@ def _decide(
 
 
 def compare(
-    model: RegisteredModel, version: Version, rival: Version, answers: Answers, policy: PromotionPolicy
+    model: RegisteredModel, version: Version, rival: Version, predictions: Predictions, policy: PromotionPolicy
 ) -> tuple[tuple[Check, ...], dict[str, str]]:
     """The checks of a version against another, and the numbers of the comparison (none where it cannot be made)."""
     try:
-        theirs, ours = _paired(model, version, rival, answers)
+        theirs, ours = _paired(model, version, rival, predictions)
     except (DataError, TrackingError) as error:
         said = (
             f"cannot be compared with version {rival.number}: {str(error).rstrip('.')}. If it shall be champion all "
@@ -137,8 +131,10 @@ def compare(
     return checks, numbers
 
 
-def _paired(model: RegisteredModel, version: Version, rival: Version, answers: Answers) -> tuple[Answers, Answers]:
-    """The rival's answers and ours, image by image."""
+def _paired(
+    model: RegisteredModel, version: Version, rival: Version, predictions: Predictions
+) -> tuple[Predictions, Predictions]:
+    """Return the rival's predictions and ours, image by image."""
     prints = version.tags.get(FINGERPRINT), rival.tags.get(FINGERPRINT)
     if prints[0] != prints[1] or not prints[0]:
         raise DataError(
@@ -146,8 +142,8 @@ def _paired(model: RegisteredModel, version: Version, rival: Version, answers: A
             f"version {rival.number}: {prints[1] or 'missing'})"
         )
     with tempfile.TemporaryDirectory() as folder:
-        theirs = read_answers(model.fetch(rival, "predictions.csv", folder))
-    return on_the_same_images(theirs, answers)
+        theirs = read_predictions(model.fetch(rival, "predictions.csv", folder))
+    return on_the_same_images(theirs, predictions)
 
 
 def _better(found: Difference, rival: int) -> Check:

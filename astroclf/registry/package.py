@@ -21,11 +21,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from astroclf.data.augment.dihedral import dihedral_views
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.decode.images import fit_square, to_channels
 from astroclf.errors import AstroclfError, DataError, WeightsError
-from astroclf.evaluation.inference import estimate
+from astroclf.evaluation.inference import predict_proba
+from astroclf.evaluation.predictions import Predictions
 from astroclf.models.classifier import Classifier
 from astroclf.util.atomic import atomic_path
 
@@ -33,6 +33,7 @@ FORMAT = 1
 SPEC_FILE = "model.json"
 WEIGHTS_FILE = "weights.pt"
 LOADER_MODULE = "astroclf.registry.package"  # registered models name it for good: this module must not move
+DEFAULT_BATCH = 32  # images at once
 _ALLOWED = "astroclf."
 _REQUIRED = ("backbone", "classes", "image_size")
 
@@ -168,19 +169,33 @@ class Predictor:
         DataError
             Another shape or dtype.
         """
-        images_NHWC = self._checked(images)
-        batch_size = max(1, int((params or {}).get("batch_size") or 32))
-        parts = [self._predict_batch(batch) for batch in self._batches(images_NHWC, batch_size)]
-        probabilities_NC = torch.cat([part[0] for part in parts]) if parts else torch.zeros(0, len(self.classes))
-        uncertainty_N = torch.cat([part[1] for part in parts]) if parts else torch.zeros(0)
-        best_N = probabilities_NC.argmax(dim=1).numpy()
+        said = self.classify(images, max(1, int((params or {}).get("batch_size") or DEFAULT_BATCH)))
         columns: dict[str, Any] = {
-            "label": np.array(self.classes, dtype=object)[best_N],
-            "confidence": probabilities_NC.amax(dim=1).numpy(),
-            "uncertainty": uncertainty_N.numpy(),
+            "label": np.array(self.classes, dtype=object)[said.predicted],
+            "confidence": said.confidence,
+            "uncertainty": said.uncertainty,
         }
-        columns |= {f"p_{name}": probabilities_NC[:, index].numpy() for index, name in enumerate(self.classes)}
+        columns |= {f"p_{name}": said.probabilities[:, index] for index, name in enumerate(self.classes)}
         return pd.DataFrame(columns)
+
+    @torch.inference_mode()
+    def classify(self, images: np.ndarray, batch_size: int = DEFAULT_BATCH) -> Predictions:
+        """Classify N images as `predict` does, whose ids are their numbers.
+
+        Raises
+        ------
+        DataError
+            Another shape or dtype.
+        """
+        images_NHWC = self._checked(images)
+        probabilities, uncertainty = [torch.zeros(0, len(self.classes))], [torch.zeros(0)]
+        for images_BHWC in self._batches(images_NHWC, batch_size):
+            images_BCHW = self.augmentation(images_BHWC, None)
+            estimate = predict_proba(self.model, images_BCHW, self.activation, tta_views=self.tta_views)
+            probabilities.append(estimate.probabilities_BC.cpu())
+            uncertainty.append(estimate.uncertainty_B.cpu())
+        ids = np.arange(len(images_NHWC)).astype(str)
+        return Predictions(self.classes, ids, torch.cat(probabilities).numpy(), torch.cat(uncertainty).numpy())
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)
@@ -200,15 +215,6 @@ class Predictor:
                 batch = np.stack([to_channels(image, self.channels) for image in batch])
             fitted = np.stack([fit_square(image, self.image_size) for image in batch])
             yield torch.from_numpy(fitted).to(self.device)
-
-    @torch.inference_mode()
-    def _predict_batch(self, images_BHWC: Tensor) -> tuple[Tensor, Tensor]:
-        images_BCHW = self.augmentation(images_BHWC, None)
-        views = [images_BCHW] if self.tta_views == 1 else list(dihedral_views(images_BCHW))
-        estimates = [estimate(self.model(view), self.activation) for view in views]
-        probabilities_BC = torch.stack([part[0] for part in estimates]).mean(dim=0)
-        uncertainty_B = torch.stack([part[1] for part in estimates]).mean(dim=0)
-        return probabilities_BC.float().cpu(), uncertainty_B.float().cpu()
 
 
 def _without_nan(value: Any) -> Any:

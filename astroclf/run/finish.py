@@ -18,10 +18,10 @@ from astroclf.data.cache.image_cache import ImageCache
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.trainer import FitResult
 from astroclf.errors import CheckpointError
-from astroclf.evaluation.inference import Evaluation, evaluate
+from astroclf.evaluation.inference import evaluate
 from astroclf.evaluation.plots import plot_augmented
-from astroclf.evaluation.predictions import Results, results_table, write_predictions
-from astroclf.evaluation.report import draw_plots, write_report
+from astroclf.evaluation.predictions import Predictions, write_predictions
+from astroclf.evaluation.report import draw_plots, results_table, write_report
 from astroclf.models.summary import model_summary
 from astroclf.registry.decision import Decision
 from astroclf.registry.gate import pass_gate
@@ -90,26 +90,25 @@ def finish(run: Run, fitted: FitResult) -> None:
     """
     folder, tracker = run.folder.path, run.tracker
     weights = _best_weights(run, fitted)
-    test = _test(run, weights)
+    predictions = _test(run, weights)
     metrics: dict[str, Any] = {
-        **{f"test/{name}": value for name, value in test.metrics(run.data.classes).items()},
-        "test/images": len(test.rows),
+        **{f"test/{name}": value for name, value in predictions.metrics().items()},
+        "test/images": len(predictions),
         **trained_metrics(run, fitted),
     }
-    facts = _facts(run)
-    results, images = _results(test, run.data.cache), _TestImages(run.data.cache, test.rows)
-    write_predictions(folder / "predictions.csv", results)
-    draw_plots(folder, results, images)
+    facts, images = _facts(run), _TestImages(run.data.cache, run.data.splits.test)
+    write_predictions(folder / "predictions.csv", predictions)
+    draw_plots(folder, predictions, images)
     title = f"{run.config.dataset['name']}: {_backbone_name(run)}"
-    write_report(folder, results, metrics, title=title, command=run.command, images=images, facts=facts)
-    _show(results_table(metrics, results))
+    write_report(folder, predictions, metrics, title=title, command=run.command, images=images, facts=facts)
+    _show(results_table(metrics, predictions))
     package = write_package(_emptied(folder / "model"), _package_spec(run, facts, metrics), weights)
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     tracker.log_metrics({name: value for name, value in numbers.items() if not name.startswith("val/")}, 0)
     tracker.flush()
     # Before the version may become champion: whoever is compared with it reads them there.
     tracker.log_artifact(folder / "predictions.csv")
-    decision = _register(run, package, facts, metrics, results, images)
+    decision = _register(run, package, facts, metrics, predictions, images)
     run.folder.write_metrics(metrics)
     for name in ("config.yaml", "metrics.json", "history.csv", "report.html", "model.txt", "plots"):
         tracker.log_artifact(folder / name)
@@ -131,20 +130,16 @@ def _best_weights(run: Run, fitted: FitResult) -> Mapping[str, torch.Tensor]:
     return state["model"] if state["average"] is None else state["average"]["model"]
 
 
-def _test(run: Run, weights: Mapping[str, torch.Tensor]) -> Evaluation:
+def _test(run: Run, weights: Mapping[str, torch.Tensor]) -> Predictions:
     run.network.load_state_dict(weights)
-    trainer, tta_views = run.trainer, run.config.evaluation.tta_views
-    return evaluate(run.network, trainer.criterion, run.loaders["test"], trainer.precision, tta_views=tta_views)
-
-
-def _results(evaluation: Evaluation, cache: ImageCache) -> Results:
-    """Give the images of an evaluation their names."""
-    return Results(
-        classes=cache.catalog.classes,
-        ids=cache.catalog.ids[evaluation.rows],
-        labels=evaluation.labels.numpy(),
-        probabilities=evaluation.probabilities.numpy(),
-        uncertainty=evaluation.uncertainty.numpy(),
+    return evaluate(
+        run.network,
+        run.trainer.criterion,
+        run.loaders["test"],
+        run.trainer.precision,
+        run.data.classes,
+        ids=run.data.cache.catalog.ids,
+        tta_views=run.config.evaluation.tta_views,
     )
 
 
@@ -182,7 +177,7 @@ def _register(
     package: Path,
     facts: Mapping[str, str],
     metrics: dict[str, Any],
-    results: Results,
+    predictions: Predictions,
     images: Sequence[np.ndarray],
 ) -> Decision | None:
     """Register the package, let the gate decide, and add both to the metrics; None where nothing is registered."""
@@ -201,7 +196,7 @@ def _register(
     tags = {**facts, **{key: metrics[key] for key in ("test/accuracy", "test/macro_f1", "test/loss", "test/ece")}}
     number = register(options["uri"], package, name, run.tracker.run_id, tags=tags, description="\n".join(lines))
     precision, policy = run.trainer.precision, run.config.promotion  # the number format of the test
-    decision = pass_gate(options["uri"], name, number, results, images, precision, policy)
+    decision = pass_gate(options["uri"], name, number, predictions, images, precision, policy)
     model = f"models:/{name}/{number}"
     metrics |= {"run/model": model, "run/alias": decision.alias, "run/promotion": decision.sentence}
     return decision
@@ -226,7 +221,7 @@ def _backbone_name(run: Run) -> str:
 
 
 class _TestImages(Sequence[np.ndarray]):
-    """The test images by their place in the results, read from the image cache when asked for."""
+    """The test images by their place in the predictions, read from the image cache when asked for."""
 
     def __init__(self, cache: ImageCache, rows: np.ndarray) -> None:
         self.cache, self.rows = cache, rows

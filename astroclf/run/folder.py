@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import secrets
 import shlex
@@ -16,7 +18,6 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from astroclf.errors import CheckpointError
-from astroclf.evaluation.predictions import read_metrics, write_metrics
 from astroclf.util.atomic import write_text
 
 
@@ -66,6 +67,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def metrics_file(self) -> Path:
+        """What came of the run, as flat JSON."""
+        return self.path / "metrics.json"
+
+    @property
     def last_checkpoint(self) -> Path:
         """The newest state of the training."""
         return self.path / "checkpoints" / "last.pt"
@@ -86,11 +92,18 @@ class RunFolder:
 
     def metrics(self) -> dict[str, Any] | None:
         """Return what ``metrics.json`` says; None before the training is complete."""
-        return read_metrics(self.path / "metrics.json")
+        try:
+            return dict(json.loads(self.metrics_file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Write ``metrics.json``, the last file of a run: one that has it is complete."""
-        write_metrics(self.path / "metrics.json", metrics)
+        """Write ``metrics.json``, the last file of a run: one that has it is complete.
+
+        It is flat, sorted by name, and valid JSON: a value that is not finite is written as null.
+        """
+        plain = {name: _plain(value) for name, value in sorted(metrics.items())}
+        write_text(self.metrics_file, json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -113,6 +126,15 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value  # numpy's numbers
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise TypeError(f"metrics.json is flat: numbers and text, not {type(value).__name__}")
 
 
 def shown_path(path: Path) -> Path:

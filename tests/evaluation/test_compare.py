@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,35 +9,24 @@ from hypothesis import strategies as st
 
 from astroclf.errors import DataError
 from astroclf.evaluation import compare
-from astroclf.evaluation.compare import (
-    Answers,
-    answers_of,
-    on_the_same_images,
-    paired_bootstrap,
-    read_answers,
-    recall_losses,
-)
+from astroclf.evaluation.compare import on_the_same_images, paired_bootstrap, recall_losses
 from astroclf.evaluation.metrics import classification_metrics
-from astroclf.evaluation.predictions import Results, write_predictions
+from astroclf.evaluation.predictions import Predictions
 
 
-def answers(labels: np.ndarray, predictions: np.ndarray, classes: int) -> Answers:
+def said(labels: np.ndarray, predicted: np.ndarray, classes: int) -> Predictions:
     names = tuple(f"class {index}" for index in range(classes))
-    return Answers(names, np.arange(len(labels)).astype(str), labels, predictions)
+    return Predictions(
+        names, np.arange(len(labels)).astype(str), np.eye(classes)[predicted], np.zeros(len(labels)), labels
+    )
 
 
-def two_models(rng: np.random.Generator, images: int, classes: int, *skill: float) -> list[Answers]:
+def two_models(rng: np.random.Generator, images: int, classes: int, *skill: float) -> list[Predictions]:
     """Models that know a share `skill` of the answers and guess the others."""
     labels = rng.integers(0, classes, images)
     guesses = rng.integers(0, classes, (2, images))
     known = rng.random((2, images)) < np.array(skill)[:, None]
-    return [
-        answers(labels, np.where(knows, labels, guess), classes) for knows, guess in zip(known, guesses, strict=True)
-    ]
-
-
-def one_hot(predictions: np.ndarray, classes: int) -> np.ndarray:
-    return np.eye(classes)[predictions]
+    return [said(labels, np.where(knows, labels, guess), classes) for knows, guess in zip(known, guesses, strict=True)]
 
 
 @settings(max_examples=30, deadline=None)
@@ -46,8 +35,7 @@ def test_each_value_is_that_of_metrics_json(images: int, classes: int, seed: int
     one, other = two_models(np.random.default_rng(seed), images, classes, 0.3, 0.6)
     found = paired_bootstrap(one, other, metric=metric, resamples=10)
     for value, model in ((found.champion, one), (found.challenger, other)):
-        hot = one_hot(model.predictions, classes)
-        assert value == pytest.approx(classification_metrics(hot, model.labels, model.classes)[metric])
+        assert value == pytest.approx(model.metrics()[metric])
     assert found.difference == found.challenger - found.champion
 
 
@@ -70,7 +58,7 @@ def test_the_interval_is_that_of_resampled_images(metric: str) -> None:
     for _ in range(1500):
         drawn = np.concatenate([rng.choice(mine, len(mine)) for mine in members])
         first, second = (
-            classification_metrics(one_hot(model.predictions[drawn], 4), model.labels[drawn], model.classes)[metric]
+            classification_metrics(model.probabilities[drawn], model.truth[drawn], model.classes)[metric]
             for model in (one, other)
         )
         differences.append(second - first)
@@ -93,9 +81,7 @@ def test_the_same_images_give_the_same_numbers_in_any_order_and_in_any_chunks(mo
     one, other = two_models(rng, 200, 3, 0.5, 0.6)
     order = rng.permutation(200)
     whole = paired_bootstrap(one, other, metric="macro_f1", resamples=3000)
-    turned = [Answers(model.classes, *(getattr(model, name)[order] for name in ("ids", "labels", "predictions")))
-              for model in (one, other)]  # fmt: skip
-    assert paired_bootstrap(*turned, metric="macro_f1", resamples=3000) == whole
+    assert paired_bootstrap(one.take(order), other.take(order), metric="macro_f1", resamples=3000) == whole
     monkeypatch.setattr(compare, "CELLS_PER_CHUNK", 700)
     parts = paired_bootstrap(one, other, metric="macro_f1", resamples=3000)
     assert parts.share_above * 3000 == pytest.approx(round(parts.share_above * 3000))
@@ -106,7 +92,7 @@ def test_the_same_images_give_the_same_numbers_in_any_order_and_in_any_chunks(mo
 def test_who_alone_was_right_is_counted() -> None:
     labels = np.array([0, 0, 0, 1, 1])
     found = paired_bootstrap(
-        answers(labels, np.array([0, 1, 1, 1, 0]), 2), answers(labels, np.array([0, 0, 0, 0, 0]), 2), resamples=10
+        said(labels, np.array([0, 1, 1, 1, 0]), 2), said(labels, np.array([0, 0, 0, 0, 0]), 2), resamples=10
     )
     assert (found.only_challenger, found.only_champion) == (2, 1)
     assert (found.champion, found.challenger) == (0.4, 0.6)
@@ -114,16 +100,15 @@ def test_who_alone_was_right_is_counted() -> None:
 
 def test_recall_is_lost_class_by_class() -> None:
     labels = np.array([0, 0, 0, 0, 1, 1])
-    before, now = answers(labels, np.array([0, 0, 0, 1, 0, 1]), 3), answers(labels, np.array([0, 0, 1, 1, 1, 1]), 3)
+    before, now = said(labels, np.array([0, 0, 0, 1, 0, 1]), 3), said(labels, np.array([0, 0, 1, 1, 1, 1]), 3)
     assert recall_losses(before, now) == {"class 0": 0.25, "class 1": -0.5}, "class 2 has no images"
 
 
-def test_answers_are_joined_by_id() -> None:
+def test_predictions_are_joined_by_id() -> None:
     rng = np.random.default_rng(2)
     one, other = two_models(rng, 50, 3, 0.4, 0.9)
     order = rng.permutation(50)
-    shuffled = Answers(other.classes, other.ids[order], other.labels[order], other.predictions[order])
-    first, second = on_the_same_images(one, shuffled)
+    first, second = on_the_same_images(one, other.take(order))
     expected = paired_bootstrap(one, other, resamples=100)
     assert paired_bootstrap(first, second, resamples=100) == expected
     assert first.ids.tolist() == second.ids.tolist()
@@ -131,45 +116,14 @@ def test_answers_are_joined_by_id() -> None:
 
 def test_what_cannot_be_compared_is_named() -> None:
     labels = np.array([0, 1, 1])
-    one = answers(labels, labels, 2)
+    one = said(labels, labels, 2)
     with pytest.raises(DataError, match=r"different classes \(class 2\)"):
-        on_the_same_images(one, answers(labels, labels, 3))
+        on_the_same_images(one, said(labels, labels, 3))
     with pytest.raises(DataError, match=r"different classes \(their order\)"):
-        on_the_same_images(one, Answers(one.classes[::-1], one.ids, labels, labels))
+        on_the_same_images(one, replace(one, classes=one.classes[::-1]))
     with pytest.raises(DataError, match="different images: 1 in only one of them, such as 2"):
-        on_the_same_images(one, answers(labels[:2], labels[:2], 2))
+        on_the_same_images(one, said(labels[:2], labels[:2], 2))
     with pytest.raises(DataError, match="1 of the test images have another label now, such as 1: class 1.*class 0"):
-        on_the_same_images(one, answers(np.array([0, 0, 1]), labels, 2))
-
-
-def test_predictions_csv_is_read_as_it_was_meant(results: Results, tmp_path: Path) -> None:
-    close = results.probabilities.copy()
-    close[0] = [0.49999999, 0.50000001, 0.0]  # equal in the seven digits of the file
-    results = Results(results.classes, results.ids, results.labels, close, results.uncertainty)
-    write_predictions(tmp_path / "predictions.csv", results)
-    found, expected = read_answers(tmp_path / "predictions.csv"), answers_of(results)
-    assert found.classes == expected.classes
-    assert found.predictions[0] == 1
-    for name in ("ids", "labels", "predictions"):
-        assert getattr(found, name).tolist() == getattr(expected, name).tolist()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "id,label,prediction,p_a\n",
-        "id,label,prediction,p_a\n1,a,b\n",
-        "id,label\n1,a\n",
-        "id,label,prediction,p_a\n1,a,a,1\n1,a,a,1\n",
-        b"\xff\xfe\x00",
-    ],
-)
-def test_a_damaged_table_is_named(tmp_path: Path, content: str | bytes) -> None:
-    path = tmp_path / "predictions.csv"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(DataError, match=r"predictions\.csv"):
-        read_answers(path)
-    path.unlink()
-    with pytest.raises(DataError, match=r"predictions\.csv cannot be read"):
-        read_answers(path)
+        on_the_same_images(one, said(np.array([0, 0, 1]), labels, 2))
+    with pytest.raises(DataError, match="no labels"):
+        on_the_same_images(one, replace(one, labels=None))

@@ -5,12 +5,14 @@ import torch
 from astroclf.data.augment.dihedral import dihedral_views
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.loader import BatchLoader, PixelBuffer
-from astroclf.evaluation.inference import estimate, evaluate
+from astroclf.evaluation.inference import evaluate, predict_proba
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.focal import FocalLoss
-from astroclf.models.classifier import Classifier, Prediction
+from astroclf.models.classifier import Classifier, Prediction, probabilities
 from astroclf.models.custom6conv import Custom6Conv
 from astroclf.models.precision import choose_precision
+
+CLASSES = ("a", "b", "c")
 
 
 @pytest.fixture
@@ -31,22 +33,44 @@ def parts():
 def test_every_image_once_in_order_and_the_mode_put_back(parts):
     model, criterion, loader, images = parts
     model.train()
-    result = evaluate(model, criterion, loader(images), choose_precision("fp32", torch.device("cpu")))
+    result = evaluate(model, criterion, loader(images), choose_precision("fp32", torch.device("cpu")), CLASSES)
     assert model.training
     assert result.rows.tolist() == list(range(7))
     assert result.probabilities.shape == (7, 3)
-    torch.testing.assert_close(result.probabilities.sum(dim=1), torch.ones(7))
-    assert {"loss", "accuracy", "macro_f1", "ece"} <= set(result.metrics(("a", "b", "c")))
+    np.testing.assert_allclose(result.probabilities.sum(axis=1), np.ones(7), rtol=1e-6)
+    assert {"loss", "accuracy", "macro_f1", "ece"} <= set(result.metrics())
+
+
+def test_images_are_named_by_the_data_sets_ids_or_by_their_rows(parts):
+    model, criterion, loader, images = parts
+    precision = choose_precision("fp32", torch.device("cpu"))
+    names = np.array([f"{row}.jpg" for row in range(7)])
+    assert evaluate(model, criterion, loader(images), precision, CLASSES).ids.tolist() == list("0123456")
+    assert evaluate(model, criterion, loader(images), precision, CLASSES, ids=names).ids.tolist() == names.tolist()
+
+
+@pytest.mark.parametrize("tta_views", [1, 8])
+def test_both_terms_of_the_loss_are_there_and_add_up(parts, tta_views):
+    model, criterion, loader, images = parts
+    precision = choose_precision("fp32", torch.device("cpu"))
+    metrics = evaluate(model, criterion, loader(images), precision, CLASSES, tta_views=tta_views).metrics()
+    total = metrics["classification_loss"] + criterion.uncertainty_weight * metrics["uncertainty_loss"]
+    assert metrics["loss"] == pytest.approx(total, rel=1e-5)
+    model.uncertainty = None
+    metrics = evaluate(model, criterion, loader(images), precision, CLASSES, tta_views=tta_views).metrics()
+    assert not {"classification_loss", "uncertainty_loss"} & metrics.keys()
 
 
 def test_eight_views_do_not_care_how_an_image_is_turned(parts):
     model, criterion, loader, images = parts
     precision = choose_precision("fp32", torch.device("cpu"))
-    plain = evaluate(model, criterion, loader(images), precision, tta_views=8)
-    turned = evaluate(model, criterion, loader(np.rot90(images, 1, axes=(1, 2))[:, :, ::-1]), precision, tta_views=8)
-    torch.testing.assert_close(plain.probabilities, turned.probabilities)
-    torch.testing.assert_close(plain.uncertainty, turned.uncertainty)
-    assert plain.loss == pytest.approx(turned.loss, rel=1e-5)
+    plain = evaluate(model, criterion, loader(images), precision, CLASSES, tta_views=8)
+    turned = evaluate(
+        model, criterion, loader(np.rot90(images, 1, axes=(1, 2))[:, :, ::-1]), precision, CLASSES, tta_views=8
+    )
+    np.testing.assert_allclose(plain.probabilities, turned.probabilities, rtol=1.3e-6, atol=1e-5)
+    np.testing.assert_allclose(plain.uncertainty, turned.uncertainty, rtol=1.3e-6, atol=1e-5)
+    assert plain.losses["loss"] == pytest.approx(turned.losses["loss"], rel=1e-5)
 
 
 def test_eight_views_are_the_mean_over_the_views(parts):
@@ -55,11 +79,11 @@ def test_eight_views_are_the_mean_over_the_views(parts):
     batch = next(iter(loader(images).epoch(0)))
     model.eval()
     with torch.no_grad():
-        views = [estimate(model(view), "sigmoid")[0] for view in dihedral_views(batch.images_BCHW)]
-    result = evaluate(model, criterion, loader(images), precision, tta_views=8)
-    torch.testing.assert_close(result.probabilities[:3], torch.stack(views).mean(dim=0))
+        views = [probabilities(model(view).logits_BC, "sigmoid") for view in dihedral_views(batch.images_BCHW)]
+    result = evaluate(model, criterion, loader(images), precision, CLASSES, tta_views=8)
+    np.testing.assert_allclose(result.probabilities[:3], torch.stack(views).mean(dim=0), rtol=1.3e-6, atol=1e-5)
 
 
 def test_without_the_head_uncertainty_is_what_confidence_lacks():
-    probabilities, uncertainty = estimate(Prediction(torch.tensor([[2.0, -1.0, 0.5]]), None), "softmax")
-    assert uncertainty.item() == pytest.approx(1 - probabilities.max().item())
+    said = predict_proba(lambda images: Prediction(images, None), torch.tensor([[2.0, -1.0, 0.5]]), "softmax")
+    assert said.uncertainty_B.item() == pytest.approx(1 - said.probabilities_BC.max().item())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from astroclf.evaluation import plots
-from astroclf.evaluation.predictions import Results
+from astroclf.evaluation.predictions import Predictions
 
 HISTORY = """step,epoch,lr,train/loss,val/loss,val/accuracy,val/macro_f1
 10,0.5,0.0001,,2.0,0.2,0.1
@@ -24,19 +25,19 @@ def ink(path: Path) -> float:
     return float((picture < 250).any(axis=2).mean())
 
 
-def with_one_mistake_more(results: Results) -> Results:
-    probabilities = results.probabilities.copy()
+def with_one_mistake_more(predictions: Predictions) -> Predictions:
+    probabilities = predictions.probabilities.copy()
     probabilities[0] = [0.1, 0.8, 0.1]
-    return Results(results.classes, results.ids, results.labels, probabilities, results.uncertainty)
+    return replace(predictions, probabilities=probabilities)
 
 
 @pytest.mark.parametrize(
     "draw", [plots.plot_confusion, plots.plot_reliability, plots.plot_class_accuracy, plots.plot_uncertainty]
 )
-def test_figures_show_the_results(draw, results: Results, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    first = draw(results, tmp_path / "new" / "first.png")
+def test_figures_show_the_results(draw, predictions: Predictions, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    first = draw(predictions, tmp_path / "new" / "first.png")
     assert ink(first) > 0.02
-    draw(with_one_mistake_more(results), tmp_path / "other.png")
+    draw(with_one_mistake_more(predictions), tmp_path / "other.png")
     assert first.read_bytes() != (tmp_path / "other.png").read_bytes()
     assert [path.name for path in first.parent.iterdir()] == ["first.png"]
 
@@ -45,29 +46,25 @@ def test_figures_show_the_results(draw, results: Results, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "draw", [plots.plot_confusion, plots.plot_reliability, plots.plot_class_accuracy, plots.plot_uncertainty]
 )
-def test_small_and_one_sided_results_are_drawn_too(draw, rows: slice, results: Results, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    few = Results(
-        results.classes, results.ids[rows], results.labels[rows], results.probabilities[rows], results.uncertainty[rows]
-    )
-    assert ink(draw(few, tmp_path / "few.png")) > 0.01
+def test_small_and_one_sided_results_are_drawn_too(draw, rows: slice, predictions: Predictions, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    assert ink(draw(predictions.take(rows), tmp_path / "few.png")) > 0.01
 
 
 def test_curves_follow_the_history_and_bear_gaps(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text(HISTORY)
-    history = plots.read_history(tmp_path / "history.csv")
-    assert history["val/loss"].tolist() == [2.0, 1.5, 1.7]
-    assert np.isnan(history["train/loss"][0])
     assert ink(plots.plot_curves(tmp_path / "history.csv", tmp_path / "curves.png")) > 0.01
     (tmp_path / "history.csv").write_text(HISTORY.splitlines()[0] + "\n")  # stopped before the first validation
     assert plots.plot_curves(tmp_path / "history.csv", tmp_path / "empty.png").is_file()
 
 
-def test_the_sheet_of_mistakes_shows_the_wrong_ones(results: Results, images: np.ndarray, tmp_path: Path) -> None:
-    before = plots.plot_mistakes(results, images, tmp_path / "mistakes.png").read_bytes()
+def test_the_sheet_of_mistakes_shows_the_wrong_ones(
+    predictions: Predictions, images: np.ndarray, tmp_path: Path
+) -> None:
+    before = plots.plot_mistakes(predictions, images, tmp_path / "mistakes.png").read_bytes()
     images[[0, 1, 3, 4]] = 0  # right ones: not on the sheet
-    assert plots.plot_mistakes(results, images, tmp_path / "mistakes.png").read_bytes() == before
+    assert plots.plot_mistakes(predictions, images, tmp_path / "mistakes.png").read_bytes() == before
     images[5] = 0
-    assert plots.plot_mistakes(results, images, tmp_path / "mistakes.png").read_bytes() != before
+    assert plots.plot_mistakes(predictions, images, tmp_path / "mistakes.png").read_bytes() != before
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
@@ -78,11 +75,11 @@ def test_the_sheet_of_augmented_samples(channels: int, tmp_path: Path) -> None:
     assert ink(plots.plot_augmented(originals, versions, ["Merging", "Round"], tmp_path / "augmented.png")) > 0.4
 
 
-def test_drawing_leaves_the_users_pyplot_alone(results: Results, tmp_path: Path) -> None:
+def test_drawing_leaves_the_users_pyplot_alone(predictions: Predictions, tmp_path: Path) -> None:
     import matplotlib as mpl
 
     size = mpl.rcParams["font.size"]
     loaded = "matplotlib.pyplot" in sys.modules
-    plots.plot_reliability(results, tmp_path / "reliability.png")
+    plots.plot_reliability(predictions, tmp_path / "reliability.png")
     assert mpl.rcParams["font.size"] == size
     assert ("matplotlib.pyplot" in sys.modules) == loaded

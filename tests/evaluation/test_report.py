@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import html
+import io
 import re
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from astroclf.evaluation.predictions import Results
-from astroclf.evaluation.report import draw_plots, write_report
+from astroclf.evaluation.predictions import Predictions
+from astroclf.evaluation.report import draw_plots, results_table, write_report
 
 METRICS = {"test/accuracy": 4 / 6, "test/macro_f1": 0.5, "test/loss": float("nan")}
 
@@ -24,10 +26,10 @@ def run_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def report(run_folder: Path, results: Results, **options: Any) -> str:
+def report(run_folder: Path, predictions: Predictions, **options: Any) -> str:
     path = write_report(
         run_folder,
-        results,
+        predictions,
         METRICS,
         title="galaxies & <stars>",
         command="python -m astroclf.train 'x=[a,b]'",
@@ -37,10 +39,10 @@ def report(run_folder: Path, results: Results, **options: Any) -> str:
 
 
 def test_the_report_is_one_file_that_asks_nothing_of_the_network(
-    run_folder: Path, results: Results, images: np.ndarray
+    run_folder: Path, predictions: Predictions, images: np.ndarray
 ) -> None:
-    draw_plots(run_folder, results, images)
-    page = report(run_folder, results, images=images)
+    draw_plots(run_folder, predictions, images)
+    page = report(run_folder, predictions, images=images)
     sources = re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?([^"\')\s>]+)', page)
     assert len(sources) >= 6  # curves, confusion, reliability, uncertainty and two thumbnails
     assert all(source.startswith("data:image/") for source in sources)
@@ -49,10 +51,10 @@ def test_the_report_is_one_file_that_asks_nothing_of_the_network(
 
 
 def test_the_report_says_what_came_out_and_how_to_repeat_it(
-    run_folder: Path, results: Results, images: np.ndarray
+    run_folder: Path, predictions: Predictions, images: np.ndarray
 ) -> None:
-    draw_plots(run_folder, results, images)
-    page = report(run_folder, results, images=images, facts={"torch": "2.15", "test fingerprint": "f00d"})
+    draw_plots(run_folder, predictions, images)
+    page = report(run_folder, predictions, images=images, facts={"torch": "2.15", "test fingerprint": "f00d"})
     words = html.unescape(page)
     for text in (
         "0.667", "4 of 6 test images", "python -m astroclf.train 'x=[a,b]'", "gamma: 2.0", "torch", "f00d",
@@ -61,23 +63,20 @@ def test_the_report_says_what_came_out_and_how_to_repeat_it(
         assert text in words, text
 
 
-def test_the_report_names_the_class_to_look_at(tmp_path: Path, results: Results) -> None:
-    rows = [0, 1, 5]
-    few = Results(
-        results.classes, results.ids[rows], results.labels[rows], results.probabilities[rows], results.uncertainty[rows]
-    )
+def test_the_report_names_the_class_to_look_at(tmp_path: Path, predictions: Predictions) -> None:
+    few = predictions.take([0, 1, 5])
     words = html.unescape(report(tmp_path, few))
     assert "Best: Merging (100%); worst: Round Smooth (0%), most often taken for Sb <barred>." in words
 
 
-def test_names_from_a_data_set_cannot_write_into_the_page(run_folder: Path, results: Results) -> None:
-    page = report(run_folder, results)
+def test_names_from_a_data_set_cannot_write_into_the_page(run_folder: Path, predictions: Predictions) -> None:
+    page = report(run_folder, predictions)
     assert "Sb <barred>" not in page
     assert "<stars>" not in page
     assert "  # <b>" not in page
 
 
-def test_tags_are_closed(run_folder: Path, results: Results, images: np.ndarray) -> None:
+def test_tags_are_closed(run_folder: Path, predictions: Predictions, images: np.ndarray) -> None:
     class Checker(HTMLParser):
         stack: list[str] = []  # noqa: RUF012
 
@@ -88,18 +87,34 @@ def test_tags_are_closed(run_folder: Path, results: Results, images: np.ndarray)
         def handle_endtag(self, tag: str) -> None:
             assert self.stack.pop() == tag
 
-    draw_plots(run_folder, results)
+    draw_plots(run_folder, predictions)
     checker = Checker()
-    checker.feed(report(run_folder, results, images=images, facts={"a": 1}))
+    checker.feed(report(run_folder, predictions, images=images, facts={"a": 1}))
     assert checker.stack == []
 
 
-def test_a_run_without_mistakes_figures_or_thumbnails_is_reported_too(tmp_path: Path, results: Results) -> None:
-    right = Results(
-        results.classes, results.ids[:2], results.labels[:2], results.probabilities[:2], results.uncertainty[:2]
-    )
+def test_a_run_without_mistakes_figures_or_thumbnails_is_reported_too(tmp_path: Path, predictions: Predictions) -> None:
+    right = predictions.take(slice(0, 2))
     page = report(tmp_path, right)
     assert "There is none among the 2 test images" in page
+
+
+def test_the_table_in_the_terminal_shows_every_class(predictions: Predictions) -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(results_table({"test/accuracy": 4 / 6, "test/loss": float("nan"), "test/macro_f1": 0.5}, predictions))
+    lines = console.export_text()
+    for text in (
+        "accuracy",
+        "0.667",
+        "macro F1",
+        "mean uncertainty where wrong",
+        "Merging",
+        "2 of 3",
+        "Sb <barred>",
+        "0 of 0",
+        "–",
+    ):
+        assert text in lines
 
 
 def test_judging_needs_no_tracking_libraries() -> None:

@@ -6,7 +6,7 @@ import sys
 import threading
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from astroclf.evaluation.compare import answers_of, paired_bootstrap
-from astroclf.evaluation.predictions import Results, write_predictions
+from astroclf.evaluation.compare import paired_bootstrap
+from astroclf.evaluation.predictions import Predictions, write_predictions
 from astroclf.models.classifier import Classifier
 from astroclf.models.precision import Precision
 from astroclf.registry.decision import Decision
@@ -103,23 +103,20 @@ class Registry:
     artifacts: Path
     packages: dict[str, Path]
 
-    def add(self, color: str, fingerprint: str = "f00", predictions: bool = True) -> tuple[int, Results]:
-        table = load_package(self.packages[color], device="cpu").predict(IMAGES)
-        said = table[[f"p_{name}" for name in CLASSES]].to_numpy(np.float64)
-        results = Results(
-            CLASSES, np.array([f"row-{i}" for i in range(len(LABELS))]), LABELS, said, table["uncertainty"].to_numpy()
-        )
+    def add(self, color: str, fingerprint: str = "f00", recorded: bool = True) -> tuple[int, Predictions]:
+        said = load_package(self.packages[color], device="cpu").classify(IMAGES)
+        predictions = replace(said, ids=np.array([f"row-{i}" for i in range(len(LABELS))]), labels=LABELS)
         tracker = MlflowTracker(self.uri, "gate", self.artifacts)
-        if predictions:
-            write_predictions(self.artifacts / "predictions.csv", results)
+        if recorded:
+            write_predictions(self.artifacts / "predictions.csv", predictions)
             tracker.log_artifact(self.artifacts / "predictions.csv")
         tracker.close()
         tags = {"test_fingerprint": fingerprint} if fingerprint else {}
         assert tracker.run_id
-        return register(self.uri, self.packages[color], self.name, tracker.run_id, tags=tags), results
+        return register(self.uri, self.packages[color], self.name, tracker.run_id, tags=tags), predictions
 
-    def judge(self, number: int, results: Results, policy: PromotionPolicy = POLICY) -> Decision:
-        return pass_gate(self.uri, self.name, number, results, IMAGES, CPU, policy)
+    def judge(self, number: int, predictions: Predictions, policy: PromotionPolicy = POLICY) -> Decision:
+        return pass_gate(self.uri, self.name, number, predictions, IMAGES, CPU, policy)
 
     def decide(self, color: str, **options) -> Decision:  # type: ignore[no-untyped-def]
         return self.judge(*self.add(color, **options))
@@ -149,16 +146,16 @@ def test_the_first_version_is_champion_and_a_better_one_takes_its_place(registry
     assert "the first of" in first.reason
     assert [check.passed for check in first.checks] == [True, None, None, None]
 
-    number, results = registry.add("green")
-    second = registry.judge(number, results)
+    number, predictions = registry.add("green")
+    second = registry.judge(number, predictions)
     assert second.alias == CHAMPION
     assert registry.holders() == (2, None)
     assert "accuracy +25.0 points [" in second.sentence
     assert "against version 1" in second.sentence
     assert [check.passed for check in second.checks] == [True] * 4
 
-    before = Results(CLASSES, results.ids, LABELS, np.eye(3)[ANSWERS["red"]], results.uncertainty)
-    expected = paired_bootstrap(answers_of(before), answers_of(results), resamples=1000)
+    before = replace(predictions, probabilities=np.eye(3)[ANSWERS["red"]])
+    expected = paired_bootstrap(before, predictions, resamples=1000)
     tags = registry.model.version(2).tags
     assert tags["promotion.difference"] == "+0.2500"
     assert tags["promotion.interval"] == f"[{expected.low:+.4f}, {expected.high:+.4f}]"
@@ -180,13 +177,13 @@ def test_no_better_means_challenger(registry: Registry) -> None:
 def test_a_class_must_not_pay_for_the_others(registry: Registry) -> None:
     registry.decide("red")
     strict, generous = (PromotionPolicy("macro_f1", resamples=1000, max_recall_loss=loss) for loss in (0.1, 0.2))
-    number, results = registry.add("blue")
-    found = registry.judge(number, results, strict)
+    number, predictions = registry.add("blue")
+    found = registry.judge(number, predictions, strict)
     assert found.alias == CHALLENGER
     assert found.reason.startswith("macro F1 +")
     assert "against version 1, but recall lost, in points: Edge-on 20.0 (10 allowed)" in found.reason
-    number, results = registry.add("blue")
-    assert registry.judge(number, results, generous).alias == CHAMPION, "as much as is allowed"
+    number, predictions = registry.add("blue")
+    assert registry.judge(number, predictions, generous).alias == CHAMPION, "as much as is allowed"
 
 
 def test_other_test_images_are_not_compared(registry: Registry) -> None:
@@ -201,7 +198,7 @@ def test_other_test_images_are_not_compared(registry: Registry) -> None:
 
 
 def test_a_champion_whose_predictions_are_lost_stays(registry: Registry) -> None:
-    registry.decide("red", predictions=False)
+    registry.decide("red", recorded=False)
     found = registry.decide("green")
     assert found.alias == CHALLENGER
     assert "cannot be compared with version 1" in found.reason
@@ -211,9 +208,9 @@ def test_a_champion_whose_predictions_are_lost_stays(registry: Registry) -> None
 
 @pytest.mark.parametrize("fault", ["wrong", "not finite"])
 def test_a_model_that_does_not_repeat_its_test_is_never_champion(registry: Registry, fault: str) -> None:
-    number, results = registry.add("red")
-    said = results.probabilities[:, ::-1] if fault == "wrong" else np.full_like(results.probabilities, np.nan)
-    other = Results(CLASSES, results.ids, LABELS, said, results.uncertainty)
+    number, predictions = registry.add("red")
+    said = predictions.probabilities
+    other = replace(predictions, probabilities=said[:, ::-1] if fault == "wrong" else np.full_like(said, np.nan))
     found = registry.judge(number, other)
     assert found.alias == CHALLENGER
     assert "does not repeat the probabilities of its test" in found.reason
@@ -223,10 +220,10 @@ def test_a_model_that_does_not_repeat_its_test_is_never_champion(registry: Regis
 
 def test_a_decision_is_made_once(registry: Registry) -> None:
     registry.decide("red")
-    number, results = registry.add("green")
-    made = registry.judge(number, results)
+    number, predictions = registry.add("green")
+    made = registry.judge(number, predictions)
     before = registry.model.version(number)
-    again = registry.judge(number, results)
+    again = registry.judge(number, predictions)
     assert (again.alias, again.reason, again.numbers) == (made.alias, made.reason, made.numbers)
     assert registry.model.version(number) == before
     assert len(registry.model.moves()) == 2
@@ -238,9 +235,9 @@ def test_two_at_once_do_not_both_beat_the_same_champion(registry: Registry) -> N
     decisions: dict[int, Decision] = {}
     start = threading.Barrier(2)
 
-    def judge(number: int, results: Results) -> None:
+    def judge(number: int, predictions: Predictions) -> None:
         start.wait(30)
-        decisions[number] = registry.judge(number, results)
+        decisions[number] = registry.judge(number, predictions)
 
     threads = [threading.Thread(target=judge, args=entry) for entry in entries]
     for thread in threads:

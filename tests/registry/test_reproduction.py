@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from astroclf.evaluation.inference import estimate
+from astroclf.evaluation.inference import predict_proba
 from astroclf.models.classifier import Classifier
 from astroclf.models.precision import Precision
 from astroclf.registry.decision import Check
@@ -39,10 +39,9 @@ def package(tiny_backbone: type[nn.Module], tmp_path_factory: pytest.TempPathFac
 def said_in_the_test(folder: Path, precision: str) -> np.ndarray:
     """What a test in this number format says: probabilities and uncertainty."""
     predictor = load_package(folder, device="cpu")
-    with torch.no_grad(), Precision(precision, torch.device("cpu")).autocast():
-        output = predictor.model(predictor.augmentation(torch.from_numpy(IMAGES), None))
-        said_NC, uncertainty_N = estimate(output, "softmax")
-    return np.column_stack([said_NC, uncertainty_N])
+    images_BCHW = predictor.augmentation(torch.from_numpy(IMAGES), None)
+    said = predict_proba(predictor.model, images_BCHW, "softmax", precision=Precision(precision, torch.device("cpu")))
+    return np.column_stack([said.probabilities_BC, said.uncertainty_B])
 
 
 def check(folder: Path, expected: np.ndarray, precision: str = "fp32") -> Check:

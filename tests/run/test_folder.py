@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
@@ -57,6 +59,27 @@ def test_metrics_come_back_as_they_were_written(stopped):
     folder = RunFolder.resumed(str(stopped))
     folder.write_metrics({"test/accuracy": 0.5, "run/mlflow_id": ""})
     assert folder.metrics() == {"test/accuracy": 0.5, "run/mlflow_id": ""}
+
+
+def test_metrics_are_valid_json_in_a_fixed_order(stopped):
+    folder = RunFolder.resumed(str(stopped))
+    folder.write_metrics(
+        {
+            "test/loss": float("nan"),
+            "test/accuracy": np.float32(0.5),
+            "run/images": np.int64(3),
+            "run/fingerprint": "f00",
+        },
+    )
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    metrics = json.loads(folder.metrics_file.read_text(), parse_constant=refuse)
+    assert metrics == {"run/fingerprint": "f00", "run/images": 3, "test/accuracy": 0.5, "test/loss": None}
+    assert list(metrics) == sorted(metrics)
+    with pytest.raises(TypeError, match="flat"):
+        folder.write_metrics({"nested": {"a": 1}})
 
 
 def test_a_second_process_is_kept_out_while_the_first_works(tmp_path):
