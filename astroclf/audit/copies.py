@@ -16,7 +16,7 @@ SAME_OBJECT_ARCSEC = 1.0  # two positions closer than this are one object: it ca
 
 
 def copies(cache: ImageCache, links: Links) -> list[Finding]:
-    """Groups of exact duplicates, and groups of near duplicates with what makes them alike."""
+    """Find groups of exact duplicates, and groups of near duplicates with how alike they are."""
     exact = [case_of(cache, rows, "equal pixel by pixel") for rows in _groups(len(cache.catalog), links.exact)]
     near = []
     for rows in _groups(len(cache.catalog), links.near):
@@ -32,7 +32,7 @@ def copies(cache: ImageCache, links: Links) -> list[Finding]:
 
 
 def sky_neighbours(cache: ImageCache, pairs: Pairs, *, kept_together: bool) -> list[Finding]:
-    """Pairs of neighbours, the closest first. Those at one position with two labels are a warning in any case."""
+    """Find pairs of neighbours on the sky, the closest first; one position with two labels is always a warning."""
     cases = []
     for index in np.argsort(pairs.score, kind="stable"):
         separation = float(pairs.score[index])
@@ -44,7 +44,7 @@ def sky_neighbours(cache: ImageCache, pairs: Pairs, *, kept_together: bool) -> l
 
 
 def leaks(cache: ImageCache, links: Links, split_of_row: np.ndarray) -> list[Finding]:
-    """Samples that show the same in two splits.
+    """Find samples that show the same and lie in two splits.
 
     Parameters
     ----------
@@ -65,14 +65,14 @@ def leaks(cache: ImageCache, links: Links, split_of_row: np.ndarray) -> list[Fin
 
 
 def _torn_pairs(pairs: Pairs, split_of_row: np.ndarray) -> Pairs:
-    """Those with one row in one split and the other in another."""
+    """Select the pairs with one row in one split and the other in another."""
     first, second = split_of_row[pairs.rows].T
     torn = (first != second) & (first != "") & (second != "")
     return Pairs(pairs.rows[torn], pairs.score[torn])
 
 
 def _torn(cache: ImageCache, linked: Iterable[tuple[np.ndarray, str]], split_of_row: np.ndarray) -> Iterator[Case]:
-    """Those of the linked rows that lie in two splits or more."""
+    """Yield a case for each group of linked rows that lies in two splits or more."""
     for rows, why in linked:
         splits = split_of_row[rows].tolist()
         names = [name for name in SPLITS if name in splits]
@@ -81,12 +81,12 @@ def _torn(cache: ImageCache, linked: Iterable[tuple[np.ndarray, str]], split_of_
 
 
 def _groups(n: int, pairs: Pairs) -> list[np.ndarray]:
-    """Rows that the pairs connect, as groups of two or more, by their first row."""
+    """Return the rows that pairs connect, as groups of two or more, ordered by their first row."""
     return [rows for rows in _rows_of_each(connected(n, pairs.rows)) if len(rows) > 1]
 
 
 def _rows_of_each(number_of_row: np.ndarray) -> list[np.ndarray]:
-    """The rows of each number that occurs, sorted."""
+    """Return the rows of each number that occurs, in the order of the numbers."""
     order = np.argsort(number_of_row, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(number_of_row[order])) + 1) if len(order) else []
 

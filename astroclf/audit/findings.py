@@ -12,7 +12,7 @@ from astroclf.data.cache.image_cache import ImageCache
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-STATUS: dict[Severity, int] = {"error": 2, "warning": 1, "note": 0}
+EXIT_STATUS: dict[Severity, int] = {"error": 2, "warning": 1, "note": 0}
 
 
 @dataclass(frozen=True)
@@ -45,28 +45,36 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """All cases of one kind."""
+    """All cases of one kind.
 
-    kind: str  # of KINDS, or one that only a reader's own `ImageError` has
+    Attributes
+    ----------
+    kind
+        One of `KINDS`, or one that only a reader's own `ImageError` has.
+    """
+
+    kind: str
     severity: Severity
     cases: tuple[Case, ...]
 
     @property
     def title(self) -> str:
+        """The kind as a heading."""
         return KINDS.get(self.kind, (self.kind.capitalize(), ""))[0]
 
     @property
     def advice(self) -> str:
+        """What to do about it, in a sentence or two."""
         return KINDS.get(self.kind, ("", "Mend or remove them."))[1]
 
     @property
     def conflicts(self) -> int:
-        """Cases whose labels contradict each other."""
+        """The number of cases whose labels contradict each other."""
         return sum(case.conflict for case in self.cases)
 
 
 def finding(kind: str, severity: Severity, cases: Iterable[Case]) -> list[Finding]:
-    """A list of one finding; empty without cases."""
+    """Return a list of one finding; an empty one without cases."""
     found = tuple(cases)
     return [Finding(kind, severity, found)] if found else []
 
@@ -74,7 +82,7 @@ def finding(kind: str, severity: Severity, cases: Iterable[Case]) -> list[Findin
 def case_of(
     cache: ImageCache, rows: Sequence[int] | np.ndarray, text: str, *, same_picture: bool = True, **values: Any
 ) -> Case:
-    """A case of these rows; where they show the same, labels that differ are a conflict."""
+    """Make a case of these rows; where they show the same, labels that differ are a conflict."""
     rows = [int(row) for row in rows]
     labels = tuple(cache.catalog.classes[cache.catalog.labels[row]] for row in rows)
     return Case(
@@ -88,7 +96,10 @@ def case_of(
 
 
 def gathered(findings: Iterable[Finding]) -> list[Finding]:
-    """One finding a kind, of the gravest severity, its graver cases first; errors first, then in the order of KINDS."""
+    """Merge findings of the same kind, the graver cases first, and sort them.
+
+    The gravest severity of a kind counts for all its cases. Errors come first; then the order is that of `KINDS`.
+    """
     order = {kind: place for place, kind in enumerate(KINDS)}
     merged: dict[str, Finding] = {}
     for found in sorted(findings, key=lambda found: (SEVERITIES.index(found.severity), order.get(found.kind, -1))):
@@ -98,13 +109,16 @@ def gathered(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def counted(number: int, noun: str) -> str:
-    """Such as ``1 image`` and ``1,000 images``."""
+    """Count something in words, such as ``1 image`` and ``1,000 images``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def exit_status(findings: Sequence[Finding]) -> int:
-    """0: nothing to mend; 1: something to look at; 2: a training would be refused, or its figures would be wrong."""
-    return max((STATUS[found.severity] for found in findings), default=0)
+    """Return the status that a check ends with, by its gravest finding.
+
+    0: nothing to mend; 1: something to look at; 2: a training would be refused, or its figures would be wrong.
+    """
+    return max((EXIT_STATUS[found.severity] for found in findings), default=0)
 
 
 # Every kind with its title and what to do about it; the order is that of the report. docs/check.md explains each.

@@ -12,17 +12,10 @@ import numpy as np
 from rich.console import Console
 
 from astroclf.audit.copies import SAME_OBJECT_ARCSEC, copies, leaks, sky_neighbours
+from astroclf.audit.files import blank_pictures, given_away, small_images, unreadable_files
 from astroclf.audit.findings import Case, Finding, Severity, finding
-from astroclf.audit.labels import suspicious_labels, unknown_to_model
+from astroclf.audit.labels import balance, class_findings, suspicious_labels, unknown_to_model
 from astroclf.audit.report import write_audit_report
-from astroclf.audit.samples import (
-    balance,
-    blank_pictures,
-    class_findings,
-    given_away,
-    small_images,
-    unreadable_files,
-)
 from astroclf.audit.summary import STATUS_WORDS, Audit, class_table, findings_table, write_summary
 from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, Skipped, open_image_cache

@@ -1,4 +1,4 @@
-"""Labels that a model doubts: samples that it is sure are something else."""
+"""What is wrong with the classes and labels of a data set: their names, their balance, and what a model doubts."""
 
 from __future__ import annotations
 
@@ -8,19 +8,59 @@ import numpy as np
 
 from astroclf.audit.findings import Case, Finding, counted, finding
 from astroclf.data.catalog import Catalog
-from astroclf.data.readers import class_key
+from astroclf.data.readers import class_key, nearest
 
-CONFIDENT = 0.5  # probability of another class than the label's
+SEVERE_IMBALANCE = 100.0  # largest class over smallest; the long-tailed benchmarks of Cui et al. 2019 go from 10 to 200
+FEW_TEST_IMAGES = 10  # of a class: one of them is a tenth of its accuracy
+CONFIDENT = 0.5  # least probability of another class at which a model doubts a label
+
+
+def class_findings(wanted: Sequence[str], excluded: Sequence[str], found: Catalog) -> list[Finding]:
+    """Find classes asked for that have no files, and classes with files that nobody asked for."""
+    dropped = {class_key(name) for name in excluded}
+    names = {class_key(name): name for name in wanted if class_key(name) not in dropped}
+    counts = zip(found.classes, found.class_counts().tolist(), strict=True)
+    present = {class_key(name): (name, count) for name, count in counts}
+    missing = [Case(f"{name}: no images", labels=(name,)) for key, name in names.items() if key not in present]
+    unknown = [
+        Case(f"{name}: {counted(count, 'image')}{nearest(name, names.values())}".rstrip("."), labels=(name,))
+        for key, (name, count) in present.items()
+        if key not in names and key not in dropped
+    ]
+    return finding("classes missing", "error", missing) + finding("classes unknown", "error", unknown)
+
+
+def balance(catalog: Catalog, test_rows: np.ndarray | None) -> list[Finding]:
+    """Find a severe imbalance, and classes of which the test split has few images."""
+    counts = catalog.class_counts()
+    present = np.flatnonzero(counts)
+    large, small = (int(present[place]) for place in (counts[present].argmax(), counts[present].argmin()))
+    found: list[Finding] = []
+    if counts[large] > SEVERE_IMBALANCE * counts[small]:
+        names = (catalog.classes[large], catalog.classes[small])
+        text = f"{names[0]} has {counted(int(counts[large]), 'image')}, {names[1]} {counts[small]:,}"
+        found += finding("imbalance", "warning", [Case(text, labels=names)])
+    if test_rows is not None:
+        tests = zip(catalog.classes, catalog.class_counts(test_rows).tolist(), strict=True)
+        few = [Case(f"{name}: {n}", labels=(name,), values={"images": n}) for name, n in tests if n < FEW_TEST_IMAGES]
+        found += finding("few tests", "note", few)
+    return found
 
 
 def columns_of(classes: Sequence[str], model_classes: Sequence[str]) -> np.ndarray:
-    """Where the model has each of the classes, by name in any spelling: (C,) int64, -1 where it has none."""
+    """Find the columns of a model that stand for the classes, by name in any spelling.
+
+    Returns
+    -------
+    (C,) int64
+        -1 where the model has no such class.
+    """
     column = {class_key(name): index for index, name in enumerate(model_classes)}
     return np.array([column.get(class_key(name), -1) for name in classes], np.int64)
 
 
 def unknown_to_model(catalog: Catalog, model_classes: Sequence[str]) -> list[Finding]:
-    """The classes whose labels the model cannot judge."""
+    """Find the classes whose labels a model cannot judge, since it does not know them."""
     counts = catalog.class_counts()
     cases = [
         Case(f"{name}: {counted(int(counts[label]), 'image')} not judged", labels=(name,))
@@ -33,7 +73,7 @@ def unknown_to_model(catalog: Catalog, model_classes: Sequence[str]) -> list[Fin
 def suspicious_labels(
     catalog: Catalog, probabilities_NM: np.ndarray, model_classes: Sequence[str], trained_on: np.ndarray
 ) -> list[Finding]:
-    """Samples that the model is confident are of another class, the widest disagreement first.
+    """Find samples that a model is confident are of another class, the widest disagreement first.
 
     Parameters
     ----------

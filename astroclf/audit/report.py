@@ -15,10 +15,10 @@ from astroclf.util.html import render
 from astroclf.util.pictures import thumbnail
 
 PICTURED_CASES = 50  # of a finding; the others are in check.json
-LISTED_CASES = 200  # without pictures
-GROUP_PICTURES = 6  # of one case
-EXAMPLES = 8  # pictures of a class
-EXAMPLE_PICTURES = 240  # in all
+LISTED_CASES = 200  # of a finding without pictures
+PICTURES_OF_A_CASE = 6
+EXAMPLES_OF_A_CLASS = 8
+EXAMPLES = 240  # of all classes together
 EXAMPLE_SIDE = 96  # pixels
 
 
@@ -33,6 +33,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class ShownCase:
+    """One case, as the report shows it."""
+
     text: str
     samples: list[Sample]
     more: int  # samples that are not shown
@@ -50,6 +52,7 @@ class Section:
 
     @property
     def anchor(self) -> str:
+        """The name by which the table of findings links to the section."""
         return self.finding.kind.replace(" ", "-")
 
 
@@ -90,18 +93,18 @@ def _section(found: Finding, images: Sequence[np.ndarray] | np.ndarray | None) -
 
 def _shown(case: Case, images: Sequence[np.ndarray] | np.ndarray | None) -> ShownCase:
     samples = []
-    for index, name in enumerate(case.ids[:GROUP_PICTURES]):
+    for index, name in enumerate(case.ids[:PICTURES_OF_A_CASE]):
         picture = thumbnail(np.asarray(images[case.rows[index]])) if images is not None and case.rows else ""
         samples.append(Sample(name, case.labels[index] if case.labels else "", picture))
     return ShownCase(case.text, samples, len(case.ids) - len(samples), case.conflict)
 
 
 def _examples(audit: Audit, images: Sequence[np.ndarray] | np.ndarray) -> list[tuple[ClassRow, list[str]]]:
-    """Some pictures of each class, spread evenly over its samples."""
+    """Choose some pictures of each class, spread evenly over its samples."""
     assert audit.catalog is not None
-    each = max(1, min(EXAMPLES, EXAMPLE_PICTURES // max(1, len(audit.classes))))
+    each = max(1, min(EXAMPLES_OF_A_CLASS, EXAMPLES // max(1, len(audit.classes))))
     examples = []
-    for label, row in enumerate(audit.classes[:EXAMPLE_PICTURES]):
+    for label, row in enumerate(audit.classes[:EXAMPLES]):
         rows = np.flatnonzero(audit.catalog.labels == label)
         chosen = rows[np.unique(np.linspace(0, len(rows) - 1, each).astype(int))] if len(rows) else rows
         examples.append((row, [thumbnail(np.asarray(images[i]), EXAMPLE_SIDE) for i in chosen.tolist()]))
@@ -109,7 +112,7 @@ def _examples(audit: Audit, images: Sequence[np.ndarray] | np.ndarray) -> list[t
 
 
 def _size_words(row: ClassRow) -> str:
-    """Such as ``64 px`` or ``310 – 500 – 1,280 px``."""
+    """Describe the sizes of a class's files, such as ``64 px`` or ``310 – 500 – 1,280 px``."""
     if row.sizes is None:
         return "–"
     low, middle, high = row.sizes

@@ -1,4 +1,4 @@
-"""An audit of a data set: what it is, what was found in it; as a file for scripts and tables for the terminal."""
+"""An audit: what a data set is and what was found in it, as ``check.json`` for scripts and tables for the terminal."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from astroclf.data.decode.headers import FileFacts
 from astroclf.losses.effective_number import balanced_weights, effective_numbers
 from astroclf.util.atomic import write_text
 
-SCHEMA = 1  # of check.json: raise it when a key changes its meaning
+SCHEMA_VERSION = 1  # of check.json: raise it when a key changes its meaning
 BETA = 0.9999  # of the effective number: as in conf/loss/cb_focal.yaml
 STATUS_WORDS = ("clean", "warnings", "errors")
 IDS_SHOWN = 2  # in the terminal
-COLORS: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "blue"}
+SEVERITY_COLORS: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "blue"}
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,16 @@ class Audit:
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """The gravest first."""
+        """All findings, one for each kind, the gravest first."""
         return gathered(self.found)
 
     def count(self, severity: Severity) -> int:
-        """Kinds of findings of this severity."""
+        """Count the kinds of findings of this severity."""
         return sum(found.severity == severity for found in self.findings)
 
     @cached_property
     def classes(self) -> list[ClassRow]:
-        """Every class in label order."""
+        """Every class, in label order."""
         return [] if self.catalog is None else [self._class_row(label) for label in range(len(self.catalog.classes))]
 
     @cached_property
@@ -126,16 +126,16 @@ class Audit:
 
 
 def format_words(fact: FileFacts) -> str:
-    """Such as ``PNG L 8-bit`` or ``FITS int16``."""
+    """Describe what a file is, such as ``PNG L 8-bit`` or ``FITS int16``."""
     words = f"{fact.format} {fact.mode}"
     return words if words.endswith(str(fact.bits)) else f"{words} {fact.bits}-bit"
 
 
 def summary(audit: Audit) -> dict[str, Any]:
-    """The audit as plain values, with every case of every finding; docs/check.md explains each key."""
+    """Return the audit as plain values, with every case of every finding; docs/check.md explains each key."""
     known = [fact for fact in audit.facts if fact is not None]
     return {
-        "schema": SCHEMA,
+        "schema": SCHEMA_VERSION,
         "status": audit.status,
         "command": audit.command,
         "dataset": {"name": audit.name, "path": audit.path, **audit.details},
@@ -180,12 +180,12 @@ def summary(audit: Audit) -> dict[str, Any]:
 
 
 def write_summary(path: str | Path, audit: Audit) -> None:
-    """``check.json``: for scripts."""
+    """Write ``check.json``, which is for scripts."""
     write_text(path, json.dumps(summary(audit), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def class_table(audit: Audit) -> Table:
-    """Classes with their counts, for the terminal."""
+    """List the classes with their counts, for the terminal."""
     table = Table(
         title=escape(f"{audit.name}: {audit_sentence(audit)}"), title_justify="left", title_style="bold", pad_edge=False
     )
@@ -199,7 +199,7 @@ def class_table(audit: Audit) -> Table:
 
 
 def findings_table(audit: Audit) -> Table:
-    """Kinds of findings with the first cases of each, for the terminal."""
+    """List the kinds of findings with the first cases of each, for the terminal."""
     table = Table(title="Findings", title_justify="left", title_style="bold", pad_edge=False)
     table.add_column("")
     table.add_column("what")
@@ -209,7 +209,7 @@ def findings_table(audit: Audit) -> Table:
         conflicts = f", {found.conflicts} with contradicting labels" if found.conflicts else ""
         shown = "; ".join(_first_words(case.ids, case.text) for case in found.cases[:IDS_SHOWN])
         more = "; …" if len(found.cases) > IDS_SHOWN else ""
-        color = COLORS[found.severity]
+        color = SEVERITY_COLORS[found.severity]
         table.add_row(
             f"[{color}]{found.severity}[/]", found.title + conflicts, f"{len(found.cases):,}", escape(shown + more)
         )
@@ -221,7 +221,7 @@ def _first_words(ids: Sequence[str], text: str) -> str:
 
 
 def audit_sentence(audit: Audit) -> str:
-    """Such as ``1,000 images in 10 classes, 3 of them unreadable, imbalance 7.9``."""
+    """Sum an audit up, such as ``1,000 images in 10 classes, 3 of them unreadable, imbalance 7.9``."""
     words = counted(audit.listed, "image")
     if audit.catalog is None:
         return f"{words}, none of which could be looked at" if audit.listed else "nothing could be looked at"

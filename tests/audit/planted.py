@@ -1,4 +1,4 @@
-"""A small data set with known faults, for the tests of the audit."""
+"""Small data sets for the tests of the audit: clean, with known faults, or of nothing but a catalog."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+
+from astroclf.data.cache.image_cache import ImageCache, open_image_cache
+from astroclf.data.catalog import Catalog
+from astroclf.data.readers.folder import ClassFolder
 
 CLASSES = ("galaxy", "nebula", "star")
 SIDE = 64
@@ -53,3 +57,20 @@ def plant_faults(folder: Path) -> dict[str, set[frozenset[str]]]:
         "exact duplicates": {frozenset({"galaxy/00.png", "star/copy.png"})},
         "near duplicates": {frozenset({"nebula/03.png", "nebula/turned.png"})},
     }
+
+
+def opened(folder: Path, cache_dir: Path) -> tuple[ClassFolder, ImageCache]:
+    reader = ClassFolder(folder, "found", SIDE)
+    return reader, open_image_cache(reader, cache_dir, on_error="skip", num_workers=1, progress=False)
+
+
+def catalog(labels: list[int], classes: tuple[str, ...] = ("galaxy", "star"), **columns) -> Catalog:
+    return Catalog(
+        ids=np.array([f"{row}.png" for row in range(len(labels))]), labels=np.array(labels), classes=classes, **columns
+    )
+
+
+def bare_cache(of: Catalog, thumbnails: np.ndarray | None = None) -> ImageCache:
+    """An image cache of nothing but its catalog, and thumbnails as its images where given."""
+    thumbnails = np.zeros((len(of), 64, 64), np.uint8) if thumbnails is None else thumbnails
+    return ImageCache(thumbnails[..., None], thumbnails, of, np.array([""] * len(of)), "", Path(), ())

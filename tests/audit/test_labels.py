@@ -1,11 +1,12 @@
-"""Labels that a confident model disagrees with."""
+"""Classes by their names and sizes, and labels that a confident model disagrees with."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from astroclf.audit.labels import columns_of, suspicious_labels, unknown_to_model
+from astroclf.audit.labels import balance, class_findings, columns_of, suspicious_labels, unknown_to_model
 from astroclf.data.catalog import Catalog
+from tests.audit.planted import catalog
 
 TABLE = Catalog(
     ids=np.array(["a", "b", "c", "d", "e"]), labels=np.array([0, 0, 1, 1, 2]), classes=("Black Hole", "star", "comet")
@@ -42,3 +43,19 @@ def test_classes_are_matched_by_name():
     (found,) = unknown_to_model(TABLE, MODEL)
     assert [case.labels for case in found.cases] == [("comet",)]
     assert unknown_to_model(TABLE, ("comet", *MODEL)) == []
+
+
+def test_missing_and_unknown_classes_are_named_with_the_nearest():
+    found = catalog([0, 0, 1, 2], ("Galaxy", "nebulae", "flats"))
+    missing, unknown = class_findings(["galaxy", "nebula", "star"], ["Flats"], found)
+    assert [case.labels for case in missing.cases] == [("nebula",), ("star",)]
+    assert [case.text for case in unknown.cases] == ["nebulae: 1 image; did you mean `nebula`?"]
+    assert class_findings(["star"], [], catalog([0], ("Star",))) == []
+
+
+def test_imbalance_and_few_test_images():
+    many = catalog([0] * 1001 + [1] * 10, ("star", "galaxy", "nobody"))
+    severe, few = balance(many, np.arange(20))
+    assert severe.cases[0].labels == ("star", "galaxy")
+    assert {case.labels[0]: case.values["images"] for case in few.cases} == {"galaxy": 0, "nobody": 0}
+    assert balance(catalog([0] * 1000 + [1] * 10), None) == []

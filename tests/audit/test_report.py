@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from astroclf.audit.findings import Case, finding
-from astroclf.audit.report import GROUP_PICTURES, PICTURED_CASES, write_audit_report
+from astroclf.audit.report import PICTURED_CASES, PICTURES_OF_A_CASE, write_audit_report
 from astroclf.audit.summary import Audit, class_table, findings_table, write_summary
 from astroclf.data.catalog import Catalog
 from astroclf.data.decode.headers import FileFacts
@@ -67,7 +67,7 @@ def test_the_report_is_one_file_that_asks_nothing_of_the_network(tmp_path, audit
     page = page_of(tmp_path, audit, images)
     sources = re.findall(r'(?:src|url)\s*[=(]\s*["\']?([^"\')\s>]+)', page)
     examples = 6 + 2
-    assert len(sources) == 2 + PICTURED_CASES * GROUP_PICTURES + examples
+    assert len(sources) == 2 + PICTURED_CASES * PICTURES_OF_A_CASE + examples
     assert all(source.startswith("data:image/") for source in sources)
     assert "<script" not in page
     assert not re.search(r"https?://", page)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -93,19 +92,3 @@ def _fits_facts(path: Path, settings: FitsSettings) -> FileFacts | None:
     colors_last = len(shape) == 3 and shape[2] == 3 and shape[0] != 3
     height, width = shape[:2] if colors_last else shape[-2:]
     return FileFacts("FITS", "u" * unsigned + _FITS_MODES[bits], abs(bits), int(width), int(height))
-
-
-def signature_classes(facts: Sequence[FileFacts | None], labels: np.ndarray, classes: int) -> np.ndarray:
-    """The class that a file's header alone suggests: (N,) int64.
-
-    For each file, the most frequent class among the *other* files of the same format, mode, bits and size; where there
-    is no other, the most frequent class of all.
-    """
-    numbers = {fact: index for index, fact in enumerate(dict.fromkeys(facts))}
-    signature = np.array([numbers[fact] for fact in facts], np.int64)
-    counts = np.zeros((len(numbers), classes), np.int64)
-    np.add.at(counts, (signature, labels), 1)
-    others = counts[signature]
-    others[np.arange(len(labels)), labels] -= 1
-    common = np.bincount(labels, minlength=classes).argmax() if len(labels) else 0
-    return np.where(others.any(axis=1), others.argmax(axis=1), common)

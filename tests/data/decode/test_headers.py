@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from astroclf.data.decode.headers import FileFacts, file_facts, signature_classes
+from astroclf.data.decode.headers import FileFacts, file_facts
 from astroclf.settings.fits import FitsSettings
 
 SETTINGS = FitsSettings()
@@ -75,10 +75,3 @@ def test_a_file_without_a_header_has_no_facts(tmp_path, name, content):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     assert file_facts(tmp_path / name, SETTINGS) is None
-
-
-def test_what_a_header_suggests_is_learned_from_the_other_files():
-    one, two, alone = (FileFacts("PNG", "L", 8, side, side) for side in (10, 20, 30))
-    facts = [one, one, one, two, two, None, None, alone]
-    labels = np.array([0, 0, 1, 1, 1, 2, 2, 1])
-    assert signature_classes(facts, labels, 3).tolist() == [0, 0, 0, 1, 1, 2, 2, 1]
