@@ -1,39 +1,46 @@
-"""The end of a sweep: the finalists over seeds, one test of the winner, its registration, and what is shown."""
+"""The end of a sweep: finalists over seeds, one test of the winner, its registration, its experiment file."""
 
 from __future__ import annotations
 
 import logging
 import math
-import shlex
 import socket
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from filelock import FileLock
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial
 
+from astroclf.config.compose import config_dir
+from astroclf.errors import ConfigError
 from astroclf.run.folder import resume_command, shown_path
+from astroclf.sweep.plan import Plan, train_command
 from astroclf.sweep.plugin import SweepSettings
-from astroclf.sweep.pool import WorkerPool
+from astroclf.sweep.results import ranked
 from astroclf.sweep.study import SharedStudy
-from astroclf.sweep.trial import FINALIST_TAG, Plan
+from astroclf.sweep.trial import FINALIST_TAG
 from astroclf.sweep.view.plots import draw_plots
-from astroclf.sweep.view.summary import summary_text, write_experiment
-from astroclf.sweep.view.trials import ranked
+from astroclf.sweep.view.summary import summary_text
+from astroclf.sweep.workers import WorkerPool
 from astroclf.tracking.tracker import Tracker
+from astroclf.util.atomic import write_text
 
 log = logging.getLogger("astroclf")
 
 
 class Finals:
-    """What happens once all trials are finished; by one process, if several took part, and once.
+    """The last part of a sweep, once all trials are finished; of processes that share its folder, one at a time.
 
     Parameters
     ----------
-    study : SharedStudy
-    plan : Plan
-    settings : SweepSettings
+    study, plan
+        What was searched, and what came of it.
+    settings
         With `finalists` and `finalist_seeds`.
     """
 
@@ -53,7 +60,7 @@ class Finals:
             self._show(winner, metrics, tracker)
 
     def _test(self, pool: WorkerPool, folder: Path) -> dict[str, Any]:
-        """The metrics of the winner's test; none where its checkpoint is out of reach."""
+        """Test the winner, and return its metrics; none where its checkpoint is out of reach."""
         if not _has_checkpoint(folder):
             log.warning(
                 "The best has no checkpoint that this host (%s) can read, and was not tested here. Where it has one, "
@@ -65,13 +72,13 @@ class Finals:
         return dict(metrics)
 
     def _winner(self, pool: WorkerPool) -> tuple[FrozenTrial | None, Path | None]:
-        """The trial that won, and the folder of its run that is to be tested."""
+        """Choose the trial that wins, and the folder of its run that is to be tested."""
         best = self.study.best()
         if best is None:
             return None, None
         if not self.settings.finalists:
             return best, Path(best.user_attrs["folder"])
-        finalists = ranked(self.study.trials(), self.study.study.directions)[: self.settings.finalists]
+        finalists = ranked(self.study.trials(), self.study.directions)[: self.settings.finalists]
         jobs = [(trial, seed) for trial in finalists for seed in self._seeds()]
         found = pool.run(("train", *self._again(trial, seed)) for trial, seed in jobs)
         metric, sign = self.plan.objectives[0], self._sign()
@@ -95,7 +102,7 @@ class Finals:
         return winner, max(runs[number], key=lambda run: (_has_checkpoint(run[1]), sign * run[0]))[1]
 
     def _again(self, trial: FrozenTrial, seed: int) -> tuple[list[str], str, dict[str, str]]:
-        """Overrides, folder and tags of a finalist with another seed."""
+        """Return overrides, folder and tags of a finalist with another seed."""
         overrides = [o for o in self.plan.space.overrides(trial.params) if not o.startswith("seed=")]
         name = f"{trial.number}-seed{seed}"
         folder = self.plan.folder / "finalists" / name
@@ -114,7 +121,7 @@ class Finals:
         return folder
 
     def _tags(self, winner: FrozenTrial | None, metrics: dict[str, Any]) -> dict[str, str]:
-        """What the sweep's MLflow run says of its result."""
+        """Return what the sweep's MLflow run says of its result."""
         if winner is None:
             return {}
         names = zip(self.plan.objectives, winner.values, strict=True)
@@ -127,7 +134,7 @@ class Finals:
         }
 
     def _show(self, winner: FrozenTrial | None, metrics: dict[str, Any], tracker: Tracker) -> None:
-        """The end summary, in the terminal and in sweep.log."""
+        """Show the end summary, in the terminal and in sweep.log."""
         places = {"Plots": str(shown_path(self.plan.folder / "plots"))}
         command = ""
         if winner is not None:
@@ -152,7 +159,7 @@ class Finals:
         log.info("\n%s", text)
 
     def _write_experiment(self, winner: FrozenTrial) -> tuple[Path, str]:
-        """The winner's parameters as a recipe, and the command that trains it."""
+        """Write the winner's parameters as an experiment file; returns its path, and the command that trains it."""
         plan = self.plan
         overrides = plan.space.overrides(winner.params)
         conf = plan.folder / "conf"
@@ -160,10 +167,82 @@ class Finals:
         path = write_experiment(
             conf / "experiment" / "best.yaml", overrides, comment, plan.composer.config(overrides).plain
         )
-        options = [f"--config-dir={shown_path(conf)}", "experiment=best"]
-        return path, " ".join(["python -m astroclf.train", *map(shlex.quote, options)])
+        return path, train_command([f"--config-dir={shown_path(conf)}", "experiment=best"])
 
 
 def _has_checkpoint(folder: Path) -> bool:
-    """Whether a run can be tested here: other hosts have disks of their own, and poor trials lose their checkpoints."""
+    """Return whether a run can be tested here: a host may have its own disk, and poor trials lose their checkpoints."""
     return (folder / "checkpoints" / "last.pt").is_file()
+
+
+# ---- the winner as an experiment file --------------------------------------------------------------------------------
+
+
+def write_experiment(
+    path: str | Path, overrides: Sequence[str], comment: str, config: Mapping[str, Any] | None = None
+) -> Path:
+    """Write overrides as a file for ``conf/experiment``: ``experiment=NAME`` then composes what they composed.
+
+    What only steers a sweep (``hydra.*``, ``sweep=``) is left out. An experiment among the overrides is built upon.
+
+    Parameters
+    ----------
+    overrides
+        As on the command line: ``backbone=resnet18``, ``optimizer.lr=0.0003``, ``+key=value``.
+    comment
+        Lines that open the file.
+    config
+        The plain config that the overrides composed; needed only where one sets a single element of a list
+        (``optimizer.betas.0=0.8``), which a yaml file can only hold whole.
+
+    Raises
+    ------
+    ConfigError
+        An override that takes a key away (``~key``), which no yaml file can do.
+    """
+    experiments: list[str] = []
+    choices: list[dict[str, Any]] = []
+    values = OmegaConf.create()
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key, value = override.key_or_group, override.value()
+        if key.partition("/")[0].partition(".")[0] == "hydra" or key == "sweep":
+            continue
+        if key == "experiment":
+            experiments = [str(name) for name in (value if isinstance(value, list) else [value])]
+        elif (config_dir() / key).is_dir() and not isinstance(value, dict):
+            choices.append(_choice(override))
+        elif override.type == OverrideType.DEL:
+            raise ConfigError(
+                f"{override.input_line} cannot be kept in {Path(path).name}: an experiment file can set a key, but not "
+                "take it away. Give the key a value instead, such as null."
+            )
+        else:
+            place, value = _whole_lists(key, value, config)
+            OmegaConf.update(values, place, value, merge=True, force_add=True)
+    text = "# @package _global_\n" + "".join(f"# {line}\n" for line in comment.splitlines())
+    if experiments or choices:
+        text += OmegaConf.to_yaml(OmegaConf.create({"defaults": [*experiments, *choices]}))
+    if values:
+        text += OmegaConf.to_yaml(values)
+    write_text(path, text)
+    return Path(path)
+
+
+def _choice(override: Override) -> dict[str, Any]:
+    """Return an entry of a defaults list."""
+    group = f"/{override.key_or_group}" + (f"@{override.package}" if override.package else "")
+    is_new = override.type in (OverrideType.ADD, OverrideType.FORCE_ADD)
+    return {group if is_new else f"override {group}": override.value()}
+
+
+def _whole_lists(key: str, value: Any, config: Mapping[str, Any] | None) -> tuple[str, Any]:
+    """Return a key and its value; of one that names an element of a list, the list and all its values."""
+    parts = key.replace("[", ".").replace("]", "").split(".")
+    index = next((place for place, part in enumerate(parts) if part.isdecimal()), None)
+    if index is None:
+        return key, value
+    place = ".".join(parts[:index])
+    whole = OmegaConf.select(OmegaConf.create(dict(config or {})), place)
+    if whole is None:
+        raise ConfigError(f"{key} sets one element of a list; give the whole list, {place}=[...], instead.")
+    return place, OmegaConf.to_container(whole) if OmegaConf.is_config(whole) else whole

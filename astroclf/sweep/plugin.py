@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    from astroclf.sweep import coordinator
+else:  # and with it Optuna, which a single run does not need
+    coordinator = lazy_import("astroclf.sweep.coordinator")
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class SweepSettings:
 
 
 class OptunaSweeper(Sweeper):
-    """Runs an Optuna study; `astroclf.sweep.coordinator` does the work, and is imported when it is wanted."""
+    """The sweeper that Hydra calls for ``-m``: an Optuna study, run by `astroclf.sweep.coordinator`."""
 
     def __init__(self, **options: Any) -> None:
         self.options: dict[str, Any] = {
@@ -40,11 +47,9 @@ class OptunaSweeper(Sweeper):
         }
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Hydra's hook before `sweep`."""
+        """Take what Hydra hands over before it calls `sweep`."""
         self.loader, self.master = hydra_context.config_loader, config
 
     def sweep(self, arguments: list[str]) -> None:
-        """Search; returns when `n_trials` trials are finished and the best is recorded."""
-        from astroclf.sweep.coordinator import Coordinator
-
-        Coordinator(SweepSettings(**self.options), self.loader, self.master).run(arguments)
+        """Search until `n_trials` trials are finished and the best is recorded."""
+        coordinator.Coordinator(SweepSettings(**self.options), self.loader, self.master).run(arguments)

@@ -1,15 +1,17 @@
-"""The search space of a sweep: which keys take which values, under which conditions."""
+"""What a sweep searches, which keys take which values under which conditions, and who suggests and prunes."""
 
 from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+from hydra.errors import HydraException
+from hydra.utils import instantiate
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -17,15 +19,23 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import Trial
 
 from astroclf.errors import ConfigError
+from astroclf.sweep.private import parse_sweep_syntax
 from astroclf.util.text import nearest
+
+SAMPLER_PACKAGES = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
+PRUNER_PACKAGES = ("optuna.pruners.*",)
+# Its sequence of suggestions lives in the study: all workers must agree on the seed.
+SAMPLER_OF_ONE_SEED = "QMCSampler"
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a sweep searches.
+    """The keys that a sweep searches, with their values and conditions, beside those that it fixes.
 
     Attributes
     ----------
@@ -45,7 +55,7 @@ class SearchSpace:
     def parse(
         cls, arguments: Sequence[str], params: Mapping[str, Any], when: Mapping[str, Mapping[str, Any]]
     ) -> SearchSpace:
-        """From Hydra's sweep syntax: the config's `params`, and the command line, which goes before them.
+        """Read Hydra's sweep syntax: the config's `params`, and the command line, which goes before them.
 
         Raises
         ------
@@ -54,7 +64,7 @@ class SearchSpace:
         """
         lines = [f"{key}={value}" for key, value in params.items()]
         try:
-            distributions, fixed, deletions = create_params_from_overrides(_last_words([*lines, *arguments]))
+            distributions, fixed, deletions = parse_sweep_syntax(_last_of_each_key([*lines, *arguments]))
         except (ValueError, NotImplementedError, AssertionError) as error:  # the plugin asserts what a choice may hold
             raise ConfigError(f"The search space cannot be read: {' '.join(str(error).split())}") from error
         if not distributions:
@@ -81,15 +91,15 @@ class SearchSpace:
         params: dict[str, Any] = {}
         for key, distribution in self.distributions.items():
             if self._applies(key, params, base):
-                params[key] = trial._suggest(key, distribution)
+                params[key] = _suggest(trial, key, distribution)
         return params
 
     def overrides(self, params: Mapping[str, Any]) -> list[str]:
-        """The trial's overrides, as they could be typed."""
+        """Return a trial's overrides, as they could be typed."""
         return [*self.fixed, *(f"{key}={as_text(value)}" for key, value in params.items())]
 
     def example(self, key: str, value: Any, base: Mapping[str, str]) -> dict[str, Any] | None:
-        """A trial in which `key` has this value: the others are at their first, or as its conditions want them."""
+        """Make up a trial in which `key` has this value: others have their first, or what its conditions want."""
         wanted = {key: value}
         for known in self._ancestors(key):
             for other, texts in self.when.get(known, {}).items():
@@ -106,14 +116,14 @@ class SearchSpace:
         return [key, *(above for other in self.when.get(key, {}) for above in self._ancestors(other))]
 
     def _firsts(self, key: str) -> list[Any]:
-        """Values of a key to begin with; none of one that is not searched."""
+        """List values of a key to begin with; none of one that is not searched."""
         distribution = self.distributions.get(key)
         if isinstance(distribution, CategoricalDistribution):
             return list(distribution.choices)
         return list(_ends(distribution)) if distribution is not None else []
 
     def combinations(self, base: Mapping[str, str], limit: int) -> list[dict[str, Any]] | None:
-        """Every choice there is; None where a key is continuous, or there are more than `limit`."""
+        """List every combination there is; None where a key is continuous, or there are more than `limit`."""
         values = {key: _values(distribution) for key, distribution in self.distributions.items()}
         if any(choices is None for choices in values.values()):
             return None
@@ -125,17 +135,17 @@ class SearchSpace:
         return found
 
     def extremes(self) -> Iterator[tuple[str, Any]]:
-        """One value after the other that a key can take: every choice, and both ends of a range."""
+        """Yield each key with one value after the other: every choice, and both ends of a range."""
         for key in self.distributions:
             for value in self._firsts(key):
                 yield key, value
 
     def describe(self) -> dict[str, str]:
-        """Key by key, as people and ``hydra.sweeper.params`` write it."""
+        """Write the space key by key, as people and ``hydra.sweeper.params`` do."""
         return {key: _describe(distribution) for key, distribution in self.distributions.items()}
 
     def identity(self) -> dict[str, str]:
-        """What must be equal for two starts to be the same search."""
+        """Return what must be equal for two starts to be the same search."""
         space = {f"search {key}": distribution_to_json(value) for key, value in self.distributions.items()}
         return {**space, **{f"when {key}": json.dumps(value, sort_keys=True) for key, value in self.when.items()}}
 
@@ -159,8 +169,8 @@ class SearchSpace:
                 yield from self._branches(keys[1:], {**chosen, keys[0]: value}, values, base)
 
 
-def _last_words(lines: Sequence[str]) -> list[str]:
-    """Of several overrides of one key the last, as everywhere in Hydra."""
+def _last_of_each_key(lines: Sequence[str]) -> list[str]:
+    """Keep the last of several overrides of one key, as everywhere in Hydra."""
     parsed = OverridesParser.create().parse_overrides(list(lines))
     last = {override.key_or_group: str(override.input_line) for override in parsed}
     return list(last.values())
@@ -187,14 +197,14 @@ def _parents_first(
 
 
 def as_text(value: Any) -> str:
-    """As Hydra writes it on a command line."""
+    """Write a value as it stands on Hydra's command line."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return str(value)
 
 
 def _values(distribution: BaseDistribution) -> list[Any] | None:
-    """Of a key that has a countable number of them."""
+    """List the values of a key that has a countable number of them; None of another."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
     if isinstance(distribution, IntDistribution) and not distribution.log:
@@ -203,6 +213,16 @@ def _values(distribution: BaseDistribution) -> list[Any] | None:
         count = math.floor((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
         return [distribution.low + number * distribution.step for number in range(count)]
     return None
+
+
+def _suggest(trial: Trial, key: str, distribution: BaseDistribution) -> Any:
+    """Ask the sampler for a value."""
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(key, distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(key, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+    assert isinstance(distribution, FloatDistribution)
+    return trial.suggest_float(key, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
 
 def _ends(distribution: BaseDistribution) -> tuple[Any, ...]:
@@ -218,3 +238,39 @@ def _describe(distribution: BaseDistribution) -> str:
         return f"from {distribution.low} to {distribution.high} in steps of {distribution.step}"
     interval = f"interval({distribution.low}, {distribution.high})"
     return f"tag(log, {interval})" if distribution.log else interval
+
+
+# ---- samplers and pruners, from their configs in hydra/sweeper/sampler and hydra/sweeper/pruner ----------------------
+
+
+def build_sampler(config: Mapping[str, Any], trials: int) -> BaseSampler:
+    """Build the sampler that suggests the trial after `trials` others.
+
+    Every worker has one of its own. With one seed for all of them each would suggest the same, so the seed is the
+    config's and the number of trials together.
+    """
+    if is_grid(config):  # its combinations are planned with the study: no sampler has a say
+        return RandomSampler()
+    options = dict(config)
+    if options.get("seed") is not None and not str(options["_target_"]).endswith(SAMPLER_OF_ONE_SEED):
+        options["seed"] = (int(options["seed"]) * 1_000_003 + trials) % 2**32
+    return _build("sampler", options, SAMPLER_PACKAGES)
+
+
+def build_pruner(config: Mapping[str, Any]) -> BasePruner:
+    """Build the pruner, whose knowledge lies in the study: every worker's judges alike."""
+    return _build("pruner", dict(config), PRUNER_PACKAGES)
+
+
+def is_grid(config: Mapping[str, Any]) -> bool:
+    """Return whether a sampler's config wants every combination tried."""
+    return str(config["_target_"]).endswith("GridSampler")
+
+
+def _build(what: str, options: dict[str, Any], whitelist: tuple[str, ...]) -> Any:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # Optuna calls what has worked for years experimental
+            return instantiate(options, _execution_whitelist_=whitelist)
+    except (HydraException, TypeError, ValueError, ImportError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        raise ConfigError(f"hydra/sweeper/{what}: {options.get('_target_')} cannot be made: {reason}") from error

@@ -1,19 +1,23 @@
 """The study that all workers of a sweep share: who tries what, what came of it, and what a killed one left behind.
 
 Several processes, on one host or more, ask and tell the same study. Whatever must happen once (creating tables, taking
-the next trial, taking over a dead one) happens under `study_lock`.
+the next trial, taking over a dead one) happens under `SharedStudy.lock`. docs/sweeps.md says what holds between hosts.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import socket
+import tempfile
+import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +25,57 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from astroclf.errors import SweepError
+from astroclf.sweep.private import reopen_trial, trial_id
+from astroclf.sweep.results import best_trials
 from astroclf.sweep.space import SearchSpace
-from astroclf.sweep.storage import open_storage, study_lock
-from astroclf.sweep.view.trials import best_trials
 from astroclf.tracking.client import hide_password
 
+BUSY_SECONDS = 120.0  # how long a locked SQLite database is waited for
+HEARTBEAT_SECONDS = 60.0
 LOST_SECONDS = 600.0  # a worker on another host that was silent for so long is taken for dead
+MAX_LISTED_CHANGES = 12  # keys in which two starts of a study differ, in the message that refuses the second
+SQLITE = "sqlite:///"
+
+
+def absolute_storage(uri: str) -> str:
+    """Return a storage's address in the form that does not depend on the working folder."""
+    if uri.startswith(SQLITE):
+        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).expanduser().absolute()}"
+    return uri
+
+
+def open_storage(uri: str) -> RDBStorage:
+    """Open Optuna's tables at `uri`, created by one process at a time.
+
+    Raises
+    ------
+    SweepError
+        The database cannot be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sqlite = uri.startswith(SQLITE)
+    # A connection is opened anew in each process; a busy SQLite file is waited for, not given up.
+    engine = {"connect_args": {"timeout": BUSY_SECONDS}} if sqlite else {"pool_pre_ping": True}
+    try:
+        if sqlite:
+            path = Path(uri.removeprefix(SQLITE))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_name(path.name + ".lock"), timeout=BUSY_SECONDS):
+                return RDBStorage(uri, engine_kwargs=engine)
+        return RDBStorage(uri, engine_kwargs=engine)
+    except (SQLAlchemyError, OSError, Timeout, ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise SweepError(
+            f"The study's database hydra.sweeper.storage={hide_password(uri)} cannot be opened: {reason} Give one "
+            "that can be written to, such as sqlite:///experiments/optuna.db, or start the database server."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -57,14 +102,21 @@ class SharedStudy:
 
     Parameters
     ----------
-    uri : str
-        Absolute storage.
-    name : str
-    directions : sequence of str
+    uri
+        Its storage, in the form that `absolute_storage` gives.
+    name
+        The study's name; one that exists is joined.
+    directions
         ``maximize`` or ``minimize``, one for each objective.
-    folder : Path
+    folder
         The sweep's folder; a trial's is below it, named after its number.
-    pruner : BasePruner, optional
+    pruner
+        What judges running trials; only processes that run some need it.
+
+    Raises
+    ------
+    SweepError
+        The database cannot be opened, or the study goes by other directions.
     """
 
     def __init__(
@@ -91,18 +143,52 @@ class SharedStudy:
                 "it another name with hydra.sweeper.study_name=, or bring back the objectives it began with."
             )
 
-    def lock(self) -> Any:
-        """See `study_lock`."""
-        return study_lock(self.storage, self.uri, self.name)
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """While active, nobody else takes or takes over a trial of this study.
+
+        On PostgreSQL that holds between hosts; with any other database between the processes of one host.
+        """
+        key = hashlib.sha256(self.name.encode()).hexdigest()
+        if self.uri.startswith("postgresql"):
+            number = int(key[:15], 16)
+            with self._lock_engine.connect() as connection:  # the lock goes with the connection, however that ends
+                connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})
+                try:
+                    yield
+                finally:
+                    connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
+            return
+        if self.uri.startswith(SQLITE):
+            path = Path(self.uri.removeprefix(SQLITE))
+            file = path.with_name(f"{path.name}.{key[:12]}.lock")
+        else:
+            file = Path(tempfile.gettempdir()) / f"astroclf-{key[:12]}.lock"
+        with FileLock(file, timeout=-1):
+            yield
+
+    @cached_property
+    def _lock_engine(self) -> Engine:
+        """Connections for locks alone: Optuna keeps its own to itself."""
+        return create_engine(self.uri, pool_pre_ping=True)
+
+    @property
+    def directions(self) -> list[StudyDirection]:
+        """The direction of each objective."""
+        return self.study.directions
 
     def trials(self) -> list[FrozenTrial]:
-        """Every trial so far."""
+        """Return every trial so far."""
         return self.study.get_trials(deepcopy=False)
+
+    def trial(self, number: int) -> FrozenTrial:
+        """Return one trial as the database has it now."""
+        return self.storage.get_trial(trial_id(self.storage, self.name, number))
 
     # ---- what belongs to the study as a whole ------------------------------------------------------------------------
 
     def recall(self, key: str) -> Any:
-        """What `remember` kept; None where there is nothing."""
+        """Return what `remember` kept with the study; None where there is nothing."""
         return self.study.user_attrs.get(key)
 
     def remember(self, key: str, value: Any) -> None:
@@ -128,14 +214,15 @@ class SharedStudy:
             if known.get(name) != what.get(name)
         ]
         if changed:
-            listed = "\n  ".join(changed[:12] + ([f"and {len(changed) - 12} more"] if len(changed) > 12 else []))
+            more = len(changed) - MAX_LISTED_CHANGES
+            listed = "\n  ".join(changed[:MAX_LISTED_CHANGES] + ([f"and {more} more"] if more > 0 else []))
             raise SweepError(
                 f"The study {self.name} exists, and was begun with something else:\n  {listed}\n{remedy} Or start a "
                 "new study with another hydra.sweeper.study_name=."
             )
 
     def enqueue(self, combinations: Sequence[Mapping[str, Any]]) -> None:
-        """Plan these trials, those that are not planned yet."""
+        """Plan trials with these parameters, unless they are planned already."""
         with self.lock(), warnings.catch_warnings(action="ignore"):
             for params in combinations:
                 self.study.enqueue_trial(dict(params), skip_if_exists=True)
@@ -143,20 +230,20 @@ class SharedStudy:
     # ---- trials ------------------------------------------------------------------------------------------------------
 
     def best(self) -> FrozenTrial | None:
-        """The best complete trial; with several objectives that of the Pareto front which is best by the first."""
-        return next(iter(best_trials(self.trials(), self.study.directions)), None)
+        """Return the best complete trial; with several objectives, of the Pareto front the best by the first."""
+        return next(iter(best_trials(self.trials(), self.directions)), None)
 
     def claim(
         self, n_trials: int, space: SearchSpace, base: Mapping[str, str], sampler: Callable[[int], BaseSampler]
     ) -> Claim | None:
-        """The next trial for this process: one whose process died, or a new one; None when all have begun.
+        """Take the next trial for this process: one whose process died, or a new one; None when all have begun.
 
         Parameters
         ----------
         space, base
             See `SearchSpace.suggest`.
         sampler
-            From the number of trials so far to a sampler.
+            Makes a sampler from the number of trials that have begun.
         """
         with self.lock():
             known = self.trials()
@@ -172,7 +259,7 @@ class SharedStudy:
             return self._mark(trial, folder, _lock_folder(folder), space, base, is_new=True)
 
     def _take_over(self, frozen: FrozenTrial, space: SearchSpace, base: Mapping[str, str]) -> Claim | None:
-        """A trial whose process is dead, to be gone on with here; None if it may be alive."""
+        """Take a trial whose process is dead, to go on with it here; None if that may be alive."""
         attrs = frozen.user_attrs
         known = Path(attrs["folder"]) if "folder" in attrs else _free_folder(self.folder, frozen.number)
         if attrs.get("host", socket.gethostname()) != socket.gethostname():
@@ -184,10 +271,11 @@ class SharedStudy:
             lock = _lock_folder(known)
         except Timeout:
             return None
-        if self.study._storage.get_trial(frozen._trial_id).state.is_finished():  # told since it was looked up
+        if self.trial(frozen.number).state.is_finished():  # told since it was looked up
             lock.release()
             return None
-        return self._mark(Trial(self.study, frozen._trial_id), known, lock, space, base, is_new=False)
+        trial = reopen_trial(self.study, self.storage, frozen.number)
+        return self._mark(trial, known, lock, space, base, is_new=False)
 
     def _mark(
         self,
@@ -198,14 +286,14 @@ class SharedStudy:
         base: Mapping[str, str],
         is_new: bool,
     ) -> Claim:
-        """The trial as this process's; what was suggested before a kill is suggested again."""
+        """Make a trial this process's; what was suggested before a kill is suggested again."""
         marks = {"folder": str(folder.absolute()), "host": socket.gethostname(), "heartbeat": time.time()}
         for key, value in marks.items():
             trial.set_user_attr(key, value)
         return Claim(trial, space.suggest(trial, base), folder, lock, is_new)
 
     def tell(self, claim: Claim, state: TrialState, values: Sequence[float] | None = None, reason: str = "") -> None:
-        """What came of a trial; telling twice changes nothing."""
+        """Tell the study what came of a trial; telling twice changes nothing."""
         if reason:
             claim.trial.set_user_attr("reason", reason)
         if values is not None and not all(math.isfinite(value) for value in values):
@@ -214,22 +302,21 @@ class SharedStudy:
         self.study.tell(claim.trial, list(values) if values is not None else None, state, skip_if_finished=True)
 
     def count_death(self, number: int) -> int:
-        """Keep with a running trial that its process died; how often that was."""
-        trial = self._trial(number)
+        """Keep with a running trial that its process died; returns how often that was."""
+        trial = self.trial(number)
         deaths = int(trial.user_attrs.get("deaths", 0)) + 1
         if not trial.state.is_finished():
-            Trial(self.study, trial._trial_id).set_user_attr("deaths", deaths)
+            self._set(number, "deaths", deaths)
         return deaths
 
     def fail(self, number: int, reason: str) -> None:
         """Give up a trial whose process is dead."""
-        trial = self._trial(number)
-        if not trial.state.is_finished():
-            Trial(self.study, trial._trial_id).set_user_attr("reason", reason)
+        if not self.trial(number).state.is_finished():
+            self._set(number, "reason", reason)
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
-    def _trial(self, number: int) -> FrozenTrial:
-        return next(trial for trial in self.trials() if trial.number == number)
+    def _set(self, number: int, key: str, value: Any) -> None:
+        self.storage.set_trial_user_attr(trial_id(self.storage, self.name, number), key, value)
 
 
 def _lock_folder(folder: Path) -> FileLock:
@@ -240,7 +327,7 @@ def _lock_folder(folder: Path) -> FileLock:
 
 
 def _free_folder(sweep: Path, number: int) -> Path:
-    """The trial's folder; another where there is one already, of a study whose database is gone."""
+    """Name a folder for a trial that no other has, such as one of a study whose database is gone."""
     folder, count = sweep / str(number), 1
     while folder.exists():
         count += 1
@@ -258,17 +345,22 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def all_finished(trials: Sequence[FrozenTrial], n_trials: int) -> bool:
-    """Whether nothing is left to do: combinations planned beyond `n_trials`, before it was lowered, stay waiting."""
-    begun = [trial for trial in trials if trial.state != TrialState.WAITING]
-    return len(begun) >= n_trials and all(trial.state.is_finished() for trial in begun)
+class Heartbeat:
+    """The sign of life of a running trial, given while active, for workers on hosts that do not see its locks."""
 
+    def __init__(self, trial: Trial) -> None:
+        self._trial, self._stop = trial, threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
 
-FEW = 5  # trials: a share of fewer says little
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
 
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
-def too_many_failures(trials: Sequence[FrozenTrial], rate: float) -> bool:
-    """Whether a larger share than `rate` of the finished trials (of five, while there are fewer) failed."""
-    finished = [trial for trial in trials if trial.state.is_finished()]
-    failed = sum(trial.state == TrialState.FAIL for trial in finished)
-    return failed > rate * max(len(finished), FEW)
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            with suppress(Exception):  # a database that does not answer for once is no reason to stop a training
+                self._trial.set_user_attr("heartbeat", time.time())

@@ -1,17 +1,15 @@
-"""One trial of a sweep: an experiment that reports its validations, may be given up, and tells how it ended."""
+"""One trial of a sweep: a training that reports its validations, may be given up, and tells how it ended."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import math
-import shlex
 import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,61 +20,27 @@ from optuna.trial import Trial as OptunaTrial
 from astroclf.config.resume import resumed_config
 from astroclf.errors import AstroclfError, Interrupted, Pruned
 from astroclf.settings.schema import Config
-from astroclf.sweep.compose import Composer
-from astroclf.sweep.heartbeat import Heartbeat
-from astroclf.sweep.space import SearchSpace
-from astroclf.sweep.study import Claim, SharedStudy
-from astroclf.sweep.view.trials import best_trials, ranked
+from astroclf.sweep.plan import Plan, planned_validations, train_command
+from astroclf.sweep.results import best_trials, ranked
+from astroclf.sweep.study import Claim, Heartbeat, SharedStudy
+from astroclf.tracking.experiments import find_run
+from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
-    from astroclf.run.build import ProcessCache
+    import torch
+
+    from astroclf.run import train
+else:  # the coordinator needs neither
+    torch = lazy_import("torch")
+    train = lazy_import("astroclf.run.train")
 
 log = logging.getLogger("astroclf")
 
 TRIAL_TAG, FINALIST_TAG = "sweep.trial", "sweep.finalist"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What every worker of a sweep knows; it travels to their processes by pickling.
-
-    Attributes
-    ----------
-    objectives
-        Metrics of the best validation that the study is told.
-    keep_checkpoints
-        Of how many of the best trials; None: of all.
-    base
-        Values of the keys that are not searched, as text.
-    sampler, pruner
-        Their configs: a ``_target_`` and its arguments.
-    uri, parent_run_id
-        The tracking store and the sweep's MLflow run; None where nothing is tracked.
-    """
-
-    name: str
-    storage: str
-    folder: Path
-    n_trials: int
-    max_failure_rate: float
-    directions: tuple[str, ...]
-    objectives: tuple[str, ...]
-    keep_checkpoints: int | None
-    space: SearchSpace
-    base: dict[str, str]
-    sampler: dict[str, Any]
-    pruner: dict[str, Any]
-    composer: Composer
-    uri: str | None = None
-    parent_run_id: str | None = None
-
-    def command(self, overrides: list[str]) -> str:
-        """What trains the same model again."""
-        return " ".join(["python -m astroclf.train", *map(shlex.quote, overrides)])
-
-
-def run_trial(study: SharedStudy, plan: Plan, claim: Claim, workspace: ProcessCache) -> None:
-    """Train a trial (or go on where its process was killed) and tell the study.
+def run_trial(study: SharedStudy, plan: Plan, claim: Claim, cache: train.ProcessCache) -> None:
+    """Train a trial, or go on where its process was killed, and tell the study.
 
     Whatever goes wrong with one trial is its result, and no reason to end the sweep.
 
@@ -87,10 +51,10 @@ def run_trial(study: SharedStudy, plan: Plan, claim: Claim, workspace: ProcessCa
     """
     overrides = plan.space.overrides(claim.params)
     tags = {TRIAL_TAG: str(claim.trial.number), "sweep.study": plan.name}
-    report = _Reporter(claim.trial, plan.objectives[0] if len(plan.objectives) == 1 else None)
-    with claim.lock, log_in(claim.folder), Heartbeat(claim.trial):
+    report = _Reporter(claim.trial, study, plan.objectives[0] if len(plan.objectives) == 1 else None)
+    with claim.lock, log_file(claim.folder / "train.log"), Heartbeat(claim.trial):
         try:
-            metrics = train_once(plan, overrides, claim.folder, workspace, tags, report, is_new=claim.is_new)
+            metrics = train_once(plan, overrides, claim.folder, cache, tags, report, is_new=claim.is_new)
             values = [_value(metrics, name) for name in plan.objectives]
             state, reason = TrialState.COMPLETE, ""
         except Pruned as error:
@@ -107,7 +71,7 @@ def run_trial(study: SharedStudy, plan: Plan, claim: Claim, workspace: ProcessCa
 
 
 def log_failure(error: Exception) -> str:
-    """Log what ended a training, with a traceback if no user can have caused it; the reason in one line."""
+    """Log what ended a training, with a traceback if no user can have caused it; returns the reason in one line."""
     if isinstance(error, AstroclfError):
         log.error("%s", error)
         return str(error)
@@ -130,42 +94,35 @@ def train_once(
     plan: Plan,
     overrides: list[str],
     folder: Path,
-    workspace: ProcessCache,
+    cache: train.ProcessCache,
     tags: Mapping[str, str],
-    report: Any = None,
+    report: _Reporter | None = None,
     is_new: bool = False,
 ) -> dict[str, float]:
-    """Train and validate one configuration in `folder`, from its checkpoint if it has one; the best metrics."""
-    from astroclf.run.build import TrialContext
-    from astroclf.run.folder import RunFolder
-    from astroclf.run.train import fit
-
+    """Train and validate one configuration in `folder`, from its checkpoint if it has one; returns the best metrics."""
     started = (folder / "config.yaml").is_file() and (folder / "checkpoints" / "last.pt").is_file()
     config = resumed_config(folder, str(folder)) if started else plan.composer.config(overrides)
     if report is not None:
         report.expect(config)
     run_id = None if started or is_new else _orphan(plan, tags)
-    run_folder = RunFolder.resumed(str(folder)) if started else RunFolder.new(folder)
-    context = TrialContext(run_id, plan.parent_run_id, tags, report)
-    return fit(config, run_folder, plan.command(overrides), workspace, context)
+    trial = train.Trial(run_id, plan.parent_run_id, tags, report)
+    return train.Experiment(config, folder, train_command(overrides), workspace=cache, trial=trial).run()
 
 
 def _orphan(plan: Plan, tags: Mapping[str, str]) -> str | None:
-    """The MLflow run of the same trial, if its process was killed before the first checkpoint."""
+    """Find the MLflow run of the same trial, if its process was killed before the first checkpoint."""
     if plan.uri is None or plan.parent_run_id is None:
         return None
-    from astroclf.tracking.client import find_run
-
     wanted = {name: tags[name] for name in (TRIAL_TAG, FINALIST_TAG) if name in tags}
     return find_run(plan.uri, wanted, parent_run_id=plan.parent_run_id)
 
 
 class _Reporter:
-    """Passes validations on to the study, and its verdict back."""
+    """What passes validations on to the study, and its verdict back."""
 
-    def __init__(self, trial: OptunaTrial, metric: str | None) -> None:
+    def __init__(self, trial: OptunaTrial, study: SharedStudy, metric: str | None) -> None:
         self.trial, self.metric = trial, metric
-        frozen = trial.study._storage.get_trial(trial._trial_id)
+        frozen = study.trial(trial.number)
         self._reported = set(frozen.intermediate_values)
         self._started, self._before = time.monotonic(), frozen.user_attrs.get("seconds", 0.0)
 
@@ -194,24 +151,16 @@ class _Reporter:
             )
 
 
-def planned_validations(config: Config) -> int | None:
-    """Validations of a whole training; None where that depends on the data set's size."""
-    trainer = config.trainer
-    if trainer.validate_every_steps is not None or trainer.max_steps is not None:
-        return None
-    return math.ceil(trainer.epochs / trainer.validate_every)
-
-
 def _value(metrics: Mapping[str, Any], name: str) -> float:
     value = metrics.get(name)
     return math.nan if value is None else float(value)
 
 
 @contextmanager
-def log_in(folder: Path, name: str = "train.log") -> Iterator[None]:
-    """Send the log to a file of this folder as well, meanwhile."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder / name, delay=True, encoding="utf-8")
+def log_file(path: Path) -> Iterator[None]:
+    """While active, send the log to this file as well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, delay=True, encoding="utf-8")
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
@@ -224,8 +173,6 @@ def log_in(folder: Path, name: str = "train.log") -> Iterator[None]:
 
 def free_memory() -> None:
     """Give back what the trial held, on the device too, before the next one wants it."""
-    import torch
-
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

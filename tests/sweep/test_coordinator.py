@@ -1,6 +1,9 @@
-"""What a sweep refuses before it begins."""
+"""What a sweep refuses before it begins, and what it begins without."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 from omegaconf import OmegaConf
@@ -8,7 +11,7 @@ from omegaconf import OmegaConf
 from astroclf.errors import ConfigError
 from astroclf.sweep.coordinator import Coordinator
 from astroclf.sweep.plugin import SweepSettings
-from tests.sweep.test_sampling import chosen
+from tests.sweep.test_samplers import chosen
 
 
 @pytest.mark.parametrize(
@@ -27,3 +30,9 @@ def test_settings_that_no_sweep_can_have(override, said):
     settings.pop("_target_")
     with pytest.raises(ConfigError, match=said):
         Coordinator(SweepSettings(**settings), None, OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}}}))
+
+
+def test_the_coordinator_does_not_load_torch():
+    """It would hold a second of start-up and memory on the GPU that its workers need."""
+    code = "import astroclf.sweep.coordinator, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,9 +14,9 @@ from optuna.trial import TrialState
 
 from astroclf.errors import SweepError
 from astroclf.sweep import study as study_module
+from astroclf.sweep.results import all_finished
 from astroclf.sweep.space import SearchSpace
-from astroclf.sweep.storage import absolute_storage
-from astroclf.sweep.study import SharedStudy, all_finished, too_many_failures
+from astroclf.sweep.study import SharedStudy, absolute_storage
 
 SPACE = SearchSpace.parse(["optimizer.lr=interval(0.1, 0.9)"], {}, {})
 
@@ -164,21 +164,6 @@ def test_deaths_of_a_trials_process_are_counted(tmp_path):
     study.fail(number, "killed twice")
     assert study.trials()[0].state == TrialState.FAIL
     assert study.trials()[0].user_attrs["reason"] == "killed twice"
-
-
-def test_failures_are_judged_by_their_share_of_at_least_five():
-    def trials(failed: int, complete: int):
-        states = [TrialState.FAIL] * failed + [TrialState.COMPLETE] * complete
-        return [
-            optuna.trial.create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None)
-            for state in states
-        ]
-
-    assert not too_many_failures(trials(2, 0), 0.5)
-    assert too_many_failures(trials(3, 0), 0.5)
-    assert too_many_failures(trials(1, 0), 0.0)
-    assert not too_many_failures(trials(5, 5), 0.5)
-    assert too_many_failures(trials(6, 5), 0.5)
 
 
 def test_storage_names_do_not_depend_on_the_working_folder(tmp_path, monkeypatch):

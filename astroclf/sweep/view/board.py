@@ -10,39 +10,54 @@ from typing import Self
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console, Group, RenderableType
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from astroclf.sweep.view.trial_table import shown_rows, trial_table
-from astroclf.sweep.view.trials import (
-    FINISHED,
+from astroclf.sweep.results import (
     STATE_NAMES,
     best_trials,
-    clock,
+    finished_count,
     last_value,
-    one_line,
     param_keys,
-    param_text,
-    params_text,
-    short_names,
     state_counts,
     train_seconds,
-    validations_text,
-    value_text,
     varied_keys,
 )
+from astroclf.sweep.view.wording import (
+    clock,
+    one_line,
+    param_text,
+    params_text,
+    parts_of,
+    short_names,
+    validations_text,
+    value_text,
+)
+from astroclf.util.figures import shorten
 from astroclf.util.logs import log_to_file
 
 log = logging.getLogger("astroclf")
 
-LEAST_ROWS = 4  # even in a very low terminal
+MIN_ROWS = 4  # even in a very low terminal
+FINISHED_ROWS = 12  # the latest finished trials in the table, beside the best and all that run
+COLUMN_GAP = 2  # characters between two columns
+MIN_STATE_WIDTH = 13  # characters: "running 10/40"
+NARROW_CELL_WIDTH = 9  # characters of a parameter's value where not all columns fit
+STATE_COLORS = {
+    TrialState.RUNNING: "cyan",
+    TrialState.COMPLETE: "green",
+    TrialState.PRUNED: "yellow",
+    TrialState.FAIL: "red",
+}
+Cells = tuple[str, list[str]]  # a column: its title, and a text for each row
 
 
 class Board:
-    """Shows the trials of a study while it runs.
+    """The live view of a study's trials on a terminal, or their log lines where there is none.
 
     Parameters
     ----------
@@ -94,7 +109,7 @@ class Board:
         self._keep_time(trials)
         if self._live is not None:
             self._live.update(self.render(trials), refresh=True)
-        finished = {trial.number: trial for trial in trials if trial.state in FINISHED}
+        finished = {trial.number: trial for trial in trials if trial.state.is_finished()}
         if self._told is not None:
             for number in sorted(finished.keys() - self._told):
                 line = self.line(finished[number], trials)
@@ -102,9 +117,9 @@ class Board:
         self._told = set(finished)
 
     def line(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str:
-        """What a log says of a trial that ended."""
+        """Write the line that a log has for a trial that ended."""
         names = short_names(param_keys(trials))
-        done = sum(other.state in FINISHED for other in trials)
+        done = finished_count(trials)
         left, outcome = clock(self.seconds_left(trials)), STATE_NAMES[trial.state]
         if trial.state == TrialState.COMPLETE and trial.values:
             pairs = zip(self.metrics, trial.values, strict=False)
@@ -121,19 +136,19 @@ class Board:
         )
 
     def seconds_left(self, trials: Sequence[FrozenTrial]) -> float | None:
-        """Until all trials have ended, if those to come take as long as the finished ones did; None without any."""
-        known = [s for trial in trials if trial.state in FINISHED and (s := train_seconds(trial)) is not None]
+        """Estimate when all trials have ended, if those to come take as long as the finished; None without any."""
+        known = [s for trial in trials if trial.state.is_finished() and (s := train_seconds(trial)) is not None]
         if not known:
             return None
         mean = sum(known) / len(known)  # of complete, pruned and failed ones, in the shares that they have
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        done = sum(trial.state in FINISHED for trial in trials)
+        done = finished_count(trials)
         pieces = [self._still_running(trial, mean) for trial in running]
         pieces += [mean] * max(0, self.n_trials - done - len(running))
         return max(sum(pieces) / max(self.workers, len(running), 1), *pieces, 0.0)
 
     def _still_running(self, trial: FrozenTrial, mean: float) -> float:
-        """Seconds: by its own pace where its validations are known, else what is left of the mean."""
+        """Estimate the seconds left of a running trial: by its own pace if that is known, else by the mean."""
         elapsed, seen = self._elapsed(trial), len(trial.intermediate_values)
         planned = trial.user_attrs.get("validations")
         own = elapsed * (planned - seen) / seen if planned and seen else mean - elapsed
@@ -146,19 +161,19 @@ class Board:
                 self._clocks[trial.number] = recorded, time.monotonic()
 
     def _elapsed(self, trial: FrozenTrial) -> float:
-        """Seconds of training so far: what was recorded, and the time since then."""
+        """Return a running trial's seconds of training so far: what was recorded, and the time since then."""
         recorded, since = self._clocks.get(trial.number, (0.0, time.monotonic()))
         return recorded + time.monotonic() - since
 
     # ---- the table --------------------------------------------------------------------------------------------------
 
     def render(self, trials: Sequence[FrozenTrial]) -> RenderableType:
-        """The live view: how far the sweep is, its trials, the best of them."""
+        """Lay out the live view: how far the sweep is, its trials, the best of them."""
         best = best_trials(trials, self.directions)
         names = short_names(param_keys(trials))
         footer = [*self._best_lines(best, names), *_last_failure(trials), self._hint()]
         room = self._console.height - 9 - sum(text.cell_len // self._console.width + 1 for text in footer)
-        rows, hidden = shown_rows(trials, best, max(LEAST_ROWS, room))
+        rows, hidden = shown_rows(trials, best, max(MIN_ROWS, room))
         params = [(names[key], [_cell(trial, key) for trial in rows]) for key in varied_keys(trials) or names]
         times = [clock(self._time(trial)) for trial in rows]
         table, left_out = trial_table(rows, best, self.metrics, params, times, self._console.width)
@@ -170,7 +185,7 @@ class Board:
 
     def _header(self, trials: Sequence[FrozenTrial]) -> list[RenderableType]:
         counts = state_counts(trials)
-        done = sum(trial.state in FINISHED for trial in trials)
+        done = finished_count(trials)
         parts = [f"{counts[name]} {name}" for name in ("running", "complete", "pruned", "failed") if counts[name]]
         title = Text(f"Sweep {self.title}", style="bold")
         if done < self.n_trials:
@@ -208,3 +223,104 @@ def _last_failure(trials: Sequence[FrozenTrial]) -> list[Text]:
 
 def _cell(trial: FrozenTrial, key: str) -> str:
     return param_text(trial.params[key]) if key in trial.params else ""
+
+
+def shown_rows(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial], most: int) -> tuple[list[FrozenTrial], int]:
+    """Choose running trials, the best and the latest finished, at most `most`; also count the others that began."""
+    begun = [trial for trial in trials if trial.state != TrialState.WAITING]
+    running = [trial for trial in begun if trial.state == TrialState.RUNNING]
+    finished = [trial for trial in begun if trial.state != TrialState.RUNNING]
+    finished.sort(key=lambda trial: (trial.datetime_complete is not None, trial.datetime_complete, trial.number))
+    chosen = {trial.number: trial for trial in [*best[:1], *running][:most]}
+    room = min(FINISHED_ROWS, most - len(chosen))
+    for trial in reversed([*finished, *best[1:]]):
+        if room > 0 and trial.number not in chosen:
+            chosen[trial.number] = trial
+            room -= 1
+    return sorted(chosen.values(), key=lambda trial: trial.number), len(begun) - len(chosen)
+
+
+def trial_table(
+    rows: Sequence[FrozenTrial],
+    best: Sequence[FrozenTrial],
+    metrics: Sequence[str],
+    params: Sequence[Cells],
+    times: Sequence[str],
+    width: int,
+) -> tuple[Table, list[str]]:
+    """Lay out the table of these trials, and name the parameters that `width` characters have no room for."""
+    front = {trial.number for trial in best}
+    values = [_values(trial, len(metrics)) for trial in rows]
+    objectives = [(metric, [row[place] for row in values]) for place, metric in enumerate(metrics)]
+    hosts = len({trial.user_attrs.get("host") for trial in rows})
+    best_name = "best" if len(metrics) == 1 else "Pareto front"
+    states = [best_name if trial.number in front else _state(trial, hosts) for trial in rows]
+    numbers, time = ("trial", [str(trial.number) for trial in rows]), ("time", list(times))
+    taken = sum(_width(column) + COLUMN_GAP for column in (numbers, *objectives, time)) + MIN_STATE_WIDTH
+    shown, room = _that_fit(params, width - taken)
+    table = Table(
+        _column(numbers, "right"),
+        *(_column(column, "left") for column in shown),
+        *(_column(column, "right") for column in objectives),
+        Column(
+            "state",
+            no_wrap=True,
+            overflow="ellipsis",
+            width=min(max([MIN_STATE_WIDTH, *map(len, states)]), MIN_STATE_WIDTH + room),
+        ),
+        _column(time, "right"),
+        box=SIMPLE_HEAD,
+        padding=(0, COLUMN_GAP - 1, 0, 0),  # and a character between columns, from the box
+        pad_edge=False,
+        show_edge=False,
+    )
+    for index, trial in enumerate(rows):
+        before = [cells[index] for _, cells in (numbers, *shown, *objectives)]
+        state = Text(states[index], style=STATE_COLORS.get(trial.state, ""))
+        table.add_row(*map(Text, before), state, Text(times[index]), style="bold" if trial.number in front else "")
+    there = {name for name, _ in shown}
+    return table, [name for name, _ in params if name not in there]
+
+
+def _values(trial: FrozenTrial, objectives: int) -> list[str]:
+    """Write the objectives of a complete trial, or in brackets the last validation of another."""
+    if trial.state == TrialState.COMPLETE and trial.values:
+        return [value_text(value) for value in trial.values]
+    last = last_value(trial)
+    return ["–" if last is None else f"({value_text(last)})", *["–"] * (objectives - 1)]
+
+
+def _state(trial: FrozenTrial, hosts: int) -> str:
+    name = STATE_NAMES[trial.state]
+    if trial.state == TrialState.COMPLETE:
+        return name
+    if trial.state == TrialState.FAIL:
+        reason = one_line(trial.user_attrs.get("reason", ""))
+        return f"{name}: {reason}" if reason else name
+    where = f"on {trial.user_attrs.get('host')}" if hosts > 1 else ""
+    return " ".join(filter(None, (name, validations_text(trial), where)))
+
+
+def _that_fit(columns: Sequence[Cells], room: int) -> tuple[list[Cells], int]:
+    """Choose the columns that have room, and count the characters left over.
+
+    All of them whole, or else with long cells cut; those that most rows fill go before those of few.
+    """
+    if sum(_width(column) + COLUMN_GAP for column in columns) > room:
+        columns = [(name, [shorten(cell, NARROW_CELL_WIDTH) for cell in cells]) for name, cells in columns]
+    fitting = []
+    for column in sorted(columns, key=lambda column: column[1].count("")):
+        if _width(column) + COLUMN_GAP <= room:
+            fitting.append(column)
+            room -= _width(column) + COLUMN_GAP
+    return [column for column in columns if column in fitting], max(room, 0)
+
+
+def _width(column: Cells) -> int:
+    title, cells = column
+    return max(map(len, [*parts_of(title), *cells]))
+
+
+def _column(column: Cells, side: JustifyMethod) -> Column:
+    title = "\n".join(parts_of(column[0]))  # words in lines of their own: columns of numbers are narrow
+    return Column(title, justify=side, vertical="bottom", width=_width(column), no_wrap=True)

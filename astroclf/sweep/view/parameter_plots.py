@@ -16,17 +16,18 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from astroclf.sweep.view.trials import best_trials, param_text, parts_of, short_names, value_text
+from astroclf.sweep.results import best_trials
+from astroclf.sweep.view.wording import param_text, parts_of, short_names, value_text
 from astroclf.util.figures import GREY, INK, ORANGE, figure, shorten
 
 PANELS_IN_ROW = 4
-ROUND = (1, 2, 5, 10)  # steps between ticks
-NOT_SEARCHED = -0.13  # height of trials that did not have a parameter, below its axis from 0 to 1
+ROUND_STEPS = (1, 2, 5, 10)  # steps between ticks
+NOT_SEARCHED_HEIGHT = -0.13  # height of trials that did not have a parameter, below its axis from 0 to 1
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Where a parameter's values lie on an axis: choices at 0, 1, 2, …; numbers as they are, or by their logarithm."""
+    """The axis of a parameter: choices lie at 0, 1, 2, …; numbers as they are, or by their logarithm."""
 
     low: float
     high: float
@@ -36,7 +37,7 @@ class Scale:
 
     @classmethod
     def of(cls, trials: Sequence[FrozenTrial], key: str) -> Scale:
-        """The range that was searched: a range that nobody tried is worth seeing."""
+        """Make the axis of the range that was searched: what nobody tried of it is worth seeing."""
         distributions = [trial.distributions[key] for trial in trials if key in trial.distributions]
         choices: dict[str, None] = {}
         for distribution in distributions:
@@ -49,11 +50,11 @@ class Scale:
         return cls(low, high, numeric[0].log, isinstance(numeric[0], IntDistribution))
 
     def number(self, value: Any) -> float:
-        """A value's place: the number itself, or that of its choice."""
+        """Return a value's place: the number itself, or that of its choice."""
         return self.choices.index(param_text(value)) if self.choices else float(value)
 
     def height(self, number: float) -> float:
-        """From 0 (lowest) to 1 (highest)."""
+        """Return how high a number lies on the axis, from 0 (lowest) to 1 (highest)."""
         if self.high == self.low:
             return 0.5
         if self.log:
@@ -61,7 +62,7 @@ class Scale:
         return (number - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Round numbers, or the choices, with their labels."""
+        """Choose round numbers, or the choices, and their labels."""
         if self.choices:
             return [(place, shorten(choice, 14)) for place, choice in enumerate(self.choices)]
         if self.high == self.low:
@@ -70,7 +71,7 @@ class Scale:
         if decades >= 1:
             numbers = LogLocator(numticks=6).tick_values(self.low, self.high)
         else:
-            numbers = MaxNLocator(4, steps=ROUND, integer=self.integer).tick_values(self.low, self.high)
+            numbers = MaxNLocator(4, steps=ROUND_STEPS, integer=self.integer).tick_values(self.low, self.high)
         slack = 1e-9 * abs(self.high - self.low)
         return [(float(n), param_text(float(n))) for n in numbers if self.low - slack <= n <= self.high + slack]
 
@@ -83,7 +84,7 @@ def plot_slice(
     keys: Sequence[str],
     path: str | Path,
 ) -> Path:
-    """Objective number `place` of complete trials against each parameter: later ones are darker, the best is ringed."""
+    """Draw objective number `place` against each parameter; later trials are darker, the best is ringed."""
     names, minimize = short_names(keys), directions[place] == StudyDirection.MINIMIZE
     best = {trial.number for trial in best_trials(valued, directions)}
     first, last = valued[0].number, max(valued[-1].number, valued[0].number + 1)
@@ -114,7 +115,7 @@ def plot_slice(
         grid[0, 0].set_ylim(low, high)
         bar = grid[0, 0].figure.colorbar(dots, ax=grid, fraction=0.03, pad=0.02, label="trial")
         bar.ax.set_ylim(first, last)
-        bar.ax.yaxis.set_major_locator(MaxNLocator(steps=ROUND, integer=True))
+        bar.ax.yaxis.set_major_locator(MaxNLocator(steps=ROUND_STEPS, integer=True))
         bar.outline.set_visible(False)
     return Path(path)
 
@@ -126,14 +127,14 @@ def plot_parallel(
     keys: Sequence[str],
     path: str | Path,
 ) -> Path:
-    """Each complete trial as a line through its parameters to its value; the best in orange, worse ones paler."""
+    """Draw each complete trial as a line through its parameters to its value; the best in orange, worse ones paler."""
     names = short_names(keys)
     scales = [Scale.of(valued, key) for key in keys]
     for place, direction in enumerate(directions):
         values = [trial.values[place] for trial in valued]
         low, high = _shown_range(np.array(values), direction == StudyDirection.MINIMIZE)
         scales.append(Scale(low, high))
-    heights = np.full((len(valued), len(scales)), NOT_SEARCHED)
+    heights = np.full((len(valued), len(scales)), NOT_SEARCHED_HEIGHT)
     for row, trial in enumerate(valued):
         for column, key in enumerate(keys):
             if key in trial.params:
@@ -156,14 +157,14 @@ def plot_parallel(
         for column, (scale, title) in enumerate(zip(scales, titles, strict=True)):
             _vertical_axis(axes, column, scale, title, is_value=column >= len(keys))
         if (heights < -0.05).any():
-            axes.text(-0.08, NOT_SEARCHED, "not\nsearched", ha="right", va="center", fontsize=7, color=GREY)
+            axes.text(-0.08, NOT_SEARCHED_HEIGHT, "not\nsearched", ha="right", va="center", fontsize=7, color=GREY)
         axes.set(xlim=(-0.3, len(scales) - 0.55), ylim=(-0.17 if (heights < -0.05).any() else -0.05, 1.16))
         axes.set_axis_off()
     return Path(path)
 
 
 def scatter(axes: Axes, x: np.ndarray, y: np.ndarray, minimize: bool, label: str = "", **style: Any) -> Any:
-    """Dots; values so bad that they would squeeze all others (see `_shown_range`) become arrows at the edge."""
+    """Draw dots; values so bad that they would squeeze all others (see `_shown_range`) become arrows at the edge."""
     low, high = _shown_range(y, minimize)
     inside = (y >= low) & (y <= high)
     colors = style.pop("c", None)
@@ -179,12 +180,12 @@ def scatter(axes: Axes, x: np.ndarray, y: np.ndarray, minimize: bool, label: str
 
 
 def _aside(numbers: np.ndarray) -> np.ndarray:
-    """Between -0.5 and 0.5, evenly spread and the same each time."""
+    """Spread trials evenly between -0.5 and 0.5, the same each time."""
     return numbers * 0.618 % 1 - 0.5
 
 
 def _shown_range(values: np.ndarray, minimize: bool) -> tuple[float, float]:
-    """All values with a margin; on the bad side no further than three quartile ranges from the middle half."""
+    """Return the ends of an axis: all values with a margin, on the bad side within three quartile ranges."""
     low, high = float(values.min()), float(values.max())
     first, third = np.quantile(values, (0.25, 0.75))
     reach = 3 * float(third - first)
@@ -197,7 +198,7 @@ def _shown_range(values: np.ndarray, minimize: bool) -> tuple[float, float]:
 
 
 def _prepare(axes: Axes, scale: Scale) -> None:
-    """Horizontal axis of a slice: the whole searched range, few ticks."""
+    """Set the horizontal axis of a slice: the whole searched range, few ticks."""
     if scale.choices:
         places, labels = zip(*scale.ticks(), strict=True)
         broken = ["\n".join(parts_of(label)) for label in labels]

@@ -1,4 +1,4 @@
-"""The figures of a study, drawn from its trials in the look of a run's own; each is left out where it cannot be drawn.
+"""The figures of a study, in the look of a run's own; each is left out where there is too little to draw.
 
 Optuna's own figures go through pyplot's global state and cut off or overlap the names of more than a few parameters.
 """
@@ -19,25 +19,18 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from astroclf.sweep.view.parameter_plots import ROUND, plot_parallel, plot_slice, scatter
-from astroclf.sweep.view.trials import (
-    STATE_NAMES,
-    best_trials,
-    is_valued,
-    short_names,
-    value_text,
-    varied_keys,
-    write_trials,
-)
+from astroclf.sweep.results import STATE_NAMES, best_trials, is_valued, varied_keys, write_trials
+from astroclf.sweep.view.parameter_plots import ROUND_STEPS, plot_parallel, plot_slice, scatter
+from astroclf.sweep.view.wording import short_names, value_text
 from astroclf.util.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, figure, shorten
 
-COLORS = {
+STATE_COLORS = {
     TrialState.COMPLETE: BLUE,
     TrialState.PRUNED: GREY,
     TrialState.FAIL: PURPLE,
     TrialState.RUNNING: GREEN,
 }
-LEAST_FOR_IMPORTANCE = 4  # complete trials: among fewer, chance alone decides
+MIN_TRIALS_FOR_IMPORTANCE = 4  # among fewer complete ones, chance alone decides
 TOP_TRIALS = 5  # that importance compares with the others: Optuna's documentation asks for at least so many
 
 
@@ -73,7 +66,7 @@ def draw_plots(study: Study, folder: str | Path, metrics: Sequence[str]) -> list
 def plot_history(
     trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection], metric: str, path: str | Path
 ) -> Path:
-    """Value of each complete trial and the best so far; pruned and failed ones are marked at the lower edge."""
+    """Draw each complete trial and the best so far; pruned and failed ones are marked at the lower edge."""
     valued = [trial for trial in trials if is_valued(trial)]
     numbers, values = np.array([trial.number for trial in valued]), np.array([trial.values[0] for trial in valued])
     minimize = directions[0] == StudyDirection.MINIMIZE
@@ -89,11 +82,11 @@ def plot_history(
             there = [trial.number for trial in trials if trial.state == state]
             if there:
                 axes.plot(
-                    there, [height] * len(there), marker, ms=5, color=COLORS[state], transform=edge,
+                    there, [height] * len(there), marker, ms=5, color=STATE_COLORS[state], transform=edge,
                     label=f"{STATE_NAMES[state]} ({len(there)})",
                 )  # fmt: skip
         axes.set(xlabel="trial", ylabel=metric, xlim=(-0.6, trials[-1].number + 0.6))
-        axes.xaxis.set_major_locator(MaxNLocator(steps=ROUND, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(steps=ROUND_STEPS, integer=True))
         axes.grid(axis="y")
         axes.figure.legend(loc="outside upper left", ncols=4)
     return Path(path)
@@ -102,7 +95,7 @@ def plot_history(
 def plot_pareto(
     trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection], metrics: Sequence[str], path: str | Path
 ) -> Path:
-    """Every pair of objectives against each other; the Pareto front of all of them with its trial numbers."""
+    """Draw every pair of objectives against each other, and the Pareto front of all of them with its trial numbers."""
     valued = [trial for trial in trials if is_valued(trial)]
     front = best_trials(trials, directions)
     pairs = list(combinations(range(len(metrics)), 2))
@@ -129,13 +122,13 @@ def plot_pareto(
 
 
 def importances(study: Study, metrics: Sequence[str]) -> dict[str, dict[str, float]]:
-    """For each objective, the share of each parameter in what sets the best trials apart from the others.
+    """Estimate, for each objective, the share of each parameter in what sets the best trials apart from the others.
 
     PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255): needs nothing but Optuna, and serves parameters that only some
     trials have. Empty where there is nothing to tell: few trials, one parameter, equal values.
     """
     valued = [trial for trial in study.get_trials(deepcopy=False) if is_valued(trial)]
-    if len(valued) < LEAST_FOR_IMPORTANCE or len(varied_keys(valued)) < 2:
+    if len(valued) < MIN_TRIALS_FOR_IMPORTANCE or len(varied_keys(valued)) < 2:
         return {}
     top = min(0.5, max(0.1, TOP_TRIALS / len(valued)))
     shares = {}
@@ -154,7 +147,7 @@ def importances(study: Study, metrics: Sequence[str]) -> dict[str, dict[str, flo
 
 
 def plot_importance(shares: dict[str, dict[str, float]], trials: int, path: str | Path) -> Path:
-    """Bars of `importances`, the largest on top; of `trials` complete trials."""
+    """Draw bars of `importances`, which `trials` complete trials gave, the largest on top."""
     first = next(iter(shares.values()))
     keys = sorted(first, key=lambda key: max(share[key] for share in shares.values()))
     names, thick = short_names(keys), 0.72 / len(shares)
@@ -177,7 +170,7 @@ def plot_importance(shares: dict[str, dict[str, float]], trials: int, path: str 
 
 
 def plot_timeline(trials: Sequence[FrozenTrial], path: str | Path) -> Path:
-    """When each trial ran, by its state. A trial that was interrupted spans the pause."""
+    """Draw when each trial ran, by its state; one that was interrupted spans the pause."""
     begun = [trial for trial in trials if trial.datetime_start]
     first = min(trial.datetime_start for trial in begun)  # type: ignore[type-var]
     assert first is not None
@@ -185,7 +178,7 @@ def plot_timeline(trials: Sequence[FrozenTrial], path: str | Path) -> Path:
     starts = [trial.datetime_start - first for trial in begun]  # type: ignore[operator]
     unit, seconds = ("hours", 3600.0) if max(ends).total_seconds() > 3 * 3600 else ("minutes", 60.0)
     with figure(path, 6.4, 1.4 + min(0.16 * len(begun), 6.0)) as axes:
-        for state, color in COLORS.items():
+        for state, color in STATE_COLORS.items():
             those = [index for index, trial in enumerate(begun) if trial.state == state]
             left = np.array([starts[index].total_seconds() for index in those]) / seconds
             right = np.array([ends[index].total_seconds() for index in those]) / seconds
@@ -193,12 +186,12 @@ def plot_timeline(trials: Sequence[FrozenTrial], path: str | Path) -> Path:
             axes.barh(numbers, right - left, 0.7, left, color=color, edgecolor=color, lw=0.8)
         legend = [
             Patch(color=color, label=f"{STATE_NAMES[state]} ({sum(trial.state == state for trial in begun)})")
-            for state, color in COLORS.items()
+            for state, color in STATE_COLORS.items()
             if any(trial.state == state for trial in begun)
         ]
         axes.set(xlabel=f"{unit} since {first:%Y-%m-%d %H:%M}", ylabel="trial", ylim=(trials[-1].number + 0.7, -0.7))
         axes.set_xlim(left=0)
-        axes.yaxis.set_major_locator(MaxNLocator(steps=ROUND, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(steps=ROUND_STEPS, integer=True))
         axes.grid(axis="x")
         axes.figure.legend(handles=legend, loc="outside upper left", ncols=4)
     return Path(path)

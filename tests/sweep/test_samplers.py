@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
-from astroclf.sweep.sampling import build_pruner, build_sampler, is_grid
+from astroclf.sweep.space import build_pruner, build_sampler, is_grid
 
 
 def chosen(*overrides: str) -> dict:

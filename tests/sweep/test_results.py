@@ -1,24 +1,16 @@
+"""What the trials of a study came to: the best of them, their parameters and times, the table of all."""
+
 from __future__ import annotations
 
 import csv
 import math
 
-import pytest
+import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from astroclf.sweep.view.trials import (
-    best_trials,
-    clock,
-    param_keys,
-    param_text,
-    short_names,
-    train_seconds,
-    value_text,
-    varied_keys,
-    write_trials,
-)
+from astroclf.sweep.results import best_trials, param_keys, too_many_failures, train_seconds, varied_keys, write_trials
 
 UP, DOWN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
 
@@ -51,37 +43,6 @@ def test_the_front_agrees_with_optunas(trials, study_of):
     assert {best.number for best in best_trials(many, study.directions)} == {t.number for t in study.best_trials}
 
 
-@pytest.mark.parametrize(
-    ("keys", "names"),
-    [
-        (["optimizer.lr", "loss"], ["lr", "loss"]),
-        (["head.dropout", "backbone.dropout", "loss.beta"], ["head.dropout", "backbone.dropout", "beta"]),
-        (["+loss.gamma", "a.b.c", "d.b.c"], ["gamma", "a.b.c", "d.b.c"]),
-        (["loss", "x.loss"], ["loss", "x.loss"]),
-    ],
-)
-def test_names_are_as_short_as_they_can_be_told_apart(keys, names):
-    assert list(short_names(keys).values()) == names
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (3e-4, "3e-4"), (8.3912e-4, "8.39e-4"), (0.9999, "0.9999"), (2.0, "2"), (0.02804, "0.028"), (0.0, "0"),
-        (True, "true"), (None, "null"), (64, "64"), ("cb_focal", "cb_focal"), (-1e-5, "-1e-5"), (math.nan, "nan"),
-    ],
-)  # fmt: skip
-def test_parameters_are_written_as_they_are_typed(value, text):
-    assert param_text(value) == text
-
-
-def test_values_and_times_are_short():
-    assert [value_text(value) for value in (0.86424, 1.2e-5, 31234.5, None, math.inf)] == [
-        "0.8642", "1.2e-05", "3.12e+04", "–", "inf"
-    ]  # fmt: skip
-    assert [clock(seconds) for seconds in (7.4, 187, 7387, None, math.nan)] == ["0:07", "3:07", "2:03:07", "–", "–"]
-
-
 def test_a_parameter_that_depends_on_another_stands_behind_it(trial):
     trials = [
         trial(0, params={"loss": "cross_entropy", "optimizer.lr": 1e-3}),
@@ -112,3 +73,18 @@ def test_every_trial_is_a_row_of_the_table(trials, trial, tmp_path):
     assert (rows[3]["state"], rows[3]["val/accuracy"], rows[3]["reason"][:18]) == ("failed", "", "CUDA out of memory")
     assert (rows[12]["started"], rows[12]["seconds"], rows[12]["folder"]) == ("", "", "")
     assert (rows[13]["a, b"], rows[0]["started"]) == ("null", "2026-11-21 10:00:00")
+
+
+def test_failures_are_judged_by_their_share_of_at_least_five():
+    def trials(failed: int, complete: int):
+        states = [TrialState.FAIL] * failed + [TrialState.COMPLETE] * complete
+        return [
+            optuna.trial.create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None)
+            for state in states
+        ]
+
+    assert not too_many_failures(trials(2, 0), 0.5)
+    assert too_many_failures(trials(3, 0), 0.5)
+    assert too_many_failures(trials(1, 0), 0.0)
+    assert not too_many_failures(trials(5, 5), 0.5)
+    assert too_many_failures(trials(6, 5), 0.5)

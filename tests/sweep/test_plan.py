@@ -11,7 +11,7 @@ from hydra.types import RunMode
 import astroclf.run.folder  # noqa: F401 - registers the resolvers
 from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
-from astroclf.sweep.compose import Composer
+from astroclf.sweep.plan import Composer
 
 FIXED = ["dataset=galaxy10_sim", "trainer.epochs=3"]
 
