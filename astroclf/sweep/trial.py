@@ -19,19 +19,21 @@ from optuna.trial import Trial as OptunaTrial
 
 from astroclf.config.resume import resumed_config
 from astroclf.errors import AstroclfError, Interrupted, Pruned
+from astroclf.run.folder import RunFolder
 from astroclf.settings.schema import Config
 from astroclf.sweep.plan import Plan, planned_validations, train_command
 from astroclf.sweep.results import best_trials, ranked
 from astroclf.sweep.study import Claim, Heartbeat, SharedStudy
-from astroclf.tracking.experiments import find_run
+from astroclf.tracking.client import find_run
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
     import torch
 
-    from astroclf.run import train
-else:  # the coordinator needs neither
+    from astroclf.run import build, train
+else:  # the coordinator needs none of them
     torch = lazy_import("torch")
+    build = lazy_import("astroclf.run.build")
     train = lazy_import("astroclf.run.train")
 
 log = logging.getLogger("astroclf")
@@ -39,7 +41,7 @@ log = logging.getLogger("astroclf")
 TRIAL_TAG, FINALIST_TAG = "sweep.trial", "sweep.finalist"
 
 
-def run_trial(study: SharedStudy, plan: Plan, claim: Claim, cache: train.ProcessCache) -> None:
+def run_trial(study: SharedStudy, plan: Plan, claim: Claim, cache: build.ProcessCache) -> None:
     """Train a trial, or go on where its process was killed, and tell the study.
 
     Whatever goes wrong with one trial is its result, and no reason to end the sweep.
@@ -94,7 +96,7 @@ def train_once(
     plan: Plan,
     overrides: list[str],
     folder: Path,
-    cache: train.ProcessCache,
+    cache: build.ProcessCache,
     tags: Mapping[str, str],
     report: _Reporter | None = None,
     is_new: bool = False,
@@ -105,8 +107,9 @@ def train_once(
     if report is not None:
         report.expect(config)
     run_id = None if started or is_new else _orphan(plan, tags)
-    trial = train.Trial(run_id, plan.parent_run_id, tags, report)
-    return train.Experiment(config, folder, train_command(overrides), workspace=cache, trial=trial).run()
+    run_folder = RunFolder.resumed(str(folder)) if started else RunFolder.new(folder)
+    context = build.TrialContext(run_id, plan.parent_run_id, tags, report)
+    return train.fit(config, run_folder, train_command(overrides), cache, context)
 
 
 def _orphan(plan: Plan, tags: Mapping[str, str]) -> str | None:

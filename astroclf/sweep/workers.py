@@ -24,21 +24,22 @@ from optuna.trial import FrozenTrial, TrialState
 
 from astroclf.config.resume import resumed_config
 from astroclf.errors import AstroclfError, Interrupted, SweepError
-from astroclf.evaluation.predictions import read_metrics
+from astroclf.run.folder import RunFolder
 from astroclf.sweep.plan import Plan
 from astroclf.sweep.results import best_trials, finished_count, too_many_failures
 from astroclf.sweep.space import build_pruner, build_sampler
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import drop_checkpoints, free_memory, log_failure, log_file, run_trial, train_once
-from astroclf.tracking.experiments import log_to_run
+from astroclf.tracking.client import log_to_run
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
     import torch
 
-    from astroclf.run import train
+    from astroclf.run import build, train
 else:  # in a worker only, once it has its device
     torch = lazy_import("torch")
+    build = lazy_import("astroclf.run.build")
     train = lazy_import("astroclf.run.train")
 
 log = logging.getLogger("astroclf")
@@ -274,7 +275,7 @@ class Worker:
     def __init__(self, plan: Plan, workers: int, begun: Callable[[int], None]) -> None:
         if not torch.cuda.is_available():
             torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-        self.plan, self.cache, self.begun = plan, train.ProcessCache(), begun
+        self.plan, self.cache, self.begun = plan, build.ProcessCache(), begun
         self.study = SharedStudy(plan.storage, plan.name, plan.directions, plan.folder, build_pruner(plan.pruner))
         gc.freeze()  # libraries stay: the collection after each trial need not look through them
 
@@ -308,8 +309,7 @@ class Worker:
         """Test, record and register what was trained in a folder; returns its metrics."""
         config = resumed_config(Path(folder), folder)
         with log_file(Path(folder) / "train.log"):
-            train.Experiment(config, folder, "", workspace=self.cache).run()
-        return read_metrics(Path(folder) / "metrics.json") or {}
+            return train.train(config, RunFolder.resumed(folder), "", self.cache)
 
     def _log_best(self, trials: list[FrozenTrial]) -> None:
         """Log the best value after so many trials, as a curve of the sweep's MLflow run."""
