@@ -14,7 +14,7 @@ from astroclf.errors import TrackingError
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel, Version
 from astroclf.util.invocation import user_name
 
-CHECKS = {
+CONDITIONS = {
     "reproduced": "repeats its predictions",
     "same_test": "same test images",
     "better": "better than the champion",
@@ -38,17 +38,37 @@ NUMBERS = {
 OUTCOMES = {True: "passed", False: "failed", None: "not checked"}
 _DECISION, _REASON, _TIME = "promotion.decision", "promotion.reason", "promotion.time"
 _CHAMPION_THEN, _COMPARED_WITH = "promotion.champion_then", "promotion.compared_with"
-_CHECK, _NUMBER, _BY, BY_HAND = "promotion.check.", "promotion.", "promotion.by", "promotion.by_hand"
+_CONDITION, _NUMBER, _BY, BY_HAND = "promotion.condition.", "promotion.", "promotion.by", "promotion.by_hand"
 _HEADING, _NOBODY = "**Promotion gate", "none"
 
 
 @dataclass(frozen=True)
-class Check:
-    """One condition of the gate."""
+class Condition:
+    """One condition of the gate, and whether a version meets it.
 
-    name: str  # of CHECKS
-    passed: bool | None  # None: not checked
+    Attributes
+    ----------
+    name
+        One of `CONDITIONS`.
+    passed
+        None where it was not checked.
+    said
+        What was found, in words, with its figures.
+    """
+
+    name: str
+    passed: bool | None
     said: str
+
+    @property
+    def title(self) -> str:
+        """The condition in words."""
+        return CONDITIONS[self.name]
+
+    @property
+    def outcome(self) -> str:
+        """The word for `passed`."""
+        return OUTCOMES[self.passed]
 
 
 @dataclass(frozen=True)
@@ -57,23 +77,25 @@ class Decision:
 
     Attributes
     ----------
-    alias : str
+    alias
         ``champion`` or ``challenger``.
-    reason : str
+    reason
         For people, without a full stop.
-    champion_then : int or None
-        Who was champion before.
-    compared_with : int or None
+    champion_then
+        The version that was champion before; None where there was none.
+    compared_with
         The version to beat: the champion then, or the last one that is left where there was none.
-    numbers : mapping
-        Of the comparison, as text, by the names of `NUMBERS`.
+    numbers
+        Those of the comparison, as text, by the names of `NUMBERS`.
+    time
+        In UTC.
     """
 
     alias: str
     reason: str
     champion_then: int | None
     compared_with: int | None
-    checks: tuple[Check, ...]
+    conditions: tuple[Condition, ...]
     numbers: Mapping[str, str] = field(default_factory=dict)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -93,16 +115,16 @@ def recorded(version: Version) -> Decision | None:
     tags = version.tags
     if tags.get(_DECISION) not in (CHAMPION, CHALLENGER):
         return None
-    checks = []
-    for name in CHECKS:
-        outcome, _, said = tags.get(_CHECK + name, "not checked: ").partition(": ")
-        checks.append(Check(name, {words: passed for passed, words in OUTCOMES.items()}.get(outcome), said))
+    conditions = []
+    for name in CONDITIONS:
+        outcome, _, said = tags.get(_CONDITION + name, "not checked: ").partition(": ")
+        conditions.append(Condition(name, {words: passed for passed, words in OUTCOMES.items()}.get(outcome), said))
     return Decision(
         alias=tags[_DECISION],
         reason=tags.get(_REASON, ""),
         champion_then=_number(tags.get(_CHAMPION_THEN)),
         compared_with=_number(tags.get(_COMPARED_WITH)),
-        checks=tuple(checks),
+        conditions=tuple(conditions),
         numbers={name: tags[_NUMBER + name] for name in NUMBERS if _NUMBER + name in tags},
         time=_time(tags.get(_TIME, ""), version.created),
     )
@@ -142,7 +164,10 @@ def carry_out(model: RegisteredModel, number: int, decision: Decision) -> bool:
             _BY: f"gate ({user_name()})",
             _CHAMPION_THEN: str(decision.champion_then or _NOBODY),
             _COMPARED_WITH: str(decision.compared_with or _NOBODY),
-            **{_CHECK + check.name: f"{OUTCOMES[check.passed]}: {check.said}" for check in decision.checks},
+            **{
+                _CONDITION + condition.name: f"{condition.outcome}: {condition.said}"
+                for condition in decision.conditions
+            },
             **{_NUMBER + key: value for key, value in decision.numbers.items()},
         },
     )
@@ -229,14 +254,14 @@ def _note(model: RegisteredModel, version: Version, said: str) -> None:
 
 def _paragraph(decision: Decision) -> str:
     rows = [
-        f"| {CHECKS[check.name]} | {OUTCOMES[check.passed]} | {' '.join(check.said.split()).replace('|', '&#124;')} |"
-        for check in decision.checks
+        f"| {condition.title} | {condition.outcome} | {' '.join(condition.said.split()).replace('|', '&#124;')} |"
+        for condition in decision.conditions
     ]
     return "\n".join(
         [
             f"{_HEADING}, {utc(decision.time)}: {decision.alias}.** {decision.reason}.",
             "",
-            "| check | outcome | |",
+            "| condition | outcome | |",
             "|---|---|---|",
             *rows,
         ]

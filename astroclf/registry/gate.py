@@ -12,7 +12,7 @@ from astroclf.errors import DataError, TrackingError
 from astroclf.evaluation.compare import Difference, on_the_same_images, paired_bootstrap, recall_losses
 from astroclf.evaluation.metrics import METRICS
 from astroclf.evaluation.predictions import Predictions, read_predictions
-from astroclf.registry.decision import Check, Decision, carry_out, recorded, version_to_beat
+from astroclf.registry.decision import Condition, Decision, carry_out, recorded, version_to_beat
 from astroclf.registry.reproduction import picked, reproduces
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel, Version
 from astroclf.settings.promotion import PromotionPolicy
@@ -21,8 +21,8 @@ from astroclf.tracking.database import absolute_uri
 if TYPE_CHECKING:
     from astroclf.models.precision import Precision
 
-ATTEMPTS = 5  # of deciding again, when the champion changes under our hands (only where a lock does not reach)
-FINGERPRINT = "test_fingerprint"
+DECISION_ATTEMPTS = 5  # of deciding again, when the champion changes under our hands (only where a lock does not reach)
+FINGERPRINT_TAG = "test_fingerprint"
 
 
 def pass_gate(
@@ -62,39 +62,49 @@ def pass_gate(
         f"models:/{name}/{number}", model.uri, pixels_NHWC, expected_NP, predictions.classes, precision
     )
     with model.locked():
-        for _ in range(ATTEMPTS):
+        for _ in range(DECISION_ATTEMPTS):
             decision = _decide(model, number, predictions, reproduced, policy)
             if carry_out(model, number, decision):
                 return decision
-    raise TrackingError(f"The champion of {name} changed {ATTEMPTS} times while models:/{name}/{number} was compared.")
+    raise TrackingError(
+        f"The champion of {name} changed {DECISION_ATTEMPTS} times while models:/{name}/{number} was compared."
+    )
 
 
 def _decide(
-    model: RegisteredModel, number: int, predictions: Predictions, reproduced: Check, policy: PromotionPolicy
+    model: RegisteredModel, number: int, predictions: Predictions, reproduced: Condition, policy: PromotionPolicy
 ) -> Decision:
     version, rival, champion = model.version(number), version_to_beat(model, number), model.holder(CHAMPION)
     if rival is None:
         gain = f"the first of {model.name}, there is no champion to beat"
-        compared = tuple(Check(name, None, "there is no champion") for name in ("same_test", "better", "recall"))
+        compared = tuple(Condition(name, None, "there is no champion") for name in ("same_test", "better", "recall"))
         numbers: dict[str, str] = {}
     else:
         compared, numbers = compare(model, version, rival, predictions, policy)
-        gain = next((check.said for check in compared if check.name == "better" and check.passed), "")
-    faults = "; ".join(check.said for check in (reproduced, *compared) if check.passed is False)
+        gain = next((condition.said for condition in compared if condition.name == "better" and condition.passed), "")
+    faults = "; ".join(condition.said for condition in (reproduced, *compared) if condition.passed is False)
     return Decision(
         alias=CHALLENGER if faults else CHAMPION,
         reason=", but ".join(filter(None, (gain, faults))),
         champion_then=champion if champion != number else (rival.number if rival else None),
         compared_with=rival.number if rival else None,
-        checks=(reproduced, *compared),
+        conditions=(reproduced, *compared),
         numbers=numbers,
     )
 
 
 def compare(
     model: RegisteredModel, version: Version, rival: Version, predictions: Predictions, policy: PromotionPolicy
-) -> tuple[tuple[Check, ...], dict[str, str]]:
-    """The checks of a version against another, and the numbers of the comparison (none where it cannot be made)."""
+) -> tuple[tuple[Condition, ...], dict[str, str]]:
+    """Compare a version with another.
+
+    Returns
+    -------
+    conditions : tuple of Condition
+        All but the first, which needs no other version.
+    numbers : dict of str to str
+        By the names of `NUMBERS`; empty where the two cannot be compared.
+    """
     try:
         theirs, ours = _paired(model, version, rival, predictions)
     except (DataError, TrackingError) as error:
@@ -102,13 +112,13 @@ def compare(
             f"cannot be compared with version {rival.number}: {str(error).rstrip('.')}. If it shall be champion all "
             f"the same: `python -m astroclf.promote champion {model.name} {version.number} --reason '…'`"
         )
-        skipped = (Check(name, None, "the two cannot be compared") for name in ("better", "recall"))
-        return (Check("same_test", False, said), *skipped), {}
+        skipped = (Condition(name, None, "the two cannot be compared") for name in ("better", "recall"))
+        return (Condition("same_test", False, said), *skipped), {}
     found = paired_bootstrap(theirs, ours, metric=policy.metric, interval=policy.interval, resamples=policy.resamples)
     losses = recall_losses(theirs, ours)
-    same = f"{found.images} images, fingerprint {version.tags[FINGERPRINT]}"
-    checks = (
-        Check("same_test", True, same),
+    same = f"{found.images} images, fingerprint {version.tags[FINGERPRINT_TAG]}"
+    conditions = (
+        Condition("same_test", True, same),
         _better(found, rival.number),
         _recall(losses, policy.max_recall_loss),
     )
@@ -128,14 +138,14 @@ def compare(
         "worst_recall_loss": f"{losses[worst]:+z.4f} ({worst})",
         "max_recall_loss": f"{policy.max_recall_loss:g}",
     }
-    return checks, numbers
+    return conditions, numbers
 
 
 def _paired(
     model: RegisteredModel, version: Version, rival: Version, predictions: Predictions
 ) -> tuple[Predictions, Predictions]:
     """Return the rival's predictions and ours, image by image."""
-    prints = version.tags.get(FINGERPRINT), rival.tags.get(FINGERPRINT)
+    prints = version.tags.get(FINGERPRINT_TAG), rival.tags.get(FINGERPRINT_TAG)
     if prints[0] != prints[1] or not prints[0]:
         raise DataError(
             f"it was tested on other images (test fingerprint {prints[0] or 'missing'}; "
@@ -146,26 +156,26 @@ def _paired(
     return on_the_same_images(theirs, predictions)
 
 
-def _better(found: Difference, rival: int) -> Check:
+def _better(found: Difference, rival: int) -> Condition:
     said = (
         f"{METRICS[found.metric].label} {_points(found.difference)} points "
         f"[{_points(found.low)}, {_points(found.high)}] against version {rival}"
     )
     if found.low > 0:
-        return Check("better", True, said)
-    return Check("better", False, f"{said}, and the {100 * found.interval:g} % interval is not above 0")
+        return Condition("better", True, said)
+    return Condition("better", False, f"{said}, and the {100 * found.interval:g} % interval is not above 0")
 
 
-def _recall(losses: dict[str, float], allowed: float) -> Check:
+def _recall(losses: dict[str, float], allowed: float) -> Condition:
     worst = max(losses, key=losses.__getitem__)
     lost = {name: loss for name, loss in losses.items() if loss > allowed + 1e-9}
     limit = f"{100 * allowed:g} allowed"
     if lost:
         listed = ", ".join(f"{name} {100 * loss:.1f}" for name, loss in sorted(lost.items(), key=lambda item: -item[1]))
-        return Check("recall", False, f"recall lost, in points: {listed} ({limit})")
+        return Condition("recall", False, f"recall lost, in points: {listed} ({limit})")
     if losses[worst] <= 0:
-        return Check("recall", True, "no class loses recall")
-    return Check("recall", True, f"most recall lost: {100 * losses[worst]:.1f} points of {worst} ({limit})")
+        return Condition("recall", True, "no class loses recall")
+    return Condition("recall", True, f"most recall lost: {100 * losses[worst]:.1f} points of {worst} ({limit})")
 
 
 def _points(share: float) -> str:

@@ -9,7 +9,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from astroclf.registry.decision import BY_HAND, CHECKS, NUMBERS, OUTCOMES, recorded, utc
+from astroclf.registry.decision import BY_HAND, NUMBERS, recorded, utc
 from astroclf.registry.versions import CHALLENGER, CHAMPION, Move, RegisteredModel, Version
 from astroclf.tracking.client import hide_password
 
@@ -76,10 +76,11 @@ def explanation(model: RegisteredModel, version: Version) -> RenderableType:
         )
     else:
         parts.append(Text(f"\nThe gate, {utc(decision.time)}: {decision.alias}. {_sentence(decision.reason)}\n"))
-        checks = _table("check", "outcome", "")
-        for check in decision.checks:
-            checks.add_row(CHECKS[check.name], Text(OUTCOMES[check.passed], _STYLES[check.passed]), check.said)
-        parts.append(checks)
+        conditions = _table("condition", "outcome", "")
+        for condition in decision.conditions:
+            outcome = Text(condition.outcome, _STYLES[condition.passed])
+            conditions.add_row(condition.title, outcome, condition.said)
+        parts.append(conditions)
         if decision.numbers:
             against = f"\nAgainst version {decision.compared_with}\n"
             parts += [Text(against, "bold"), _numbers(decision.numbers)]

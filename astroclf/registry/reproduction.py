@@ -9,7 +9,7 @@ import torch
 
 from astroclf.errors import WeightsError
 from astroclf.models.precision import Precision
-from astroclf.registry.decision import Check
+from astroclf.registry.decision import Condition
 from astroclf.registry.load import load
 from astroclf.registry.package import Predictor
 
@@ -37,7 +37,7 @@ def reproduces(
     expected_NP: np.ndarray,
     classes: Sequence[str],
     precision: Precision,
-) -> Check:
+) -> Condition:
     """Load a model by its registered name and compare what it says at batch sizes 1, 3 and 17 with its test.
 
     Parameters
@@ -54,14 +54,16 @@ def reproduces(
     try:
         predictor = load(model, uri, device=str(precision.device))
         if predictor.classes != tuple(classes):
-            return Check("reproduced", False, f"loaded from the registry it knows other classes: {predictor.classes}")
+            return Condition(
+                "reproduced", False, f"loaded from the registry it knows other classes: {predictor.classes}"
+            )
         loaded = {size: _answers(predictor, images_NHWC, size) for size in BATCH_SIZES}
         with precision.autocast():
             tested = {size: _answers(predictor, images_NHWC, size) for size in BATCH_SIZES}
     except WeightsError as error:
-        return Check("reproduced", False, f"it does not load from the registry: {error}")
+        return Condition("reproduced", False, f"it does not load from the registry: {error}")
     except torch.OutOfMemoryError:
-        return Check("reproduced", False, f"the device has no memory for {IMAGE_COUNT} images at once in fp32")
+        return Condition("reproduced", False, f"the device has no memory for {IMAGE_COUNT} images at once in fp32")
     among_sizes = max(float(np.abs(answers - loaded[1]).max()) for answers in loaded.values())
     in_format = max(float(np.abs(answers - expected_NP).max()) for answers in tested.values())
     as_loaded = max(float(np.abs(answers - expected_NP).mean(axis=0).max()) for answers in loaded.values())
@@ -76,12 +78,12 @@ def reproduces(
     ]
     if faults:
         said = f"loaded from the registry it does not repeat the probabilities of its test: {'; '.join(faults)}"
-        return Check("reproduced", False, said)
+        return Condition("reproduced", False, said)
     said = (
         f"loaded back, {len(images_NHWC)} test images at batch sizes {_listed(BATCH_SIZES)}: probabilities differ from "
         f"the test's by at most {in_format:.2g} in {precision.name} as tested, by {as_loaded:.2g} on average in fp32"
     )
-    return Check("reproduced", True, said)
+    return Condition("reproduced", True, said)
 
 
 def _answers(predictor: Predictor, images_NHWC: np.ndarray, batch_size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 from astroclf.models.classifier import Classifier
 from astroclf.models.custom6conv import Custom6Conv
 from astroclf.promote import main
-from astroclf.registry.decision import Check, Decision, carry_out
+from astroclf.registry.decision import Condition, Decision, carry_out
 from astroclf.registry.package import write_package
 from astroclf.registry.register import register
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
@@ -37,9 +37,9 @@ def template(made_database: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         tags = {"test/accuracy": accuracy, "test/macro_f1": accuracy - 0.01, "test_fingerprint": "f00dfeed1234"}
         register(uri, package, "galaxy10", str(tracker.run_id), tags=tags, description="A network.")
     galaxy10 = RegisteredModel(uri, "galaxy10")
-    reproduced = Check("reproduced", True, "to the bit")
+    reproduced = Condition("reproduced", True, "to the bit")
     carry_out(galaxy10, 1, Decision(CHAMPION, "the first of galaxy10", None, None, (reproduced,)))
-    better = Check("better", False, "accuracy -0.7 points [-2.1, +0.6] against version 1")
+    better = Condition("better", False, "accuracy -0.7 points [-2.1, +0.6] against version 1")
     numbers = {"difference": "-0.0070", "interval": "[-0.0210, +0.0060]"}
     carry_out(galaxy10, 2, Decision(CHALLENGER, better.said, 1, 1, (reproduced, better), numbers))
     return folder / "mlflow.db"
@@ -82,7 +82,7 @@ def test_history_shows_versions_and_champions(promote: Command) -> None:
     assert "the first of galaxy10" in out.partition("Champions")[2]
 
 
-def test_explain_gives_each_check_and_number(promote: Command) -> None:
+def test_explain_gives_each_condition_and_number(promote: Command) -> None:
     status, out, _ = promote("explain", "galaxy10", "2")
     assert status == 0
     assert "better than the champion" in out

@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from astroclf.errors import TrackingError
 from astroclf.registry import versions as registered_model
 from astroclf.registry.decision import (
-    Check,
+    Condition,
     Decision,
     carry_out,
     promote,
@@ -56,8 +56,8 @@ def shown(text: RenderableType) -> str:
 
 
 def decision(alias: str, champion_then: int | None = None, **options: Any) -> Decision:
-    checks = (Check("reproduced", True, "to the bit"), Check("better", None, "there is no champion"))
-    return Decision(alias, "because", champion_then, champion_then, checks, **options)
+    conditions = (Condition("reproduced", True, "to the bit"), Condition("better", None, "there is no champion"))
+    return Decision(alias, "because", champion_then, champion_then, conditions, **options)
 
 
 def test_a_decision_is_read_back_as_it_was_made(new_model: NewModel) -> None:
@@ -69,12 +69,12 @@ def test_a_decision_is_read_back_as_it_was_made(new_model: NewModel) -> None:
     found = recorded(version)
     assert found is not None
     assert (found.alias, found.reason, found.champion_then, found.numbers) == (CHAMPION, "because", None, made.numbers)
-    assert found.checks[0] == made.checks[0]
-    assert [check.passed for check in found.checks] == [True, None, None, None]
+    assert found.conditions[0] == made.conditions[0]
+    assert [condition.passed for condition in found.conditions] == [True, None, None, None]
     assert found.time == made.time.replace(microsecond=0)
     assert version.aliases == (CHAMPION,)
     assert version.tags["promotion.difference"] == "+0.0210"
-    assert version.tags["promotion.check.reproduced"] == "passed: to the bit"
+    assert version.tags["promotion.condition.reproduced"] == "passed: to the bit"
     assert version.description.startswith("A network.\n\n**Promotion gate, ")
     assert "| repeats its predictions | passed | to the bit |" in version.description
     assert model.version(2).aliases == ()

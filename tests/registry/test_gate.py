@@ -144,7 +144,7 @@ def test_the_first_version_is_champion_and_a_better_one_takes_its_place(registry
     first = registry.decide("red")
     assert first.alias == CHAMPION
     assert "the first of" in first.reason
-    assert [check.passed for check in first.checks] == [True, None, None, None]
+    assert [condition.passed for condition in first.conditions] == [True, None, None, None]
 
     number, predictions = registry.add("green")
     second = registry.judge(number, predictions)
@@ -152,7 +152,7 @@ def test_the_first_version_is_champion_and_a_better_one_takes_its_place(registry
     assert registry.holders() == (2, None)
     assert "accuracy +25.0 points [" in second.sentence
     assert "against version 1" in second.sentence
-    assert [check.passed for check in second.checks] == [True] * 4
+    assert [condition.passed for condition in second.conditions] == [True] * 4
 
     before = replace(predictions, probabilities=np.eye(3)[ANSWERS["red"]])
     expected = paired_bootstrap(before, predictions, resamples=1000)
@@ -161,7 +161,7 @@ def test_the_first_version_is_champion_and_a_better_one_takes_its_place(registry
     assert tags["promotion.interval"] == f"[{expected.low:+.4f}, {expected.high:+.4f}]"
     assert (tags["promotion.only_this_right"], tags["promotion.only_other_right"]) == ("30", "0")
     assert tags["promotion.champion_then"] == "1"
-    assert tags["promotion.check.reproduced"].startswith("passed: loaded back, 17 test images")
+    assert tags["promotion.condition.reproduced"].startswith("passed: loaded back, 17 test images")
 
 
 def test_no_better_means_challenger(registry: Registry) -> None:
@@ -192,7 +192,7 @@ def test_other_test_images_are_not_compared(registry: Registry) -> None:
     assert found.alias == CHALLENGER
     assert "test fingerprint bbbb; version 1: aaaa" in found.reason
     assert "python -m astroclf.promote champion" in found.reason
-    assert [check.passed for check in found.checks] == [True, False, None, None]
+    assert [condition.passed for condition in found.conditions] == [True, False, None, None]
     assert "missing" in registry.decide("green", fingerprint="").reason
     assert registry.holders() == (1, 3)
 

@@ -11,7 +11,7 @@ from torch import nn
 from astroclf.evaluation.inference import predict_proba
 from astroclf.models.classifier import Classifier
 from astroclf.models.precision import Precision
-from astroclf.registry.decision import Check
+from astroclf.registry.decision import Condition
 from astroclf.registry.package import Predictor, load_package, write_package
 from astroclf.registry.reproduction import picked, reproduces
 
@@ -44,7 +44,7 @@ def said_in_the_test(folder: Path, precision: str) -> np.ndarray:
     return np.column_stack([said.probabilities_BC, said.uncertainty_B])
 
 
-def check(folder: Path, expected: np.ndarray, precision: str = "fp32") -> Check:
+def check(folder: Path, expected: np.ndarray, precision: str = "fp32") -> Condition:
     return reproduces(str(folder), "", IMAGES, expected, CLASSES, Precision(precision, torch.device("cpu")))
 
 
