@@ -54,7 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     astro8.add_argument("--image-size", type=int, default=128, help="about the longest side (default %(default)s)")
     for kind in (galaxy10, astro8):
         kind.add_argument("--seed", type=int, default=0, help="same seed, same files (default %(default)s)")
-        kind.add_argument("--workers", type=int, help="threads (default: one a core); the files do not depend on it")
+        kind.add_argument(
+            "--workers",
+            type=int,
+            dest="num_workers",
+            help="threads (default: one a core); the files do not depend on it",
+        )
         kind.add_argument("--contact-sheet", type=Path, metavar="PNG", help="also draw ten examples of each class")
     return parser
 

@@ -24,7 +24,8 @@ import numpy as np
 from astroclf.data.readers import pixel_digest, thumbnail
 from astroclf.data.split.copies import exact_duplicates, near_duplicates
 from astroclf.simulation.galaxies import draw_galaxy
-from astroclf.simulation.parallel import in_order
+from astroclf.util.progress import ProgressBar
+from astroclf.util.threads import available_cores, run_ahead
 
 ROOT = Path(__file__).parents[1]
 SIZE, CLASSES = 256, 10  # of the simulated galaxies
@@ -80,7 +81,8 @@ def load_images(path: Path | None, count: int) -> np.ndarray:
     def draw(row: int) -> np.ndarray:
         return draw_galaxy(row * CLASSES // count, np.random.default_rng([0, row]), SIZE)
 
-    return np.stack(list(in_order(draw, count, num_workers=None, title="Simulating galaxies", progress=True)))
+    with ProgressBar("Simulating galaxies", count) as bar:
+        return np.stack(list(bar.count(run_ahead(draw, range(count), available_cores()))))
 
 
 def thumbnails(images: list[np.ndarray]) -> np.ndarray:

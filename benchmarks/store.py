@@ -37,8 +37,9 @@ from astroclf.data.readers.galaxy10 import Galaxy10
 from astroclf.data.readers.hdf5 import OFFICIAL_CHUNK_ROWS
 from astroclf.simulation import write_galaxy10
 from astroclf.simulation.canvas import to_display
-from astroclf.simulation.parallel import in_order, usable_cores
 from astroclf.simulation.sky_objects import PAINTERS, draw_sky_object
+from astroclf.util.progress import ProgressBar
+from astroclf.util.threads import available_cores, run_ahead
 
 ROOT = Path(__file__).parents[1]
 GALAXIES, GALAXY_SIDE = 2 * OFFICIAL_CHUNK_ROWS, 256
@@ -46,7 +47,7 @@ PICTURES, PICTURE_SIDE, PREPARED_SIDE = 64, 1600, 1280
 DRAWN_SIDE, NOISE = 200, 5.0  # pixels; grey levels
 ROWS_ALONE = 5  # a round; each takes most of a second
 BATCH_BYTES = 64 * 2**20
-CORES = usable_cores()
+CORES = available_cores()
 
 Rate = Callable[[], float]  # takes a turn, and returns images per second
 
@@ -147,8 +148,8 @@ def simulate_jpegs(folder: Path) -> Path:
         picture = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
         picture.save(folder / kind / f"{index}.jpg", quality=90)
 
-    title = f"Simulating JPEGs of {PICTURE_SIDE} px"
-    list(in_order(make, PICTURES, num_workers=None, title=title, progress=True))
+    with ProgressBar(f"Simulating JPEGs of {PICTURE_SIDE} px", PICTURES) as bar:
+        list(bar.count(run_ahead(make, range(PICTURES), CORES)))
     return folder
 
 

@@ -13,11 +13,10 @@ import psutil
 import torch
 
 from astroclf.data.augment.draws import permutation
-from astroclf.data.augment.on_cpu import available_cores
 from astroclf.data.augment.on_torch import send
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.errors import ConfigError, DataError
-from astroclf.util.threads import run_ahead
+from astroclf.util.threads import available_cores, run_ahead
 
 PLACES = ("auto", "device", "memory", "disk")
 DEVICE_SHARE = 0.6  # of the free device memory that `auto` gives to pixels; the rest is for the network

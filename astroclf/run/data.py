@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from astroclf.data.cache.image_cache import ImageCache, open_image_cache
 from astroclf.data.split.assign import Splits
 from astroclf.data.split.splits import split_image_cache
 from astroclf.settings.schema import Config
-
-log = logging.getLogger("astroclf")
+from astroclf.util.logs import log
 
 
 @dataclass(frozen=True)

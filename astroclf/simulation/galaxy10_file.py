@@ -10,8 +10,9 @@ import numpy as np
 from astroclf.data.readers.galaxy10 import CLASSES
 from astroclf.errors import DataError
 from astroclf.simulation.galaxies import FIELD_ARCSEC, draw_galaxy
-from astroclf.simulation.parallel import in_order
 from astroclf.util.atomic import atomic_path
+from astroclf.util.progress import ProgressBar
+from astroclf.util.threads import available_cores, run_ahead
 
 _CHUNKS = (555, 16, 16, 1)  # of the official file
 _SMALLEST_IMAGE = 16
@@ -60,13 +61,14 @@ def write_galaxy10(
     def draw(row: int) -> np.ndarray:
         return draw_galaxy(int(labels[row]), np.random.default_rng([seed, row]), image_size)
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    bar = ProgressBar(f"Simulating galaxies of {image_size} px", samples, enabled=progress)
+    with bar, atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         shape = (samples, image_size, image_size, 3)
         chunks = tuple(min(chunk, length) for chunk, length in zip(_CHUNKS, shape, strict=True))
         images = file.create_dataset("images", shape, "u1", chunks=chunks, compression="gzip")
         slab = np.empty((chunks[0], image_size, image_size, 3), np.uint8)
-        title = f"Simulating galaxies of {image_size} px"
-        for row, image in enumerate(in_order(draw, samples, num_workers=num_workers, title=title, progress=progress)):
+        drawn = run_ahead(draw, range(samples), num_workers or available_cores())
+        for row, image in enumerate(bar.count(drawn)):
             slab[row % len(slab)] = image
             # Whole chunks at a time: a chunk written in parts is decompressed and compressed again for each part.
             if (row + 1) % len(slab) == 0 or row + 1 == samples:

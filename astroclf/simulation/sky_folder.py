@@ -11,9 +11,10 @@ from astropy.io import fits
 
 from astroclf.errors import DataError
 from astroclf.simulation.canvas import to_display
-from astroclf.simulation.parallel import in_order
 from astroclf.simulation.sky_objects import PAINTERS, draw_sky_object
 from astroclf.util.atomic import atomic_path
+from astroclf.util.progress import ProgressBar
+from astroclf.util.threads import available_cores, run_ahead
 
 CLASSES = tuple(PAINTERS)
 """Folder names, in label order."""
@@ -55,8 +56,9 @@ def write_astro8(
     """
     folder = Path(folder)
     _check(folder, samples_per_class, image_size)
-
-    with atomic_path(folder) as temporary:
+    files = samples_per_class * len(CLASSES)
+    bar = ProgressBar(f"Simulating sky objects of about {image_size} px", files, enabled=progress)
+    with bar, atomic_path(folder) as temporary:
         for name in CLASSES:
             (temporary / name).mkdir(parents=True)
 
@@ -65,10 +67,7 @@ def write_astro8(
             rng = np.random.default_rng([seed, label, number])
             _write_one(temporary / CLASSES[label], number, label, rng, image_size)
 
-        title = f"Simulating sky objects of about {image_size} px"
-        for _ in in_order(
-            make, samples_per_class * len(CLASSES), num_workers=num_workers, title=title, progress=progress
-        ):
+        for _ in bar.count(run_ahead(make, range(files), num_workers or available_cores())):
             pass
     return folder
 

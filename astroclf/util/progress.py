@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -23,6 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
+Item = TypeVar("Item")
 
 
 class RateColumn(ProgressColumn):
@@ -75,6 +77,12 @@ class ProgressBar:
             self._bar.start()
             self._task = self._bar.add_task(self.title, total=self.total, completed=self.done)
         return self
+
+    def count(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items, and count each as a step once the consumer has come back from it."""
+        for item in items:
+            yield item
+            self.advance()
 
     def advance(self, steps: int = 1) -> None:
         """Count `steps` as done."""

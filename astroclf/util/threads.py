@@ -1,7 +1,8 @@
-"""Results in order from threads that work ahead of their consumer."""
+"""Threads: how many cores there are for them, and results in order from those that work ahead of their consumer."""
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,19 +12,25 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
+def available_cores() -> int:
+    """Count the CPU cores that this process may use: a SLURM job or a container often has fewer than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_ahead(
     function: Callable[[Job], Result], jobs: Iterable[Job], num_workers: int
 ) -> Generator[Result, None, None]:
     """Yield ``function(job)`` for every job, in order, computed by threads at most `num_workers` + 1 jobs ahead.
 
-    An exception in `function` is raised where its result would have come. The threads end when the generator is
-    exhausted, closed, dropped or interrupted: jobs not begun are cancelled, those under way are waited for.
-    `num_workers` 0 computes in the caller's thread, when asked.
+    Threads rather than processes: NumPy, OpenCV and zlib release the interpreter lock, nothing has to be pickled, and
+    a script without a main guard works. An exception in `function` is raised where its result would have come. The
+    threads end when the generator is exhausted, closed, dropped or interrupted: jobs not begun are cancelled, those
+    under way are waited for. `num_workers` 0 computes in the caller's thread, when asked.
     """
     if num_workers <= 0:
         yield from map(function, jobs)
         return
-    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="astroclf-stream")
+    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="astroclf-ahead")
     pending: deque[Future[Result]] = deque()
     try:
         for job in jobs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -11,15 +10,9 @@ import numpy as np
 from astroclf.data.augment.draws import noise_field
 from astroclf.data.augment.plan import GREY_WEIGHTS, Steps
 from astroclf.data.decode.bands import in_fours
+from astroclf.util.threads import available_cores
 
 _WARP_FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-
-
-def available_cores() -> int:
-    """CPU cores that this process may use (a SLURM job or a container often has fewer than the machine)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def apply(images_BHWC: np.ndarray, steps: Steps, threads: int | None = None) -> np.ndarray:

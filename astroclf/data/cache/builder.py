@@ -13,8 +13,7 @@ import shutil
 import warnings
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from astroclf.data.catalog import Block, Catalog, DatasetReader, Fault
 from astroclf.data.readers import THUMBNAIL
 from astroclf.errors import DataError
 from astroclf.util.progress import ProgressBar
+from astroclf.util.threads import available_cores, run_ahead
 
 VERSION = 3  # of the files in an image cache's folder
 IMAGES = "images.npy"
@@ -93,7 +93,7 @@ def build_image_cache(
             missing = shape[0] - sum(block.stop - block.start for block in finished.values())
             _check_room(partial, images, thumbnails)
             with (partial / RECORD).open("a", encoding="utf-8") as record:
-                for rows, block in _decode(reader, finished, num_workers or _cores(), progress):
+                for rows, block in _decode(reader, finished, num_workers or available_cores(), progress):
                     images.write(rows.start, block.images_BHWC)
                     thumbnails.write(rows.start, block.thumbnails_BTT)
                     pixels = (np.ascontiguousarray(part).data for part in (block.images_BHWC, block.thumbnails_BTT))
@@ -121,42 +121,28 @@ def _checksum(digests: list[str], *pixels: bytes | memoryview) -> int:
     return checksum
 
 
-def _cores() -> int:
-    """Cores that this process may use: fewer than the machine has, under SLURM and in containers."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _decode(
     reader: DatasetReader, finished: dict[int, Finished], num_workers: int, progress: bool
 ) -> Iterator[tuple[range, Block]]:
-    """Blocks that are not finished yet, as they come from the threads; few at a time, for they are large."""
-    waiting = iter([rows for rows in reader.blocks() if rows.start not in finished])
+    """Yield the blocks that are not finished yet, in order."""
+
+    def decode(rows: range) -> Block:
+        try:
+            return reader.read(rows)
+        except OSError as error:  # of the data set's disk: not to be taken for a fault of the cache's
+            first = reader.catalog.ids[rows.start]
+            raise DataError(f"{first} and the files after it cannot be read: {error}.") from error
+
+    missing = [rows for rows in reader.blocks() if rows.start not in finished]
     done = sum(block.stop - block.start for block in finished.values())
-    running: dict[Future[Block], range] = {}
     with (
         warnings.catch_warnings(action="ignore"),  # decoders' remarks about single files; faults come as errors
-        ThreadPoolExecutor(num_workers, thread_name_prefix="prepare") as pool,
         ProgressBar("Preparing images", len(reader.catalog), done=done, enabled=progress) as bar,
+        closing(run_ahead(decode, missing, num_workers)) as blocks,
     ):
-        try:
-            while True:
-                while len(running) <= num_workers and (rows := next(waiting, None)) is not None:
-                    running[pool.submit(_decode_block, reader, rows)] = rows
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    rows = running.pop(future)
-                    yield rows, future.result()
-                    bar.advance(len(rows))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _decode_block(reader: DatasetReader, rows: range) -> Block:
-    try:
-        return reader.read(rows)
-    except OSError as error:  # of the data set's disk: not to be taken for a fault of the cache's
-        raise DataError(f"{reader.catalog.ids[rows.start]} and the files after it cannot be read: {error}.") from error
+        for rows, block in zip(missing, blocks, strict=True):
+            yield rows, block
+            bar.advance(len(rows))
 
 
 def _fresh_unless(partial: Path, header: dict[str, Any]) -> None:

@@ -29,9 +29,7 @@ from astroclf.data.cache.builder import (
 from astroclf.data.cache.use_mark import mark_use
 from astroclf.data.catalog import Catalog, DatasetReader
 from astroclf.errors import ConfigError, DataError
-from astroclf.util.logs import log_to_file
-
-log = logging.getLogger("astroclf")
+from astroclf.util.logs import log, log_to_file
 
 ERRORS_SHOWN = 5
 

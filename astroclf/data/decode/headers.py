@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -14,6 +13,7 @@ from astroclf.data.catalog import Catalog
 from astroclf.data.decode.fits import choose_hdu
 from astroclf.settings.fits import FitsSettings, is_fits
 from astroclf.util.progress import ProgressBar
+from astroclf.util.threads import available_cores, run_ahead
 
 _WIDE_MODES = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
 _TIFF_BITS_PER_SAMPLE = 258
@@ -43,17 +43,12 @@ class HasFacts(Protocol):
 
 def read_facts(reader: HasFacts, *, num_workers: int | None = None, progress: bool = True) -> list[FileFacts | None]:
     """The facts of every row of the reader's catalog."""
-    total = len(reader.catalog)
+    rows = range(len(reader.catalog))
     with (
         warnings.catch_warnings(action="ignore"),
-        ThreadPoolExecutor(num_workers, thread_name_prefix="headers") as pool,
-        ProgressBar("Reading headers", total, enabled=progress) as bar,
+        ProgressBar("Reading headers", len(rows), enabled=progress) as bar,
     ):
-        facts = []
-        for fact in pool.map(reader.facts, range(total)):
-            facts.append(fact)
-            bar.advance()
-        return facts
+        return list(bar.count(run_ahead(reader.facts, rows, num_workers or available_cores())))
 
 
 def file_facts(path: Path, fits: FitsSettings) -> FileFacts | None:

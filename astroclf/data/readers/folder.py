@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +25,7 @@ from astroclf.data.readers.band_files import BandFiles
 from astroclf.data.readers.tables import Listing, read_metadata
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.fits import FitsSettings
-
-log = logging.getLogger("astroclf")
+from astroclf.util.logs import log
 
 METADATA = "metadata.csv"
 BLOCK_BYTES = 32 * 2**20
