@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ from typing import Any
 import torch
 
 from astroclf.errors import CheckpointError
+from astroclf.models.weights import CHECKPOINT_FORMAT, UnreadableTensors, load_tensors, other_format
 from astroclf.util.atomic import atomic_path
-
-FORMAT = 1
 
 
 class CheckpointFolder:
@@ -31,14 +29,16 @@ class CheckpointFolder:
 
     @property
     def last(self) -> Path:
+        """The newest state of the training."""
         return self.folder / "last.pt"
 
     @property
     def best(self) -> Path:
+        """The state of the best validation."""
         return self.folder / "best.pt"
 
     def rank(self, loss: float, step: int) -> str | None:
-        """Enter a validation among the lowest; the name that its checkpoint is to have, or None."""
+        """Enter a validation among the lowest; return the name that its checkpoint is to have, or None."""
         loss = math.inf if math.isnan(loss) else loss
         name = f"step-{step:07d}-loss-{loss:.4f}.pt"
         ranking = sorted([*self.lowest, (loss, name)])[: self.keep_lowest_loss]
@@ -56,7 +56,7 @@ class CheckpointFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.last) as temporary:
             with open(temporary, "wb") as file:
-                torch.save({"format": FORMAT, **state}, file)
+                torch.save({"format": CHECKPOINT_FORMAT, **state}, file)
             for name in also_as:
                 _link(temporary, self.folder / name)
         kept = {name for _, name in self.lowest}
@@ -73,7 +73,7 @@ class CheckpointFolder:
             No file of that step is kept.
         """
         for path in [self.best, *sorted(self.folder.glob("*.pt"))]:
-            if path.is_file() and load_checkpoint(path)["position"]["step"] == step:
+            if path.is_file() and load_checkpoint(path)["train_state"]["step"] == step:
                 if path != self.best:
                     _link(path, self.best)
                 return
@@ -83,15 +83,15 @@ class CheckpointFolder:
         )
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(existing: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        os.link(source, temporary)
+        os.link(existing, temporary)
         os.replace(temporary, target)
     except OSError:
         temporary.unlink(missing_ok=True)
         with atomic_path(target) as copy:
-            copy.write_bytes(source.read_bytes())
+            copy.write_bytes(existing.read_bytes())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -108,12 +108,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             "or one of the files in its checkpoints/."
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises half a dozen kinds for a damaged file
-        reason = re.split(r"[.\n]", str(error).strip())[0] or type(error).__name__
+        state = load_tensors(path)
+    except (UnreadableTensors, OSError) as error:
         raise CheckpointError(
-            f"{path} is no checkpoint that can be read ({reason}). Resume from another file in {path.parent}."
+            f"{path} is no checkpoint that can be read ({error}). Resume from another file in {path.parent}."
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is no astroclf checkpoint of format {FORMAT}. Resume from another file.")
+    if not isinstance(state, dict) or "format" not in state:
+        raise CheckpointError(f"{path} is no astroclf checkpoint. Resume from another file.")
+    if state["format"] != CHECKPOINT_FORMAT:
+        raise CheckpointError(other_format(path, state["format"]))
     return state

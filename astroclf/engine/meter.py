@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
 
 class StepMeter:
-    """Loss and gradient norm of the steps since the last validation, step-by-step curves, and steps that were skipped.
+    """Losses and gradient norm of the steps since the last validation, step-by-step curves, and skipped steps.
 
     Parameters
     ----------
@@ -21,58 +21,77 @@ class StepMeter:
 
     def __init__(self, device: torch.device, curve_every: int) -> None:
         self.curve_every = curve_every
-        sums, counts = ("loss", "images", "norm", "steps"), ("total", "streak")
-        self._sums = {name: torch.zeros((), dtype=torch.float64, device=device) for name in sums}
-        self._skipped = {name: torch.zeros((), dtype=torch.int64, device=device) for name in counts}
-        self._curve: list[tuple[int, float, torch.Tensor, torch.Tensor]] = []
+        self._device = device
+        self._loss_sums = {"loss": self._zero(torch.float64)}  # the loss's terms join it at the first step
+        self._sums = {name: self._zero(torch.float64) for name in ("images", "norm", "steps")}
+        self._skipped = {name: self._zero(torch.int64) for name in ("total", "streak")}
+        self._curve: list[tuple[int, float, dict[str, torch.Tensor]]] = []
 
-    def add(self, step: int, lr: float, loss_sum: torch.Tensor, images: int, norm: torch.Tensor) -> None:
-        """Take in a step: the sum of its images' losses, and the norm of its gradient before clipping."""
-        finite = torch.isfinite(norm) & torch.isfinite(loss_sum)
-        self._sums["loss"] += torch.where(finite, loss_sum, 0)
+    def add(self, step: int, lr: float, loss_sums: Mapping[str, torch.Tensor], images: int, norm: torch.Tensor) -> None:
+        """Take in a step.
+
+        Parameters
+        ----------
+        loss_sums : mapping of str to Tensor
+            Sums over the step's images of the ``loss`` and of its terms.
+        norm : Tensor
+            Of the gradient, before clipping.
+        """
+        finite = torch.isfinite(norm) & torch.isfinite(loss_sums["loss"])
+        for name, loss_sum in loss_sums.items():
+            if name not in self._loss_sums:
+                self._loss_sums[name] = self._zero(torch.float64)
+            self._loss_sums[name] += torch.where(finite, loss_sum, 0)
         self._sums["images"] += torch.where(finite, images, 0)
         self._sums["norm"] += torch.where(finite, norm, 0)
         self._sums["steps"] += finite
         self._skipped["total"] += ~finite
         self._skipped["streak"].add_(1).mul_(~finite)
         if step % self.curve_every == 0:
-            self._curve.append((step, lr, loss_sum / images, norm))
+            losses = {f"step/{name}": loss_sum / images for name, loss_sum in loss_sums.items()}
+            self._curve.append((step, lr, {**losses, "step/grad_norm": norm}))
 
     def skipped_steps(self) -> int:
-        """Steps of the run so far whose loss or gradient was not finite."""
+        """Count the steps of the run so far whose loss or gradient was not finite."""
         return int(self._skipped["total"])
 
     def streak(self) -> int:
-        """How many of the newest steps in a row were skipped."""
+        """Count how many of the newest steps in a row were skipped."""
         return int(self._skipped["streak"])
 
     def take_means(self) -> dict[str, float]:
-        """Means since the last call; NaN where no step was finite."""
+        """Return the means since the last call; NaN where no step was finite."""
+        losses = {name: float(value) for name, value in self._loss_sums.items()}
         sums = {name: float(value) for name, value in self._sums.items()}
-        for value in self._sums.values():
+        for value in (*self._loss_sums.values(), *self._sums.values()):
             value.zero_()
+        images, steps = sums["images"], sums["steps"]
         return {
-            "train/loss": sums["loss"] / sums["images"] if sums["images"] else math.nan,
-            "train/grad_norm": sums["norm"] / sums["steps"] if sums["steps"] else math.nan,
+            **{f"train/{name}": loss / images if images else math.nan for name, loss in losses.items()},
+            "train/grad_norm": sums["norm"] / steps if steps else math.nan,
             "train/skipped_steps": self.skipped_steps(),
         }
 
     def take_curve(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """The points of the step-by-step curves since the last call, as (step, values); one wait for them all."""
+        """Yield the points of the step-by-step curves since the last call, as (step, values); one wait for them all."""
         curve, self._curve = self._curve, []
         if not curve:
             return
-        losses = torch.stack([loss for _, _, loss, _ in curve]).tolist()
-        norms = torch.stack([norm for _, _, _, norm in curve]).tolist()
-        for (step, lr, _, _), loss, norm in zip(curve, losses, norms, strict=True):
-            point = {"step/loss": loss, "step/grad_norm": norm, "step/lr": lr}
+        values = torch.stack([torch.stack(list(tensors.values())) for _, _, tensors in curve]).tolist()
+        for (step, lr, tensors), row in zip(curve, values, strict=True):
+            point = {**dict(zip(tensors, row, strict=True)), "step/lr": lr}
             yield step, {name: value for name, value in point.items() if math.isfinite(value)}
 
     def state_dict(self) -> dict[str, Any]:
-        """All but the curve, which is taken before each checkpoint."""
-        return {"sums": self._sums, "skipped": self._skipped}
+        """Return all but the curve, which is taken before each checkpoint."""
+        return {"loss_sums": self._loss_sums, "sums": self._sums, "skipped": self._skipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self._loss_sums = {name: value.to(self._device, copy=True) for name, value in state["loss_sums"].items()}
         for mine, saved in ((self._sums, state["sums"]), (self._skipped, state["skipped"])):
             for name, value in saved.items():
                 mine[name].copy_(value)
+
+    def _zero(self, dtype: torch.dtype) -> torch.Tensor:
+        return torch.zeros((), dtype=dtype, device=self._device)

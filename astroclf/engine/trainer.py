@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from torch import nn
 from astroclf.data.loader import Batch, BatchLoader
 from astroclf.engine.checkpoint import CheckpointFolder
 from astroclf.engine.early_stopping import EarlyStopping
-from astroclf.engine.ema import FiniteBuffers, ModelEMA
+from astroclf.engine.ema import ModelEMA
 from astroclf.engine.meter import StepMeter
 from astroclf.engine.progress import TrainProgress
 from astroclf.engine.schedule import Schedule
 from astroclf.engine.signals import StopRequest
+from astroclf.engine.state import FiniteBuffers, TrainState
 from astroclf.errors import CheckpointError, Interrupted, TrainingError
 from astroclf.evaluation.history import write_history
 from astroclf.evaluation.inference import evaluate
@@ -38,7 +39,7 @@ CURVE_POINTS = 2000  # of the step-by-step curves that a whole run logs
 
 @dataclass
 class FitResult:
-    """What `Trainer.fit` leaves beside the checkpoints."""
+    """What a training came to, beside its checkpoints."""
 
     best: dict[str, float]  # the history row of the best validation
     steps: int
@@ -48,21 +49,8 @@ class FitResult:
     stopped_early: bool
 
 
-@dataclass
-class TrainState:
-    """Where the run stands: everything about it that is not a tensor."""
-
-    epoch: int = 0
-    batch: int = 0  # of the epoch: the next one to train on
-    step: int = 0  # optimizer steps taken, skipped ones included
-    finished: bool = False
-    stopped_early: bool = False
-    best: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
 class Trainer:
-    """A model, what it learns from, and how.
+    """The training of a model: what it learns from, how, and where it stands.
 
     Parameters
     ----------
@@ -113,18 +101,18 @@ class Trainer:
         self.classes, self.folder, self.tracker = classes, folder, tracker
         self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
         self.on_validation = on_validation
-        self.average = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
+        self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
         self.scaler = precision.scaler()
         self.early_stopping = EarlyStopping(settings.patience)
         self.checkpoints = CheckpointFolder(folder / "checkpoints", settings.keep_lowest_loss)
-        self.position = TrainState()
+        self.state = TrainState()
         self.total_steps = planned_steps(settings, len(train))
         self.meter = StepMeter(precision.device, curve_every=max(1, self.total_steps // CURVE_POINTS))
-        self.buffers = FiniteBuffers(model)
+        self.finite_buffers = FiniteBuffers(model)
         self._saved_at = time.monotonic()
 
     def fit(self) -> FitResult:
-        """Train from where `position` stands to the end, or until early stopping.
+        """Train from where `state` stands to the end, or until early stopping.
 
         Raises
         ------
@@ -134,7 +122,7 @@ class Trainer:
             The loss stays non-finite, or the device is out of memory.
         """
         waited = self.train_loader.data_wait_seconds
-        bar = TrainProgress(self.total_steps, self.settings.epochs, self.position.step)
+        bar = TrainProgress(self.total_steps, self.settings.epochs, self.state.step)
         with StopRequest() as stop, bar as progress:
             try:
                 self._run(stop, progress)
@@ -144,71 +132,72 @@ class Trainer:
                     "trainer.grad_accum_steps for the same optimizer steps, or set backbone.grad_checkpointing=true. "
                     f"The last checkpoint is kept in {self.checkpoints.folder}."
                 ) from error
-        if not self.position.best:
+        if not self.state.best:
             raise TrainingError(
-                f"No validation in {self.position.step} steps gave a finite loss: there is no model to keep. Lower "
+                f"No validation in {self.state.step} steps gave a finite loss: there is no model to keep. Lower "
                 "optimizer.lr, set trainer.grad_clip_norm, or use trainer.precision=fp32, and start a new run."
             )
         waited = self.train_loader.data_wait_seconds - waited
         return FitResult(
-            best=self.position.best,
-            steps=self.position.step,
+            best=self.state.best,
+            steps=self.state.step,
             skipped_steps=self.meter.skipped_steps(),
             images_per_second=progress.images_per_second if progress.images else math.nan,
             data_wait_fraction=waited / progress.seconds,
-            stopped_early=self.position.stopped_early,
+            stopped_early=self.state.stopped_early,
         )
 
     def _run(self, stop: StopRequest, progress: TrainProgress) -> None:
-        at, every = self.position, self.settings.grad_accum_steps
+        state, every = self.state, self.settings.grad_accum_steps
         self.model.train()
-        while not at.finished:
-            if at.step >= self.total_steps:  # a run of no steps still has a validated checkpoint
+        while not state.finished:
+            if state.step >= self.total_steps:  # a run of no steps still has a validated checkpoint
                 self._validate(progress, last=True)
                 break
             group: list[Batch] = []
-            with closing(self.train_loader.epoch(at.epoch, start=at.batch)) as batches:
+            with closing(self.train_loader.epoch(state.epoch, start=state.batch)) as batches:
                 for batch in batches:
                     group.append(batch)
-                    at.batch += 1
-                    if len(group) < every and at.batch < len(self.train_loader):
+                    state.batch += 1
+                    if len(group) < every and state.batch < len(self.train_loader):
                         continue
                     loss = self._step(group)
                     progress.images += sum(len(b.labels_B) for b in group)
                     group = []
 
                     if progress.due():
-                        progress.show(at.step, self._epoch(), self.schedule.lr(at.step), loss.item)
+                        progress.show(state.step, self._epoch(), self.schedule.lr(state.step), loss.item)
                         self._stop_if_stuck()
                     with progress.aside():
-                        last = at.step >= self.total_steps
+                        last = state.step >= self.total_steps
                         if last or self._validation_due():
                             self._validate(progress, last)
                         if stop.signal is not None:
                             self._interrupt(stop.signal)
-                        if at.finished:
+                        if state.finished:
                             return
                         if self._saving_due():
                             self._save([])
-            at.epoch, at.batch = at.epoch + 1, 0
+            state.epoch, state.batch = state.epoch + 1, 0
 
     def _step(self, group: list[Batch]) -> torch.Tensor:
-        """One optimizer step over the images of `group`; returns their mean loss, still on the device.
+        """Take one optimizer step over the images of `group`; return their mean loss, still on the device.
 
         A step whose loss or gradient is not finite changes no weight: GradScaler sees the gradients on the device and
         the fused optimizers skip without asking the host.
         """
-        at, device = self.position, self.precision.device
-        lr = self.schedule.apply(self.optimizer, at.step)
+        state = self.state
+        lr = self.schedule.apply(self.optimizer, state.step)
         images = sum(len(batch.labels_B) for batch in group)
-        loss_sum = torch.zeros((), dtype=torch.float32, device=device)
+        loss_sums: dict[str, torch.Tensor] = {}
         for batch in group:
             with self.precision.autocast():
                 output = self.model(batch.images_BCHW)
-            loss = self.criterion(output, batch.labels_B).total_B.sum()
+            sums = {name: loss_B.sum() for name, loss_B in self.criterion(output, batch.labels_B).by_name().items()}
+            loss = sums["loss"]
             loss = loss * torch.where(torch.isfinite(loss), 1.0, math.nan)  # a loss of inf may have finite gradients
             self.scaler.scale(loss / images).backward()
-            loss_sum += loss.detach()
+            loss_sums = {name: loss_sums.get(name, 0) + value.detach() for name, value in sums.items()}
 
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         if gradients:  # finite gradients may have an infinite norm: then too the scaler must see what is wrong
@@ -221,71 +210,71 @@ class Trainer:
         # fp16 adapts its scale; the other formats keep 1, and update only clears what the scaler saw.
         self.scaler.update(None if self.precision.name == "fp16" else 1.0)
         self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
-            self.average.update()
+        if self.ema is not None:
+            self.ema.update()
 
-        self.meter.add(at.step, lr, loss_sum, images, norm)
-        at.step += 1
-        return loss_sum / images
+        self.meter.add(state.step, lr, loss_sums, images, norm)
+        state.step += 1
+        return loss_sums["loss"] / images
 
     def _validate(self, progress: TrainProgress, last: bool) -> None:
         """Measure on the validation images, log, decide about best and early stopping, save."""
-        at = self.position
+        state = self.state
         self._stop_if_stuck()
-        self.buffers.restore()
-        model = self.average.model() if self.average is not None else self.model
+        self.finite_buffers.restore()
+        model = self.ema.model() if self.ema is not None else self.model
         metrics = evaluate(model, self.criterion, self.val_loader, self.precision, self.classes).metrics()
 
         row: dict[str, float] = {
-            "step": at.step,
+            "step": state.step,
             "epoch": self._epoch(),
-            "lr": self.schedule.lr(max(at.step - 1, 0)),
+            "lr": self.schedule.lr(max(state.step - 1, 0)),
             **self.meter.take_means(),
             **{f"val/{name}": value for name, value in metrics.items() if "/" not in name},
         }
-        at.history.append(row)
+        state.history.append(row)
 
         names = []
         if self._is_better(row):
-            at.best = row
+            state.best = row
             names.append(self.checkpoints.best.name)
-        if name := self.checkpoints.rank(row["val/loss"], at.step):
+        if name := self.checkpoints.rank(row["val/loss"], state.step):
             names.append(name)
-        epoch_ends = at.batch >= len(self.train_loader)
-        if self.settings.keep_every and epoch_ends and (at.epoch + 1) % self.settings.keep_every == 0:
-            names.append(f"epoch-{at.epoch + 1:04d}.pt")
-        at.stopped_early = self.early_stopping.update(row["val/loss"], row["epoch"]) and not last
-        at.finished = last or at.stopped_early
+        epoch_ends = state.batch >= len(self.train_loader)
+        if self.settings.keep_every and epoch_ends and (state.epoch + 1) % self.settings.keep_every == 0:
+            names.append(f"epoch-{state.epoch + 1:04d}.pt")
+        state.stopped_early = self.early_stopping.update(row["val/loss"], row["epoch"]) and not last
+        state.finished = last or state.stopped_early
 
-        self.tracker.log_metrics({**row, **self._machine_metrics(progress)}, at.step)
-        self.tracker.log_metrics({f"val/{k}": v for k, v in metrics.items() if "/" in k}, at.step)
-        self.tracker.log_histograms(model, at.step)
+        self.tracker.log_metrics({**row, **self._machine_metrics(progress)}, state.step)
+        self.tracker.log_metrics({f"val/{k}": v for k, v in metrics.items() if "/" in k}, state.step)
+        self.tracker.log_histograms(model, state.step)
         self._save(names)
-        write_history(self.folder / "history.csv", at.history)
-        better = "  best so far" if at.best is row else ""
+        write_history(self.folder / "history.csv", state.history)
+        better = "  best so far" if state.best is row else ""
         log.info(
             "epoch %.2f  train loss %.4f  val loss %.4f  accuracy %.4f  macro F1 %.4f%s",
             row["epoch"], row["train/loss"], row["val/loss"], row["val/accuracy"], row["val/macro_f1"], better,
         )  # fmt: skip
-        if at.stopped_early:
+        if state.stopped_early:
             log.info("No lower validation loss for %g epochs: stopped early.", self.settings.patience)
         if self.on_validation is not None:
-            self.on_validation(at.history, at.finished)
+            self.on_validation(state.history, state.finished)
 
     # ---- small questions -------------------------------------------------------------------------------------------
 
     def _epoch(self) -> float:
-        """Epochs trained so far, with the fraction of the one under way."""
-        return self.position.epoch + self.position.batch / len(self.train_loader)
+        """Count the epochs trained so far, with the fraction of the one under way."""
+        return self.state.epoch + self.state.batch / len(self.train_loader)
 
     def _validation_due(self) -> bool:
-        """Whether a validation falls on the step just taken; a pure function of the position."""
-        at = self.position
+        """Tell whether a validation falls on the step just taken; a pure function of the state."""
+        state = self.state
         if self.settings.validate_every_steps:
-            return at.step % self.settings.validate_every_steps == 0
+            return state.step % self.settings.validate_every_steps == 0
         every = self.settings.validate_every
         before = self._epoch() - self.settings.grad_accum_steps / len(self.train_loader)
-        if at.batch >= len(self.train_loader):  # the epoch's last group may be a smaller one
+        if state.batch >= len(self.train_loader):  # the epoch's last group may be a smaller one
             rest = len(self.train_loader) % self.settings.grad_accum_steps or self.settings.grad_accum_steps
             before = self._epoch() - rest / len(self.train_loader)
         return math.floor(self._epoch() / every + 1e-9) > math.floor(before / every + 1e-9)
@@ -295,14 +284,17 @@ class Trainer:
         return minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
 
     def _is_better(self, row: dict[str, float]) -> bool:
-        """By the monitored metric; ties go to the lower validation loss. A network that diverged is never better."""
+        """Compare with the best row by the monitored metric; ties go to the lower validation loss.
+
+        A network that diverged is never better.
+        """
 
         def key(r: dict[str, float]) -> tuple[float, float]:
             return monitored(self.monitor).merit(r[self.monitor]), -r["val/loss"]
 
         if not math.isfinite(row["val/loss"]):
             return False
-        return not self.position.best or key(row) > key(self.position.best)
+        return not self.state.best or key(row) > key(self.state.best)
 
     def _stop_if_stuck(self) -> None:
         streak = self.meter.streak()
@@ -311,7 +303,7 @@ class Trainer:
             kept = f"The last checkpoint is kept: {last}." if last.is_file() else "There was no checkpoint yet."
             raise TrainingError(
                 f"The loss or its gradient was not finite for {streak} steps in a row (the last at step "
-                f"{self.position.step}); none of them changed a weight. Lower optimizer.lr, set "
+                f"{self.state.step}); none of them changed a weight. Lower optimizer.lr, set "
                 f"trainer.grad_clip_norm, or use trainer.precision=fp32. {kept}"
             )
 
@@ -335,31 +327,31 @@ class Trainer:
     def _interrupt(self, signal: Any) -> None:
         self._save([])
         raise Interrupted(
-            f"Stopped by {signal.name} after step {self.position.step} of {self.total_steps}; all is saved. Go on "
+            f"Stopped by {signal.name} after step {self.state.step} of {self.total_steps}; all is saved. Go on "
             f"with:\n  {self.resume_hint}",
             exit_code=128 + signal.value,
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a bit-equal continuation needs, as tensors and plain values."""
+        """Return everything that a bit-equal continuation needs, as tensors and plain values."""
         cuda = self.precision.device.type == "cuda"
         return {
             "model": self.model.state_dict(),
-            "average": self.average.state_dict() if self.average is not None else None,
+            "ema": self.ema.state_dict() if self.ema is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "position": vars(self.position),
+            "train_state": vars(self.state),
             "fingerprints": self.fingerprints,
             "batches_per_epoch": len(self.train_loader),
             "early_stopping": self.early_stopping.state_dict(),
             "lowest": self.checkpoints.lowest,
             "meter": self.meter.state_dict(),
-            "buffers": self.buffers.state_dict(),
+            "finite_buffers": self.finite_buffers.state_dict(),
             "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if cuda else None},
             "tracker": {"run_id": self.tracker.run_id, **self.tracker.state_dict()},
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take up a state that `state_dict` gave.
 
         Raises
@@ -367,43 +359,43 @@ class Trainer:
         CheckpointError
             It was trained on other images.
         """
-        changed = [name for name, value in self.fingerprints.items() if state["fingerprints"].get(name) != value]
+        changed = [name for name, value in self.fingerprints.items() if saved["fingerprints"].get(name) != value]
         if changed:
             raise CheckpointError(
                 f"The run cannot go on: its {' and '.join(changed)} split now holds other images than when it was "
                 "stopped. Bring back the data set and the split settings it began with, or start a new run."
             )
-        if state["batches_per_epoch"] != len(self.train_loader):
+        if saved["batches_per_epoch"] != len(self.train_loader):
             raise CheckpointError(
-                f"The run cannot go on: its epochs had {state['batches_per_epoch']} batches and now have "
+                f"The run cannot go on: its epochs had {saved['batches_per_epoch']} batches and now have "
                 f"{len(self.train_loader)}. Bring back the settings it began with, or start a new run."
             )
         try:
-            self.model.load_state_dict(state["model"])
+            self.model.load_state_dict(saved["model"])
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:300]
             raise CheckpointError(f"The checkpoint is of another network than this one: {reason}.") from error
-        if self.average is not None and state["average"] is not None:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.position = TrainState(**state["position"])
-        self.early_stopping.load_state_dict(state["early_stopping"])
-        if self.position.finished:  # more epochs or more patience than before: it is not the end any more
-            at_end = self.position.step >= self.total_steps
-            self.position.stopped_early = not at_end and self.early_stopping.is_over(self._epoch())
-            self.position.finished = at_end or self.position.stopped_early
-        self.checkpoints.lowest = [(loss, name) for loss, name in state["lowest"]]
-        self.meter.load_state_dict(state["meter"])
-        self.buffers.load_state_dict(state["buffers"])
-        self.tracker.load_state_dict(state["tracker"])
-        torch.set_rng_state(state["rng"]["cpu"])
-        if state["rng"]["cuda"] is not None and self.precision.device.type == "cuda":
-            torch.cuda.set_rng_state(state["rng"]["cuda"])
-        log.info("Resumed after step %d of %d.", self.position.step, self.total_steps)
+        if self.ema is not None and saved["ema"] is not None:
+            self.ema.load_state_dict(saved["ema"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.state = TrainState(**saved["train_state"])
+        self.early_stopping.load_state_dict(saved["early_stopping"])
+        if self.state.finished:  # more epochs or more patience than before: it is not the end any more
+            at_end = self.state.step >= self.total_steps
+            self.state.stopped_early = not at_end and self.early_stopping.is_over(self._epoch())
+            self.state.finished = at_end or self.state.stopped_early
+        self.checkpoints.lowest = [(loss, name) for loss, name in saved["lowest"]]
+        self.meter.load_state_dict(saved["meter"])
+        self.finite_buffers.load_state_dict(saved["finite_buffers"])
+        self.tracker.load_state_dict(saved["tracker"])
+        torch.set_rng_state(saved["rng"]["cpu"])
+        if saved["rng"]["cuda"] is not None and self.precision.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["rng"]["cuda"])
+        log.info("Resumed after step %d of %d.", self.state.step, self.total_steps)
 
 
 def planned_steps(settings: TrainerSettings, batches_per_epoch: int) -> int:
-    """Optimizer steps of a whole run: the last group of an epoch may hold fewer batches than `accumulate`."""
+    """Count the optimizer steps of a whole run; an epoch's last one may take fewer than `grad_accum_steps` batches."""
     steps = settings.epochs * math.ceil(batches_per_epoch / settings.grad_accum_steps)
     return steps if settings.max_steps is None else min(steps, settings.max_steps)

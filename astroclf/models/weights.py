@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,42 @@ from astroclf.util.download import RemoteFile, fetch, wrong_file
 PATIENCE_SECONDS = 12.0  # enough to get past a dead name server, or several dead addresses
 NO_PRETRAINED = "Train without pretrained weights (backbone.weights=null), or fetch the file elsewhere and name it: "
 _WRAPPERS = ("module.", "_orig_mod.")  # prefixes that DistributedDataParallel and torch.compile put before each name
-_CHECKPOINT_KEYS = ("average", "model", "state_dict")  # where a training checkpoint keeps the network; averages first
+CHECKPOINT_FORMAT = 2  # of `engine.checkpoint`, whose files can be a backbone's weights
+_CHECKPOINT_KEYS = ("ema", "model", "state_dict")  # where a training checkpoint keeps the network; averages first
+
+
+class UnreadableTensors(Exception):
+    """A file that holds no tensors, or more than tensors; the message is torch's reason, in one clause."""
+
+
+def load_tensors(path: Path) -> Any:
+    """Read a file that `torch.save` wrote onto the CPU: tensors and plain values only, no pickled code.
+
+    Raises
+    ------
+    UnreadableTensors
+        It is damaged, or would run code.
+    OSError
+        There is no such file, or it may not be read.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as error:  # half a dozen kinds, of a damaged file OSError too
+        raise UnreadableTensors(re.split(r"[.\n]", str(error).strip())[0] or type(error).__name__) from error
+
+
+def other_format(path: Path, found: Any) -> str:
+    """Return the sentence that refuses a checkpoint which another version of astroclf wrote."""
+    return (
+        f"{path} is a checkpoint of format {found}; this version of astroclf reads format {CHECKPOINT_FORMAT}. Use it "
+        "with the version that wrote it, or start a new run."
+    )
 
 
 def fetch_weights(remote: RemoteFile) -> Path:
-    """The file's path in torch hub's own folder (below ``TORCH_HOME``), shared with torchvision; fetched if not there.
+    """Fetch a file into torch hub's own folder (below ``TORCH_HOME``), shared with torchvision; return its path.
 
     Raises
     ------
@@ -33,7 +65,7 @@ def fetch_weights(remote: RemoteFile) -> Path:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a ``state_dict`` file, or of the network in a training checkpoint, by name.
+    """Read the tensors of a ``state_dict`` file, or of the network in a training checkpoint, by name.
 
     Of a whole classifier only the backbone is returned. The file is read with ``weights_only=True``.
 
@@ -49,13 +81,15 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             "astroclf checkpoint, backbone.weights=imagenet, or backbone.weights=null to start from random weights."
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        content = load_tensors(path)
+    except (UnreadableTensors, OSError) as error:
         fault = wrong_file(path) or f"{path.stat().st_size:,} bytes of another format, damaged or cut off"
         raise WeightsError(
             f"{path} holds no weights that can be read: it is {fault}. It should be a state_dict written by "
             f"torch.save. {NO_PRETRAINED}backbone.weights=/path/to/file.pth."
         ) from error
+    if isinstance(content, Mapping) and content.get("format", CHECKPOINT_FORMAT) != CHECKPOINT_FORMAT:
+        raise WeightsError(other_format(path, content["format"]))
     for key in _CHECKPOINT_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -114,7 +148,7 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], first_conv: str, 
 
 
 def with_channels(kernel_OIHW: Tensor, channels: int) -> Tensor:
-    """A convolution kernel for another number of input channels, which responds to a grey image as before."""
+    """Fit a convolution kernel to another number of input channels; to a grey image it responds as before."""
     old = kernel_OIHW.shape[1]
     if channels == old:
         return kernel_OIHW

@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import json
 import math
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,10 @@ from astroclf.errors import AstroclfError, DataError, WeightsError
 from astroclf.evaluation.inference import predict_proba
 from astroclf.evaluation.predictions import Predictions
 from astroclf.models.classifier import Classifier
+from astroclf.models.weights import UnreadableTensors, load_tensors
 from astroclf.util.atomic import atomic_path
 
-FORMAT = 1
+FORMAT = 2
 SPEC_FILE = "model.json"
 WEIGHTS_FILE = "weights.pt"
 LOADER_MODULE = "astroclf.registry.package"  # registered models name it for good: this module must not move
@@ -266,10 +266,10 @@ def _backbone_class(folder: Path, target: str) -> type[nn.Module]:
 def _read_weights(folder: Path, spec: Mapping[str, Any]) -> dict[str, Tensor]:
     path = folder / WEIGHTS_FILE
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        state = load_tensors(path)
+    except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror or error}). Fetch the model again.") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except UnreadableTensors as error:
         raise WeightsError(
             f"{path} was refused: it is damaged, or holds more than tensors (such files can run code when they are "
             "loaded). Nothing of it was run. Get the model again from where you trust it."

@@ -13,7 +13,7 @@ import torch
 from astroclf.config.build import build
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.checkpoint import load_checkpoint
-from astroclf.engine.ema import parameter_groups
+from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.trainer import Trainer, planned_steps
 from astroclf.errors import Interrupted, Pruned
 from astroclf.losses.criterion import Criterion
@@ -144,8 +144,8 @@ def opened_run(
             tracker.log_artifact(folder.config_file)
         else:
             trainer.load_state_dict(checkpoint)
-            if folder.goes_back and trainer.position.best:
-                trainer.checkpoints.restore_best(int(trainer.position.best["step"]))
+            if folder.goes_back and trainer.state.best:
+                trainer.checkpoints.restore_best(int(trainer.state.best["step"]))
             folder.write_config(config.plain, command)
         yield Run(config, folder, command, data, network, loaders, trainer, tracker, input_size, started)
 
@@ -211,7 +211,7 @@ def _record(
             "device": device_name(precision.device),
         },
         tensorboard_dir=folder.path / "tensorboard",
-        resume_step=checkpoint["position"]["step"] + 1 if checkpoint is not None else None,
+        resume_step=checkpoint["train_state"]["step"] + 1 if checkpoint is not None else None,
     )
     status: RunStatus = "FAILED"
     try:

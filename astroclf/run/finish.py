@@ -122,12 +122,12 @@ def finish(run: Run, fitted: FitResult) -> None:
 def _best_weights(run: Run, fitted: FitResult) -> Mapping[str, torch.Tensor]:
     best = run.trainer.checkpoints.best
     state = load_checkpoint(best)
-    if state["position"]["step"] != fitted.best["step"]:
+    if state["train_state"]["step"] != fitted.best["step"]:
         raise CheckpointError(
-            f"{best} is of step {state['position']['step']}, but the best validation was at step "
+            f"{best} is of step {state['train_state']['step']}, but the best validation was at step "
             f"{fitted.best['step']}: something else wrote there. Nothing was tested or registered."
         )
-    return state["model"] if state["average"] is None else state["average"]["model"]
+    return state["model"] if state["ema"] is None else state["ema"]["model"]
 
 
 def _test(run: Run, weights: Mapping[str, torch.Tensor]) -> Predictions:

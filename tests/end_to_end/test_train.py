@@ -111,7 +111,7 @@ def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, tr
     process.send_signal(ending)
     _out, err = process.communicate(timeout=120)
     run = only_run(parts)
-    stopped_at = load_checkpoint(run / "checkpoints" / "last.pt")["position"]["step"]
+    stopped_at = load_checkpoint(run / "checkpoints" / "last.pt")["train_state"]["step"]
     assert 0 < stopped_at < 36
     if ending == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL

@@ -12,10 +12,11 @@ import torch
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.checkpoint import load_checkpoint
-from astroclf.engine.ema import ModelEMA, parameter_groups
+from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.schedule import OneCycle
 from astroclf.engine.trainer import Trainer, planned_steps
 from astroclf.errors import CheckpointError, Interrupted, TrainingError
+from astroclf.evaluation.history import read_history
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.models.classifier import Classifier
@@ -58,7 +59,9 @@ def images():
     return pictures, labels
 
 
-def make_trainer(images, folder: Path, *, device="cpu", precision="fp32", make_optimizer=None, **settings) -> Trainer:
+def make_trainer(
+    images, folder: Path, *, device="cpu", precision="fp32", make_optimizer=None, tracker=None, **settings
+) -> Trainer:
     pictures, labels = images
     settings = TrainerSettings(
         **{"epochs": 4, "batch_size": 8, "precision": precision, "save_every_minutes": None} | settings
@@ -84,7 +87,7 @@ def make_trainer(images, folder: Path, *, device="cpu", precision="fp32", make_o
         settings,
         CLASSES,
         folder,
-        NullTracker(),
+        tracker or NullTracker(),
         resume_hint="resume me",
     )
 
@@ -120,6 +123,32 @@ def test_learns_and_writes_what_the_contract_names(images, tmp_path):
     assert lines[0].startswith("step,epoch,lr,train/loss")
 
 
+def test_both_terms_of_the_loss_are_recorded_and_add_up(images, tmp_path):
+    class Recorder(NullTracker):
+        points: list = []  # noqa: RUF012
+
+        def log_metrics(self, metrics, step):
+            self.points.append(metrics)
+
+    trainer = make_trainer(images, tmp_path, epochs=1, tracker=Recorder())
+    result = trainer.fit()
+    (row,) = trainer.state.history
+    assert row.keys() <= read_history(tmp_path / "history.csv").keys()
+    curve = [point for point in Recorder.points if "step/lr" in point]
+    assert len(curve) == result.steps
+    weight = trainer.criterion.uncertainty_weight
+    for prefix, figures in (("train", row), ("val", row), *(("step", point) for point in curve)):
+        total = figures[f"{prefix}/classification_loss"] + weight * figures[f"{prefix}/uncertainty_loss"]
+        assert figures[f"{prefix}/loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_without_the_uncertainty_head_the_loss_has_no_terms(images, tmp_path):
+    trainer = make_trainer(images, tmp_path, epochs=1)
+    trainer.model.uncertainty = None
+    trainer.fit()
+    assert not [name for name in trainer.state.history[0] if name.endswith("_loss")]
+
+
 @pytest.mark.parametrize("stop_after", [1, 7, 11])
 @pytest.mark.parametrize(
     "settings",
@@ -128,7 +157,7 @@ def test_learns_and_writes_what_the_contract_names(images, tmp_path):
         {"ema_decay": 0.9, "grad_accum_steps": 2, "validate_every": 0.5},
         {"precision": "bf16", "validate_every_steps": 3, "keep_lowest_loss": 3},
     ],
-    ids=["plain", "average-grad_accum_steps", "bf16-steps"],
+    ids=["plain", "ema-grad_accum_steps", "bf16-steps"],
 )
 def test_a_stopped_and_resumed_run_equals_one_never_stopped(images, tmp_path, monkeypatch, settings, stop_after):
     whole = make_trainer(images, tmp_path / "whole", **settings)
@@ -139,7 +168,7 @@ def test_a_stopped_and_resumed_run_equals_one_never_stopped(images, tmp_path, mo
 
     def step_then_signal(self, group):
         loss = step(self, group)
-        if self is stopped and self.position.step == stop_after:
+        if self is stopped and self.state.step == stop_after:
             signal.raise_signal(signal.SIGTERM)
         return loss
 
@@ -208,7 +237,7 @@ def test_a_run_that_stays_non_finite_stops_and_keeps_its_last_good_checkpoint(im
     with pytest.raises(TrainingError, match="optimizer.lr"):
         trainer.fit()
     kept = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
-    assert kept["position"]["step"] == 5
+    assert kept["train_state"]["step"] == 5
     assert all(torch.isfinite(value).all() for value in kept["model"].values())
 
 
@@ -254,7 +283,7 @@ def test_the_best_weights_of_an_older_checkpoint_are_found_again(images, tmp_pat
     trainer = make_trainer(images, tmp_path, epochs=3, keep_every=1)
     trainer.fit()
     trainer.checkpoints.restore_best(10)
-    assert load_checkpoint(trainer.checkpoints.best)["position"]["step"] == 10
+    assert load_checkpoint(trainer.checkpoints.best)["train_state"]["step"] == 10
     with pytest.raises(CheckpointError, match="no longer kept"):
         trainer.checkpoints.restore_best(3)
 
@@ -295,43 +324,6 @@ def test_accumulation_equals_the_larger_batch(images, tmp_path):
 
     for one, two in zip(weights(8, 1), weights(4, 2), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
-
-
-def test_average_follows_the_weights(images):
-    model = torch.nn.Linear(2, 2)
-    average = ModelEMA(model, decay=0.5)
-    for _ in range(60):
-        with torch.no_grad():
-            model.weight.fill_(3.0)
-        average.update()
-    torch.testing.assert_close(average.model().weight, model.weight)
-    assert not average.model().training
-
-
-def test_average_takes_in_statistics_but_no_nan():
-    model = torch.nn.BatchNorm1d(2)
-    average = ModelEMA(model, decay=0.5)
-    for mean in (1.0, torch.nan, 1.0):
-        model.running_mean.fill_(mean)
-        average.update()
-    averaged = average.model().running_mean
-    assert torch.isfinite(averaged).all()
-    assert (averaged > 0.5).all()
-    other = ModelEMA(torch.nn.BatchNorm1d(2), decay=0.5)
-    other.load_state_dict(average.state_dict())
-    assert torch.equal(other.model().running_mean, averaged)
-
-
-def test_norms_and_biases_are_spared_from_decay():
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(4, 2)
-    )
-    decayed, spared = parameter_groups(model, 0.1)
-    assert decayed["weight_decay"] == 0.1
-    assert spared["weight_decay"] == 0.0
-    assert {p.ndim for p in decayed["params"]} == {2, 4}
-    assert {p.ndim for p in spared["params"]} == {1}
-    assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

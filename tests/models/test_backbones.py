@@ -119,9 +119,9 @@ def test_weights_from_a_file_are_the_saved_ones(backbone_class: type[nn.Module],
 def test_weights_from_a_training_checkpoint(backbone_class: type[nn.Module], tmp_path: Path) -> None:
     """The averaged weights where there are some, since those were validated; the heads stay behind."""
     raw, average = (Classifier(backbone_class(image_size=32), 3, uncertainty=True) for _ in range(2))
-    state = {"format": 1, "model": raw.state_dict(), "average": None, "epoch": 3}
+    state = {"format": 2, "model": raw.state_dict(), "ema": None, "epoch": 3}
     torch.save(state, tmp_path / "raw.pt")
-    state["average"] = {"updates": 5, "model": average.state_dict()}
+    state["ema"] = {"updates": 5, "model": average.state_dict()}
     torch.save(state, tmp_path / "averaged.pt")
     for file, source in (("raw.pt", raw), ("averaged.pt", average)):
         loaded = backbone_class(image_size=32, weights=str(tmp_path / file))
@@ -147,7 +147,7 @@ def test_weights_of_any_bands_serve_any_others_and_a_network_of_as_many_keeps_ea
 ) -> None:
     """From a training checkpoint with five bands: exact for five, averaged for color."""
     trained = Classifier(backbone_class(image_size=32, channels=5), 3).eval()
-    torch.save({"format": 1, "model": trained.state_dict(), "average": None}, tmp_path / "five.pt")
+    torch.save({"format": 2, "model": trained.state_dict(), "ema": None}, tmp_path / "five.pt")
     images = torch.randn(2, 5, 32, 32)
     same = backbone_class(image_size=32, channels=5, weights=str(tmp_path / "five.pt")).eval()
     color = backbone_class(image_size=32, channels=3, weights=str(tmp_path / "five.pt")).eval()

@@ -94,6 +94,12 @@ def test_something_else_than_named_tensors_is_refused(tmp_path: Path) -> None:
         read_state(tmp_path / "list.pth")
 
 
+def test_a_checkpoint_of_another_format_is_refused_by_its_format(tmp_path: Path) -> None:
+    torch.save({"format": 1, "model": {"weight": torch.ones(2)}}, tmp_path / "old.pt")
+    with pytest.raises(WeightsError, match=r"old\.pt is a checkpoint of format 1; .* reads format 2"):
+        read_state(tmp_path / "old.pt")
+
+
 def test_pickled_code_is_not_run(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str]]:
