@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
+def closest(name: str, valid: Iterable[str], spelling: Callable[[str], str] = str) -> list[str]:
+    """Return the valid names that are most like a wrong one: two, one or none.
+
+    Parameters
+    ----------
+    spelling
+        What of a name is compared: names that differ only in the rest are alike.
+    """
+    names = {spelling(each): each for each in sorted(set(map(str, valid)))}
+    return [names[key] for key in difflib.get_close_matches(spelling(name), names, n=2)]
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return a sentence that names the valid name closest to `name`, or all of them."""
+    """Return a sentence that names the valid names closest to `name`, or all of them."""
     names = sorted(set(map(str, valid)))
-    close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    close = closest(name, names)
     return f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Valid: {', '.join(names)}."
 
 

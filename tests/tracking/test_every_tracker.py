@@ -17,7 +17,7 @@ from astroclf.config.compose import config_dir
 from astroclf.settings.components import locate
 from astroclf.tracking.tracker import Tracker
 
-YAMLS = sorted((config_dir() / "tracking").glob("*.yaml"))
+YAMLS = sorted((config_dir() / "tracking").glob("[!_]*.yaml"))
 METHODS = [name for name, value in vars(Tracker).items() if inspect.isfunction(value) and not name.startswith("_")]
 
 
@@ -33,6 +33,7 @@ def new_tracker(tracker_yaml: Path, database_uri: str, tmp_path: Path) -> Callab
     def make(**changed: Any) -> Tracker:
         options = yaml.safe_load(tracker_yaml.read_text(encoding="utf-8"))
         cls = locate("tracking", options.pop("_target_"))
+        options.pop("defaults", None)
         here = {"uri": database_uri, "artifact_root": str(tmp_path / "artifacts"), "system_metrics": False}
         run_time = {"run_name": "a run", "params": {"seed": 1}, "tags": {"command": "train"}, "tensorboard_dir": None}
         given = options | here | run_time | changed

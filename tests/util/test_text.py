@@ -2,12 +2,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from astroclf.util.text import flatten, nearest
+from astroclf.util.text import closest, flatten, nearest
 
 
 def test_the_nearest_name_is_offered_or_all_where_none_is_near() -> None:
     assert nearest("gama", ["gamma", "beta"]) == "Did you mean 'gamma'?"
     assert nearest("x", ["gamma", "beta"]) == "Valid: beta, gamma."
+
+
+def test_names_are_compared_by_what_matters_of_their_spelling() -> None:
+    assert closest("BLACK HOLES", ["black_hole", "star"], lambda name: name.replace("_", " ").casefold()) == [
+        "black_hole"
+    ]
+    assert closest("comet", ["black_hole", "star"]) == []
 
 
 def test_nested_configuration_gets_the_keys_that_people_type() -> None:

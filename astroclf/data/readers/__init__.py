@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from astroclf.data.catalog import Block, Catalog, Fault
 from astroclf.data.decode.bands import MAX_CHANNELS
 from astroclf.data.decode.images import fit_square, to_channels
 from astroclf.errors import ConfigError, DataError, ImageError
+from astroclf.util.text import closest
 
 THUMBNAIL = 64  # pixels a side: enough to tell two galaxies apart, and a copy from its original
 
@@ -66,9 +66,8 @@ def class_key(name: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: the known one most like it, or a full stop."""
-    by_key = {class_key(k): k for k in known}
-    match = get_close_matches(class_key(name), list(by_key), n=1)
-    return f"; did you mean `{by_key[match[0]]}`?" if match else "."
+    close = closest(name, known, class_key)
+    return f"; did you mean `{close[0]}`?" if close else "."
 
 
 def unique_names(names: Sequence[str], key: str) -> tuple[str, ...]:
