@@ -8,7 +8,6 @@ comes in by `_load_pyfunc`, since registered models name this module as their lo
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -18,15 +17,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.decode.images import fit_square, to_channels
-from astroclf.errors import AstroclfError, DataError, WeightsError
+from astroclf.errors import AstroclfError, ConfigError, DataError, WeightsError
 from astroclf.evaluation.inference import predict_proba
 from astroclf.evaluation.predictions import Predictions
 from astroclf.models.classifier import Classifier
+from astroclf.models.network import NetworkSpec, build_network
 from astroclf.models.weights import UnreadableTensors, load_tensors
+from astroclf.settings.components import locate
 from astroclf.util.atomic import atomic_path
 
 FORMAT = 2
@@ -34,7 +35,6 @@ SPEC_FILE = "model.json"
 WEIGHTS_FILE = "weights.pt"
 LOADER_MODULE = "astroclf.registry.package"  # registered models name it for good: this module must not move
 DEFAULT_BATCH = 32  # images at once
-_ALLOWED = "astroclf."
 _REQUIRED = ("backbone", "classes", "image_size")
 
 
@@ -232,35 +232,28 @@ def _load_pyfunc(data_path: str) -> Predictor:
 
 
 def _build(folder: Path, spec: Mapping[str, Any]) -> Classifier:
-    options = dict(spec["backbone"]) if isinstance(spec["backbone"], Mapping) else {}
-    backbone_class = _backbone_class(folder, str(options.pop("_target_", "")))
-    input_size = spec.get("augment", {}).get("output_size") or spec["image_size"]
-    options |= {"weights": None, "image_size": input_size, "channels": spec.get("channels", 3)}
-    try:
-        backbone = backbone_class(**options)
-        return Classifier(backbone, len(spec["classes"]), **spec.get("head", {}))
-    except (TypeError, ValueError) as error:
-        raise WeightsError(
-            f"{folder / SPEC_FILE} does not describe a network that this version of astroclf can build: {error}. "
-            "Use the version that wrote it."
-        ) from error
-
-
-def _backbone_class(folder: Path, target: str) -> type[nn.Module]:
-    """The class of this dotted name, if it is one of astroclf's own networks. Nothing else is imported."""
-    module_name, _, class_name = target.rpartition(".")
-    found: Any = None
-    if target.startswith(_ALLOWED) and all(part.isidentifier() for part in target.split(".")):
-        try:
-            found = getattr(importlib.import_module(module_name), class_name, None)
-        except ImportError:
-            found = None
-    if isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith(_ALLOWED):
-        return found
-    raise WeightsError(
-        f"{folder / SPEC_FILE} asks for the network {target!r}. Only networks of the installed astroclf are built, "
-        "since a model file must not choose what code runs here. If it is one of a newer astroclf, upgrade."
+    network = NetworkSpec(
+        backbone=spec["backbone"] if isinstance(spec["backbone"], Mapping) else {},
+        num_classes=len(spec["classes"]),
+        image_size=spec.get("augment", {}).get("output_size") or spec["image_size"],
+        channels=spec.get("channels", 3),
+        head=spec.get("head", {}),
     )
+    target = str(network.backbone.get("_target_", ""))
+    try:
+        locate("backbone", target)
+    except ConfigError as error:
+        raise WeightsError(
+            f"{folder / SPEC_FILE} asks for the network {target!r}. Only networks of the installed astroclf are built, "
+            "since a model file must not choose what code runs here. If it is one of a newer astroclf, upgrade."
+        ) from error
+    try:
+        return build_network(network)
+    except (ConfigError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{folder / SPEC_FILE} does not describe a network that this version of astroclf can build: "
+            f"{str(error).rstrip('.')}. Use the version that wrote it."
+        ) from error
 
 
 def _read_weights(folder: Path, spec: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from astroclf.engine.trainer import Trainer, planned_steps
 from astroclf.errors import Interrupted, Pruned
 from astroclf.losses.criterion import Criterion
 from astroclf.models.classifier import Classifier
+from astroclf.models.network import NetworkSpec, build_network
 from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
 from astroclf.run.data import Data, load_data
 from astroclf.run.environment import device_name, git_commit
@@ -81,8 +82,8 @@ class Run:
     ----------
     command
         That began the run.
-    input_size
-        Side of the images that the network sees, pixels.
+    spec
+        What `network` is, without pretrained weights: enough to build it again.
     started
         `time.monotonic` when the run, or this continuation of it, began.
     """
@@ -95,7 +96,7 @@ class Run:
     loaders: Mapping[str, BatchLoader]
     trainer: Trainer
     tracker: Tracker
-    input_size: int
+    spec: NetworkSpec
     started: float
 
 
@@ -132,7 +133,14 @@ def opened_run(
     data = cache.data(config)
     loss = build(config.loss, class_counts=data.cache.catalog.class_counts(data.splits.train).tolist())
     criterion = Criterion(loss, config.head.uncertainty_weight).to(precision.device)
-    network = _network(config, backbone, len(data.classes), loss)
+    spec = NetworkSpec(
+        backbone={**config.backbone.to_dict(), "weights": None},
+        num_classes=len(data.classes),
+        image_size=input_size,
+        channels=options["channels"],
+        head={name: value for name, value in vars(config.head).items() if name != "uncertainty_weight"},
+    )
+    network = build_network(spec, backbone=backbone, output_bias=loss.initial_bias(spec.num_classes))
     if checkpoint is None:
         folder.write_config(config.plain, command)
     _greet(config, folder, data, network, precision)
@@ -147,24 +155,7 @@ def opened_run(
             if folder.goes_back and trainer.state.best:
                 trainer.checkpoints.restore_best(int(trainer.state.best["step"]))
             folder.write_config(config.plain, command)
-        yield Run(config, folder, command, data, network, loaders, trainer, tracker, input_size, started)
-
-
-def _network(config: Config, backbone: torch.nn.Module, classes: int, loss: torch.nn.Module) -> Classifier:
-    head = config.head
-    network = Classifier(
-        backbone,
-        classes,
-        refinement=head.refinement,
-        attention=head.attention,
-        uncertainty=head.uncertainty,
-        hidden=head.hidden,
-        dropout=head.dropout,
-    )
-    bias = loss.initial_bias(classes)  # type: ignore[operator]
-    if bias is not None:
-        network.set_output_bias(bias)
-    return network
+        yield Run(config, folder, command, data, network, loaders, trainer, tracker, spec, started)
 
 
 def _loaders(config: Config, data: Data, cache: ProcessCache, precision: Precision) -> dict[str, BatchLoader]:

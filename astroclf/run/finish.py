@@ -39,7 +39,7 @@ def write_summary(run: Run) -> None:
     """Write the network's layers, parameters and memory to ``model.txt``, unless an earlier start did."""
     path = run.folder.path / "model.txt"
     if not path.is_file():
-        write_text(path, model_summary(run.network, run.input_size, run.config.dataset["channels"]))
+        write_text(path, model_summary(run.network, run.spec.image_size, run.spec.channels))
 
 
 def draw_augmented(run: Run) -> None:
@@ -158,11 +158,11 @@ def _facts(run: Run) -> dict[str, str]:
 def _package_spec(run: Run, facts: Mapping[str, str], metrics: Mapping[str, Any]) -> dict[str, Any]:
     config = run.config
     return {
-        "backbone": {**config.backbone.to_dict(), "weights": None},
-        "head": {key: value for key, value in vars(config.head).items() if key != "uncertainty_weight"},
+        "backbone": dict(run.spec.backbone),
+        "head": dict(run.spec.head),
         "classes": list(run.data.classes),
         "image_size": config.dataset["image_size"],
-        "channels": config.dataset["channels"],
+        "channels": run.spec.channels,
         "fits": config.dataset.options.get("fits"),  # how files become pixels, for whoever predicts on files
         "activation": str(run.trainer.criterion.loss.activation),
         "augment": config.augment.options,
