@@ -179,16 +179,16 @@ def plot_mistakes(
 
 
 def plot_augmented(
-    originals_NHWC: np.ndarray, augmented_NKHWC: np.ndarray, names: Sequence[str], path: str | Path
+    originals_NHWC: np.ndarray, augmented_NVHWC: np.ndarray, names: Sequence[str], path: str | Path
 ) -> Path:
     """A sheet of N samples, uint8: each as it is stored (left), then K augmented versions as the network sees them."""
-    count, versions = augmented_NKHWC.shape[:2]
+    count, versions = augmented_NVHWC.shape[:2]
     with figure(path, 1.25 * (versions + 1), 1.38 * count, rows=count, columns=versions + 1, squeeze=False) as grid:
         for row in range(count):
             show_image(grid[row, 0], originals_NHWC[row], shorten(names[row], 18), BLUE)
             for version in range(versions):
                 show_image(
-                    grid[row, version + 1], augmented_NKHWC[row, version], "augmented" if version + row == 0 else ""
+                    grid[row, version + 1], augmented_NVHWC[row, version], "augmented" if version + row == 0 else ""
                 )
     return Path(path)
 

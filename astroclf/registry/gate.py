@@ -56,10 +56,10 @@ def pass_gate(
     if known := recorded(model.version(number)):
         return known
     chosen = picked(len(predictions))
-    expected_NP = np.column_stack([predictions.probabilities, predictions.uncertainty])[chosen]
+    expected_NA = np.column_stack([predictions.probabilities, predictions.uncertainty])[chosen]
     pixels_NHWC = np.stack([images[index] for index in chosen])
     reproduced = reproduces(
-        f"models:/{name}/{number}", model.uri, pixels_NHWC, expected_NP, predictions.classes, precision
+        f"models:/{name}/{number}", model.uri, pixels_NHWC, expected_NA, predictions.classes, precision
     )
     with model.locked():
         for _ in range(DECISION_ATTEMPTS):

@@ -34,7 +34,7 @@ def reproduces(
     model: str,
     uri: str,
     images_NHWC: np.ndarray,
-    expected_NP: np.ndarray,
+    expected_NA: np.ndarray,
     classes: Sequence[str],
     precision: Precision,
 ) -> Condition:
@@ -44,7 +44,7 @@ def reproduces(
     ----------
     images_NHWC : (N, S, S, C) uint8
         Test images; see `picked`.
-    expected_NP : (N, C + 1) float
+    expected_NA : (N, C + 1) float
         What the test said of them: the probabilities, then the uncertainty.
     classes
         Of the test, in label order.
@@ -65,8 +65,8 @@ def reproduces(
     except torch.OutOfMemoryError:
         return Condition("reproduced", False, f"the device has no memory for {IMAGE_COUNT} images at once in fp32")
     among_sizes = max(float(np.abs(answers - loaded[1]).max()) for answers in loaded.values())
-    in_format = max(float(np.abs(answers - expected_NP).max()) for answers in tested.values())
-    as_loaded = max(float(np.abs(answers - expected_NP).mean(axis=0).max()) for answers in loaded.values())
+    in_format = max(float(np.abs(answers - expected_NA).max()) for answers in tested.values())
+    as_loaded = max(float(np.abs(answers - expected_NA).mean(axis=0).max()) for answers in loaded.values())
     faults = [
         f"{what}: {found:.2g} ({allowed:g} allowed)"
         for what, found, allowed in (

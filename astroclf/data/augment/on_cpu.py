@@ -42,9 +42,9 @@ def _apply_to_one(image_HWC: np.ndarray, steps: Steps, i: int, table: np.ndarray
     image = np.ascontiguousarray(image_HWC[top : top + height, left : left + width])
     if steps.color_BCC is not None:
         image = _with_bands(cv2.transform(image, _color_map(image, steps, i)), image)
-    if steps.blur_BK is not None:
+    if steps.blur_BL is not None:
         # GaussianBlur rounds its kernel to 1/256 for uint8 images and is off by more than 1; sepFilter2D is not.
-        kernel = steps.blur_BK[i]
+        kernel = steps.blur_BL[i]
         image = _with_bands(cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101), image)
     if steps.area is not None:
         image = _average_down(image, steps.area)

@@ -27,8 +27,8 @@ def apply(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
         if steps.color_BCC is not None:
             values_BHWC = _color(cropped_BHWC, values_BHWC, steps)
         values_BCHW = values_BHWC.permute(0, 3, 1, 2)
-        if steps.blur_BK is not None:
-            values_BCHW = _blur(values_BCHW, send(steps.blur_BK, device))
+        if steps.blur_BL is not None:
+            values_BCHW = _blur(values_BCHW, send(steps.blur_BL, device))
         if steps.area is not None:
             values_BCHW = _average_down(values_BCHW, steps.area)
         if steps.warp_B23 is not None:
@@ -75,12 +75,12 @@ def _color(images_BHWC: torch.Tensor, values_BHWC: torch.Tensor, steps: Steps) -
     return mixed.clamp_(0, 255)
 
 
-def _blur(values_BCHW: torch.Tensor, kernels_BK: torch.Tensor) -> torch.Tensor:
-    size = kernels_BK.shape[1]
+def _blur(values_BCHW: torch.Tensor, kernels_BL: torch.Tensor) -> torch.Tensor:
+    size = kernels_BL.shape[1]
     rim = size // 2
     height, width = values_BCHW.shape[2:]
     padded = F.pad(values_BCHW, (rim, rim, rim, rim), mode="reflect")
-    weights = kernels_BK[:, :, None, None, None]
+    weights = kernels_BL[:, :, None, None, None]
     rows = padded[:, :, :height] * weights[:, 0]
     for k in range(1, size):
         rows += padded[:, :, k : k + height] * weights[:, k]

@@ -28,7 +28,7 @@ class Steps:
     crop: tuple[int, int, int, int]  # top, left, height, width in pixels of the stored image
     color_BCC: np.ndarray | None  # linear part of the photometry, on values 0 to 255
     pivot_BC: np.ndarray | None  # how much of the mean grey, (B, 1), or of each band's mean where not RGB is added
-    blur_BK: np.ndarray | None  # one-dimensional kernels, applied along both axes
+    blur_BL: np.ndarray | None  # one-dimensional kernels, applied along both axes
     area: tuple[int, int] | None  # average down to this height and width before resampling
     warp_B23: np.ndarray | None  # output pixel (x, y, 1) -> source pixel (x, y)
     output: tuple[int, int]  # height, width
@@ -60,7 +60,7 @@ def plan(recipe: Augmentation, shape_BHWC: tuple[int, ...], draws: Draws | None)
         crop=crop,
         color_BCC=color_matrices(recipe, draws, bands) if draws is not None and random_color else None,
         pivot_BC=pivots(recipe, draws, bands) if draws is not None and recipe.contrast > 0 else None,
-        blur_BK=blur_kernels(draws, recipe.blur_kernel) if draws is not None and recipe.blur_kernel else None,
+        blur_BL=blur_kernels(draws, recipe.blur_kernel) if draws is not None and recipe.blur_kernel else None,
         area=shrunk if shrunk != source else None,
         warp_B23=affine_maps(draws if random_geometry else None, count, source, shrunk, output)
         if random_geometry or shrunk != output
