@@ -36,7 +36,7 @@ def test_a_checkpoint_runs_no_code_when_loaded(tmp_path):
     torch.save({"format": 2, "model": Poison()}, path)
     with pytest.raises(CheckpointError, match="can be read"):
         load_checkpoint(path)
-    path.write_bytes(pickle.dumps(Poison()))
+    path.write_bytes(pickle.dumps(Poison(), protocol=2))
     with pytest.raises(CheckpointError):
         load_checkpoint(path)
     assert not (tmp_path / "owned").exists()

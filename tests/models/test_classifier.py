@@ -13,7 +13,7 @@ from astroclf.models.classifier import Classifier, probabilities
 from astroclf.models.custom6conv import Custom6Conv
 
 
-@pytest.mark.parametrize(("refinement", "attention", "uncertainty"), itertools.product([False, True], repeat=3))
+@pytest.mark.parametrize(("refinement", "attention", "uncertainty"), [*itertools.product([False, True], repeat=3)])
 def test_each_head_can_be_switched(
     backbone_class: type[nn.Module], refinement: bool, attention: bool, uncertainty: bool
 ) -> None:

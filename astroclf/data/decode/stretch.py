@@ -78,7 +78,8 @@ def _lupton(bands_3HW: np.ndarray, seen_3HW: np.ndarray, settings: FitsSettings)
     if stretch is None:
         low, high = _limits(flux.mean(axis=0)[seen_3HW.any(axis=0)], settings)
         stretch = (high - low) or 1.0  # bands that cancel each other out leave nothing to stretch
-    return make_lupton_rgb(*flux, stretch=stretch, Q=settings.lupton_q)
+    with np.errstate(invalid="ignore"):  # black pixels are 0 / 0 in there, and then 0
+        return make_lupton_rgb(*flux, stretch=stretch, Q=settings.lupton_q)
 
 
 def _limits(known: np.ndarray, settings: FitsSettings) -> tuple[float, float]:
