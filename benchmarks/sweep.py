@@ -10,7 +10,7 @@ Every contender runs the same trial in the same process-to-process conditions: R
   tested and reported on, as a run of its own is. Seconds of the whole divided by runs, less the start of the process.
 * **ask and tell**: an Optuna trial and an MLflow run with one metric, nothing else: the floor that the libraries set.
 
-The validation, the checkpoint and building the network are part of a trial without training; `of it in the experiment`
+The validation, the checkpoint and building the network are part of a trial without training; `of it in the run`
 says how much, so that the rest is the sweep's alone.
 """
 
@@ -51,7 +51,7 @@ def command(folder: Path, *arguments: str) -> float:
 
 
 def sweep_seconds(folder: Path, trials: int) -> tuple[float, float]:
-    """Median seconds from trial to trial, and of them those inside the experiment."""
+    """Median seconds from trial to trial, and of them those inside the run."""
     command(
         folder, "-m", "optimizer.lr=interval(1e-4,1e-2)", f"hydra.sweeper.n_trials={trials}",
         "hydra.sweeper.study_name=bench", "hydra/sweeper/pruner=none",
@@ -104,7 +104,7 @@ def main() -> None:
         between, inside = sweep_seconds(folder, options.trials)
         rows = {
             "sweep, a trial without training": between,
-            "  of it in the experiment (network, validation, checkpoint, MLflow)": inside,
+            "  of it in the run (network, validation, checkpoint, MLflow)": inside,
             "  of it the sweep's own": between - inside,
             "Hydra's basic sweeper, the same run": basic_seconds(folder, max(4, options.trials // 4)),
             "ask and tell, an empty MLflow run": floor_seconds(folder, options.trials),

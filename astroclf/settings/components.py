@@ -20,6 +20,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "optimizer": ("torch.optim.", "astroclf.engine."),
     "scheduler": ("astroclf.engine.",),
     "tracking": ("astroclf.tracking.",),
+    "sampler": ("optuna.samplers.", "hydra_plugins.hydra_optuna_sweeper."),
+    "pruner": ("optuna.pruners.",),
 }
 
 

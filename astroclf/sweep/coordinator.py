@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 import secrets
 import shlex
@@ -22,7 +21,7 @@ from astroclf.errors import Interrupted, SweepError
 from astroclf.run.data import load_data
 from astroclf.settings.schema import Config
 from astroclf.sweep.finals import Finals
-from astroclf.sweep.plan import Composer, Plan, check_settings, make_plan
+from astroclf.sweep.plan import Composer, SweepPlan, check_settings, make_plan
 from astroclf.sweep.plugin import SweepSettings
 from astroclf.sweep.results import all_finished, finished_count, too_many_failures
 from astroclf.sweep.space import build_pruner
@@ -33,8 +32,7 @@ from astroclf.sweep.workers import WorkerPool
 from astroclf.tracking.client import find_run
 from astroclf.tracking.tracker import RunStatus, Tracker
 from astroclf.util.invocation import command_line
-
-log = logging.getLogger("astroclf")
+from astroclf.util.logs import log
 
 REFRESH_SECONDS = 1.0
 
@@ -81,7 +79,7 @@ class Coordinator:
                 study.enqueue(combinations)
             self._run(study, plan, config)
 
-    def _run(self, study: SharedStudy, plan: Plan, config: Config) -> None:
+    def _run(self, study: SharedStudy, plan: SweepPlan, config: Config) -> None:
         tracker = self._open_run(study, plan, config)
         plan = replace(plan, parent_run_id=tracker.run_id)
         self._greet(plan, study)
@@ -99,7 +97,7 @@ class Coordinator:
         finally:
             tracker.close(status)
 
-    def _open_run(self, study: SharedStudy, plan: Plan, config: Config) -> Tracker:
+    def _open_run(self, study: SharedStudy, plan: SweepPlan, config: Config) -> Tracker:
         """Open the MLflow run that the trials are nested in: a new one, or the study's own."""
         with study.lock():
             run_id, key = study.recall("mlflow_run"), study.recall("key") or secrets.token_hex(8)
@@ -127,17 +125,17 @@ class Coordinator:
                 study.remember("mlflow_run", tracker.run_id)
         return tracker
 
-    def _greet(self, plan: Plan, study: SharedStudy) -> None:
+    def _greet(self, plan: SweepPlan, study: SharedStudy) -> None:
         finished = finished_count(study.trials())
         log.info("Study %s: %d trials, %d of them finished; folder %s", plan.name, plan.n_trials, finished, self.folder)
         for key, text in plan.space.describe().items():
             log.info("  %s: %s", key, text)
 
-    def _workers(self, study: SharedStudy, plan: Plan) -> int:
+    def _workers(self, study: SharedStudy, plan: SweepPlan) -> int:
         open_trials = plan.n_trials - finished_count(study.trials())
         return max(1, min(self.settings.n_jobs, open_trials))
 
-    def _search(self, study: SharedStudy, plan: Plan, pool: WorkerPool) -> None:
+    def _search(self, study: SharedStudy, plan: SweepPlan, pool: WorkerPool) -> None:
         """Keep the workers on trials until all are finished, here or in other processes that joined."""
         board = Board(plan.name, study.directions, plan.n_trials, len(pool), plan.objectives, self._command(plan))
         with board:
@@ -151,7 +149,7 @@ class Coordinator:
                 pool.keep_busy(study, plan.n_trials)
                 time.sleep(REFRESH_SECONDS)
 
-    def _command(self, plan: Plan) -> str:
+    def _command(self, plan: SweepPlan) -> str:
         """Write the command that goes on with this study."""
         command = command_line()
         if self.settings.study_name is None:
@@ -159,7 +157,7 @@ class Coordinator:
         return command
 
 
-def _failures(trials: Sequence[FrozenTrial], plan: Plan) -> str:
+def _failures(trials: Sequence[FrozenTrial], plan: SweepPlan) -> str:
     """Say that too many trials failed, why the last one did, and how to go on."""
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
     last = failed[-1]

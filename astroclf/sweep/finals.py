@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import socket
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from optuna.trial import FrozenTrial
 from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
 from astroclf.run.folder import resume_command, shown_path
-from astroclf.sweep.plan import Plan, train_command
+from astroclf.sweep.plan import SweepPlan, train_command
 from astroclf.sweep.plugin import SweepSettings
 from astroclf.sweep.results import ranked
 from astroclf.sweep.study import SharedStudy
@@ -29,8 +28,7 @@ from astroclf.sweep.view.summary import summary_text
 from astroclf.sweep.workers import WorkerPool
 from astroclf.tracking.tracker import Tracker
 from astroclf.util.atomic import write_text
-
-log = logging.getLogger("astroclf")
+from astroclf.util.logs import log
 
 
 class Finals:
@@ -44,7 +42,7 @@ class Finals:
         With `finalists` and `finalist_seeds`.
     """
 
-    def __init__(self, study: SharedStudy, plan: Plan, settings: SweepSettings) -> None:
+    def __init__(self, study: SharedStudy, plan: SweepPlan, settings: SweepSettings) -> None:
         self.study, self.plan, self.settings = study, plan, settings
 
     def run(self, pool: WorkerPool, tracker: Tracker) -> None:

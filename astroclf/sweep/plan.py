@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -23,9 +22,8 @@ from astroclf.sweep.plugin import SweepSettings
 from astroclf.sweep.space import SearchSpace, as_text, build_pruner, build_sampler, is_grid
 from astroclf.sweep.study import absolute_storage
 from astroclf.tracking.database import ensure_database
+from astroclf.util.logs import log
 from astroclf.util.text import flatten, nearest
-
-log = logging.getLogger("astroclf")
 
 PARAMETER_COUNT = "model/parameters"  # beside the validation metrics, what one of several objectives may be
 MAX_GRID_COMBINATIONS = 10_000
@@ -120,7 +118,7 @@ class Composer:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """All that every worker of a sweep knows; it travels to their processes by pickling.
 
     Attributes
@@ -187,7 +185,7 @@ def planned_validations(config: Config) -> int | None:
 
 def make_plan(
     settings: SweepSettings, composer: Composer, folder: Path, arguments: Sequence[str]
-) -> tuple[Plan, Config, list[dict[str, Any]] | None]:
+) -> tuple[SweepPlan, Config, list[dict[str, Any]] | None]:
     """Check all that a sweep's settings and command line ask for, and make its plan.
 
     Returns
@@ -219,7 +217,7 @@ def make_plan(
     build_sampler(settings.sampler, 0), build_pruner(pruner)
     combinations = _combinations(settings, space, base)
     uri = config.tracking.options.get("uri")
-    plan = Plan(
+    plan = SweepPlan(
         name=str(settings.study_name or folder.name),
         storage=absolute_storage(settings.storage),
         folder=folder.absolute(),

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -24,11 +25,10 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import Trial
 
 from astroclf.errors import ConfigError
+from astroclf.settings.components import trusted_packages
 from astroclf.sweep.private import parse_sweep_syntax
 from astroclf.util.text import nearest
 
-SAMPLER_PACKAGES = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
-PRUNER_PACKAGES = ("optuna.pruners.*",)
 # Its sequence of suggestions lives in the study: all workers must agree on the seed.
 SAMPLER_OF_ONE_SEED = "QMCSampler"
 
@@ -254,12 +254,12 @@ def build_sampler(config: Mapping[str, Any], trials: int) -> BaseSampler:
     options = dict(config)
     if options.get("seed") is not None and not str(options["_target_"]).endswith(SAMPLER_OF_ONE_SEED):
         options["seed"] = (int(options["seed"]) * 1_000_003 + trials) % 2**32
-    return _build("sampler", options, SAMPLER_PACKAGES)
+    return _build("sampler", options)
 
 
 def build_pruner(config: Mapping[str, Any]) -> BasePruner:
     """Build the pruner, whose knowledge lies in the study: every worker's judges alike."""
-    return _build("pruner", dict(config), PRUNER_PACKAGES)
+    return _build("pruner", dict(config))
 
 
 def is_grid(config: Mapping[str, Any]) -> bool:
@@ -267,10 +267,17 @@ def is_grid(config: Mapping[str, Any]) -> bool:
     return str(config["_target_"]).endswith("GridSampler")
 
 
-def _build(what: str, options: dict[str, Any], whitelist: tuple[str, ...]) -> Any:
+@cache
+def _whitelist(group: str) -> tuple[str, ...]:
+    """Write the trusted packages of a group as Hydra wants them; looked up once, for each trial has a sampler."""
+    return tuple(f"{package}*" for package in trusted_packages(group))
+
+
+def _build(group: str, options: dict[str, Any]) -> Any:
+    """Build a component that may hold others, such as a pruner that wraps another, through Hydra."""
     try:
         with warnings.catch_warnings(action="ignore"):  # Optuna calls what has worked for years experimental
-            return instantiate(options, _execution_whitelist_=whitelist)
+            return instantiate(options, _execution_whitelist_=_whitelist(group))
     except (HydraException, TypeError, ValueError, ImportError) as error:
         reason = " ".join(str(error.__cause__ or error).split())[:300]
-        raise ConfigError(f"hydra/sweeper/{what}: {options.get('_target_')} cannot be made: {reason}") from error
+        raise ConfigError(f"hydra/sweeper/{group}: {options.get('_target_')} cannot be made: {reason}") from error

@@ -15,9 +15,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from astroclf.errors import SweepError
@@ -65,17 +64,51 @@ def open_storage(uri: str) -> RDBStorage:
     engine = {"connect_args": {"timeout": BUSY_SECONDS}} if sqlite else {"pool_pre_ping": True}
     try:
         if sqlite:
-            path = Path(uri.removeprefix(SQLITE))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_name(path.name + ".lock"), timeout=BUSY_SECONDS):
-                return RDBStorage(uri, engine_kwargs=engine)
-        return RDBStorage(uri, engine_kwargs=engine)
+            Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        with storage_lock(uri, timeout=BUSY_SECONDS):
+            return RDBStorage(uri, engine_kwargs=engine)
     except (SQLAlchemyError, OSError, Timeout, ImportError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise SweepError(
             f"The study's database hydra.sweeper.storage={hide_password(uri)} cannot be opened: {reason} Give one "
             "that can be written to, such as sqlite:///experiments/optuna.db, or start the database server."
         ) from error
+
+
+@contextmanager
+def storage_lock(uri: str, study: str = "", timeout: float = -1) -> Iterator[None]:
+    """Hold a database's lock for one study, or for its tables.
+
+    On PostgreSQL it holds between hosts; with any other database between the processes of one host.
+
+    Parameters
+    ----------
+    uri
+        The database, in the form that `absolute_storage` gives.
+    study
+        The study's name; empty: the tables.
+    timeout
+        Seconds to wait for it, not heeded on PostgreSQL; below 0: as long as it takes.
+
+    Raises
+    ------
+    Timeout
+        Another process held it all the time.
+    """
+    key = hashlib.sha256(study.encode()).hexdigest()
+    if uri.startswith("postgresql"):
+        number = {"number": int(key[:15], 16)}
+        with create_engine(uri, poolclass=NullPool).connect() as connection:  # the lock goes with it, however it ends
+            connection.execute(text("SELECT pg_advisory_lock(:number)"), number)
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:number)"), number)
+        return
+    suffix = f".{key[:12]}.lock" if study else ".lock"
+    path = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else Path(tempfile.gettempdir()) / "astroclf"
+    with FileLock(path.with_name(path.name + suffix), timeout=timeout):
+        yield
 
 
 @dataclass(frozen=True)
@@ -143,34 +176,9 @@ class SharedStudy:
                 "it another name with hydra.sweeper.study_name=, or bring back the objectives it began with."
             )
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """While active, nobody else takes or takes over a trial of this study.
-
-        On PostgreSQL that holds between hosts; with any other database between the processes of one host.
-        """
-        key = hashlib.sha256(self.name.encode()).hexdigest()
-        if self.uri.startswith("postgresql"):
-            number = int(key[:15], 16)
-            with self._lock_engine.connect() as connection:  # the lock goes with the connection, however that ends
-                connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})
-                try:
-                    yield
-                finally:
-                    connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
-            return
-        if self.uri.startswith(SQLITE):
-            path = Path(self.uri.removeprefix(SQLITE))
-            file = path.with_name(f"{path.name}.{key[:12]}.lock")
-        else:
-            file = Path(tempfile.gettempdir()) / f"astroclf-{key[:12]}.lock"
-        with FileLock(file, timeout=-1):
-            yield
-
-    @cached_property
-    def _lock_engine(self) -> Engine:
-        """Connections for locks alone: Optuna keeps its own to itself."""
-        return create_engine(self.uri, pool_pre_ping=True)
+    def lock(self) -> AbstractContextManager[None]:
+        """Return the lock without which nobody takes or takes over a trial of this study; see `storage_lock`."""
+        return storage_lock(self.uri, self.name)
 
     @property
     def directions(self) -> list[StudyDirection]:
@@ -222,7 +230,7 @@ class SharedStudy:
             )
 
     def enqueue(self, combinations: Sequence[Mapping[str, Any]]) -> None:
-        """Plan trials with these parameters, unless they are planned already."""
+        """SweepPlan trials with these parameters, unless they are planned already."""
         with self.lock(), warnings.catch_warnings(action="ignore"):
             for params in combinations:
                 self.study.enqueue_trial(dict(params), skip_if_exists=True)

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
-from optuna.trial import Trial as OptunaTrial
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from astroclf.config.resume import resumed_config
 from astroclf.errors import AstroclfError, Interrupted, Pruned
 from astroclf.run.folder import RunFolder
 from astroclf.settings.schema import Config
-from astroclf.sweep.plan import Plan, planned_validations, train_command
+from astroclf.sweep.plan import SweepPlan, planned_validations, train_command
 from astroclf.sweep.results import best_trials, ranked
 from astroclf.sweep.study import Claim, Heartbeat, SharedStudy
 from astroclf.tracking.client import find_run
 from astroclf.util.lazy import lazy_import
+from astroclf.util.logs import log
 
 if TYPE_CHECKING:
     import torch
@@ -36,12 +36,11 @@ else:  # the coordinator needs none of them
     build = lazy_import("astroclf.run.build")
     train = lazy_import("astroclf.run.train")
 
-log = logging.getLogger("astroclf")
 
 TRIAL_TAG, FINALIST_TAG = "sweep.trial", "sweep.finalist"
 
 
-def run_trial(study: SharedStudy, plan: Plan, claim: Claim, cache: build.ProcessCache) -> None:
+def run_trial(study: SharedStudy, plan: SweepPlan, claim: Claim, cache: build.ProcessCache) -> None:
     """Train a trial, or go on where its process was killed, and tell the study.
 
     Whatever goes wrong with one trial is its result, and no reason to end the sweep.
@@ -82,7 +81,7 @@ def log_failure(error: Exception) -> str:
 
 
 def drop_checkpoints(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection], keep: int | None) -> None:
-    """Free the disk of finished trials that are not among the best: a hundred of them may be tens of gigabytes."""
+    """Remove the checkpoints of finished trials that are not among the best: of a hundred, tens of gigabytes."""
     if keep is None:
         return
     best = [*best_trials(trials, directions), *ranked(trials, directions)[:keep]]  # with several objectives, the front
@@ -93,7 +92,7 @@ def drop_checkpoints(trials: Sequence[FrozenTrial], directions: Sequence[StudyDi
 
 
 def train_once(
-    plan: Plan,
+    plan: SweepPlan,
     overrides: list[str],
     folder: Path,
     cache: build.ProcessCache,
@@ -112,7 +111,7 @@ def train_once(
     return train.fit(config, run_folder, train_command(overrides), cache, context)
 
 
-def _orphan(plan: Plan, tags: Mapping[str, str]) -> str | None:
+def _orphan(plan: SweepPlan, tags: Mapping[str, str]) -> str | None:
     """Find the MLflow run of the same trial, if its process was killed before the first checkpoint."""
     if plan.uri is None or plan.parent_run_id is None:
         return None
@@ -123,7 +122,7 @@ def _orphan(plan: Plan, tags: Mapping[str, str]) -> str | None:
 class _Reporter:
     """What passes validations on to the study, and its verdict back."""
 
-    def __init__(self, trial: OptunaTrial, study: SharedStudy, metric: str | None) -> None:
+    def __init__(self, trial: Trial, study: SharedStudy, metric: str | None) -> None:
         self.trial, self.metric = trial, metric
         frozen = study.trial(trial.number)
         self._reported = set(frozen.intermediate_values)
@@ -161,7 +160,7 @@ def _value(metrics: Mapping[str, Any], name: str) -> float:
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """While active, send the log to this file as well."""
+    """Send the log to this file as well, while active."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, delay=True, encoding="utf-8")
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))

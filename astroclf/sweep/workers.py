@@ -25,13 +25,14 @@ from optuna.trial import FrozenTrial, TrialState
 from astroclf.config.resume import resumed_config
 from astroclf.errors import AstroclfError, Interrupted, SweepError
 from astroclf.run.folder import RunFolder
-from astroclf.sweep.plan import Plan
+from astroclf.sweep.plan import SweepPlan
 from astroclf.sweep.results import best_trials, finished_count, too_many_failures
 from astroclf.sweep.space import build_pruner, build_sampler
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import drop_checkpoints, free_memory, log_failure, log_file, run_trial, train_once
 from astroclf.tracking.client import log_to_run
 from astroclf.util.lazy import lazy_import
+from astroclf.util.logs import log
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,6 @@ else:  # in a worker only, once it has its device
     build = lazy_import("astroclf.run.build")
     train = lazy_import("astroclf.run.train")
 
-log = logging.getLogger("astroclf")
 
 GRACE_SECONDS = 120.0  # for a running step, its checkpoint and MLflow, after Ctrl-C
 MAX_DEATHS = 2  # of the process of one trial, before the trial counts as failed
@@ -97,7 +97,7 @@ class WorkerPool:
     count
         Of the workers.
     plan
-        The pickled `Plan`.
+        The pickled `SweepPlan`.
     folder
         The sweep's folder; workers' output goes below it.
     """
@@ -272,7 +272,7 @@ def work(connection: Connection, plan_bytes: bytes, number: int, workers: int) -
 class Worker:
     """The commands that a worker's process carries out; libraries and data are loaded once for all of them."""
 
-    def __init__(self, plan: Plan, workers: int, begun: Callable[[int], None]) -> None:
+    def __init__(self, plan: SweepPlan, workers: int, begun: Callable[[int], None]) -> None:
         if not torch.cuda.is_available():
             torch.set_num_threads(max(1, torch.get_num_threads() // workers))
         self.plan, self.cache, self.begun = plan, build.ProcessCache(), begun
@@ -330,7 +330,7 @@ def _bind_device(number: int) -> None:
 
 
 def _gpus() -> list[str]:
-    """Number the GPUs that the driver lists, without loading torch."""
+    """List the numbers of the GPUs that the driver knows, without loading torch."""
     folder = Path("/proc/driver/nvidia/gpus")
     return [str(index) for index in range(len(list(folder.iterdir())))] if folder.is_dir() else []
 

@@ -98,6 +98,28 @@ def test_a_worker_on_another_host_is_believed_dead_only_after_a_long_silence(tmp
     assert claim(study).trial.number == 0
 
 
+def test_a_dead_trial_begins_again_under_its_number_on_a_host_that_does_not_see_its_disk(tmp_path, monkeypatch):
+    first = claim(opened(tmp_path))
+    first.lock.release()
+    first.folder.rename(tmp_path / "on another disk")
+    monkeypatch.setattr(study_module.socket, "gethostname", lambda: "elsewhere")
+    monkeypatch.setattr(study_module, "LOST_SECONDS", -1.0)
+    other = SharedStudy(f"sqlite:///{tmp_path / 'optuna.db'}", "night", ["maximize"], tmp_path / "other sweep")
+    again = claim(other)
+    assert (again.trial.number, again.params) == (0, first.params)
+    assert again.folder == tmp_path / "other sweep" / "0"
+    assert not again.is_new
+
+
+def test_a_living_trial_on_a_shared_disk_is_not_taken_over_however_silent_its_host(tmp_path, monkeypatch):
+    study = opened(tmp_path)
+    living = claim(study)
+    monkeypatch.setattr(study_module.socket, "gethostname", lambda: "elsewhere")
+    monkeypatch.setattr(study_module, "LOST_SECONDS", -1.0)
+    assert claim(study).trial.number == 1
+    assert living.lock.is_locked
+
+
 def test_a_folder_of_a_forgotten_study_is_not_written_over(tmp_path):
     (tmp_path / "sweep" / "0").mkdir(parents=True)
     assert claim(opened(tmp_path)).folder.name == "0_2"

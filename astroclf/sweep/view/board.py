@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -38,9 +37,7 @@ from astroclf.sweep.view.wording import (
     value_text,
 )
 from astroclf.util.figures import shorten
-from astroclf.util.logs import log_to_file
-
-log = logging.getLogger("astroclf")
+from astroclf.util.logs import log, log_to_file
 
 MIN_ROWS = 4  # even in a very low terminal
 FINISHED_ROWS = 12  # the latest finished trials in the table, beside the best and all that run

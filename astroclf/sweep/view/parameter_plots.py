@@ -180,7 +180,7 @@ def scatter(axes: Axes, x: np.ndarray, y: np.ndarray, minimize: bool, label: str
 
 
 def _aside(numbers: np.ndarray) -> np.ndarray:
-    """Spread trials evenly between -0.5 and 0.5, the same each time."""
+    """Place trials evenly between -0.5 and 0.5, the same each time."""
     return numbers * 0.618 % 1 - 0.5
 
 
