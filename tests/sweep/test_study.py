@@ -60,11 +60,12 @@ def test_a_trial_whose_process_was_killed_is_taken_over_with_its_parameters(tmp_
     process = start(str(tmp_path), 2, False)
     study = opened(tmp_path)
     end = time.monotonic() + 60
-    while not (trials := study.trials()) or "optimizer.lr" not in trials[0].params:
+    while not (begun := study.trials()) or "optimizer.lr" not in begun[0].params:
         assert time.monotonic() < end
         time.sleep(0.05)
     other = claim(study, 2)
     assert other.trial.number == 1  # the first is alive
+    trials = study.trials()  # read while nobody writes: Optuna reads parameters and attributes one after the other
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     taken = claim(study, 2)
