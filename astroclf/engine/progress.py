@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +10,15 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-log = logging.getLogger("astroclf")
+from astroclf.util.logs import log
+from astroclf.util.text import clock
 
 REFRESH_SECONDS = 0.5  # of the bar; the loss is fetched from the device only this often
 PLAIN_SECONDS = 30.0  # between lines when the output is no terminal
 
 
 class TrainProgress:
-    """Epoch, step, loss, learning rate, images/s and time left."""
+    """A display of epoch, step, loss, learning rate, images per second and time left."""
 
     def __init__(self, total_steps: int, epochs: int, first_step: int = 0) -> None:
         self.total_steps, self.epochs = total_steps, epochs
@@ -54,22 +54,23 @@ class TrainProgress:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Time inside does not count as training: validation, saving."""
+        """Keep the time of the block from counting as training: that of a validation, of saving."""
         started = time.monotonic()
         yield
         self._aside += time.monotonic() - started
 
     @property
     def seconds(self) -> float:
-        """Spent on training itself."""
+        """Time spent on training itself."""
         return max(time.monotonic() - self._started - self._aside, 1e-9)
 
     @property
     def images_per_second(self) -> float:
+        """Images a second of training itself."""
         return self.images / self.seconds
 
     def due(self) -> bool:
-        """Whether `show` is wanted now; asks nothing of the device."""
+        """Tell whether `show` is wanted now; the device is asked nothing."""
         return time.monotonic() >= self._next
 
     def show(self, step: int, epoch: float, lr: float, loss: Callable[[], float]) -> None:
@@ -85,4 +86,4 @@ class TrainProgress:
             return
         done = step - self._first_step
         left = (self.total_steps - step) * (now - self._started) / max(done, 1)
-        log.info("%s  %s  %d min %02d s left", where, numbers, left // 60, left % 60)
+        log.info("%s  %s  %s left", where, numbers, clock(left))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -31,8 +30,7 @@ from astroclf.losses.criterion import Criterion
 from astroclf.models.precision import Precision
 from astroclf.settings.trainer import TrainerSettings
 from astroclf.tracking.tracker import Tracker
-
-log = logging.getLogger("astroclf")
+from astroclf.util.logs import log
 
 CURVE_POINTS = 2000  # of the step-by-step curves that a whole run logs
 

@@ -23,24 +23,27 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from astroclf.util.text import clock
+
 SECONDS_BETWEEN_LINES = 10.0
 Item = TypeVar("Item")
 
 
 class RateColumn(ProgressColumn):
-    """Steps per second, e.g. ``812 images/s``."""
+    """A column that shows steps per second, such as ``812 images/s``."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
         self.unit = unit
 
     def render(self, task: Task) -> Text:
+        """Write the speed of a task; nothing while it is not known."""
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:,.0f} {self.unit}/s", style="progress.data.speed")
 
 
 class ProgressBar:
-    """Shows how far a count has come, on stderr: a bar on a terminal, a line every ten seconds elsewhere.
+    """A count that shows on stderr how far it has come: a bar on a terminal, a line every ten seconds elsewhere.
 
     Parameters
     ----------
@@ -110,8 +113,7 @@ class ProgressBar:
         line += f" {self.unit}" if self.unit != "bytes" else ""
         line += f", {self._count(round(rate))}/s"
         if self.total is not None and self.done < self.total and rate > 0:
-            minutes, rest = divmod(round((self.total - self.done) / rate), 60)
-            line += f", {minutes}:{rest:02d} left"
+            line += f", {clock((self.total - self.done) / rate)} left"
         elif self.done == self.total:
             line += f", done in {seconds:.1f} s"
         print(line, file=sys.stderr, flush=True)

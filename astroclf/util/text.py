@@ -1,8 +1,9 @@
-"""Words and keys: the valid name that is nearest to a wrong one, and a configuration by its dotted keys."""
+"""Words, keys and times for people: the name nearest to a wrong one, dotted keys, minutes and seconds."""
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -40,3 +41,12 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def clock(seconds: float | None) -> str:
+    """Write a time as ``3:07`` minutes, ``2:03:07`` hours, or a dash."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

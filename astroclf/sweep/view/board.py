@@ -27,7 +27,6 @@ from astroclf.sweep.results import (
     varied_keys,
 )
 from astroclf.sweep.view.wording import (
-    clock,
     one_line,
     param_text,
     params_text,
@@ -38,6 +37,7 @@ from astroclf.sweep.view.wording import (
 )
 from astroclf.util.figures import shorten
 from astroclf.util.logs import log, log_to_file
+from astroclf.util.text import clock
 
 MIN_ROWS = 4  # even in a very low terminal
 FINISHED_ROWS = 12  # the latest finished trials in the table, beside the best and all that run

@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from astroclf.run.folder import resume_command, shown_path
 from astroclf.sweep.results import best_trials, param_keys, state_counts, train_seconds
 from astroclf.sweep.space import as_text
-from astroclf.sweep.view.wording import clock, one_line, params_text, short_names, value_text
+from astroclf.sweep.view.wording import one_line, params_text, short_names, value_text
+from astroclf.util.text import clock
 
 MAX_LISTED_REASONS = 5  # of failed trials
 

@@ -1,4 +1,4 @@
-"""How parameters, values and times of trials are written for people: short, and as they are typed."""
+"""How parameters and values of trials are written for people: short, and as they are typed."""
 
 from __future__ import annotations
 
@@ -65,12 +65,3 @@ def validations_text(trial: FrozenTrial) -> str:
 def one_line(text: Any) -> str:
     """Put a reason in one line without a full stop, to stand beside other things."""
     return " ".join(str(text).split()).rstrip(".")
-
-
-def clock(seconds: float | None) -> str:
-    """Write a time as ``3:07`` minutes, ``2:03:07`` hours, or a dash."""
-    if seconds is None or not math.isfinite(seconds):
-        return "–"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
