@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from astroclf.audit.findings import SEVERITIES, Case, Finding
-from astroclf.audit.summary import BETA, STATUS_WORDS, Audit, ClassRow, audit_sentence
+from astroclf.audit.summary import EFFECTIVE_NUMBER_BETA, STATUS_WORDS, Audit, ClassRow, audit_sentence
 from astroclf.util.atomic import write_text
 from astroclf.util.html import render
 from astroclf.util.pictures import thumbnail
@@ -74,7 +74,7 @@ def write_audit_report(folder: str | Path, audit: Audit, images: Sequence[np.nda
         severities=[(severity, audit.count(severity)) for severity in SEVERITIES],
         sections=sections,
         largest=max((row.images for row in audit.classes), default=1) or 1,
-        beta=BETA,
+        beta=EFFECTIVE_NUMBER_BETA,
         examples=[] if images is None else _examples(audit, images),
         has_files=any(row.formats for row in audit.classes),
         size_words=_size_words,

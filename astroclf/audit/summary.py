@@ -21,7 +21,7 @@ from astroclf.losses.effective_number import balanced_weights, effective_numbers
 from astroclf.util.atomic import write_text
 
 SCHEMA_VERSION = 1  # of check.json: raise it when a key changes its meaning
-BETA = 0.9999  # of the effective number: as in conf/loss/cb_focal.yaml
+EFFECTIVE_NUMBER_BETA = 0.9999  # as in conf/loss/cb_focal.yaml
 STATUS_WORDS = ("clean", "warnings", "errors")
 IDS_SHOWN = 2  # in the terminal
 SEVERITY_COLORS: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "blue"}
@@ -117,12 +117,12 @@ class Audit:
     @cached_property
     def _effective(self) -> np.ndarray:
         assert self.catalog is not None
-        return effective_numbers(self.catalog.class_counts(), BETA)
+        return effective_numbers(self.catalog.class_counts(), EFFECTIVE_NUMBER_BETA)
 
     @cached_property
     def _weights(self) -> np.ndarray:
         assert self.catalog is not None
-        return balanced_weights(self.catalog.class_counts(), BETA)
+        return balanced_weights(self.catalog.class_counts(), EFFECTIVE_NUMBER_BETA)
 
 
 def format_words(fact: FileFacts) -> str:

@@ -1,0 +1,1 @@
+"""Registered models: packages, versions with their aliases, the promotion gate and its decisions."""

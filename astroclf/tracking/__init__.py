@@ -1,1 +1,1 @@
-"""MLflow runs, the model as others load it, and the registry. Importing this package imports no MLflow."""
+"""The record of a run, in MLflow or nowhere. Importing this room imports no MLflow."""

@@ -1,4 +1,4 @@
-"""Images of any number of bands, for OpenCV and for people."""
+"""Images of any number of bands, for OpenCV."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from astroclf.data.decode.bands import in_fours
-from astroclf.util.pictures import as_rgb
 
 
 @pytest.mark.parametrize("bands", [1, 3, 4, 5, 8, 12])
@@ -18,11 +17,3 @@ def test_every_band_is_seen_once_and_four_at_most_at_a_time(bands):
         return part[::-1]
 
     np.testing.assert_array_equal(in_fours(upside_down, image), image[::-1])
-
-
-def test_what_people_see_of_bands():
-    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 5), dtype=np.uint8)
-    np.testing.assert_array_equal(as_rgb(images), images[..., :3])
-    np.testing.assert_array_equal(as_rgb(images[..., :3]), images[..., :3])
-    assert as_rgb(np.array([[[10, 21]]], np.uint8)).tolist() == [[[16, 16, 16]]]
-    assert as_rgb(np.array([[[10]]], np.uint8)).tolist() == [[[10, 10, 10]]]
