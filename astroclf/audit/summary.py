@@ -17,7 +17,7 @@ from rich.table import Table
 from astroclf.audit.findings import Finding, Severity, counted, exit_status, gathered
 from astroclf.data.catalog import Catalog
 from astroclf.data.decode.headers import FileFacts
-from astroclf.losses.effective_number import balanced_weights, effective_numbers
+from astroclf.losses.class_weights import balanced_weights, effective_numbers
 from astroclf.util.atomic import write_text
 
 SCHEMA_VERSION = 1  # of check.json: raise it when a key changes its meaning

@@ -27,11 +27,13 @@ class EarlyStopping:
         return self.is_over(epoch)
 
     def is_over(self, epoch: float) -> bool:
-        """Whether patience is at its end at `epoch`."""
+        """Tell whether patience is at its end at `epoch`."""
         return self.patience is not None and epoch - self.best_epoch >= self.patience
 
     def state_dict(self) -> dict[str, float]:
+        """Return the best validation so far."""
         return {"best_loss": self.best_loss, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
+        """Take up what `state_dict` gave."""
         self.best_loss, self.best_epoch = state["best_loss"], state["best_epoch"]

@@ -14,7 +14,7 @@ def _cosine(start: float, end: float, fraction: float) -> float:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Base of the schedules.
+    """The base of the schedules: a rise, and whatever follows it.
 
     Parameters
     ----------
@@ -31,11 +31,11 @@ class Schedule:
     warmup_fraction: float = 0.0
 
     def lr(self, step: int) -> float:
-        """Learning rate of the optimizer step number `step` (the first is 0)."""
+        """Return the learning rate of the optimizer step number `step` (the first is 0)."""
         raise TypeError("a Schedule needs its own lr(step)")
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> float:
-        """Set the learning rate of all parameter groups; returns it."""
+        """Set the learning rate of all parameter groups, and return it."""
         value = self.lr(step)
         for group in optimizer.param_groups:
             group["lr"] = value

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class StopRequest:
-    """While active, the first Ctrl-C or SIGTERM only sets `signal`; a second Ctrl-C interrupts at once.
+    """A context in which the first Ctrl-C or SIGTERM only sets `signal`; a second Ctrl-C interrupts at once.
 
     Outside the main thread, where Python delivers no signals, it does nothing.
     """
@@ -43,7 +43,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """While active, SIGTERM raises `Terminated` where the main thread stands, so that clean-up runs."""
+    """Let SIGTERM raise `Terminated` where the main thread stands, so that clean-up runs."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

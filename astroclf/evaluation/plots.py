@@ -17,7 +17,7 @@ RELIABILITY_BINS = 10
 
 
 def plot_curves(history_csv: str | Path, path: str | Path) -> Path:
-    """Loss, accuracy and learning rate over the epochs, from ``history.csv``; the best validation loss is marked."""
+    """Plot loss, accuracy and learning rate over the epochs; the best validation loss is marked."""
     history = read_history(history_csv)
     epochs = history.get("epoch", np.zeros(0))
     panels: list[tuple[str, list[tuple[str, str, str]]]] = [
@@ -49,7 +49,7 @@ def plot_curves(history_csv: str | Path, path: str | Path) -> Path:
 
 
 def plot_confusion(predictions: Predictions, path: str | Path) -> Path:
-    """Confusion matrix: color is the share of the true class (rows sum to 1), the numbers are counts."""
+    """Plot the confusion matrix: color is the share of the true class (rows sum to 1), the numbers are counts."""
     counts, size = predictions.confusion, len(predictions.classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [shorten(name) for name in predictions.classes]
@@ -86,7 +86,7 @@ def plot_confusion(predictions: Predictions, path: str | Path) -> Path:
 
 
 def plot_reliability(predictions: Predictions, path: str | Path) -> Path:
-    """Reliability diagram (Guo et al. 2017, arXiv:1706.04599): accuracy against confidence, and images in each bin."""
+    """Plot accuracy against confidence, and the images in each bin: the reliability diagram of Guo et al. 2017."""
     edges = np.linspace(0, 1, RELIABILITY_BINS + 1)
     which = np.clip(np.digitize(predictions.confidence, edges[1:-1]), 0, RELIABILITY_BINS - 1)
     counts = np.bincount(which, minlength=RELIABILITY_BINS)
@@ -108,7 +108,7 @@ def plot_reliability(predictions: Predictions, path: str | Path) -> Path:
 
 
 def plot_class_accuracy(predictions: Predictions, path: str | Path) -> Path:
-    """Accuracy of each class with its 68 % interval, the best on top."""
+    """Plot the accuracy of each class with its 68 % interval, the best on top."""
     rows = sorted((row for row in predictions.by_class() if row.images), key=lambda row: row.accuracy)
     accuracy = np.array([row.accuracy for row in rows])
     low, high = _wilson(accuracy, np.array([row.images for row in rows]))
@@ -138,7 +138,7 @@ def plot_class_accuracy(predictions: Predictions, path: str | Path) -> Path:
 
 
 def plot_uncertainty(predictions: Predictions, path: str | Path) -> Path:
-    """How uncertain the model is where it is right and where it is wrong: apart is good."""
+    """Plot how uncertain the model is where it is right and where it is wrong: apart is good."""
     bins = np.linspace(0, 1, 26)
     with figure(path, 4.6, 3.0) as axes:
         for chosen, name, color in ((predictions.right, "right", BLUE), (~predictions.right, "wrong", ORANGE)):
@@ -159,7 +159,7 @@ def plot_uncertainty(predictions: Predictions, path: str | Path) -> Path:
 def plot_mistakes(
     predictions: Predictions, images_NHWC: np.ndarray | Sequence[np.ndarray], path: str | Path, count: int = 24
 ) -> Path:
-    """The most confident mistakes; `images_NHWC` are uint8, in the order of `predictions`."""
+    """Show the most confident mistakes; `images_NHWC` are uint8, in the order of `predictions`."""
     chosen = predictions.mistakes(count)
     columns = 6
     rows = max(1, math.ceil(len(chosen) / columns))
@@ -181,7 +181,7 @@ def plot_mistakes(
 def plot_augmented(
     originals_NHWC: np.ndarray, augmented_NVHWC: np.ndarray, names: Sequence[str], path: str | Path
 ) -> Path:
-    """A sheet of N samples, uint8: each as it is stored (left), then K augmented versions as the network sees them."""
+    """Show N samples, uint8: each as it is stored (left), then V augmented versions as the network sees them."""
     count, versions = augmented_NVHWC.shape[:2]
     with figure(path, 1.25 * (versions + 1), 1.38 * count, rows=count, columns=versions + 1, squeeze=False) as grid:
         for row in range(count):
@@ -211,7 +211,7 @@ def _mark_best(axes: Axes, epochs: np.ndarray, losses: np.ndarray | None) -> Non
 
 
 def _wilson(share: np.ndarray, counts: np.ndarray, z: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval of a share (68 % for z = 1): stays within 0 and 1, and is honest for few images."""
+    """Compute Wilson's score interval of a share (68 % for z = 1), which is honest for few images too."""
     middle = (share + z**2 / (2 * counts)) / (1 + z**2 / counts)
     half = z / (1 + z**2 / counts) * np.sqrt(share * (1 - share) / counts + z**2 / (4 * counts**2))
     return np.minimum(share, np.maximum(0, middle - half)), np.maximum(share, np.minimum(1, middle + half))

@@ -108,7 +108,7 @@ def write_report(
 
 
 def _sentence(predictions: Predictions) -> str:
-    """The result in words, with what one should look at next."""
+    """Say the result in words, with what one should look at next."""
     rows = [row for row in predictions.by_class() if row.images]
     if not rows:
         return "The test set is empty."
@@ -137,7 +137,7 @@ def _mistake(predictions: Predictions, index: int, images: Sequence[np.ndarray] 
 
 
 def _plots(folder: Path) -> dict[str, str]:
-    """Name of each figure that was drawn, with its data URI."""
+    """Return the name of each figure that was drawn, with its data URI."""
     return {path.stem: data_uri(path.read_bytes(), "png") for path in sorted(folder.glob("*.png"))}
 
 
@@ -150,7 +150,7 @@ def _fact(value: Any) -> str:
 
 
 def _class_width(accuracy: float) -> str:
-    """Percentage for the bar behind a class's accuracy."""
+    """Return the percentage for the bar behind a class's accuracy."""
     return f"{0.0 if math.isnan(accuracy) else 100 * accuracy:.1f}"
 
 

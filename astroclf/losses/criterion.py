@@ -35,7 +35,7 @@ class Criterion(nn.Module):
     loss : nn.Module
         Logits (B, C) and labels (B,) to losses (B,).
     uncertainty_weight : float
-        Weight of the uncertainty term; 0.1 is the first forerunner's.
+        Weight of the uncertainty term; small, since it is an auxiliary task.
     """
 
     def __init__(self, loss: nn.Module, uncertainty_weight: float = 0.1) -> None:

@@ -37,10 +37,10 @@ class CrossEntropy(nn.Module):
         self.register_buffer("weights_C", class_weights(class_counts, beta), persistent=False)
 
     def forward(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-        """Loss of each sample, (B,) float32."""
+        """Compute the loss of each sample, (B,) float32."""
         losses_B = F.cross_entropy(logits_BC.float(), labels_B, reduction="none", label_smoothing=self.label_smoothing)
         return self.weights_C[labels_B] * losses_B
 
     def initial_bias(self, num_classes: int) -> float | None:
-        """None: a softmax gives every class 1/C with any common bias."""
+        """Return None: a softmax gives every class 1/C with any common bias."""
         return None

@@ -53,7 +53,7 @@ class FocalLoss(nn.Module):
         self.register_buffer("weights_C", class_weights(class_counts, beta), persistent=False)
 
     def forward(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-        """Loss of each sample, (B,) float32."""
+        """Compute the loss of each sample, (B,) float32."""
         logits_BC = logits_BC.float()
         if self.activation == "softmax":
             losses_B = focal_term(softmax_margin(logits_BC, labels_B), self.gamma)
@@ -63,18 +63,18 @@ class FocalLoss(nn.Module):
         return self.weights_C[labels_B] * losses_B
 
     def initial_bias(self, num_classes: int) -> float | None:
-        """Bias of the class scores to start from: -log(C - 1), a probability of 1/C each, for sigmoids."""
+        """Return the bias of the class scores to start from: -log(C - 1), a probability of 1/C each, for sigmoids."""
         return -math.log(num_classes - 1) if self.activation == "sigmoid" else None
 
 
 def focal_term(margin: Tensor, gamma: float) -> Tensor:
-    """``(1 - p)^gamma * (-log p)`` where p = sigmoid(margin)."""
+    """Compute ``(1 - p)^gamma * (-log p)`` where p = sigmoid(margin)."""
     log_p, log_not_p = F.logsigmoid(margin), F.logsigmoid(-margin)
     return torch.exp(gamma * log_not_p) * -log_p
 
 
 def softmax_margin(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-    """The number whose sigmoid is the softmax probability of the truth: its logit less the others' log-sum-exp."""
+    """Compute the truth's logit less the others' log-sum-exp: its sigmoid is the softmax probability of the truth."""
     truth_BC = F.one_hot(labels_B, logits_BC.shape[1]).bool()
     others_B = logits_BC.masked_fill(truth_BC, -torch.inf).logsumexp(dim=1)
     return logits_BC.gather(1, labels_B[:, None]).squeeze(1) - others_B

@@ -13,14 +13,14 @@ from astroclf.models.heads import Attention, Refinement, Uncertainty
 
 
 class Prediction(NamedTuple):
-    """What the network says of a batch, float32."""
+    """What a network says of a batch of images, float32."""
 
     logits_BC: Tensor
     uncertainty_B: Tensor | None  # logit of "the predicted class is wrong"; None without the uncertainty head
 
 
 class Classifier(nn.Module):
-    """Images (B, C, H, W) to a `Prediction`.
+    """A network from images (B, C, H, W) to a `Prediction`.
 
     The heads work in float32 also under autocast: they cost nothing next to the backbone, and bfloat16 logits of
     near-equal classes tie. The uncertainty head reads the same features as the class scores, and its gradient flows
@@ -62,6 +62,7 @@ class Classifier(nn.Module):
         self.uncertainty = Uncertainty(width, dropout) if uncertainty else None
 
     def forward(self, images_BCHW: Tensor) -> Prediction:
+        """Compute the class scores, and the uncertainty where there is that head."""
         features_BF = self.backbone(images_BCHW)
         device = features_BF.device.type
         if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
@@ -83,7 +84,7 @@ class Classifier(nn.Module):
 
 
 def probabilities(logits_BC: Tensor, activation: str = "softmax") -> Tensor:
-    """Class probabilities (B, C), float32, each row summing to 1.
+    """Compute class probabilities (B, C), float32, each row summing to 1.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ class Custom6Conv(nn.Module):
         return last[1]
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Features (B, 256)."""
+        """Compute features (B, 256)."""
         x = images_BCHW
         for block in self.blocks:
             x = run_stage(block, x, self.grad_checkpointing)

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 from astroclf.models.blocks import kaiming_init, output_init
 
 
-class LoneBatchNorm1d(nn.BatchNorm1d):
+class SingleSampleBatchNorm1d(nn.BatchNorm1d):
     """BatchNorm that a training batch of one sample (the rest of an epoch) passes with the running statistics.
 
     One sample has no variance: the usual BatchNorm raises there.
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise features (B, F)."""
         if self.training and input.shape[0] == 1:
             return nn.functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
@@ -31,7 +32,11 @@ class Refinement(nn.Sequential):
 
 
 class Attention(nn.Module):
-    """A gate between 0 and 1 for each feature, learned from all of them, multiplied in."""
+    """A learned gate over features: each is multiplied by a number between 0 and 1 that follows from all of them.
+
+    It is the excitation of squeeze-and-excitation (Hu et al. 2018, arXiv:1709.01507) for features that are pooled
+    already; there is no attention between positions or tokens.
+    """
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -41,6 +46,7 @@ class Attention(nn.Module):
         output_init(_last_linear(self.gate))
 
     def forward(self, features_BF: Tensor) -> Tensor:
+        """Compute the gated features, (B, num_features)."""
         return features_BF * self.gate(features_BF).sigmoid()
 
 
@@ -57,11 +63,12 @@ class Uncertainty(nn.Module):
         output_init(_last_linear(self.layers))
 
     def forward(self, features_BF: Tensor) -> Tensor:
+        """Compute the logits, (B,)."""
         return self.layers(features_BF).squeeze(1)
 
 
 def _refining(before: int, after: int, dropout: float) -> tuple[nn.Module, ...]:
-    return (nn.Linear(before, after), LoneBatchNorm1d(after), nn.ReLU(), nn.Dropout(dropout))
+    return (nn.Linear(before, after), SingleSampleBatchNorm1d(after), nn.ReLU(), nn.Dropout(dropout))
 
 
 def _last_linear(layers: nn.Sequential) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""From the description of a network to the network: the one way in which a training and a model package build it."""
+"""The one way in which a training and a model package build a network: from its description in plain values."""
 
 from __future__ import annotations
 

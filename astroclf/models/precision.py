@@ -13,7 +13,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` (a GPU where there is one), ``cuda`` or ``cpu`` as a torch device.
+    """Return the torch device that ``auto`` (a GPU where there is one), ``cuda`` or ``cpu`` names.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def make_deterministic(enabled: bool) -> None:
-    """The same bits from the same inputs on the same device, or CUDA's choice of the fastest kernel."""
+    """Make the same bits of the same inputs on the same device, or let CUDA choose the fastest kernel."""
     if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     # A warning where an operation has no deterministic form. use_deterministic_algorithms would import inductor, 4 s.
@@ -54,18 +54,22 @@ class Precision:
     device: torch.device
 
     def autocast(self) -> torch.autocast:
+        """Return the context in which a forward pass runs in this number format."""
         dtype = DTYPES[self.name]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """A GradScaler: it scales the loss in fp16; in every format it skips steps whose gradients are not finite."""
+        """Return a GradScaler.
+
+        It scales the loss in fp16; in every format it skips steps whose gradients are not finite.
+        """
         if self.name == "fp16":
             return torch.amp.GradScaler(self.device.type)
         return torch.amp.GradScaler(self.device.type, init_scale=1.0)
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """The named format; ``auto`` takes the fastest that the device does well.
+    """Return the named number format; ``auto`` takes the fastest that the device does well.
 
     That is bf16 where the hardware multiplies it (Ampere and newer; a CPU with AMX or AVX512-BF16), fp16 on older
     GPUs, fp32 otherwise.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,12 @@ from astroclf.errors import ConfigError
 from astroclf.models.blocks import run_stage
 from astroclf.models.weights import NO_PRETRAINED, fetch_weights, load_into, read_state
 from astroclf.util.download import RemoteFile
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    from torchvision import models as torchvision_models
+else:
+    torchvision_models = lazy_import("torchvision.models")  # 4 s to import
 
 IMAGENET = RemoteFile(  # torchvision's ResNet18_Weights.IMAGENET1K_V1
     name="resnet18-f37072fd.pth",
@@ -69,9 +77,7 @@ class ResNet18(nn.Module):
             state = read_state(fetch_weights(IMAGENET) if weights == "imagenet" else weights)
             state = {name: value for name, value in state.items() if not name.startswith("fc.")}
         self.grad_checkpointing = grad_checkpointing
-        from torchvision.models import resnet18  # 4 s to import: only where it is used
-
-        network = resnet18(weights=None)  # Kaiming initialisation, fan-out, is torchvision's own
+        network = torchvision_models.resnet18(weights=None)  # Kaiming initialisation, fan-out, is torchvision's own
         self.conv1, self.maxpool = _stem(stem, channels)
         self.bn1, self.relu = network.bn1, network.relu
         self.layer1, self.layer2 = network.layer1, network.layer2
@@ -85,7 +91,7 @@ class ResNet18(nn.Module):
         return self.layer4
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Features (B, 512), float32 under autocast too."""
+        """Compute features (B, 512), float32 under autocast too."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images_BCHW))))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = run_stage(stage, x, self.grad_checkpointing)

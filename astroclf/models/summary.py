@@ -13,7 +13,7 @@ from torch import nn
 def model_statistics(
     model: nn.Module, image_size: int, channels: int = 3, batch_size: int = 1
 ) -> torchinfo.ModelStatistics:
-    """torchinfo's figures, such as `total_params` and `total_mult_adds`, of a forward pass in evaluation mode.
+    """Compute torchinfo's figures of a forward pass in evaluation mode, such as `total_params` and `total_mult_adds`.
 
     The pass is made by a copy whose tensors have shapes but no content: it costs no time or memory at any image
     size, and leaves the model (mode, BatchNorm statistics, device) and the random numbers as they were.
@@ -32,6 +32,6 @@ def model_statistics(
 
 
 def model_summary(model: nn.Module, image_size: int, channels: int = 3, batch_size: int = 1) -> str:
-    """The same as a text table: layers, output shapes, parameters, multiply-adds and estimated memory."""
+    """Return a text table of a network: layers, output shapes, parameters, multiply-adds and estimated memory."""
     table = str(model_statistics(model, image_size, channels, batch_size))
     return re.sub(r"Units\.(\w)\w*", r"\1", table) + "\n"  # torchinfo prints "(Units.GIGABYTES)" on newer Pythons

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -66,3 +69,9 @@ def test_counts_that_make_no_data_set_are_refused(sizes: list[int]) -> None:
 def test_beta_outside_its_range_is_refused(beta: float) -> None:
     with pytest.raises(ValueError, match="beta"):
         class_weights([1, 2], beta)
+
+
+def test_effective_numbers_need_no_torch() -> None:
+    code = "import sys; from astroclf.losses.class_weights import effective_numbers as f; f([3, 5], 0.99)"
+    code += "; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

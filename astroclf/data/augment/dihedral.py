@@ -8,7 +8,7 @@ import torch
 
 
 def dihedral_views(images_BCHW: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The eight views of a batch of square images: 0 to 3 quarter turns counter-clockwise, plain and then mirrored.
+    """Yield the eight views of a batch of square images: 0 to 3 quarter turns counter-clockwise, plain, then mirrored.
 
     Pixels are moved, never interpolated. The first view is the batch itself; all keep its shape and memory format.
     """

@@ -7,6 +7,8 @@ fields is C. Wellons' lowbias32 (https://nullprogram.com/blog/2018/07/31/).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -24,8 +26,34 @@ PURPOSE_ORDER = 2
 DRAWN = 12  # numbers of a sample's stream that `Augmentation.draw` takes; further ones are for its bands
 
 
+@dataclass(frozen=True)
+class Draws:
+    """The random parameters of B samples; every field is a (B,) array."""
+
+    brightness: np.ndarray  # factor
+    contrast: np.ndarray  # factor
+    saturation: np.ndarray  # factor
+    hue: np.ndarray  # turns
+    blur_sigma: np.ndarray  # pixels
+    flip_horizontal: np.ndarray  # bool
+    flip_vertical: np.ndarray  # bool
+    quarter_turns: np.ndarray  # 0 to 3, counter-clockwise
+    angle: np.ndarray  # degrees, counter-clockwise, beside the quarter turns
+    zoom: np.ndarray  # magnification
+    shift_x: np.ndarray  # fraction of the image's width, to the right
+    shift_y: np.ndarray  # fraction of the image's height, down
+    key: np.ndarray  # uint64, from which follows what depends on the image: its noise, the factors of its bands
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def take(self, index: slice | Sequence[int] | np.ndarray) -> Draws:
+        """Return the draws of only these samples."""
+        return Draws(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+
 def mix_64(values: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser on a uint64 array: every input bit flips each output bit with probability 1/2."""
+    """Apply SplitMix64's finaliser to a uint64 array: every input bit flips each output bit with probability 1/2."""
     values = values ^ (values >> np.uint64(30))
     values = values * np.uint64(0xBF58476D1CE4E5B9)
     values = values ^ (values >> np.uint64(27))
@@ -34,7 +62,7 @@ def mix_64(values: np.ndarray) -> np.ndarray:
 
 
 def sample_keys(seed: int, epoch: int, rows: np.ndarray, purpose: int = PURPOSE_AUGMENT) -> np.ndarray:
-    """A 64-bit key for every row, (B,) uint64: a function of the four arguments alone."""
+    """Return a 64-bit key for every row, (B,) uint64: a function of the four arguments alone."""
     key = np.zeros(1, dtype=np.uint64)
     for part in (purpose, seed, epoch):
         key = mix_64(key + np.uint64((part * GOLDEN_64 + 1) & _MASK_64))
@@ -43,19 +71,19 @@ def sample_keys(seed: int, epoch: int, rows: np.ndarray, purpose: int = PURPOSE_
 
 
 def uniforms(keys: np.ndarray, count: int) -> np.ndarray:
-    """`count` independent uniform numbers in [0, 1) for every key, (B, count) float64 with 53 random bits."""
+    """Draw `count` independent uniform numbers in [0, 1) for every key, (B, count) float64 with 53 random bits."""
     slots = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GOLDEN_64)
     return (mix_64(keys[:, None] + slots[None, :]) >> np.uint64(11)) * 2.0**-53
 
 
 def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of `count` samples in an epoch, (count,) int64: a function of the arguments alone."""
+    """Draw the order of `count` samples in an epoch, (count,) int64: a function of the arguments alone."""
     return np.argsort(sample_keys(seed, epoch, np.arange(count), PURPOSE_ORDER), kind="stable")
 
 
 @lru_cache(maxsize=1)
 def normal_table() -> np.ndarray:
-    """Quantiles of the standard normal at the centres of 2^16 equal probabilities, (65536,) float32.
+    """Return the quantiles of the standard normal at the centres of 2^16 equal probabilities, (65536,) float32.
 
     Looking 16 random bits up here is several times faster than Box-Muller and gives the same bits on every device;
     the values reach 4.3 standard deviations.
@@ -67,7 +95,10 @@ def normal_table() -> np.ndarray:
 
 
 def noise_field(key: np.uint64, size: int) -> np.ndarray:
-    """White Gaussian noise of unit variance, (size,) float32: a function of the key alone. Torch twin in `on_torch`."""
+    """Draw white Gaussian noise of unit variance, (size,) float32: a function of the key alone.
+
+    Its twin in torch is `on_torch.noise_fields`.
+    """
     low, high = np.array([key], dtype="<u8").view("<u4")
     words = np.arange((size + 1) // 2, dtype="<u4")
     words *= np.uint32(GOLDEN_32)

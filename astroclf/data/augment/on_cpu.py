@@ -58,7 +58,7 @@ def _apply_to_one(image_HWC: np.ndarray, steps: Steps, i: int, table: np.ndarray
 
 
 def _color_map(image_HWC: np.ndarray, steps: Steps, i: int) -> np.ndarray:
-    """Photometry as the matrix (C, C + 1) that cv2.transform takes; the last column is added."""
+    """Return photometry as the matrix (C, C + 1) that cv2.transform takes; the last column is added."""
     assert steps.color_BCC is not None
     bands = image_HWC.shape[2]
     added = np.zeros(bands)
@@ -76,7 +76,7 @@ def _average_down(image_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _warp(image_HWC: np.ndarray, map_23: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resample with black outside the image; a rim of repeated pixels keeps the black from bleeding in at the edge."""
+    """Transform an image, black outside of it; a rim of repeated pixels keeps the black from bleeding in."""
     moved = map_23.copy()
     moved[:, 2] += 1  # for the rim
 
@@ -94,12 +94,12 @@ def _warp(image_HWC: np.ndarray, map_23: np.ndarray, size: tuple[int, int]) -> n
 
 
 def _normalisation_table(steps: Steps) -> np.ndarray:
-    """The normalised value of every brightness 0 to 255, as cv2.LUT takes it: for all bands, or for each."""
+    """Return the normalised value of every brightness 0 to 255, as cv2.LUT takes it: for all bands, or for each."""
     table = np.arange(256, dtype=np.float32)[:, None] * steps.scale_C + steps.offset_C
     same = np.ptp(steps.scale_C) == 0 and np.ptp(steps.offset_C) == 0
     return table[:, 0] if same else table[None]
 
 
 def _with_bands(result: np.ndarray, like_HWC: np.ndarray) -> np.ndarray:
-    """OpenCV drops the last axis of one-band images; put it back."""
+    """Put back the last axis of a one-band image, which OpenCV drops."""
     return result.reshape(like_HWC.shape)

@@ -41,7 +41,7 @@ def apply(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
 
 
 def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """A small array on the device (float64 as float32), by way of pinned memory so that the host need not wait."""
+    """Send a small array to the device (float64 as float32), through pinned memory so that the host need not wait."""
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     tensor = torch.from_numpy(np.ascontiguousarray(array))
@@ -115,7 +115,7 @@ def _warp(values_BCHW: torch.Tensor, maps_B23: torch.Tensor, size: tuple[int, in
     return sampled * inside[:, None]
 
 
-# ---- noise: the torch twin of randomness.noise_field --------------------------------------------------------------
+# ---- noise: the torch twin of draws.noise_field -------------------------------------------------------------------
 
 
 @lru_cache(maxsize=8)
@@ -124,7 +124,7 @@ def _normal_table(device: torch.device) -> torch.Tensor:
 
 
 def noise_fields(keys_B: np.ndarray, shape_HWC: tuple[int, int, int], device: torch.device) -> torch.Tensor:
-    """White Gaussian noise of unit variance, (B, H, W, C) float32, equal to `randomness.noise_field` bit for bit."""
+    """Draw white Gaussian noise of unit variance, (B, H, W, C) float32, equal to `draws.noise_field` bit for bit."""
     size = int(np.prod(shape_HWC))
     halves_B2 = send(np.ascontiguousarray(keys_B, dtype="<u8").view("<i4").reshape(-1, 2), device)
     low, high = halves_B2[:, :1], halves_B2[:, 1:]
@@ -141,7 +141,7 @@ def _mix_32(words: torch.Tensor) -> torch.Tensor:
 
 
 def _shifted(words: torch.Tensor, bits: int) -> torch.Tensor:
-    """Logical right shift of int32, whose own shift repeats the sign bit."""
+    """Shift int32 right as if unsigned: its own shift repeats the sign bit."""
     return (words >> bits) & ((1 << (32 - bits)) - 1)
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astroclf.data.augment.draws import DRAWN, uniforms
+from astroclf.data.augment.draws import DRAWN, Draws, uniforms
 from astroclf.errors import ConfigError
 
 if TYPE_CHECKING:
-    from astroclf.data.augment.recipe import Augmentation, Draws
+    from astroclf.data.augment.recipe import Augmentation
 
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma, as in torchvision and Pillow
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # what pretrained weights expect of RGB
@@ -39,14 +39,14 @@ class Steps:
 
 
 def plan(recipe: Augmentation, shape_BHWC: tuple[int, ...], draws: Draws | None) -> Steps:
-    """The numbers for a batch of this shape. `draws` None: crop, resize and normalise only."""
+    """Plan the steps for a batch of this shape; `draws` None: only crop, resize and normalise."""
     count, height, width, bands = shape_BHWC
     if draws is not None and len(draws) != count:
         raise ValueError(f"{len(draws)} draws for {count} images")
     crop = centre_crop(recipe, height, width)
-    source = crop[2:]
+    cropped = crop[2:]
     output = (recipe.output_size or height, recipe.output_size or width)
-    shrunk = (min(source[0], output[0]), min(source[1], output[1]))
+    shrunk = (min(cropped[0], output[0]), min(cropped[1], output[1]))
     mean, std = (per_band(recipe, name, bands) for name in ("mean", "std"))
 
     random_color = draws is not None and max(recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue) > 0
@@ -61,8 +61,8 @@ def plan(recipe: Augmentation, shape_BHWC: tuple[int, ...], draws: Draws | None)
         color_BCC=color_matrices(recipe, draws, bands) if draws is not None and random_color else None,
         pivot_BC=pivots(recipe, draws, bands) if draws is not None and recipe.contrast > 0 else None,
         blur_BL=blur_kernels(draws, recipe.blur_kernel) if draws is not None and recipe.blur_kernel else None,
-        area=shrunk if shrunk != source else None,
-        warp_B23=affine_maps(draws if random_geometry else None, count, source, shrunk, output)
+        area=shrunk if shrunk != cropped else None,
+        warp_B23=affine_maps(draws if random_geometry else None, count, cropped, shrunk, output)
         if random_geometry or shrunk != output
         else None,
         output=output,
@@ -74,7 +74,7 @@ def plan(recipe: Augmentation, shape_BHWC: tuple[int, ...], draws: Draws | None)
 
 
 def centre_crop(recipe: Augmentation, height: int, width: int) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the crop in an image of this size, rounded as torchvision's CenterCrop does."""
+    """Return top, left, height and width of the crop in an image, rounded as torchvision's CenterCrop does."""
     if recipe.crop is None:
         return 0, 0, height, width
     crop_height = max(1, round(recipe.crop[0] * height / recipe.reference_size))
@@ -83,7 +83,7 @@ def centre_crop(recipe: Augmentation, height: int, width: int) -> tuple[int, int
 
 
 def color_matrices(recipe: Augmentation, draws: Draws, bands: int) -> np.ndarray:
-    """Linear part of the photometry, (B, C, C): hue · saturation · contrast · brightness."""
+    """Compute the linear part of the photometry, (B, C, C): hue · saturation · contrast · brightness."""
     gain = (draws.brightness * draws.contrast)[:, None, None]
     if bands != 3:
         return gain * (band_gains(recipe, draws, bands)[:, :, None] * np.eye(bands))
@@ -94,15 +94,15 @@ def color_matrices(recipe: Augmentation, draws: Draws, bands: int) -> np.ndarray
 
 
 def pivots(recipe: Augmentation, draws: Draws, bands: int) -> np.ndarray:
-    """What contrast leaves unchanged: the share of the mean grey that is added, (B, 1), or of each band's, (B, C)."""
+    """Compute the share of the mean grey that contrast adds, (B, 1), or of each band's mean where not RGB, (B, C)."""
     pivots_B1 = ((1 - draws.contrast) * draws.brightness)[:, None]
     return pivots_B1 if bands == 3 else pivots_B1 * band_gains(recipe, draws, bands)
 
 
 def band_gains(recipe: Augmentation, draws: Draws, bands: int) -> np.ndarray:
-    """A factor for each band of images that are not RGB, (B, C): what saturation and hue, a change of color, is there.
+    """Compute a factor for each band of images that are not RGB, (B, C).
 
-    A single band has no color: its factor is 1.
+    It stands for saturation and hue, a change of color. A single band has no color: its factor is 1.
     """
     if bands == 1 or recipe.saturation == 0:
         return np.ones((len(draws), bands))
@@ -111,7 +111,7 @@ def band_gains(recipe: Augmentation, draws: Draws, bands: int) -> np.ndarray:
 
 
 def hue_rotations(turns: np.ndarray) -> np.ndarray:
-    """Rotations of RGB about the grey axis (1, 1, 1), (B, 3, 3): Rodrigues' formula. One third of a turn: R to G."""
+    """Rotate RGB about its grey axis: matrices (B, 3, 3) by Rodrigues' formula; a third of a turn takes R to G."""
     angle = 2 * np.pi * turns[:, None, None]
     along = np.full((3, 3), 1 / 3)
     across = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
@@ -119,7 +119,7 @@ def hue_rotations(turns: np.ndarray) -> np.ndarray:
 
 
 def blur_kernels(draws: Draws, size: int) -> np.ndarray:
-    """Gaussian kernels of unit sum, (B, size), as torchvision's GaussianBlur samples them."""
+    """Compute Gaussian kernels of unit sum, (B, size), as torchvision's GaussianBlur samples them."""
     x = np.arange(size) - (size - 1) / 2
     kernels = np.exp(-0.5 * (x[None, :] / draws.blur_sigma[:, None]) ** 2)
     return kernels / kernels.sum(axis=1, keepdims=True)
@@ -128,7 +128,7 @@ def blur_kernels(draws: Draws, size: int) -> np.ndarray:
 def affine_maps(
     draws: Draws | None, count: int, crop: tuple[int, int], source: tuple[int, int], output: tuple[int, int]
 ) -> np.ndarray:
-    """Maps from output pixel to source pixel, (B, 2, 3), for indices that count pixel centres from 0.
+    """Compute maps from output pixel to source pixel, (B, 2, 3), for indices that count pixel centres from 0.
 
     The image is flipped, then turned, zoomed and shifted in the frame of the crop (so that a rotation stays one where
     the crop is no square), and then stretched to the output. `source` is the crop's size after area averaging.
@@ -151,7 +151,7 @@ def affine_maps(
 
 
 def _exact_cos_sin(degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine and sine, exact at multiples of 90°, so that quarter turns move pixels without interpolating."""
+    """Compute cosine and sine, exact at multiples of 90°, so that quarter turns move pixels without interpolating."""
     quarters = np.rint(degrees / 90.0)
     rest = np.deg2rad(degrees - 90.0 * quarters)
     cos, sin = np.cos(rest), np.sin(rest)
@@ -160,7 +160,7 @@ def _exact_cos_sin(degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def area_weights(source: int, output: int) -> np.ndarray:
-    """Weights that average `source` pixels down to `output` by their overlap, (output, source): OpenCV's INTER_AREA."""
+    """Compute the weights of OpenCV's INTER_AREA, (output, source): they average pixels down by their overlap."""
     step = source / output
     edges = np.arange(output)[:, None] * step
     pixels = np.arange(source)[None, :]
@@ -169,7 +169,7 @@ def area_weights(source: int, output: int) -> np.ndarray:
 
 
 def per_band(recipe: Augmentation, name: str, bands: int) -> np.ndarray:
-    """The recipe's ``mean`` or ``std`` for each band, (C,)."""
+    """Return the recipe's ``mean`` or ``std`` for each band, (C,)."""
     given = getattr(recipe, name)
     if given is None:
         given = IMAGENET[name] if bands == 3 else (0.5,)

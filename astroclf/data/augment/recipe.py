@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroclf.data.augment.draws import DRAWN, sample_keys, uniforms
+from astroclf.data.augment.draws import DRAWN, Draws, sample_keys, uniforms
+from astroclf.data.augment.plan import per_band, plan
 from astroclf.errors import ConfigError
+from astroclf.util.lazy import lazy_import
 
-if TYPE_CHECKING:  # torch and OpenCV load when the first batch is made: a recipe can be checked without them
+if TYPE_CHECKING:
     import torch
 
-
-@dataclass(frozen=True)
-class Draws:
-    """The random parameters of B samples; every field is a (B,) array."""
-
-    brightness: np.ndarray  # factor
-    contrast: np.ndarray  # factor
-    saturation: np.ndarray  # factor
-    hue: np.ndarray  # turns
-    blur_sigma: np.ndarray  # pixels
-    flip_horizontal: np.ndarray  # bool
-    flip_vertical: np.ndarray  # bool
-    quarter_turns: np.ndarray  # 0 to 3, counter-clockwise
-    angle: np.ndarray  # degrees, counter-clockwise, beside the quarter turns
-    zoom: np.ndarray  # magnification
-    shift_x: np.ndarray  # fraction of the image's width, to the right
-    shift_y: np.ndarray  # fraction of the image's height, down
-    key: np.ndarray  # uint64, from which follows what depends on the image: its noise, the factors of its bands
-
-    def __len__(self) -> int:
-        return len(self.key)
-
-    def take(self, index: slice | Sequence[int] | np.ndarray) -> Draws:
-        """The draws of only these samples."""
-        return Draws(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
-
-    @classmethod
-    def neutral(cls, count: int) -> Draws:
-        """Draws that change nothing; a starting point for `dataclasses.replace` where a test wants one known change."""
-        one, zero, no = np.ones(count), np.zeros(count), np.zeros(count, dtype=bool)
-        return cls(
-            one, one, one, zero, one, no, no, zero.astype(np.int64), zero, one, zero, zero, zero.astype(np.uint64)
-        )
+    from astroclf.data.augment import on_cpu, on_torch
+else:  # torch and OpenCV load when the first batch is made: a recipe can be checked without them
+    torch = lazy_import("torch")
+    on_cpu = lazy_import("astroclf.data.augment.on_cpu")
+    on_torch = lazy_import("astroclf.data.augment.on_torch")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """From stored uint8 pixels to normalised float tensors, with or without random changes.
+    """A recipe that makes normalised float tensors of stored uint8 pixels, with or without random changes.
 
     The steps, in this order: centre crop, color, blur, (area averaging where the output is smaller than the crop),
     flips, rotation, zoom, shift and resize as one bilinear resampling, normalisation, noise. What lies outside the
@@ -134,7 +108,7 @@ class Augmentation:
         _check(self)
 
     def draw(self, seed: int, epoch: int, rows: np.ndarray) -> Draws:
-        """Random parameters of the samples `rows` (B,) in an epoch: a pure function of (seed, epoch, row) for each.
+        """Draw the random parameters of the samples `rows` (B,) in an epoch: for each a function of (seed, epoch, row).
 
         Every parameter has its own place in the row's stream of numbers, so that switching one step on or off
         leaves the draws of all others as they were.
@@ -178,26 +152,16 @@ class Augmentation:
         ConfigError
             If `mean` or `std` has neither one value nor one per band.
         """
-        import torch
-
-        from astroclf.data.augment.plan import plan
-
         if images_BHWC.dtype != torch.uint8 or images_BHWC.ndim != 4:
             raise TypeError(f"needs uint8 images (B, H, W, C), got {images_BHWC.dtype} {tuple(images_BHWC.shape)}")
         steps = plan(self, tuple(images_BHWC.shape), draws)
         if images_BHWC.device.type != "cpu":
-            from astroclf.data.augment import on_torch
-
             return on_torch.apply(images_BHWC, steps)
-        from astroclf.data.augment import on_cpu
-
         images_out = on_cpu.apply(images_BHWC.numpy(), steps, threads)
         return torch.from_numpy(images_out).permute(0, 3, 1, 2)  # NHWC memory seen as BCHW is channels_last
 
     def to_uint8(self, images_BCHW: torch.Tensor) -> np.ndarray:
         """Undo the normalisation, for pictures of what the network sees: (B, H, W, C) uint8 in main memory."""
-        from astroclf.data.augment.plan import per_band
-
         images_BHWC = images_BCHW.detach().float().cpu().permute(0, 2, 3, 1).numpy()
         mean, std = (per_band(self, name, images_BHWC.shape[3]) for name in ("mean", "std"))
         values = (images_BHWC * std + mean) * 255.0

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
 from astroclf.data.augment.dihedral import dihedral_views
-from astroclf.data.augment.recipe import Augmentation, Draws
+from astroclf.data.augment.draws import Draws
+from astroclf.data.augment.recipe import Augmentation
 from astroclf.errors import ConfigError
 
 RECIPES = Path(__file__).parents[3] / "conf" / "augment"
@@ -35,10 +36,17 @@ def recipe(name: str, **changes: Any) -> Augmentation:
     return Augmentation(**{**options, **changes})
 
 
+def neutral(count: int) -> Draws:
+    """Draws that change nothing."""
+    one, zero, no = np.ones(count), np.zeros(count), np.zeros(count, dtype=bool)
+    turns, keys = zero.astype(np.int64), zero.astype(np.uint64)
+    return Draws(one, one, one, zero, one, no, no, turns, zero, one, zero, zero, keys)
+
+
 def apply(augmentation: Augmentation, pixels: torch.Tensor, **drawn: Any) -> torch.Tensor:
     """One known change: neutral draws but for the given ones; values 0 to 255 in BHWC."""
     count = len(pixels)
-    draws = replace(Draws.neutral(count), **{name: np.full(count, value) for name, value in drawn.items()})
+    draws = replace(neutral(count), **{name: np.full(count, value) for name, value in drawn.items()})
     return torch.from_numpy(augmentation.to_uint8(augmentation(pixels, draws)))
 
 
