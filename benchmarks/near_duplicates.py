@@ -21,7 +21,7 @@ import cv2
 import h5py
 import numpy as np
 
-from astroclf.data.readers import pixel_digest, thumbnail
+from astroclf.data.readers.blocks import pixel_digest, thumbnail
 from astroclf.data.split.copies import exact_duplicates, near_duplicates
 from astroclf.simulation.galaxies import draw_galaxy
 from astroclf.util.progress import ProgressBar

@@ -30,7 +30,7 @@ from PIL import Image
 
 from astroclf.data.cache.image_cache import open_image_cache
 from astroclf.data.catalog import DatasetReader
-from astroclf.data.decode.images import is_image, read_image
+from astroclf.data.decode.images import decode_file, fit_square, is_image
 from astroclf.data.loader import PixelBuffer
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.data.readers.galaxy10 import Galaxy10
@@ -98,7 +98,7 @@ def jpegs(paths: list[Path]) -> dict[str, Rate]:
 
     def decode(threads: int) -> float:
         with ThreadPoolExecutor(threads) as pool, timed(len(paths)) as rate:
-            list(pool.map(lambda path: read_image(path, PREPARED_SIDE), paths))
+            list(pool.map(lambda path: fit_square(decode_file(path), PREPARED_SIDE), paths))
         return rate[0]
 
     return {

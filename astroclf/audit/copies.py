@@ -8,7 +8,7 @@ import numpy as np
 
 from astroclf.audit.findings import Case, Finding, case_of, finding
 from astroclf.data.cache.image_cache import ImageCache
-from astroclf.data.split.assign import SPLITS
+from astroclf.data.catalog import SPLITS
 from astroclf.data.split.copies import Pairs
 from astroclf.data.split.groups import Links, connected
 

@@ -19,11 +19,11 @@ from astroclf.audit.report import write_audit_report
 from astroclf.audit.summary import STATUS_WORDS, Audit, class_table, findings_table, write_summary
 from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, Skipped, open_image_cache
-from astroclf.data.catalog import DatasetReader
+from astroclf.data.catalog import SPLITS, DatasetReader
 from astroclf.data.decode.headers import FileFacts, HasFacts, read_facts
 from astroclf.data.readers.folder import METADATA
 from astroclf.data.readers.tables import read_metadata
-from astroclf.data.split.assign import SPLITS, Splits
+from astroclf.data.split.assign import Splits
 from astroclf.data.split.groups import find_links
 from astroclf.data.split.splits import split_image_cache
 from astroclf.errors import ConfigError, DataError

@@ -8,7 +8,8 @@ import numpy as np
 
 from astroclf.audit.findings import Case, Finding, counted, finding
 from astroclf.data.catalog import Catalog
-from astroclf.data.readers import class_key, nearest
+from astroclf.data.readers.classes import class_key
+from astroclf.util.text import did_you_mean
 
 SEVERE_IMBALANCE = 100.0  # largest class over smallest; the long-tailed benchmarks of Cui et al. 2019 go from 10 to 200
 FEW_TEST_IMAGES = 10  # of a class: one of them is a tenth of its accuracy
@@ -23,7 +24,10 @@ def class_findings(wanted: Sequence[str], excluded: Sequence[str], found: Catalo
     present = {class_key(name): (name, count) for name, count in counts}
     missing = [Case(f"{name}: no images", labels=(name,)) for key, name in names.items() if key not in present]
     unknown = [
-        Case(f"{name}: {counted(count, 'image')}{nearest(name, names.values())}".rstrip("."), labels=(name,))
+        Case(
+            f"{name}: {counted(count, 'image')}{did_you_mean(name, names.values(), class_key).rstrip('.')}",
+            labels=(name,),
+        )
         for key, (name, count) in present.items()
         if key not in names and key not in dropped
     ]

@@ -1,4 +1,4 @@
-"""What a reader knows about its samples before a single pixel is read."""
+"""The contract between files and all above them: a data set's catalog, its reader, and the blocks that it decodes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+SPLITS = ("train", "val", "test")
+# What files of samples may call them; the empty name leaves the choice to us.
+SPLIT_SPELLINGS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "": ""}
+THUMBNAIL_SIDE = 64  # pixels: enough to tell two galaxies apart, and a copy from its original
+
 
 @dataclass(frozen=True)
 class Catalog:
-    """The samples of a data set, row by row.
+    """The samples of a data set, row by row, before a pixel is read.
 
     Attributes
     ----------
@@ -24,7 +29,7 @@ class Catalog:
     ra_deg, dec_deg : (N,) float64 or None
         Sky position (ICRS, degrees); NaN where unknown.
     split : (N,) str or None
-        Split given by the data set: ``train``, ``val``, ``test``, or empty where it leaves the choice to us.
+        Split given by the data set, one of `SPLITS`; empty where it leaves the choice to us.
     group : (N,) str or None
         Samples with the same non-empty group must stay in one split.
     """
@@ -41,7 +46,7 @@ class Catalog:
         return len(self.ids)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Catalog:
-        """The same catalog with only these rows, in this order."""
+        """Return the catalog of these rows alone, in this order."""
         columns = {
             f.name: getattr(self, f.name)[rows]
             for f in fields(self)
@@ -50,44 +55,44 @@ class Catalog:
         return replace(self, **columns)
 
     def class_counts(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Samples per class, (C,) int64, over all rows or the given ones."""
+        """Count the samples of each class, (C,) int64, over all rows or the given ones."""
         labels = self.labels if rows is None else self.labels[rows]
         return np.bincount(labels, minlength=len(self.classes))
 
 
 class Fault(NamedTuple):
-    """Why an image could not be read."""
+    """The reason why an image could not be read."""
 
     message: str  # one paragraph naming the file
     kind: str  # of `ImageError`, by which faults are counted
 
 
 class Block(NamedTuple):
-    """Decoded images of B consecutive rows; `astroclf.data.readers.decode_rows` makes it from one image at a time.
+    """Decoded images of B consecutive rows, as `astroclf.data.readers.blocks.decode_rows` makes it.
 
     Digest and thumbnail are of the image *before* it is resized. Splits are drawn from them, so that two experiments at
     different image sizes are tested on the same images, and can be compared.
     """
 
     images_BHWC: np.ndarray  # uint8; rows named in `faults` are zeros
-    thumbnails_BTT: np.ndarray  # uint8, grey
+    thumbnails_BTT: np.ndarray  # uint8, grey, T = THUMBNAIL_SIDE
     digests: list[str]  # hex, of shape and pixels; empty text where there is a fault
     faults: dict[int, Fault]  # by row
 
 
 class DatasetReader(Protocol):
-    """From files on disk to prepared uint8 images. One class a file format or data set, in `data/readers`."""
+    """A data set's way from files on disk to prepared uint8 images: one class a file format, in `data/readers`."""
 
     catalog: Catalog
     image_size: int
     channels: int
 
     def fingerprint(self) -> str:
-        """Hex digest of the files' identity and of every setting that changes a pixel or a label."""
+        """Return a hex digest of the files' identity and of every setting that changes a pixel or a label."""
         ...
 
     def blocks(self) -> list[range]:
-        """Row ranges that are cheap to read at once; together they cover the catalog in order."""
+        """List ranges of rows that are cheap to read at once; together they cover the catalog in order."""
         ...
 
     def read(self, rows: range) -> Block:

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from astroclf.data.augment.recipe import Augmentation
-from astroclf.data.decode.images import fit_square, to_channels
+from astroclf.data.decode.bands import to_channels
+from astroclf.data.decode.images import fit_square
 from astroclf.errors import AstroclfError, ConfigError, DataError, WeightsError
 from astroclf.evaluation.inference import predict_proba
 from astroclf.evaluation.predictions import Predictions

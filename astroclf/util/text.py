@@ -27,6 +27,12 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Valid: {', '.join(names)}."
 
 
+def did_you_mean(name: str, valid: Iterable[str], spelling: Callable[[str], str] = str) -> str:
+    """Return the end of a sentence about an unknown name: a question with the closest valid one, or a full stop."""
+    close = closest(name, valid, spelling)
+    return f"; did you mean `{close[0]}`?" if close else "."
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return a nested configuration by the dotted keys that people type.
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from astroclf.util.text import clock, closest, flatten, nearest
+from astroclf.util.text import clock, closest, did_you_mean, flatten, nearest
 
 
 def test_the_nearest_name_is_offered_or_all_where_none_is_near() -> None:
@@ -16,6 +16,11 @@ def test_names_are_compared_by_what_matters_of_their_spelling() -> None:
         "black_hole"
     ]
     assert closest("comet", ["black_hole", "star"]) == []
+
+
+def test_a_sentence_ends_with_the_closest_name_or_a_full_stop() -> None:
+    assert did_you_mean("galaxie", ["galaxy", "star"]) == "; did you mean `galaxy`?"
+    assert did_you_mean("x", ["galaxy", "star"]) == "."
 
 
 def test_nested_configuration_gets_the_keys_that_people_type() -> None:

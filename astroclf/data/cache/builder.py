@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 from astroclf.data.cache.npy_file import RowFile
-from astroclf.data.catalog import Block, Catalog, DatasetReader, Fault
-from astroclf.data.readers import THUMBNAIL
+from astroclf.data.catalog import THUMBNAIL_SIDE, Block, Catalog, DatasetReader, Fault
 from astroclf.errors import DataError
 from astroclf.util.progress import ProgressBar
 from astroclf.util.threads import available_cores, run_ahead
@@ -87,7 +86,7 @@ def build_image_cache(
         _fresh_unless(partial, header)
         with (
             RowFile(partial / IMAGES, shape) as images,
-            RowFile(partial / THUMBNAILS, (shape[0], THUMBNAIL, THUMBNAIL)) as thumbnails,
+            RowFile(partial / THUMBNAILS, (shape[0], THUMBNAIL_SIDE, THUMBNAIL_SIDE)) as thumbnails,
         ):
             finished = _resume(partial / RECORD, header, reader, images, thumbnails)
             missing = shape[0] - sum(block.stop - block.start for block in finished.values())

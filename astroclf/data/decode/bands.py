@@ -1,18 +1,28 @@
-"""Images of any number of bands, by four at a time for OpenCV."""
+"""Images of any number of bands: four at a time for OpenCV, and as many as are wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 MAX_CHANNELS = 64
 
 
 def in_fours(function: Callable[[np.ndarray], np.ndarray], image_HWC: np.ndarray) -> np.ndarray:
-    """Apply to four bands at a time, (H, W, ≤ 4) to (H', W', ≤ 4): the most that OpenCV resizes at once."""
+    """Apply a function to four bands at a time, (H, W, ≤ 4) to (H', W', ≤ 4): the most that OpenCV resizes at once."""
     bands = image_HWC.shape[2]
     if bands <= 4:
         return function(image_HWC)
     parts = [np.ascontiguousarray(image_HWC[:, :, first : first + 4]) for first in range(0, bands, 4)]
     return np.concatenate([function(part) for part in parts], axis=2)
+
+
+def to_channels(image_HWC: np.ndarray, channels: int) -> np.ndarray:
+    """Return a decoded image with the channels wanted, (H, W, channels): as it is, or the luminance of RGB."""
+    if image_HWC.shape[2] == channels:
+        return image_HWC
+    if (image_HWC.shape[2], channels) == (3, 1):
+        return cv2.cvtColor(image_HWC, cv2.COLOR_RGB2GRAY)[..., None]
+    raise ValueError(f"an image of {image_HWC.shape[2]} channels gives no {channels}")

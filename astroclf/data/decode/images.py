@@ -49,17 +49,6 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES or is_fits(path)
 
 
-def read_image(path: Path, image_size: int, channels: int = 3, fits: FitsSettings | None = None) -> np.ndarray:
-    """Decode and prepare one file: (image_size, image_size, channels) uint8.
-
-    Raises
-    ------
-    ImageError
-        The file holds no usable image.
-    """
-    return fit_square(to_channels(decode_file(path, fits, channels), channels), image_size)
-
-
 def decode_file(path: Path, fits: FitsSettings | None = None, channels: int = 3) -> np.ndarray:
     """Decode one file at its own size.
 
@@ -213,15 +202,6 @@ def _what_is_wrong(encoded: bytes, error: Exception) -> tuple[str, str]:
         return "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, FITS).", "damaged"
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return f"damaged or truncated: {text}.", "truncated" if "truncated" in text.lower() else "damaged"
-
-
-def to_channels(image_HWC: np.ndarray, channels: int) -> np.ndarray:
-    """A decoded image with the number of channels wanted: as it is, or the luminance of RGB; (H, W, channels)."""
-    if image_HWC.shape[2] == channels:
-        return image_HWC
-    if (image_HWC.shape[2], channels) == (3, 1):
-        return cv2.cvtColor(image_HWC, cv2.COLOR_RGB2GRAY)[..., None]
-    raise ValueError(f"an image of {image_HWC.shape[2]} channels gives no {channels}")
 
 
 def fit_square(image_HWC: np.ndarray, size: int) -> np.ndarray:

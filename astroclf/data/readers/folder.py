@@ -12,20 +12,14 @@ import numpy as np
 from astroclf.data.catalog import Block, Catalog
 from astroclf.data.decode.headers import FileFacts, file_facts
 from astroclf.data.decode.images import PREPARATION, decode_bands, decode_file, is_image
-from astroclf.data.readers import (
-    check_size,
-    choose_classes,
-    class_key,
-    decode_rows,
-    nearest,
-    reader_fingerprint,
-    unique_names,
-)
 from astroclf.data.readers.band_files import BandFiles
+from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
+from astroclf.data.readers.classes import choose_classes, class_key, unique_names
 from astroclf.data.readers.tables import Listing, read_metadata
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.fits import FitsSettings
 from astroclf.util.logs import log
+from astroclf.util.text import did_you_mean
 
 METADATA = "metadata.csv"
 BLOCK_BYTES = 32 * 2**20
@@ -199,12 +193,12 @@ def _label(root: Path, listing: Listing, wanted: Sequence[str] | None, excluded:
     keys = [class_key(name) for name in listing.labels]
     for row, key in enumerate(keys):
         if key not in number and key not in dropped:
-            known = ", ".join(wanted or ())
-            place = f"{root / listing.labels[row]}" if listing.where[row] == "folder" else listing.where[row]
+            label, place = listing.labels[row], listing.where[row]
+            hint = did_you_mean(label, names, class_key)
             raise DataError(
-                f"{place}: `{listing.labels[row]}` is none of the classes {known}{nearest(listing.labels[row], names)} "
-                f"Rename it, leave it out with dataset.exclude_classes=['{listing.labels[row]}'], or take the classes "
-                "as they are with dataset.classes=found."
+                f"{root / label if place == 'folder' else place}: `{label}` is none of the classes "
+                f"{', '.join(wanted or ())}{hint} Rename it, leave it out with dataset.exclude_classes=['{label}'], or "
+                "take the classes as they are with dataset.classes=found."
             )
     catalog = Catalog(
         ids=np.array(listing.ids),
@@ -223,7 +217,7 @@ def _check_wanted(
         if class_key(name) not in {class_key(n) for n in every}:
             raise DataError(
                 f"dataset.exclude_classes names `{name}`, which is neither in dataset.classes nor in {root} "
-                f"({found}){nearest(name, every)}"
+                f"({found}){did_you_mean(name, every, class_key)}"
             )
     dropped = {class_key(name) for name in excluded}
     names = tuple(name for name in wanted if class_key(name) not in dropped)

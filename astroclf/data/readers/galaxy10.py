@@ -15,7 +15,8 @@ import numpy as np
 from astroclf.data.catalog import Block, Catalog
 from astroclf.data.decode.headers import FileFacts
 from astroclf.data.decode.images import MAX_PIXELS, PREPARATION
-from astroclf.data.readers import check_size, choose_classes, class_key, decode_rows, reader_fingerprint
+from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
+from astroclf.data.readers.classes import choose_classes, class_key
 from astroclf.data.readers.hdf5 import read_column, read_rows, slab_rows
 from astroclf.errors import ConfigError, DataError
 from astroclf.util.download import RemoteFile, fetch, wrong_file

@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from astroclf.data.readers import nearest
+from astroclf.data.catalog import SPLIT_SPELLINGS
 from astroclf.data.readers.band_files import BandFiles
-from astroclf.data.split.assign import SPELLINGS
 from astroclf.errors import DataError
 from astroclf.util.tables import read_table
+from astroclf.util.text import did_you_mean
 
 COLUMNS = ("path", "label", "split", "group", "ra", "dec")
 
@@ -102,16 +102,16 @@ def _add_row(
         identifier = bands.sample_of(identifier) or identifier
     if identifier in lines:
         raise DataError(f"{where}: `{identifier}` is listed already in line {lines[identifier]}.")
-    if cell["split"].lower() not in SPELLINGS:
+    if cell["split"].lower() not in SPLIT_SPELLINGS:
+        hint = did_you_mean(cell["split"], SPLIT_SPELLINGS)
         raise DataError(
-            f"{where}: the split `{cell['split']}` is none of train, val, test{nearest(cell['split'], SPELLINGS)} "
-            "Leave it empty to have it chosen."
+            f"{where}: the split `{cell['split']}` is none of train, val, test{hint} Leave it empty to have it chosen."
         )
     lines[identifier] = line
     listing.ids.append(identifier)
     listing.labels.append(cell["label"])
     listing.where.append(where)
-    listing.split.append(SPELLINGS[cell["split"].lower()])
+    listing.split.append(SPLIT_SPELLINGS[cell["split"].lower()])
     listing.group.append(cell["group"])
     listing.ra_deg.append(_degrees(cell["ra"], "ra", -360, 360, where))
     listing.dec_deg.append(_degrees(cell["dec"], "dec", -90, 90, where))

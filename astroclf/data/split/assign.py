@@ -11,13 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astroclf.data.catalog import Catalog
+from astroclf.data.catalog import SPLITS, Catalog
 from astroclf.errors import DataError
 
-SPLITS = ("train", "val", "test")
-TRAIN, VAL, TEST = range(3)
-# What tables of samples may call them; empty leaves the choice to us.
-SPELLINGS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "": ""}
+TRAIN, VAL, TEST = range(len(SPLITS))
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,6 @@ class Links:
     near: Pairs = field(default_factory=no_pairs)
     sky: Pairs = field(default_factory=no_pairs)
 
-    def groups(self, n: int) -> np.ndarray:
-        """(n,) int64: rows with the same number are linked, directly or through others."""
-        return connected(n, self.exact.rows, self.near.rows, self.sky.rows)
-
     def copies(self, n: int) -> np.ndarray:
         """(n,) int64: rows with the same number show the same picture (exact and near duplicates)."""
         return connected(n, self.exact.rows, self.near.rows)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-SIDE = 64  # of the pictures, in pixels
+from astroclf.data.catalog import THUMBNAIL_SIDE
+
 BAND = 12  # highest frequency of a hash, cycles a picture: above it, JPEG and half a pixel of shift leave little
 SEARCH_BAND = 8  # likewise of the amplitudes by which a search begins
 SHIFT, STEP = 3.0, 0.5  # pixels by which, and how finely, copies may be shifted
@@ -30,8 +31,9 @@ SAME_FRAME = 0.9  # overlap of what is not padding: a copy is not cut to another
 BLOCK = 256  # pictures hashed at a time
 
 _FREQUENCIES = np.arange(-BAND, BAND + 1)
-_PLACES = np.arange(SIDE) - (SIDE - 1) / 2  # from the centre: turns and mirror images act on spectra as on pictures
-_WAVES = np.exp(-2j * np.pi / SIDE * np.outer(_FREQUENCIES, _PLACES)).astype(np.complex64)
+# From the centre: turns and mirror images act on spectra as on pictures.
+_PLACES = np.arange(THUMBNAIL_SIDE) - (THUMBNAIL_SIDE - 1) / 2
+_WAVES = np.exp(-2j * np.pi / THUMBNAIL_SIDE * np.outer(_FREQUENCIES, _PLACES)).astype(np.complex64)
 _RADIUS = np.rint(np.hypot(_FREQUENCIES[:, None], _FREQUENCIES))
 _SAME_RING = (_RADIUS.ravel()[:, None] == _RADIUS.ravel()).astype(np.float32)
 _RING_MEAN = _SAME_RING / _SAME_RING.sum(axis=0)  # (K * K, K * K): amplitudes to their mean at equal frequency
@@ -50,7 +52,7 @@ class Hashes(NamedTuple):
 
 
 def hash_pictures(pictures_NTT: np.ndarray) -> Hashes:
-    """The hashes of grey pictures, (N, SIDE, SIDE) uint8."""
+    """The hashes of grey pictures, (N, THUMBNAIL_SIDE, THUMBNAIL_SIDE) uint8."""
     count, search = len(pictures_NTT), 2 * SEARCH_BAND + 1
     hashes = Hashes(
         np.empty((count, *_RADIUS.shape), np.complex64),
@@ -102,7 +104,7 @@ def _equal_contrast(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     image = picture[shown].astype(np.float32)
     detail = cv2.GaussianBlur(image, (0, 0), FINE) - cv2.GaussianBlur(image, (0, 0), COARSE)
     detail /= np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), AROUND) + NOISE**2)
-    contrast = np.zeros((SIDE, SIDE), np.float32)
+    contrast = np.zeros((THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.float32)
     contrast[shown] = detail * _taper(image.shape[0])[:, None] * _taper(image.shape[1])
     return contrast, image.shape
 
@@ -150,5 +152,5 @@ def _shift_waves() -> np.ndarray:
     vertical, horizontal = (grid.ravel()[:half] for grid in np.meshgrid(_FREQUENCIES, _FREQUENCIES, indexing="ij"))
     moves = np.multiply.outer(vertical, np.repeat(steps, len(steps)))
     moves += np.multiply.outer(horizontal, np.tile(steps, len(steps)))
-    angles = 2 * np.pi / SIDE * moves
+    angles = 2 * np.pi / THUMBNAIL_SIDE * moves
     return 2 * np.concatenate([np.cos(angles), -np.sin(angles)]).astype(np.float32)

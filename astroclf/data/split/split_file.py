@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from astroclf.data.catalog import Catalog
-from astroclf.data.split.assign import SPELLINGS
+from astroclf.data.catalog import SPLIT_SPELLINGS, Catalog
 from astroclf.errors import DataError
 from astroclf.util.tables import read_table
 
@@ -47,11 +46,11 @@ def read_split_file(path: Path, catalog: Catalog, unreadable: Collection[str] = 
             )
         if name in seen:
             raise DataError(f"{where}: `{name}` is listed already in line {seen[name]}.")
-        if split not in SPELLINGS:
+        if split not in SPLIT_SPELLINGS:
             raise DataError(f"{where}: the split `{split}` is none of train, val, test.")
         seen[name] = line
         if name in row_of:
-            splits[row_of[name]] = SPELLINGS[split]
+            splits[row_of[name]] = SPLIT_SPELLINGS[split]
     if not seen:
         raise DataError(f"{called} lists no samples.")
     return splits

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from astroclf.data.cache.image_cache import ImageCache
-from astroclf.data.catalog import Catalog
-from astroclf.data.split.assign import SPLITS, Splits, content_draws, split_fingerprint, split_rows
+from astroclf.data.catalog import SPLITS, Catalog
+from astroclf.data.split.assign import Splits, content_draws, split_fingerprint, split_rows
 from astroclf.data.split.groups import Links, connected, find_links
 from astroclf.data.split.split_file import read_split_file
 from astroclf.errors import ConfigError, DataError

@@ -20,7 +20,7 @@ from astroclf.data.cache import builder
 from astroclf.data.cache.image_cache import image_cache_folder, open_image_cache
 from astroclf.data.cache.npy_file import RowFile
 from astroclf.data.catalog import Block, Catalog
-from astroclf.data.readers import decode_rows
+from astroclf.data.readers.blocks import decode_rows
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.errors import ConfigError, DataError, ImageError
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from astroclf.data.decode import images
-from astroclf.data.decode.images import decode_file, fit_square, is_image, read_image
+from astroclf.data.decode.bands import to_channels
+from astroclf.data.decode.images import decode_file, fit_square, is_image
 from astroclf.errors import ImageError
 
 RED = (255, 0, 0)
@@ -229,7 +230,7 @@ def test_every_band_is_scaled_as_if_it_were_alone(size):
 
 def test_grey_keeps_luminance(tmp_path):
     Image.new("RGB", (9, 9), (0, 255, 0)).save(tmp_path / "green.png")
-    grey = read_image(tmp_path / "green.png", 9, channels=1)
+    grey = to_channels(decode_file(tmp_path / "green.png", channels=1), 1)
     assert grey.shape == (9, 9, 1)
     assert abs(int(grey[4, 4, 0]) - 150) <= 1
 

@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from astroclf.data.readers import thumbnail
+from astroclf.data.catalog import THUMBNAIL_SIDE as SIDE
+from astroclf.data.readers.blocks import thumbnail
 from astroclf.data.split import copies as duplicates
 from astroclf.data.split.copies import exact_duplicates, near_duplicates
-from astroclf.data.split.perceptual import SIDE, hash_pictures, similarity, turned
+from astroclf.data.split.perceptual import hash_pictures, similarity, turned
 
 COUNT, SIZE = 30, 256
 

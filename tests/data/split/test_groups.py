@@ -34,7 +34,7 @@ def assert_planted(links: Links) -> None:
     assert links.exact.rows.tolist() == [[0, 1]]
     assert links.near.rows.tolist() == [[0, 2]]  # of the equal ones, the first speaks for all
     assert links.sky.rows.tolist() == [[3, 4]]
-    assert links.groups(5).tolist() == [0, 0, 0, 1, 1]
+    assert connected(5, links.exact.rows, links.near.rows, links.sky.rows).tolist() == [0, 0, 0, 1, 1]
     assert links.copies(5).tolist() == [0, 0, 0, 1, 2]
 
 

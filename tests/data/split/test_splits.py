@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from astroclf.data.catalog import Catalog
-from astroclf.data.split.assign import SPLITS
+from astroclf.data.catalog import SPLITS, Catalog
 from astroclf.data.split.copies import Pairs, no_pairs
 from astroclf.data.split.groups import Links
 from astroclf.data.split.splits import folds_of, group_rows, make_splits, resolve_label_conflicts

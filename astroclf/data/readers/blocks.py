@@ -1,0 +1,84 @@
+"""What every reader does alike: images to a block with digests and thumbnails, and a fingerprint of the whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from astroclf.data.catalog import THUMBNAIL_SIDE, Block, Catalog, Fault
+from astroclf.data.decode.bands import MAX_CHANNELS, to_channels
+from astroclf.data.decode.images import fit_square
+from astroclf.errors import ConfigError, ImageError
+
+
+def check_size(image_size: int, channels: int) -> None:
+    """Refuse sizes that no image can be prepared to."""
+    if not 1 <= image_size <= 8192:
+        raise ConfigError(f"dataset.image_size={image_size} is not a number of pixels from 1 to 8192.")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise ConfigError(f"dataset.channels={channels} is not a number of bands from 1 to {MAX_CHANNELS}.")
+
+
+def decode_rows(rows: range, decode: Callable[[int], np.ndarray], image_size: int, channels: int) -> Block:
+    """Decode rows one by one to a block; images that cannot be read are its faults.
+
+    Parameters
+    ----------
+    decode
+        Gives the image of a row at its own size, (H, W, C) uint8, or raises `ImageError`.
+    image_size, channels
+        What the images are prepared to.
+    """
+    images = np.zeros((len(rows), image_size, image_size, channels), np.uint8)
+    thumbnails = np.zeros((len(rows), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
+    digests = [""] * len(rows)
+    faults: dict[int, Fault] = {}
+    for position, row in enumerate(rows):
+        try:
+            image = decode(row)
+        except ImageError as error:
+            faults[row] = Fault(str(error), error.kind)
+            continue
+        digests[position] = pixel_digest(image)
+        thumbnails[position] = thumbnail(image)
+        images[position] = fit_square(to_channels(image, channels), image_size)
+    return Block(images, thumbnails, digests, faults)
+
+
+def pixel_digest(image: np.ndarray) -> str:
+    """Return a 128-bit hex digest of an image's shape and pixels."""
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
+
+
+def thumbnail(image_HWC: np.ndarray) -> np.ndarray:
+    """Make the small grey picture of a whole image by which copies are recognised: (T, T) uint8."""
+    small = fit_square(image_HWC, THUMBNAIL_SIDE)
+    return to_channels(small, 1)[..., 0] if small.shape[2] in (1, 3) else np.rint(small.mean(axis=2)).astype(np.uint8)
+
+
+def reader_fingerprint(kind: str, catalog: Catalog, settings: Mapping[str, Any], *identity: bytes) -> str:
+    """Return a hex digest of a reader's kind, catalog, settings, and the identity of its files.
+
+    Parameters
+    ----------
+    settings
+        Every one that changes a pixel.
+    identity
+        What tells one version of a file from another, of each file.
+    """
+    digest = hashlib.sha256(kind.encode())
+    digest.update(json.dumps([catalog.classes, dict(settings)], sort_keys=True, default=str).encode())
+    for field in fields(catalog):
+        column = getattr(catalog, field.name)
+        if isinstance(column, np.ndarray):
+            digest.update(f"|{field.name}|{column.dtype.str}|".encode() + np.ascontiguousarray(column).tobytes())
+    for part in identity:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
