@@ -95,7 +95,7 @@ def storage_lock(uri: str, study: str = "", timeout: float = -1) -> Iterator[Non
     Timeout
         Another process held it all the time.
     """
-    key = hashlib.sha256(study.encode()).hexdigest()
+    key = _digest(study)
     if uri.startswith("postgresql"):
         number = {"number": int(key[:15], 16)}
         with create_engine(uri, poolclass=NullPool).connect() as connection:  # the lock goes with it, however it ends
@@ -105,10 +105,16 @@ def storage_lock(uri: str, study: str = "", timeout: float = -1) -> Iterator[Non
             finally:
                 connection.execute(text("SELECT pg_advisory_unlock(:number)"), number)
         return
-    suffix = f".{key[:12]}.lock" if study else ".lock"
-    path = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else Path(tempfile.gettempdir()) / "astroclf"
-    with FileLock(path.with_name(path.name + suffix), timeout=timeout):
+    if uri.startswith(SQLITE):
+        path = Path(uri.removeprefix(SQLITE))
+    else:
+        path = Path(tempfile.gettempdir()) / f"astroclf-{_digest(uri)[:12]}"
+    with FileLock(f"{path}.{key[:12]}.lock" if study else f"{path}.lock", timeout=timeout):
         yield
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -230,7 +236,7 @@ class SharedStudy:
             )
 
     def enqueue(self, combinations: Sequence[Mapping[str, Any]]) -> None:
-        """SweepPlan trials with these parameters, unless they are planned already."""
+        """Plan trials with these parameters, unless they are planned already."""
         with self.lock(), warnings.catch_warnings(action="ignore"):
             for params in combinations:
                 self.study.enqueue_trial(dict(params), skip_if_exists=True)

@@ -36,7 +36,6 @@ else:  # the coordinator needs none of them
     build = lazy_import("astroclf.run.build")
     train = lazy_import("astroclf.run.train")
 
-
 TRIAL_TAG, FINALIST_TAG = "sweep.trial", "sweep.finalist"
 
 

@@ -43,7 +43,6 @@ else:  # in a worker only, once it has its device
     build = lazy_import("astroclf.run.build")
     train = lazy_import("astroclf.run.train")
 
-
 GRACE_SECONDS = 120.0  # for a running step, its checkpoint and MLflow, after Ctrl-C
 MAX_DEATHS = 2  # of the process of one trial, before the trial counts as failed
 
