@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial
 
 from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
+from astroclf.evaluation.metrics import METRICS
 from astroclf.run.folder import resume_command, shown_path
 from astroclf.sweep.plan import SweepPlan, train_command
 from astroclf.sweep.plugin import SweepSettings
@@ -139,9 +140,10 @@ class Finals:
             path, command = self._write_experiment(winner)
             tested = {}
             if "test/accuracy" in metrics:
+                shown = (METRICS[name] for name in ("accuracy", "macro_f1"))
+                values = ", ".join(f"{metric.label} {metrics[f'test/{metric.name}']:.4f}" for metric in shown)
                 tested = {
-                    "Test": f"accuracy {metrics['test/accuracy']:.4f}, macro F1 {metrics['test/macro_f1']:.4f} on "
-                    f"{metrics['test/images']} images, of which no trial saw one",
+                    "Test": f"{values} on {metrics['test/images']} images, of which no trial saw one",
                     "Report": str(shown_path(Path(metrics["run/folder"]) / "report.html")),
                 }
             places = {
