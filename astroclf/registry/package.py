@@ -1,8 +1,10 @@
 """The trained model as others load it: a folder with ``model.json`` (what it is) and ``weights.pt`` (its numbers).
 
 Loading runs no pickled code and no code that came with the model: the network is rebuilt from astroclf's own classes by
-the names in ``model.json``, and the weights are read with torch's restricted unpickler. ``mlflow.pyfunc.load_model``
-comes in by `_load_pyfunc`, since registered models name this module as their loader.
+the names in ``model.json``, and the weights are read with torch's restricted unpickler.
+
+``mlflow.pyfunc.load_model`` comes in by `_load_pyfunc`. Registered models name this module as their loader, so its
+dotted name, ``astroclf.registry.package``, and that function's stay as they are from now on.
 """
 
 from __future__ import annotations
@@ -34,9 +36,9 @@ from astroclf.util.atomic import atomic_path
 FORMAT = 2
 SPEC_FILE = "model.json"
 WEIGHTS_FILE = "weights.pt"
-LOADER_MODULE = "astroclf.registry.package"  # registered models name it for good: this module must not move
-DEFAULT_BATCH = 32  # images at once
-_REQUIRED = ("backbone", "classes", "image_size")
+LOADER_MODULE = "astroclf.registry.package"
+DEFAULT_BATCH_SIZE = 32
+_REQUIRED_KEYS = ("backbone", "classes", "image_size")
 
 
 def write_package(folder: str | Path, spec: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> Path:
@@ -105,7 +107,13 @@ def load_package(folder: str | Path, device: str = "auto") -> Predictor:
 
 
 def read_spec(folder: str | Path) -> dict[str, Any]:
-    """What ``model.json`` says, checked for the keys that every model has."""
+    """Read ``model.json``, and check that it has the keys that every model has.
+
+    Raises
+    ------
+    WeightsError
+        There is none, it is damaged, or it has another format than this version of astroclf reads.
+    """
     path = Path(folder) / SPEC_FILE
     try:
         spec = json.loads(path.read_text(encoding="utf-8"))
@@ -113,7 +121,7 @@ def read_spec(folder: str | Path) -> dict[str, Any]:
         raise WeightsError(f"{folder} is no model package: {SPEC_FILE} cannot be read ({error.strerror}).") from error
     except ValueError as error:
         raise WeightsError(f"{path} is damaged (no valid JSON: {error}). Fetch or package the model again.") from error
-    missing = [key for key in _REQUIRED if not isinstance(spec, dict) or not spec.get(key)]
+    missing = [key for key in _REQUIRED_KEYS if not isinstance(spec, dict) or not spec.get(key)]
     if missing:
         raise WeightsError(f"{path} is damaged: it lacks {', '.join(missing)}. Fetch or package the model again.")
     if spec.get("format") != FORMAT:
@@ -170,7 +178,7 @@ class Predictor:
         DataError
             Another shape or dtype.
         """
-        said = self.classify(images, max(1, int((params or {}).get("batch_size") or DEFAULT_BATCH)))
+        said = self.classify(images, max(1, int((params or {}).get("batch_size") or DEFAULT_BATCH_SIZE)))
         columns: dict[str, Any] = {
             "label": np.array(self.classes, dtype=object)[said.predicted],
             "confidence": said.confidence,
@@ -180,7 +188,7 @@ class Predictor:
         return pd.DataFrame(columns)
 
     @torch.inference_mode()
-    def classify(self, images: np.ndarray, batch_size: int = DEFAULT_BATCH) -> Predictions:
+    def classify(self, images: np.ndarray, batch_size: int = DEFAULT_BATCH_SIZE) -> Predictions:
         """Classify N images as `predict` does, whose ids are their numbers.
 
         Raises
@@ -219,7 +227,7 @@ class Predictor:
 
 
 def _without_nan(value: Any) -> Any:
-    """The same with null for NaN and infinity (a metric that has no value), which JSON does not know."""
+    """Replace NaN and infinity (metrics without a value) by null, for JSON knows neither."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -228,7 +236,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def _load_pyfunc(data_path: str) -> Predictor:
-    """The entry point of ``mlflow.pyfunc.load_model``."""
+    """Load a package for ``mlflow.pyfunc.load_model``, which calls the function of this name."""
     return load_package(data_path)
 
 

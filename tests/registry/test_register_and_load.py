@@ -56,6 +56,8 @@ def test_a_registered_model_is_found_by_all_its_names(
     logged = [client.get_logged_model(output.model_id) for output in client.get_run(run_id).outputs.model_outputs]
     assert [model.status for model in logged] == ["READY"]
     assert first.source in {model.artifact_location for model in logged}
+    (saved,) = (tmp_path / "artifacts").rglob("MLmodel")
+    assert "loader_module: astroclf.registry.package\n" in saved.read_text(), "this name must not change"
 
     client.set_registered_model_alias("galaxy10", "champion", 1)
     expected = load(package, device="cpu").predict(IMAGES)
