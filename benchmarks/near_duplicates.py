@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 from astroclf.data.readers.blocks import pixel_digest, thumbnail
-from astroclf.data.split.copies import exact_duplicates, near_duplicates
+from astroclf.data.split.links import exact_duplicates, near_duplicates
 from astroclf.simulation.galaxies import draw_galaxy
 from astroclf.util.progress import ProgressBar
 from astroclf.util.threads import available_cores, run_ahead

@@ -9,8 +9,7 @@ import numpy as np
 from astroclf.audit.findings import Case, Finding, case_of, finding
 from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.catalog import SPLITS
-from astroclf.data.split.copies import Pairs
-from astroclf.data.split.groups import Links, connected
+from astroclf.data.split.links import Links, Pairs, connected
 
 SAME_OBJECT_ARCSEC = 1.0  # two positions closer than this are one object: it cannot have two labels
 

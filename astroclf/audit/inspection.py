@@ -24,7 +24,7 @@ from astroclf.data.decode.headers import FileFacts, HasFacts, read_facts
 from astroclf.data.readers.folder import METADATA
 from astroclf.data.readers.tables import read_metadata
 from astroclf.data.split.assign import Splits
-from astroclf.data.split.groups import find_links
+from astroclf.data.split.links import find_links
 from astroclf.data.split.splits import split_image_cache
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.schema import CheckConfig, Component

@@ -24,7 +24,7 @@ import numpy as np
 
 from astroclf.data.cache.image_cache import open_image_cache
 from astroclf.data.readers.galaxy10 import CLASSES, Galaxy10
-from astroclf.data.split.groups import find_links
+from astroclf.data.split.links import find_links
 from astroclf.data.split.splits import make_splits
 from astroclf.registry.package import load_package
 from astroclf.settings.split import SplitSettings

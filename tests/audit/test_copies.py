@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from astroclf.audit.copies import copies, leaks, sky_neighbours
-from astroclf.data.split.copies import Pairs
-from astroclf.data.split.groups import Links
+from astroclf.data.split.links import Links, Pairs
 from tests.audit.planted import bare_cache, catalog
 
 

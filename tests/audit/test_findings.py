@@ -8,7 +8,7 @@ from astroclf.audit.findings import Case, Finding, exit_status, finding, gathere
 from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.decode.headers import read_facts
 from astroclf.data.readers.folder import ClassFolder
-from astroclf.data.split.groups import find_links
+from astroclf.data.split.links import find_links
 from tests.audit.planted import opened, plant_faults, write_clean
 
 

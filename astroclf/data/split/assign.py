@@ -19,7 +19,7 @@ TRAIN, VAL, TEST = range(len(SPLITS))
 
 @dataclass(frozen=True)
 class Splits:
-    """Rows of each split, sorted (int64), and a short fingerprint of each one's content."""
+    """The rows of each split, sorted (int64), and a short fingerprint of each one's content."""
 
     train: np.ndarray
     val: np.ndarray
@@ -73,14 +73,58 @@ def split_rows(
     return Splits(**rows, fingerprints=prints)
 
 
+def assign_folds(catalog: Catalog, groups: np.ndarray, digests: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Give each row a fold, (N,) int64 from 0: each class shared out as evenly as the groups allow.
+
+    Raises
+    ------
+    DataError
+        A class with fewer independent samples than folds.
+    """
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    for label, name in enumerate(catalog.classes):
+        apart = len(np.unique(group[catalog.labels == label]))
+        if apart < count:
+            raise DataError(
+                f"The class `{name}` has {apart} independent samples, too few for {count} folds. Take fewer folds "
+                f"(dataset.fold), add samples, or leave it out with dataset.exclude_classes=['{name}']."
+            )
+    draws = content_draws(catalog.labels, digests, group, len(sizes), seed)
+    held = np.zeros((count, len(catalog.classes)))
+    fold = np.empty(len(catalog), np.int64)
+    members = np.split(np.argsort(group, kind="stable"), np.cumsum(sizes)[:-1])
+    for number in np.lexsort((draws, -sizes)):  # the large groups first; single samples then fill the rest evenly
+        rows = members[number]
+        counts = np.bincount(catalog.labels[rows], minlength=len(catalog.classes))
+        fullness = held[:, counts > 0].sum(axis=1)
+        emptiest = np.lexsort((held.sum(axis=1), fullness))[0]
+        held[emptiest] += counts
+        fold[rows] = emptiest
+    return fold
+
+
+def take_label_fraction(
+    catalog: Catalog, digests: np.ndarray, train: np.ndarray, fraction: float, seed: int
+) -> np.ndarray:
+    """Take a share of each class of the training rows, at least one; a smaller share is part of a larger one."""
+    rows = np.arange(len(train))
+    draws = content_draws(catalog.labels[train], digests[train], rows, len(rows), seed)
+    chosen = []
+    for label in range(len(catalog.classes)):
+        mine = np.flatnonzero(catalog.labels[train] == label)
+        wanted = int(np.ceil(fraction * len(mine) - 1e-9))
+        chosen.append(mine[np.argsort(draws[mine], kind="stable")][:wanted])
+    return np.sort(train[np.concatenate(chosen)])
+
+
 def split_fingerprint(labels: np.ndarray, digests: np.ndarray) -> str:
-    """16 hex digits that depend on which images with which labels a split holds, in whatever order."""
+    """Return 16 hex digits that depend on which images with which labels a split holds, in whatever order."""
     pairs = sorted(f"{digest}:{label}" for digest, label in zip(digests, labels, strict=True))
     return hashlib.sha256("\n".join(pairs).encode()).hexdigest()[:16]
 
 
 def _given_splits(catalog: Catalog) -> np.ndarray:
-    """(N,) index into SPLITS, -1 where the data set leaves it to us."""
+    """Return indices into SPLITS, (N,), -1 where the data set leaves it to us."""
     if catalog.split is None:
         return np.full(len(catalog), -1)
     names = np.asarray(catalog.split)
@@ -88,7 +132,7 @@ def _given_splits(catalog: Catalog) -> np.ndarray:
 
 
 def _targets(catalog: Catalog, given: np.ndarray, val: float, test: float) -> np.ndarray:
-    """(3, C) rows that each split should have of each class; a part given by the data set is never cut down."""
+    """Count the rows that each split should have of each class, (3, C); what the data set gives is never cut down."""
     counts = catalog.class_counts()
     targets = np.zeros((3, len(counts)), np.int64)
     for index, fraction in ((VAL, val), (TEST, test)):
@@ -115,7 +159,7 @@ def _targets(catalog: Catalog, given: np.ndarray, val: float, test: float) -> np
 
 
 def _allowed(catalog: Catalog, groups: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """(N, 3) bool: the splits that a row may go to, the same for all rows of a group."""
+    """Mark the splits that each row may go to, (N, 3) bool, the same for all rows of a group."""
     allowed = np.ones((len(catalog), 3), bool)
     fixed = given >= 0
     allowed[fixed] = given[fixed, None] == np.arange(3)
@@ -139,7 +183,7 @@ def _allowed(catalog: Catalog, groups: np.ndarray, given: np.ndarray) -> np.ndar
 def content_draws(
     labels: np.ndarray, digests: np.ndarray, group_of_row: np.ndarray, groups: int, seed: int
 ) -> np.ndarray:
-    """(groups,) uniform in [0, 1), from the seed and the content of the group's rows."""
+    """Draw a number for each group, (groups,) uniform in [0, 1), from the seed and the content of its rows."""
     content: list[list[str]] = [[] for _ in range(groups)]
     for group, digest, label in zip(group_of_row, digests, labels, strict=True):
         content[group].append(f"{digest}:{label}")
@@ -163,7 +207,7 @@ class _Assignment:
         self.split = np.full(len(catalog), -1)
 
     def is_fixed(self, rows: np.ndarray) -> bool:
-        """Whether only one split may take these rows."""
+        """Tell if only one split may take these rows."""
         return int(self.allowed[rows[0]].sum()) == 1
 
     def put(self, rows: np.ndarray, split: int) -> None:
@@ -173,7 +217,7 @@ class _Assignment:
         self.has[split] += counts
 
     def place(self, rows: np.ndarray, draw: float) -> None:
-        """A group goes where it overfills least; among equals, by lot, the likelier the more room there is."""
+        """Put a group where it overfills least; among equals, by lot, the likelier the more room there is."""
         counts = self._counts(rows)
         candidates = self._still_without(np.flatnonzero(counts), np.flatnonzero(self.allowed[rows[0]]))
         self.groups_left[counts > 0] -= 1
@@ -184,7 +228,7 @@ class _Assignment:
         self.put(rows, int(candidates[min(int(np.searchsorted(shares, draw, side="right")), len(candidates) - 1)]))
 
     def _still_without(self, labels: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """Of the candidates, those that lack a class of which no more groups are left than splits that lack it."""
+        """Keep the candidates that lack a class of which no more groups are left than splits that lack it."""
         for label in labels:
             lacking = self.wants_any[:, label] & (self.has[:, label] == 0)
             if self.groups_left[label] <= lacking.sum() and lacking[candidates].any():
@@ -195,7 +239,7 @@ class _Assignment:
         return np.bincount(self.labels[rows], minlength=len(self.groups_left))
 
     def fill(self, rows: np.ndarray) -> None:
-        """Single samples, in the order of their lots: test is filled first, then validation; train takes the rest."""
+        """Hand out single samples in the order of their lots: to test first, then validation; train takes the rest."""
         for label in range(len(self.groups_left)):
             mine = rows[self.labels[rows] == label]
             # A split that large groups left without this class is served before any other.

@@ -1,96 +1,91 @@
-"""Which samples have so much to do with each other that they must not lie on both sides of a split."""
+"""Groups of samples that must not lie on both sides of a split, and copies whose labels contradict each other."""
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-
 import numpy as np
 
-from astroclf.data.cache.image_cache import ImageCache
-from astroclf.data.split.copies import Pairs, exact_duplicates, near_duplicates, no_pairs
-from astroclf.data.split.sky import sky_neighbours
-from astroclf.errors import AstroclfError
-from astroclf.util.atomic import atomic_path
-
-VERSION = 2  # of the algorithms: raise it when the same images would give other links
+from astroclf.data.catalog import SPLITS, Catalog
+from astroclf.data.split.links import Links, connected
 
 
-@dataclass(frozen=True)
-class Links:
-    """Pairs of samples by what links them; a pair may be in `sky` and in one of the others.
+def group_rows(catalog: Catalog, links: Links) -> tuple[np.ndarray, int]:
+    """Number rows so that those of one number must stay in one split, (N,) int64; count the groups that were divided.
 
-    Attributes
-    ----------
-    exact
-        Equal pixel by pixel, before resizing: each further copy with the first. Score 1.
-    near
-        Different pixels, the same picture; of exact copies, only the first is compared. Score: similarity.
-    sky
-        Neighbours on the sky. Score: separation in arcseconds.
+    Links and the data set's own groups add up. Where the data set gives two splits to rows that only resemble each
+    other or are neighbours, what it gives counts. Rows without a split that are linked to several given ones stay
+    together, and go with the first of these in the order of `SPLITS`.
     """
+    count = len(catalog)
+    own, alike = _pairs_of(catalog.group), np.concatenate([links.near.rows, links.sky.rows])
+    groups = connected(count, links.exact.rows, own, alike)
+    if catalog.split is None:
+        return groups, 0
+    strict = connected(count, links.exact.rows, own)
+    undecided = len(SPLITS)
+    given = np.select([np.asarray(catalog.split) == name for name in SPLITS], range(undecided), default=undecided)
+    side = _least(given, strict)
+    parts = connected(count, links.exact.rows, own, alike[side[alike[:, 0]] == side[alike[:, 1]]])
+    beside = np.full(count, undecided)
+    for end, other in ((0, 1), (1, 0)):
+        np.minimum.at(beside, alike[:, end], side[alike[:, other]])
+    side = np.where(side == undecided, _least(beside, parts), side)
+    parts = connected(count, links.exact.rows, own, alike[side[alike[:, 0]] == side[alike[:, 1]]])
+    parts_of_group = np.bincount(np.unique(np.stack([groups, parts]), axis=1)[0])
+    return parts, int(np.count_nonzero(parts_of_group > 1))
 
-    exact: Pairs = field(default_factory=no_pairs)
-    near: Pairs = field(default_factory=no_pairs)
-    sky: Pairs = field(default_factory=no_pairs)
 
-    def copies(self, n: int) -> np.ndarray:
-        """(n,) int64: rows with the same number show the same picture (exact and near duplicates)."""
-        return connected(n, self.exact.rows, self.near.rows)
+def _least(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Give each row the smallest of the values in its group, (N,)."""
+    least = np.full(len(values), values.max(initial=0))
+    np.minimum.at(least, groups, values)
+    return least[groups]
 
 
-def find_links(cache: ImageCache, *, near: bool, sky_arcsec: float | None, progress: bool = True) -> Links:
-    """The links among the samples of an image cache; kept in its folder, so that the next run reads them.
+def _pairs_of(names: np.ndarray | None) -> np.ndarray:
+    """Pair each row of a named group with the group's first, (m, 2)."""
+    if names is None:
+        return np.empty((0, 2), np.int64)
+    rows = np.flatnonzero(np.asarray(names) != "")
+    _, first, inverse = np.unique(np.asarray(names)[rows], return_index=True, return_inverse=True)
+    return np.stack([rows[first[inverse]], rows], axis=1).astype(np.int64)
+
+
+def resolve_label_conflicts(
+    labels: np.ndarray, copies: np.ndarray, policy: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Decide what becomes of copies whose labels differ.
 
     Parameters
     ----------
-    cache
-        The decoded data set.
-    near
-        Whether to look for near duplicates.
-    sky_arcsec
-        Samples at most so far apart on the sky are neighbours; None: nobody is.
-    progress
-        Show how far the comparison of images has come.
+    labels
+        (N,) int64.
+    copies
+        (N,) rows with the same number show the same picture.
+    policy
+        ``keep``: as they are; ``drop``: left out of every split; ``majority``: all get the label that most of them
+        have, and are left out where there is none.
+
+    Returns
+    -------
+    labels : (N,) int64
+    conflicting : (N,) bool
+        Rows with a copy that has another label.
+    usable : (N,) bool
+        Rows that may be used.
     """
-
-    def compare() -> Pairs:
-        distinct = np.sort(np.unique(cache.digests, return_index=True)[1])
-        pairs = near_duplicates(cache.thumbnails[distinct], progress=progress)
-        return Pairs(distinct[pairs.rows], pairs.score)
-
-    def neighbours() -> Pairs:
-        assert sky_arcsec is not None
-        return sky_neighbours(cache.catalog.ra_deg, cache.catalog.dec_deg, sky_arcsec)
-
-    return Links(
-        exact=exact_duplicates(cache.digests),
-        near=_kept(cache.path / f"near-{VERSION}.npz", compare) if near else no_pairs(),
-        sky=no_pairs() if sky_arcsec is None else _kept(cache.path / f"sky-{VERSION}-{sky_arcsec!r}.npz", neighbours),
-    )
-
-
-def connected(n: int, *links: np.ndarray) -> np.ndarray:
-    """Groups of rows that links (each (m, 2) int) connect: (n,) int64, numbered by their first row."""
-    rows = np.concatenate([np.empty((0, 2), np.int64), *links])
-    root = np.arange(n)
-    while True:
-        ends = root[rows]
-        if np.array_equal(ends[:, 0], ends[:, 1]):
-            return np.unique(root, return_inverse=True)[1].astype(np.int64)
-        np.minimum.at(root, ends.max(axis=1), ends.min(axis=1))
-        while not np.array_equal(root, root[root]):  # every row straight to its root: long chains take few rounds
-            root = root[root]
-
-
-def _kept(path: Path, find: Callable[[], Pairs]) -> Pairs:
-    """What was found before, or is found now and kept; a cache that cannot be written to is only slower."""
-    with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as saved:
-        return Pairs(saved["rows"], saved["score"])
-    pairs = find()
-    with suppress(AstroclfError), atomic_path(path) as temporary:
-        np.savez(temporary, rows=pairs.rows, score=pairs.score)
-    return pairs
+    count = len(labels)
+    low, high = np.full(count, np.iinfo(np.int64).max), np.full(count, -1)
+    np.minimum.at(low, copies, labels)
+    np.maximum.at(high, copies, labels)
+    conflicting = (low != high)[copies]
+    resolved, usable = labels.copy(), np.ones(count, bool)
+    if policy == "keep":
+        return resolved, conflicting, usable
+    usable[conflicting] = False
+    if policy == "majority":
+        for group in np.unique(copies[conflicting]):
+            rows = np.flatnonzero(copies == group)
+            votes = np.bincount(labels[rows])
+            if np.count_nonzero(votes == votes.max()) == 1:
+                resolved[rows], usable[rows] = votes.argmax(), True
+    return resolved, conflicting, usable

@@ -1,7 +1,7 @@
 """From a decoded data set and its settings to the rows that are trained on, validated on and tested on.
 
 Links between samples (copies, neighbours on the sky) become groups that never straddle splits; copies whose labels
-contradict each other are settled; what the data set itself says of splits is honoured and checked.
+contradict each other are resolved; what the data set itself says of splits is honoured and checked.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 
 from astroclf.data.cache.image_cache import ImageCache
-from astroclf.data.catalog import SPLITS, Catalog
-from astroclf.data.split.assign import Splits, content_draws, split_fingerprint, split_rows
-from astroclf.data.split.groups import Links, connected, find_links
-from astroclf.data.split.split_file import read_split_file
+from astroclf.data.catalog import SPLIT_SPELLINGS, SPLITS, Catalog
+from astroclf.data.split.assign import Splits, assign_folds, split_fingerprint, split_rows, take_label_fraction
+from astroclf.data.split.groups import group_rows, resolve_label_conflicts
+from astroclf.data.split.links import Links, find_links
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.split import SplitSettings
+from astroclf.util.tables import read_table
 
 
 @dataclass(frozen=True)
 class SplitResult:
-    """A data set, divided.
+    """A data set, divided into training, validation and test rows.
 
     Attributes
     ----------
@@ -34,7 +35,7 @@ class SplitResult:
         Rows of each split.
     groups
         (N,) int64: rows with the same number are in one split.
-    contradicting
+    conflicting
         (N,) bool: rows with a copy that has another label.
     remarks
         What is worth a line in the log.
@@ -43,7 +44,7 @@ class SplitResult:
     catalog: Catalog
     splits: Splits
     groups: np.ndarray
-    contradicting: np.ndarray
+    conflicting: np.ndarray
     remarks: tuple[str, ...]
 
 
@@ -75,7 +76,7 @@ def make_splits(
     settings: SplitSettings,
     unreadable: Collection[str] = (),
 ) -> SplitResult:
-    """Divide a data set.
+    """Divide a data set into training, validation and test rows.
 
     Parameters
     ----------
@@ -102,170 +103,87 @@ def make_splits(
             f"dataset.fold={settings.fold} cannot be used: the data set gives its samples splits of its own. Leave out "
             "the fold, or take the column split out of metadata.csv."
         )
-    labels, contradicting, usable = resolve_label_conflicts(
+    labels, conflicting, usable = resolve_label_conflicts(
         catalog.labels, links.copies(len(catalog)), settings.label_conflicts
     )
     catalog = replace(catalog, labels=labels)
-    groups, loosened = group_rows(catalog, links)
+    groups, divided = group_rows(catalog, links)
     kept = np.flatnonzero(usable)
-    part, keys = catalog.take(kept), np.asarray(digests)[kept]
-    inside = _split(part, groups[kept], keys, settings)
+    among_kept = _assign(catalog.take(kept), groups[kept], np.asarray(digests)[kept], settings)
+    splits = replace(among_kept, **{name: kept[getattr(among_kept, name)] for name in SPLITS})
+    remarks = _remarks(links, conflicting, usable, divided, groups, splits, settings)
+    return SplitResult(catalog, splits, groups, conflicting, remarks)
+
+
+def _assign(catalog: Catalog, groups: np.ndarray, digests: np.ndarray, settings: SplitSettings) -> Splits:
+    """Split rows by fractions or folds, and leave out of training what `label_fraction` leaves out."""
+    val, test, seed = settings.val_fraction, settings.test_fraction, settings.split_seed
+    fold = settings.fold_of()
+    if fold is None:
+        splits = split_rows(catalog, groups, digests, val=val, test=test, seed=seed)
+    else:
+        number, count = fold
+        in_fold = assign_folds(catalog, groups, digests, count, seed) == number - 1
+        tested, rest = np.flatnonzero(in_fold), np.flatnonzero(~in_fold)
+        inside = split_rows(catalog.take(rest), groups[rest], digests[rest], val=val, test=0.0, seed=seed)
+        prints = {**inside.fingerprints, "test": split_fingerprint(catalog.labels[tested], digests[tested])}
+        splits = Splits(rest[inside.train], rest[inside.val], tested, prints)
     if settings.label_fraction < 1:
-        train = fewer_labels(part, keys, inside.train, settings.label_fraction, settings.split_seed)
-        prints = {**inside.fingerprints, "train": split_fingerprint(part.labels[train], keys[train])}
-        inside = replace(inside, train=train, fingerprints=prints)
-    splits = replace(inside, **{name: kept[getattr(inside, name)] for name in SPLITS})
-    remarks = _remarks(links, contradicting, usable, loosened, groups, splits, settings)
-    return SplitResult(catalog, splits, groups, contradicting, remarks)
+        train = take_label_fraction(catalog, digests, splits.train, settings.label_fraction, seed)
+        prints = {**splits.fingerprints, "train": split_fingerprint(catalog.labels[train], digests[train])}
+        splits = replace(splits, train=train, fingerprints=prints)
+    return splits
 
 
-def group_rows(catalog: Catalog, links: Links) -> tuple[np.ndarray, int]:
-    """Which rows must stay in one split, (N,) int64, and how many groups had to be divided.
-
-    Links and the data set's own groups add up. Where the data set gives two splits to rows that only resemble each
-    other or are neighbours, what it gives counts. Rows without a split that are linked to several given ones stay
-    together, and go with the first of these in the order of `SPLITS`.
-    """
-    count = len(catalog)
-    own, alike = _pairs_of(catalog.group), np.concatenate([links.near.rows, links.sky.rows])
-    groups = connected(count, links.exact.rows, own, alike)
-    if catalog.split is None:
-        return groups, 0
-    strict = connected(count, links.exact.rows, own)
-    free = len(SPLITS)
-    given = np.select([np.asarray(catalog.split) == name for name in SPLITS], range(free), default=free)
-    side = _least(given, strict)
-    parts = connected(count, links.exact.rows, own, alike[side[alike[:, 0]] == side[alike[:, 1]]])
-    beside = np.full(count, free)
-    for end, other in ((0, 1), (1, 0)):
-        np.minimum.at(beside, alike[:, end], side[alike[:, other]])
-    side = np.where(side == free, _least(beside, parts), side)
-    parts = connected(count, links.exact.rows, own, alike[side[alike[:, 0]] == side[alike[:, 1]]])
-    parts_of_group = np.bincount(np.unique(np.stack([groups, parts]), axis=1)[0])
-    return parts, int(np.count_nonzero(parts_of_group > 1))
-
-
-def _least(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """(N,) of each row, the smallest of the values in its group."""
-    least = np.full(len(values), values.max(initial=0))
-    np.minimum.at(least, groups, values)
-    return least[groups]
-
-
-def _pairs_of(names: np.ndarray | None) -> np.ndarray:
-    """(m, 2): each row of a named group with the group's first."""
-    if names is None:
-        return np.empty((0, 2), np.int64)
-    rows = np.flatnonzero(np.asarray(names) != "")
-    _, first, inverse = np.unique(np.asarray(names)[rows], return_index=True, return_inverse=True)
-    return np.stack([rows[first[inverse]], rows], axis=1).astype(np.int64)
-
-
-def resolve_label_conflicts(
-    labels: np.ndarray, copies: np.ndarray, policy: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What becomes of copies whose labels differ.
+def read_split_file(path: Path, catalog: Catalog, unreadable: Collection[str] = ()) -> np.ndarray:
+    """Read which split each sample of the catalog is in, (N,) str; empty where the file leaves it to us.
 
     Parameters
     ----------
-    labels
-        (N,) int64.
-    copies
-        (N,) rows with the same number show the same picture.
-    policy
-        ``keep``: as they are; ``drop``: left out of every split; ``majority``: all get the label that most of them
-        have, and are left out where there is none.
-
-    Returns
-    -------
-    labels : (N,) int64
-    contradicting : (N,) bool
-        Rows with a copy that has another label.
-    usable : (N,) bool
-        Rows that may be used.
-    """
-    count = len(labels)
-    low, high = np.full(count, np.iinfo(np.int64).max), np.full(count, -1)
-    np.minimum.at(low, copies, labels)
-    np.maximum.at(high, copies, labels)
-    contradicting = (low != high)[copies]
-    settled, usable = labels.copy(), np.ones(count, bool)
-    if policy == "keep":
-        return settled, contradicting, usable
-    usable[contradicting] = False
-    if policy == "majority":
-        for group in np.unique(copies[contradicting]):
-            rows = np.flatnonzero(copies == group)
-            votes = np.bincount(labels[rows])
-            if np.count_nonzero(votes == votes.max()) == 1:
-                settled[rows], usable[rows] = votes.argmax(), True
-    return settled, contradicting, usable
-
-
-def _split(catalog: Catalog, groups: np.ndarray, digests: np.ndarray, settings: SplitSettings) -> Splits:
-    fold = settings.fold_of()
-    if fold is None:
-        return split_rows(
-            catalog, groups, digests, val=settings.val_fraction, test=settings.test_fraction, seed=settings.split_seed
-        )
-    which, count = fold
-    test = folds_of(catalog, groups, digests, count, settings.split_seed) == which - 1
-    rest = np.flatnonzero(~test)
-    inside = split_rows(
-        catalog.take(rest), groups[rest], digests[rest], val=settings.val_fraction, test=0.0, seed=settings.split_seed
-    )
-    rows = np.flatnonzero(test)
-    prints = {**inside.fingerprints, "test": split_fingerprint(catalog.labels[rows], digests[rows])}
-    return Splits(rest[inside.train], rest[inside.val], rows, prints)
-
-
-def folds_of(catalog: Catalog, groups: np.ndarray, digests: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """(N,) int64, the fold of each row, from 0: each class shared out as evenly as the groups allow.
+    unreadable
+        Ids that the catalog lacks because their images cannot be read; the file may name them.
 
     Raises
     ------
     DataError
-        A class with fewer independent samples than folds.
+        No table with the columns id and split, an id that the data set has not, one that is listed twice, or a split
+        of another name.
     """
-    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    for label, name in enumerate(catalog.classes):
-        apart = len(np.unique(group[catalog.labels == label]))
-        if apart < count:
+    called = f"dataset.split_file={path}"
+
+    def check_header(names: list[str]) -> None:
+        if not {"id", "split"} <= set(names):
+            named = ", ".join(names) or "nothing"
+            raise DataError(f"{called} must have the columns id and split; it has {named}.")
+
+    splits = np.full(len(catalog), "", dtype="<U5")
+    row_of = {str(name): row for row, name in enumerate(catalog.ids)}
+    seen: dict[str, int] = {}
+    for cells, line in read_table(path, check_header, called):
+        name, split = (cells["id"] or "").strip(), (cells["split"] or "").strip().lower()
+        where = f"{path}, line {line}"
+        if name not in row_of and name not in unreadable:
             raise DataError(
-                f"The class `{name}` has {apart} independent samples, too few for {count} folds. Take fewer folds "
-                f"(dataset.fold), add samples, or leave it out with dataset.exclude_classes=['{name}']."
+                f"{where}: the data set has no sample `{name}`; ids are as in predictions.csv, such as "
+                f"`{catalog.ids[0]}`."
             )
-    draws = content_draws(catalog.labels, digests, group, len(sizes), seed)
-    held = np.zeros((count, len(catalog.classes)))
-    fold = np.empty(len(catalog), np.int64)
-    members = np.split(np.argsort(group, kind="stable"), np.cumsum(sizes)[:-1])
-    for number in np.lexsort((draws, -sizes)):  # the large groups first; single samples then fill the rest evenly
-        rows = members[number]
-        counts = np.bincount(catalog.labels[rows], minlength=len(catalog.classes))
-        fullness = held[:, counts > 0].sum(axis=1)
-        emptiest = np.lexsort((held.sum(axis=1), fullness))[0]
-        held[emptiest] += counts
-        fold[rows] = emptiest
-    return fold
-
-
-def fewer_labels(catalog: Catalog, digests: np.ndarray, train: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Of the training rows a share of each class, at least one; a smaller share is part of a larger one."""
-    rows = np.arange(len(train))
-    draws = content_draws(catalog.labels[train], digests[train], rows, len(rows), seed)
-    chosen = []
-    for label in range(len(catalog.classes)):
-        mine = np.flatnonzero(catalog.labels[train] == label)
-        wanted = int(np.ceil(fraction * len(mine) - 1e-9))
-        chosen.append(mine[np.argsort(draws[mine], kind="stable")][:wanted])
-    return np.sort(train[np.concatenate(chosen)])
+        if name in seen:
+            raise DataError(f"{where}: `{name}` is listed already in line {seen[name]}.")
+        if split not in SPLIT_SPELLINGS:
+            raise DataError(f"{where}: the split `{split}` is none of train, val, test.")
+        seen[name] = line
+        if name in row_of:
+            splits[row_of[name]] = SPLIT_SPELLINGS[split]
+    if not seen:
+        raise DataError(f"{called} lists no samples.")
+    return splits
 
 
 def _remarks(
     links: Links,
-    contradicting: np.ndarray,
+    conflicting: np.ndarray,
     usable: np.ndarray,
-    loosened: int,
+    divided: int,
     groups: np.ndarray,
     splits: Splits,
     settings: SplitSettings,
@@ -275,13 +193,13 @@ def _remarks(
     found = [f"{len(pairs.rows)} {name}" for name, pairs in counts.items() if len(pairs.rows)]
     if found:
         text = f"Kept together in one split: pairs of {', '.join(found)}"
-        if contradicting.any():
-            text += f"; {np.count_nonzero(contradicting)} samples have a copy with another label"
+        if conflicting.any():
+            text += f"; {np.count_nonzero(conflicting)} samples have a copy with another label"
             text += f" (dataset.label_conflicts={settings.label_conflicts}: {np.count_nonzero(~usable)} left out)"
         remarks.append(f"{text}.")
-    if loosened:
+    if divided:
         remarks.append(
-            f"{loosened} group(s) of near copies or neighbours on the sky are divided by the splits that the data set "
+            f"{divided} group(s) of near copies or neighbours on the sky are divided by the splits that the data set "
             "gives: these were kept. `python -m astroclf.check` lists them."
         )
     largest = int(np.bincount(groups).max(initial=0))

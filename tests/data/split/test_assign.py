@@ -8,10 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from astroclf.data.catalog import Catalog
-from astroclf.data.split.assign import Splits, split_rows
-from astroclf.data.split.copies import exact_duplicates
-from astroclf.data.split.groups import Links
-from astroclf.data.split.splits import group_rows as linked_groups
+from astroclf.data.split.assign import Splits, assign_folds, split_rows
+from astroclf.data.split.groups import group_rows as linked_groups
+from astroclf.data.split.links import Links, exact_duplicates
 from astroclf.errors import DataError
 
 
@@ -219,3 +218,13 @@ def test_split_may_be_left_out():
     splits = make_splits(catalog, digests, val=0.2, test=0)
     assert len(splits.test) == 0
     assert catalog.class_counts(splits.val).tolist() == [2, 1]
+
+
+def test_folds_do_not_depend_on_the_order_of_the_rows():
+    catalog, digests = make_table(np.arange(60) % 3)
+    order = np.random.default_rng(0).permutation(60)
+    groups = np.arange(60)
+    fold = assign_folds(catalog, groups, digests, 4, seed=1)
+    again = assign_folds(catalog.take(order), groups[order], digests[order], 4, seed=1)
+    np.testing.assert_array_equal(fold[order], again)
+    assert (np.bincount(fold) == 15).all()

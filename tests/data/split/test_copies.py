@@ -10,8 +10,8 @@ import pytest
 
 from astroclf.data.catalog import THUMBNAIL_SIDE as SIDE
 from astroclf.data.readers.blocks import thumbnail
-from astroclf.data.split import copies as duplicates
-from astroclf.data.split.copies import exact_duplicates, near_duplicates
+from astroclf.data.split import links as duplicates
+from astroclf.data.split.links import exact_duplicates, near_duplicates
 from astroclf.data.split.perceptual import hash_pictures, similarity, turned
 
 COUNT, SIZE = 30, 256
@@ -75,7 +75,7 @@ def test_every_copy_is_found_and_nothing_else(originals, name):
     copies = thumbnails([COPIES[name](image) for image in originals])
     pairs = near_duplicates(np.concatenate([thumbnails(originals), copies]))
     assert pairs.rows.tolist() == [[row, row + COUNT] for row in range(COUNT)]
-    assert pairs.score.min() >= duplicates.COPY
+    assert pairs.score.min() >= duplicates.COPY_SIMILARITY
     assert pairs.score.max() <= 1 + 1e-5
 
 
@@ -83,7 +83,7 @@ def test_order_and_blocks_do_not_matter(originals, monkeypatch):
     images = thumbnails([*originals[:12], *(jpeg(image) for image in originals[:4]), *originals[2:5, ::-1]])
     whole = near_duplicates(images)
     assert len(whole.rows) == 4 + 3 + 2  # 2 and 3 have two copies each, which are copies of each other
-    monkeypatch.setattr(duplicates, "BLOCK", 5)
+    monkeypatch.setattr(duplicates, "BLOCK_ROWS", 5)
     in_blocks = near_duplicates(images)
     np.testing.assert_array_equal(in_blocks.rows, whole.rows)
     np.testing.assert_allclose(in_blocks.score, whole.score, atol=1e-5)

@@ -1,95 +1,39 @@
-"""Links of a cache: found once, kept beside the pixels, and added up to groups."""
+"""Groups that stay in one split, and copies with two labels."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.catalog import Catalog
-from astroclf.data.split import groups as module
-from astroclf.data.split.copies import Pairs
-from astroclf.data.split.groups import Links, connected, find_links
-from tests.audit.planted import picture
+from astroclf.data.split.groups import group_rows, resolve_label_conflicts
+from astroclf.data.split.links import Links, Pairs
 
 
-def make_image_cache(path: Path) -> ImageCache:
-    """Rows 0 and 1 are equal, 2 is 0 mirrored, 3 and 4 are neighbours on the sky."""
-    images = np.stack([picture(0), picture(0), picture(0)[:, ::-1], picture(1), picture(2)])
-    catalog = Catalog(
-        ids=np.array([f"{row}.png" for row in range(5)]),
-        labels=np.zeros(5, np.int64),
-        classes=("galaxy",),
-        ra_deg=np.array([np.nan, 10, 20, 30, 30.001]),
-        dec_deg=np.zeros(5),
-    )
-    return ImageCache(images, images[..., 1].copy(), catalog, np.array(["a", "a", "b", "c", "d"]), "", path, ())
+def pair(first: int, second: int) -> Pairs:
+    return Pairs(np.array([[first, second]]), np.ones(1))
 
 
-def assert_planted(links: Links) -> None:
-    assert links.exact.rows.tolist() == [[0, 1]]
-    assert links.near.rows.tolist() == [[0, 2]]  # of the equal ones, the first speaks for all
-    assert links.sky.rows.tolist() == [[3, 4]]
-    assert connected(5, links.exact.rows, links.near.rows, links.sky.rows).tolist() == [0, 0, 0, 1, 1]
-    assert links.copies(5).tolist() == [0, 0, 0, 1, 2]
+def test_links_of_all_kinds_and_own_groups_add_up():
+    ids, labels = np.array([f"row-{row}" for row in range(8)]), np.zeros(8, np.int64)
+    catalog = Catalog(ids, labels, ("galaxy",), group=np.array(["", "", "", "a", "a", "", "", ""]))
+    groups, divided = group_rows(catalog, Links(exact=pair(0, 1), near=pair(1, 2), sky=pair(2, 3)))
+    assert divided == 0
+    assert len(set(groups[:5])) == 1
+    assert len(set(groups)) == 4
 
 
-def refuse(*_: object, **__: object) -> Pairs:
-    raise AssertionError("compared again")
-
-
-def test_links_are_found_once(tmp_path, monkeypatch):
-    cache = make_image_cache(tmp_path)
-    assert_planted(find_links(cache, near=True, sky_arcsec=10))
-    assert len(find_links(cache, near=True, sky_arcsec=3).sky.rows) == 0
-    monkeypatch.setattr(module, "near_duplicates", refuse)
-    monkeypatch.setattr(module, "sky_neighbours", refuse)
-    assert_planted(find_links(cache, near=True, sky_arcsec=10))
-    with pytest.raises(AssertionError, match="compared again"):
-        find_links(cache, near=True, sky_arcsec=11)
-
-
-def test_only_what_is_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "near_duplicates", refuse)
-    links = find_links(make_image_cache(tmp_path), near=False, sky_arcsec=None)
-    assert links.exact.rows.tolist() == [[0, 1]]
-    assert len(links.near.rows) == len(links.sky.rows) == 0
-
-
-def test_damaged_files_are_found_again(tmp_path):
-    cache = make_image_cache(tmp_path)
-    find_links(cache, near=True, sky_arcsec=10)
-    kept = sorted(tmp_path.glob("*.npz"))
-    assert len(kept) == 2
-    kept[0].write_bytes(kept[0].read_bytes()[:40])
-    kept[1].write_bytes(b"")
-    assert_planted(find_links(cache, near=True, sky_arcsec=10))
-
-
-def test_a_cache_that_cannot_be_written_to(tmp_path):
-    (tmp_path / "file").touch()
-    assert_planted(find_links(make_image_cache(tmp_path / "file" / "cache"), near=True, sky_arcsec=10))
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=25))
-def test_connected_is_what_walking_along_the_links_reaches(pairs):
-    reached = np.eye(20, dtype=bool)
-    for first, second in pairs:
-        reached[first, second] = reached[second, first] = True
-    for _ in range(5):
-        reached |= (reached.astype(int) @ reached.astype(int)) > 0
-    groups = connected(20, np.array(pairs, np.int64).reshape(-1, 2))
-    np.testing.assert_array_equal(groups[:, None] == groups, reached)
-    _, first = np.unique(groups, return_index=True)
-    assert (np.diff(first) > 0).all()  # numbered by their first row
-
-
-def test_a_long_chain_is_one_group():
-    order = np.random.default_rng(0).permutation(20_000)
-    chain = np.stack([order[:-1], order[1:]], axis=1)
-    assert connected(20_000, chain[:5_000], chain[5_000:]).max() == 0
+@pytest.mark.parametrize(
+    ("policy", "labels", "usable"),
+    [
+        ("keep", [0, 1, 0, 0, 1, 2, 2], [1, 1, 1, 1, 1, 1, 1]),
+        ("drop", [0, 1, 0, 0, 1, 2, 2], [0, 0, 0, 0, 0, 1, 1]),
+        ("majority", [0, 1, 0, 0, 0, 2, 2], [0, 0, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_contradicting_copies(policy, labels, usable):
+    copies = np.array([0, 0, 1, 1, 1, 2, 2])  # a tie, two against one, and no contradiction
+    resolved, conflicting, used = resolve_label_conflicts(np.array([0, 1, 0, 0, 1, 2, 2]), copies, policy)
+    assert resolved.tolist() == labels
+    assert used.astype(int).tolist() == usable
+    assert conflicting.astype(int).tolist() == [1, 1, 1, 1, 1, 0, 0]

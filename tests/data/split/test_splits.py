@@ -1,4 +1,4 @@
-"""Splits that cannot leak: links become groups, contradictions are settled, folds and fewer labels keep both."""
+"""Splits that cannot leak: links become groups, contradictions are resolved, folds and fewer labels keep both."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from astroclf.data.catalog import SPLITS, Catalog
-from astroclf.data.split.copies import Pairs, no_pairs
-from astroclf.data.split.groups import Links
-from astroclf.data.split.splits import folds_of, group_rows, make_splits, resolve_label_conflicts
+from astroclf.data.split.links import Links, Pairs, no_pairs
+from astroclf.data.split.splits import make_splits
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.split import SplitSettings
 
@@ -54,16 +53,16 @@ def galaxies() -> tuple[Catalog, np.ndarray, Links]:
 @pytest.mark.parametrize("fold", [None, "2/5"])
 def test_galaxy10_is_stratified_within_a_point_and_no_link_crosses(galaxies, fold):
     catalog, digests, links = galaxies
-    parted = make_splits(catalog, digests, links, settings(fold=fold))
-    names = split_of(parted.splits, len(catalog))
+    result = make_splits(catalog, digests, links, settings(fold=fold))
+    names = split_of(result.splits, len(catalog))
     assert (names != "").all()
     for rows in (*links.near.rows, *links.sky.rows):
         assert names[rows[0]] == names[rows[1]]
     overall = catalog.class_counts() / len(catalog)
     for name in SPLITS:
-        share = catalog.class_counts(getattr(parted.splits, name)) / len(getattr(parted.splits, name))
+        share = catalog.class_counts(getattr(result.splits, name)) / len(getattr(result.splits, name))
         assert np.abs(share - overall).max() < 0.01
-    assert len(parted.splits.test) == pytest.approx(len(catalog) * (0.2 if fold else 0.15), rel=0.01)
+    assert len(result.splits.test) == pytest.approx(len(catalog) * (0.2 if fold else 0.15), rel=0.01)
 
 
 def test_over_the_folds_every_sample_is_tested_once(galaxies):
@@ -72,60 +71,26 @@ def test_over_the_folds_every_sample_is_tested_once(galaxies):
     np.testing.assert_array_equal(np.sort(np.concatenate(tests)), np.arange(len(catalog)))
 
 
-def test_folds_do_not_depend_on_the_order_of_the_rows():
-    catalog, digests = make_table(np.arange(60) % 3)
-    order = np.random.default_rng(0).permutation(60)
-    groups = np.arange(60)
-    fold = folds_of(catalog, groups, digests, 4, seed=1)
-    again = folds_of(catalog.take(order), groups[order], digests[order], 4, seed=1)
-    np.testing.assert_array_equal(fold[order], again)
-    assert (np.bincount(fold) == 15).all()
-
-
 def test_a_class_with_fewer_samples_than_folds_is_named():
     catalog, digests = make_table([0] * 20 + [1] * 4)
     with pytest.raises(DataError, match=r"`class 1` has 4 independent samples, too few for 5 folds"):
         make_splits(catalog, digests, Links(), settings(fold="1/5"))
 
 
-def test_links_of_all_kinds_and_own_groups_add_up():
-    catalog, _ = make_table([0] * 8, group=["", "", "", "a", "a", "", "", ""])
-    groups, loosened = group_rows(catalog, Links(exact=pairs((0, 1)), near=pairs((1, 2)), sky=pairs((2, 3))))
-    assert loosened == 0
-    assert len(set(groups[:5])) == 1
-    assert len(set(groups)) == 4
-
-
-@pytest.mark.parametrize(
-    ("policy", "labels", "usable"),
-    [
-        ("keep", [0, 1, 0, 0, 1, 2, 2], [1, 1, 1, 1, 1, 1, 1]),
-        ("drop", [0, 1, 0, 0, 1, 2, 2], [0, 0, 0, 0, 0, 1, 1]),
-        ("majority", [0, 1, 0, 0, 0, 2, 2], [0, 0, 1, 1, 1, 1, 1]),
-    ],
-)
-def test_contradicting_copies(policy, labels, usable):
-    copies = np.array([0, 0, 1, 1, 1, 2, 2])  # a tie, two against one, and no contradiction
-    settled, contradicting, used = resolve_label_conflicts(np.array([0, 1, 0, 0, 1, 2, 2]), copies, policy)
-    assert settled.tolist() == labels
-    assert used.astype(int).tolist() == usable
-    assert contradicting.astype(int).tolist() == [1, 1, 1, 1, 1, 0, 0]
-
-
 def test_dropped_copies_are_in_no_split_and_said():
     catalog, digests = make_table([0, 1] * 30)
     links = Links(near=pairs((0, 1), (2, 4)))
-    parted = make_splits(catalog, digests, links, settings(label_conflicts="drop"))
-    names = split_of(parted.splits, 60)
+    result = make_splits(catalog, digests, links, settings(label_conflicts="drop"))
+    names = split_of(result.splits, 60)
     assert np.flatnonzero(names == "").tolist() == [0, 1]
-    assert "2 samples have a copy with another label" in parted.remarks[0]
-    assert "2 left out" in parted.remarks[0]
+    assert "2 samples have a copy with another label" in result.remarks[0]
+    assert "2 left out" in result.remarks[0]
 
 
 def test_majority_changes_the_labels_that_are_trained_on():
     catalog, digests = make_table([0, 0, 1] + [0, 1] * 20)
-    parted = make_splits(catalog, digests, Links(near=pairs((0, 1), (1, 2))), settings(label_conflicts="majority"))
-    assert parted.catalog.labels[:3].tolist() == [0, 0, 0]
+    result = make_splits(catalog, digests, Links(near=pairs((0, 1), (1, 2))), settings(label_conflicts="majority"))
+    assert result.catalog.labels[:3].tolist() == [0, 0, 0]
     assert catalog.labels[2] == 1
 
 
@@ -150,35 +115,35 @@ def test_exact_copies_in_two_given_splits_are_refused_but_near_ones_only_said():
     catalog, digests = make_table([0, 1] * 16, split=given)
     with pytest.raises(DataError, match="duplicates or of one group"):
         make_splits(catalog, digests, Links(exact=pairs((0, 1))), settings())
-    parted = make_splits(catalog, digests, Links(near=pairs((0, 1))), settings())
-    assert split_of(parted.splits, 32).tolist() == given
-    assert "1 group(s)" in parted.remarks[-1]
-    assert "astroclf.check" in parted.remarks[-1]
+    result = make_splits(catalog, digests, Links(near=pairs((0, 1))), settings())
+    assert split_of(result.splits, 32).tolist() == given
+    assert "1 group(s)" in result.remarks[-1]
+    assert "astroclf.check" in result.remarks[-1]
 
 
 def test_a_linked_sample_without_a_split_joins_the_given_one():
     given = ["test", "", *["train", "val", "test"] * 10]
     catalog, digests = make_table([0, 1] * 16, split=given)
-    parted = make_splits(catalog, digests, Links(near=pairs((0, 1))), settings())
-    assert 1 in parted.splits.test
+    result = make_splits(catalog, digests, Links(near=pairs((0, 1))), settings())
+    assert 1 in result.splits.test
 
 
 def test_a_chain_between_two_given_splits_is_cut_once_and_beside_nothing_else():
     given = ["train", *[""] * 28, "test", *["train", "val", "test"] * 10]
     catalog, digests = make_table([0, 1] * 30, split=given)
     chain = [(row, row + 1) for row in range(29)]
-    parted = make_splits(catalog, digests, Links(near=pairs(*chain)), settings())
-    names = split_of(parted.splits, 60)
+    result = make_splits(catalog, digests, Links(near=pairs(*chain)), settings())
+    names = split_of(result.splits, 60)
     assert [pair for pair in chain if names[pair[0]] != names[pair[1]]] == [(28, 29)]
-    assert any("1 group(s)" in remark for remark in parted.remarks)
+    assert any("1 group(s)" in remark for remark in result.remarks)
 
 
 def test_a_split_file_may_name_what_cannot_be_read(tmp_path):
     catalog, digests = make_table([0, 1] * 30)
     path = tmp_path / "splits.csv"
     path.write_text("id,split\nbroken.png,test\nrow-0,test\n")
-    parted = make_splits(catalog, digests, Links(), settings(split_file=str(path)), {"broken.png"})
-    assert 0 in parted.splits.test
+    result = make_splits(catalog, digests, Links(), settings(split_file=str(path)), {"broken.png"})
+    assert 0 in result.splits.test
 
 
 def test_a_field_that_is_linked_into_one_group_is_said():
