@@ -10,8 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from astroclf.cli.application import one_paragraph, run_command
-from astroclf.config.compose import checked_as, config_dir
-from astroclf.settings.schema import CheckConfig
+from astroclf.config.compose import checked_as
+from astroclf.settings.config import CheckConfig
+from astroclf.settings.yaml_files import config_dir
 from astroclf.util.invocation import command_line
 
 FAILED = 2  # 1 says that the data set was looked at, and has warnings

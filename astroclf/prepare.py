@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 
 from astroclf.cli.application import one_paragraph, run_command
 from astroclf.config.build import build
-from astroclf.config.compose import checked_as, config_dir
-from astroclf.settings.schema import PrepareConfig
+from astroclf.config.compose import checked_as
+from astroclf.settings.config import PrepareConfig
+from astroclf.settings.yaml_files import config_dir
 
 if TYPE_CHECKING:
     from astroclf.data.cache.image_cache import ImageCache
@@ -27,13 +28,11 @@ def job(composed: DictConfig) -> None:
         open_image_cache,  # OpenCV and h5py are imported only once the config is known to be sound
     )
 
-    options = config.dataset.options
-    reader = build(config.dataset)
+    dataset = config.dataset
+    reader = build(dataset)
     began = time.monotonic()
-    cache = open_image_cache(
-        reader, Path(options["cache_dir"]), on_error=options["on_error"], num_workers=config.num_workers
-    )
-    print(_summary(options["name"], cache, time.monotonic() - began))
+    cache = open_image_cache(reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=config.num_workers)
+    print(_summary(dataset.name, cache, time.monotonic() - began))
 
 
 def _summary(name: str, cache: ImageCache, seconds: float) -> str:

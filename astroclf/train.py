@@ -8,8 +8,8 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from astroclf.cli.application import checked, one_paragraph, run_command
-from astroclf.config.compose import config_dir
 from astroclf.run.folder import RunFolder
+from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.plugin import OptunaSweeper
 from astroclf.util.invocation import command_line
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,8 @@ from astroclf.data.split.assign import Splits
 from astroclf.data.split.links import find_links
 from astroclf.data.split.splits import split_image_cache
 from astroclf.errors import ConfigError, DataError
-from astroclf.settings.schema import CheckConfig, Component
+from astroclf.settings.config import CheckConfig
+from astroclf.settings.dataset import DatasetSettings
 from astroclf.util.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
 def _load_model(config: CheckConfig) -> Predictor | None:
     if config.model is None:
         return None
-    uri, channels = config.tracking.options.get("uri"), config.dataset["channels"]
+    uri, channels = config.tracking.uri or None, config.dataset.channels
     if uri is None and config.model.startswith(("models:/", "runs:/")):
         raise ConfigError(f"model={config.model} is looked up in MLflow: choose tracking=mlflow and tracking.uri=.")
     from astroclf.registry.load import load
@@ -75,27 +77,25 @@ def _load_model(config: CheckConfig) -> Predictor | None:
     return predictor
 
 
-def _list(dataset: Component) -> tuple[DatasetReader | None, list[Finding]]:
+def _list(dataset: DatasetSettings) -> tuple[DatasetReader | None, list[Finding]]:
     """The data set as configured; where its classes are not those asked for, as it is."""
     try:
         return build(dataset), []
     except DataError as error:
-        options = dataset.options
-        if options.get("path") is None or not Path(options["path"]).exists():
+        if not dataset.path or not Path(dataset.path).exists():
             raise
         reader = _as_found(dataset)
-        if reader is not None and isinstance(options["classes"], list):
-            wrong = class_findings(options["classes"], options["exclude_classes"], reader.catalog)
+        if reader is not None and isinstance(dataset.classes, list):
+            wrong = class_findings(dataset.classes, dataset.exclude_classes or [], reader.catalog)
             if wrong:
                 return reader, wrong
-        return None, finding("unusable", "error", map(Case, _wrong_rows(Path(options["path"])) or [str(error)]))
+        return None, finding("unusable", "error", map(Case, _wrong_rows(Path(dataset.path)) or [str(error)]))
 
 
-def _as_found(dataset: Component) -> DatasetReader | None:
+def _as_found(dataset: DatasetSettings) -> DatasetReader | None:
     """The data set with whatever classes it has; None where that is not what is wrong with it."""
     try:
-        options = {**dataset.options, "classes": "found", "exclude_classes": []}
-        return build(Component(dataset.group, dataset.target, options))
+        return build(replace(dataset, classes="found", exclude_classes=[]))
     except (ConfigError, DataError):
         return None
 
@@ -113,12 +113,10 @@ def _look(
     config: CheckConfig, command: str, reader: DatasetReader, found: list[Finding], predictor: Predictor | None
 ) -> tuple[Audit, np.ndarray | None]:
     """Everything that can be seen of a data set that can be listed."""
-    options = config.dataset.options
-    gravity: Severity = "error" if options["on_error"] == "raise" else "warning"
+    dataset = config.dataset
+    gravity: Severity = "error" if dataset.on_error == "raise" else "warning"
     try:
-        cache = open_image_cache(
-            reader, Path(options["cache_dir"]).expanduser(), on_error="skip", num_workers=config.num_workers
-        )
+        cache = open_image_cache(reader, Path(dataset.cache_dir), on_error="skip", num_workers=config.num_workers)
     except DataError:
         skipped = _all_faults(reader)
         if skipped is None:
@@ -127,21 +125,21 @@ def _look(
         return _audit(config, command, found, listed=len(reader.catalog)), None
     facts = _facts(reader, cache, config.num_workers)
     log.info("Comparing images")
-    links = find_links(cache, near=True, sky_arcsec=options["sky_arcsec"] or SAME_OBJECT_ARCSEC)
-    splits, refused = _split(cache, options)
+    links = find_links(cache, near=True, sky_arcsec=dataset.sky_arcsec or SAME_OBJECT_ARCSEC)
+    splits, refused = _split(cache, dataset)
     found = [
         *found,
         *refused,
         *unreadable_files(cache.skipped, reader.catalog, gravity),
         *blank_pictures(cache),
         *copies(cache, links),
-        *sky_neighbours(cache, links.sky, kept_together=options["sky_arcsec"] is not None),
+        *sky_neighbours(cache, links.sky, kept_together=dataset.sky_arcsec is not None),
         *leaks(cache, links, _split_of_row(cache, splits)),
         *balance(cache.catalog, splits.test if splits else None),
     ]
     if facts:
-        found += given_away(facts, cache.catalog) + small_images(facts, cache.catalog, options["image_size"])
-    details = {"decoded images": f"{cache.path}, of {options['image_size']} px", "data_fingerprint": cache.fingerprint}
+        found += given_away(facts, cache.catalog) + small_images(facts, cache.catalog, dataset.image_size)
+    details = {"decoded images": f"{cache.path}, of {dataset.image_size} px", "data_fingerprint": cache.fingerprint}
     details |= {f"{name}_fingerprint": value for name, value in (splits.fingerprints if splits else {}).items()}
     if predictor is not None:
         found += unknown_to_model(cache.catalog, predictor.classes)
@@ -162,8 +160,7 @@ def _look(
 
 def _audit(config: CheckConfig, command: str, found: list[Finding], **known: Any) -> Audit:
     details = {"astroclf": version("astroclf"), **known.pop("details", {})}
-    path = str(config.dataset.options.get("path") or "")
-    return Audit(config.dataset["name"], path, command, tuple(found), details=details, **known)
+    return Audit(config.dataset.name, config.dataset.path or "", command, tuple(found), details=details, **known)
 
 
 def _all_faults(reader: DatasetReader) -> list[Skipped] | None:
@@ -185,10 +182,10 @@ def _facts(reader: DatasetReader, cache: ImageCache, num_workers: int | None) ->
     return [of_id[name] for name in cache.catalog.ids.tolist()]
 
 
-def _split(cache: ImageCache, options: dict[str, Any]) -> tuple[Splits | None, list[Finding]]:
+def _split(cache: ImageCache, dataset: DatasetSettings) -> tuple[Splits | None, list[Finding]]:
     """The splits that a training would use, or why it would refuse."""
     try:
-        return split_image_cache(cache, options).splits, []
+        return split_image_cache(cache, dataset).splits, []
     except DataError as error:
         return None, finding("unsplittable", "error", [Case(str(error))])
 

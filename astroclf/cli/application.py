@@ -20,11 +20,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from astroclf.config.compose import checked_as, config_dir
+from astroclf.config.compose import checked_as
 from astroclf.config.resume import dotted_keys, resumed_config, split_changes
 from astroclf.errors import AstroclfError, ConfigError, Interrupted
 from astroclf.run.folder import RunFolder
-from astroclf.settings.schema import COMPONENT_KEYS, Config
+from astroclf.settings.config import GROUPS, Config
+from astroclf.settings.yaml_files import config_dir
 from astroclf.util.logs import log_to_file
 from astroclf.util.text import nearest
 
@@ -168,7 +169,7 @@ def _without_choice(error: ValueError) -> ConfigError:
     """Hydra's complaint about ``loss=null``, which does not say which group it means."""
     for argument in sys.argv[1:]:
         group, _, choice = argument.partition("=")
-        if group in COMPONENT_KEYS and choice in ("", "null"):
+        if group in GROUPS and choice in ("", "null"):
             names = [path.stem for path in (config_dir() / group).glob("*.yaml") if not path.stem.startswith("_")]
             return ConfigError(f"{argument} cannot be: a run needs a {group}. {nearest(choice, names)}")
     return ConfigError(" ".join(str(error).split()))

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import fields
 from typing import Any
 
 from astroclf.errors import ConfigError
+from astroclf.settings.base import FOR_THE_RUN, ComponentSettings
 from astroclf.settings.components import locate
-from astroclf.settings.schema import COMPONENT_KEYS, Component
 from astroclf.util.text import nearest
 
 
-def build(component: Component, **run_time: Any) -> Any:
-    """Build a component: its class, called with the options and run-time values that its signature names.
+def build(settings: ComponentSettings, **run_time: Any) -> Any:
+    """Build a component: its class, called with the settings and run-time values that its signature names.
 
-    Options that belong to the run and not to the class (such as ``dataset.keep_images_on`` for a source) are left out;
-    a key that only the class's own yaml could have brought must be one that the class takes.
+    Every setting must be taken by somebody: by the class, or by the run itself (such as ``dataset.keep_images_on``).
+
+    Parameters
+    ----------
+    run_time
+        What the run offers; a class takes what it names of it.
 
     Raises
     ------
     ConfigError
-        A target outside the whitelist, or an option that the class does not take.
+        A target outside the whitelist, or a key that neither the class nor the run takes.
     """
-    cls = locate(component.group, component.target)
-    parameters = inspect.signature(cls).parameters
-    common = {f.name for group in COMPONENT_KEYS.values() for f in fields(group)} | {"name"}
-    unknown = [key for key in component.options if key not in parameters and key not in common]
+    cls = locate(settings.section, settings.target)
+    parameters = inspect.signature(cls).parameters.values()
+    named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    of_the_run = settings.marked(FOR_THE_RUN)
+    values = settings.values()
+    unknown = [key for key in values if key not in named and key not in of_the_run and not takes_any]
     if unknown:
-        raise ConfigError(f"{component.target} takes no {', '.join(unknown)}. {nearest(unknown[0], parameters)}")
-    given = {**component.options, **run_time}
-    needed = {name for name, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
-    if lacking := needed - set(given):
-        raise ConfigError(f"{component.target} needs {', '.join(sorted(lacking))}, which its yaml does not give.")
+        raise ConfigError(f"{settings.target} takes no {', '.join(unknown)}. {nearest(unknown[0], named)}")
+    given = {key: value for key, value in values.items() if key in named or key not in of_the_run}
+    given |= {key: value for key, value in run_time.items() if key in named}
+    if lacking := {key for key, p in named.items() if p.default is p.empty} - set(given):
+        raise ConfigError(f"{settings.target} needs {', '.join(sorted(lacking))}, which its yaml does not give.")
     try:
-        return cls(**{key: value for key, value in given.items() if key in parameters})
+        return cls(**given)
     except (ValueError, IndexError) as error:
-        raise ConfigError(f"{component.target} refuses its options: {error}.") from error
+        raise ConfigError(f"{settings.target} refuses its options: {error}.") from error

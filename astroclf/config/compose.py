@@ -1,52 +1,44 @@
-"""What Hydra composed, made ready: absolute paths, and the keys that the chosen yaml files declare."""
+"""What Hydra composed, made typed: the keys that the chosen yaml files declare, and where those files are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from astroclf.config.validate import Schema, typed
-from astroclf.settings.schema import COMPONENT_KEYS
-from astroclf.tracking.database import absolute_uri
-
-
-def config_dir() -> Path:
-    """The folder of yaml files: inside the package in an installed wheel, beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    packaged = package / "conf"
-    return packaged if packaged.is_dir() else package.parent / "conf"
+from astroclf.settings.config import GROUPS
+from astroclf.settings.yaml_files import config_dir
 
 
 def checked_as(schema: type[Schema], composed: DictConfig, hydra: Any = None) -> Schema:
-    """The typed config of a front door with a schema of its own; `hydra` is the job's, if it is not the running one."""
-    return typed(_anchored(composed), declared_keys(hydra or HydraConfig.get()), schema)
+    """Return the typed config of a verb; `hydra` is the job's node, if it is not the running one."""
+    return typed(composed, declared_keys(hydra or HydraConfig.get()), schema)
 
 
-def _anchored(composed: DictConfig) -> DictConfig:
-    """The config with absolute paths, so that a run can be resumed from anywhere."""
-    composed = composed.copy()
-    for group, key in (
-        ("dataset", "path"),
-        ("dataset", "cache_dir"),
-        ("dataset", "split_file"),
-        ("tracking", "artifact_root"),
-    ):
-        value = (composed.get(group) or {}).get(key)
-        if isinstance(value, str) and value and "://" not in value:
-            composed[group][key] = str(Path(value).expanduser().absolute())
-    uri = (composed.get("tracking") or {}).get("uri")
-    if isinstance(uri, str):
-        composed.tracking.uri = absolute_uri(uri)
-    return composed
+def composed_as(schema: type[Schema], name: str, overrides: Sequence[str]) -> Schema:
+    """Return the typed config that ``conf/<name>.yaml`` and these overrides give, outside any Hydra job.
+
+    Raises
+    ------
+    ConfigError
+        As `typed`; what Hydra itself refuses is raised as Hydra words it.
+    """
+    with initialize_config_dir(str(config_dir())):
+        whole = compose(name, overrides=list(overrides), return_hydra_config=True)
+    return checked_as(
+        schema, OmegaConf.masked_copy(whole, [key for key in map(str, whole) if key != "hydra"]), whole.hydra
+    )
 
 
 def declared_keys(hydra: Any) -> dict[str, dict[str, Any]]:
-    """For each group that people extend, the keys and values of the chosen yaml and of those it builds on."""
+    """Return, for each group that people extend, the keys and values of the chosen yaml and of those it builds on."""
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
-    return {group: _yaml_keys(folders, group, hydra.runtime.choices.get(group) or "") for group in COMPONENT_KEYS}
+    return {group: _yaml_keys(folders, group, hydra.runtime.choices.get(group) or "") for group in GROUPS}
 
 
 def _yaml_keys(folders: list[Path], group: str, choice: str) -> dict[str, Any]:

@@ -1,46 +1,53 @@
-"""From composed yaml to a typed config.
+"""From composed yaml to typed settings.
 
-Hydra composes plain yaml; `typed` then checks each key and value against `astroclf.settings.schema`, so that a
-misspelt one is refused by its nearest valid name before torch is imported. Groups that people extend (dataset,
-backbone, loss, augment, optimizer, scheduler, tracking) may carry keys of their own: those that the chosen yaml
-declares, with the type of the value there.
+Hydra composes plain yaml; `typed` checks each key and value against the dataclasses of `astroclf.settings`, so that a
+misspelt one is refused by its nearest valid name before torch is imported. Groups that people extend may carry keys of
+their own: those that the chosen yaml declares, with the type of the value there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, make_dataclass
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from astroclf.errors import ConfigError
 from astroclf.evaluation.metrics import MONITORS
+from astroclf.settings.base import PATH, PATH_OR_NAME, STORE, ComponentSettings, Key, Settings
 from astroclf.settings.components import check_target
-from astroclf.settings.fits import FitsSettings
-from astroclf.settings.schema import COMPONENT_KEYS, SECTIONS, Component, Config
-from astroclf.settings.split import SplitSettings
+from astroclf.settings.config import GROUPS, Config
+from astroclf.tracking.database import absolute_uri
 from astroclf.util.text import nearest
 
-Schema = TypeVar("Schema")
+Schema = TypeVar("Schema", bound=Settings)
+
+_MISSING = "???"  # OmegaConf's mark for a value that is not there yet
+_MADE_FROM: dict[Any, tuple[type, ...]] = {
+    int: (int, str),
+    float: (int, float, str),
+    bool: (bool, int, str),
+    str: (int, float, str),
+    list: (list, tuple),
+    dict: (Mapping,),
+}
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
-def typed(
-    composed: DictConfig,
-    declared: Mapping[str, Mapping[str, Any]],
-    schema: type[Schema] = Config,  # type: ignore[assignment]
-) -> Schema:
-    """Check a composed config, key by key, and return it typed.
+def typed(composed: DictConfig, declared: Mapping[str, Mapping[str, Any]], schema: type[Schema]) -> Schema:
+    """Check a composed config, key by key, and return it typed; relative paths become absolute.
 
     Parameters
     ----------
-    composed : DictConfig
+    composed
         What Hydra composed (without the ``hydra`` node).
-    declared : mapping
-        For each group of `COMPONENT_KEYS`, the keys and default values of the chosen yaml file.
-    schema : type
-        `Config`, or the dataclass of another front door: its fields are groups, sections and keys.
+    declared
+        For each group that people extend, the keys and default values of the chosen yaml file.
+    schema
+        `Config`, or the settings of another verb: its keys are groups, sections and single values.
 
     Raises
     ------
@@ -52,214 +59,165 @@ def typed(
     except OmegaConfBaseException as error:
         raise ConfigError(f"The configuration does not resolve: {error}") from error
     assert isinstance(plain, dict)
-    known = {name: hint for name, hint in get_type_hints(schema).items() if name != "plain"}
-    for key in map(str, plain):
-        if key not in known:
-            raise ConfigError(f"'{key}' is no key of the configuration. {nearest(key, known)}")
-    keys = {name: hint for name, hint in known.items() if name not in COMPONENT_KEYS and name not in SECTIONS}
-    top = OmegaConf.structured(make_dataclass("Keys", [(name, hint, MISSING) for name, hint in keys.items()]))
+    known = schema.declared()
+    for name in map(str, plain):
+        if name not in known:
+            raise ConfigError(f"'{name}' is no key of the configuration. {nearest(name, known)}")
     parts: dict[str, Any] = {}
-    for name in known:
-        if name in COMPONENT_KEYS:
-            parts[name] = _component(name, plain.get(name) or {}, declared.get(name, {}))
-        elif name in SECTIONS:
-            parts[name] = _section(name, SECTIONS[name], plain.get(name) or {})
+    for name, key in known.items():
+        if name in GROUPS:
+            parts[name] = _component(key.type, plain.get(name) or {}, declared.get(name, {}))
+        elif _is_section(key.type):
+            parts[name] = _section(key.type, name, plain.get(name) or {})
         elif name in plain:
-            parts[name] = _assign(top, name, name, plain[name])
-    if "plain" in {f.name for f in fields(schema)}:  # type: ignore[arg-type]
-        parts["plain"] = {str(key): value for key, value in plain.items()}
+            parts[name] = _value(key, name, plain[name])
+        else:
+            raise ConfigError(f"The configuration lacks {name}.")
     config = schema(**parts)
-    if isinstance(config, Config):
-        _check_ranges(config)
-    _require_at_least({"num_workers": (parts.get("num_workers"), 1)})
-    _check_dataset(parts["dataset"].options)
+    if isinstance(config, Config) and config.monitor not in MONITORS:
+        raise ConfigError(f"'monitor' cannot be {config.monitor!r}. {nearest(config.monitor, MONITORS)}")
     return config
 
 
-def _component(group: str, given: Mapping[str, Any], declared: Mapping[str, Any]) -> Component:
-    common = get_type_hints(COMPONENT_KEYS[group])
-    schema = OmegaConf.structured(COMPONENT_KEYS[group])
+def config_from_plain(plain: Mapping[str, Any]) -> Config:
+    """Return the typed form of a run folder's resolved ``config.yaml``, whose groups declare their own keys."""
+    declared = {group: plain.get(group) or {} for group in GROUPS}
+    return typed(OmegaConf.create(dict(plain)), declared, Config)
+
+
+def _component(settings: type[ComponentSettings], given: Mapping[str, Any], declared: Mapping[str, Any]) -> Any:
+    """The settings of a group, from the composed values and the chosen yaml's own."""
+    group, known = settings.section, settings.declared()
+    parts: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for key, value in given.items():
-        name = f"{group}.{key}"
-        if value == "???":
+        name = settings.full_name(key)
+        if value == _MISSING:
             raise ConfigError(f"'{name}' has no value yet. Give it on the command line: {name}=...")
         if key not in declared:
             valid = {f"{group}.{k}" for k in declared if not k.startswith("_")}
             raise ConfigError(f"'{name}' is no key of the chosen {group}. {nearest(name, valid)}")
-        if is_dataclass(common.get(key)):
-            options[key] = _nested(name, common[key], value)
-        else:
-            options[key] = _assign(schema, key, name, value) if key in common else _like(name, declared[key], value)
-    target = options.pop("_target_", None)
+        if key in known:
+            hint = known[key].type
+            parts[key] = _section(hint, name, value) if _is_section(hint) else _value(known[key], name, value)
+        elif key != "_target_":
+            options[key] = _like(name, declared[key], value)
+    target = given.get("_target_")
     if target is None:
         raise ConfigError(f"The chosen {group} names no class: its yaml needs a `_target_` line.")
     check_target(group, str(target))
-    return Component(group, str(target), options)
+    _refuse_incomplete(settings, f"The chosen {group}", parts)
+    return settings(target=str(target), options=options, **parts)
 
 
-def _nested(name: str, schema: type, given: Any) -> dict[str, Any]:
-    """A mapping below a key of a group, checked against the dataclass that will be made of it."""
+def _section(settings: type[Settings], name: str, given: Any) -> Any:
+    known = settings.declared()
     if not isinstance(given, Mapping):
-        example = f"{name}.{fields(schema)[0].name}"
+        example = settings.full_name(next(iter(known)))
         raise ConfigError(f"'{name}' cannot be {given!r}: it holds keys of its own, such as {example}.")
-    node = OmegaConf.structured(schema)
-    OmegaConf.set_readonly(node, False)  # a frozen dataclass is one that cannot be assigned to
-    checked = _assign_each(node, name, schema, given)
-    schema(**checked)  # refuses what is out of range
-    return checked
-
-
-def _section(name: str, schema: type, given: Mapping[str, Any]) -> Any:
-    valid = [f.name for f in fields(schema)]
-    node = OmegaConf.structured(schema)
-    _assign_each(node, name, schema, given)
-    absent = [key for key in valid if key not in given]
-    if absent:
-        raise ConfigError(f"The {name} section lacks {', '.join(f'{name}.{key}' for key in absent)}.")
-    return OmegaConf.to_object(node)
-
-
-def _assign_each(node: DictConfig, name: str, schema: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    valid = [f.name for f in fields(schema)]
     for key in map(str, given):
-        if key not in valid:
-            full = f"{name}.{key}"
-            raise ConfigError(f"'{full}' is no key of {name}. {nearest(full, [f'{name}.{k}' for k in valid])}")
-    return {str(key): _assign(node, str(key), f"{name}.{key}", value) for key, value in given.items()}
+        if key not in known:
+            full = settings.full_name(key)
+            raise ConfigError(f"'{full}' is no key of {name}. {nearest(full, map(settings.full_name, known))}")
+    parts = {str(key): _value(known[str(key)], f"{name}.{key}", value) for key, value in given.items()}
+    _refuse_incomplete(settings, f"The {name} section", parts)
+    return settings(**parts)
 
 
-def _assign(node: DictConfig, key: str, name: str, value: Any) -> Any:
-    """Put a value through the schema's own conversion (``"1e-3"`` to float, choices of a Literal)."""
-    try:
-        OmegaConf.update(node, key, value, merge=False)
-        converted = node[key]
-    except OmegaConfBaseException as error:
-        hint = _remedy(_hint(node, key), value) or str(error).splitlines()[0].rstrip(".") + "."
-        raise ConfigError(f"'{name}' cannot be {value!r}. {hint}") from error
-    if isinstance(converted, (DictConfig, ListConfig)):
-        return OmegaConf.to_container(converted)
-    return converted
+def _is_section(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Settings)
 
 
-def _hint(node: DictConfig, key: str) -> Any:
-    schema = OmegaConf.get_type(node)
-    assert schema is not None
-    return get_type_hints(schema).get(key)
+def _refuse_incomplete(settings: type[Settings], where: str, parts: Mapping[str, Any]) -> None:
+    if absent := [name for name, key in settings.declared().items() if not key.optional and name not in parts]:
+        raise ConfigError(f"{where} lacks {', '.join(map(settings.full_name, absent))}.")
 
 
-def _remedy(hint: Any, value: Any) -> str:
-    """What to give instead, where the type says it better than OmegaConf."""
-    if get_origin(hint) is Literal:
-        return nearest(str(value), get_args(hint))
-    if list in (get_origin(part) for part in (hint, *get_args(hint))):
-        return "Give a list, such as [a,b]."
-    return ""
+# ---- one value ------------------------------------------------------------------------------------------------------
+
+
+def _value(key: Key, name: str, value: Any) -> Any:
+    """The value with the type of its key, a path or address absolute, so that a run can be resumed from anywhere."""
+    converted = _typed_value(name, key.type, value)
+    if not isinstance(converted, str) or not converted:
+        return converted
+    is_path = PATH in key.rules or (PATH_OR_NAME in key.rules and _looks_like_a_path(converted))
+    if is_path and "://" not in converted:
+        return str(Path(converted).expanduser().absolute())
+    return absolute_uri(converted) if STORE in key.rules else converted
+
+
+def _looks_like_a_path(text: str) -> bool:
+    return "/" in text or text.startswith("~") or Path(text).is_file()
 
 
 def _like(name: str, default: Any, value: Any) -> Any:
-    """`value` as the type of `default`, the value in the yaml that declares the key; null there takes anything."""
-    if default is None or value is None or default == "???":
+    """The value with the type of the one in the yaml that declares its key; null there takes anything."""
+    if default is None or value is None or default == _MISSING:
         return value
-    if isinstance(default, float) and isinstance(value, (int, str)) and not isinstance(value, bool):
+    return _typed_value(name, type(default), value, example=f", such as {default!r}")
+
+
+def _typed_value(name: str, hint: Any, value: Any, example: str = "") -> Any:
+    try:
+        return _convert(hint, value)
+    except ValueError as error:
+        remedy = (
+            nearest(str(value), get_args(hint)) if get_origin(hint) is Literal else f"Give {_words(hint)}{example}."
+        )
+        raise ConfigError(f"'{name}' cannot be {value!r}. {remedy}") from error
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    """The value as the type holds it: text that is a number becomes one, a number where text is wanted its text.
+
+    Raises
+    ------
+    ValueError
+        The type holds no such value.
+    """
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        return None if value is None and NoneType in parts else _convert_to_one_of(parts, value)
+    if kind is Any or (kind is Literal and value in parts):
+        return value
+    possible = isinstance(value, _MADE_FROM.get(kind, ())) and not (kind in (int, float) and isinstance(value, bool))
+    if not possible:
+        raise ValueError(value)
+    if kind is bool:
+        return _boolean(value)
+    if kind is list:
+        return [_convert(parts[0] if parts else Any, item) for item in value]
+    return kind(value)
+
+
+def _boolean(value: Any) -> bool:
+    text = str(value).lower()
+    if text not in (*_TRUE, *_FALSE):
+        raise ValueError(value)
+    return text in _TRUE
+
+
+def _convert_to_one_of(parts: tuple[Any, ...], value: Any) -> Any:
+    hints = [part for part in parts if part is not NoneType]
+    if len(hints) == 1:
+        return _convert(hints[0], value)
+    for hint in hints:  # of several, the one that holds the value as it is
         try:
-            return float(value)
+            if (converted := _convert(hint, value)) == value:
+                return converted
         except ValueError:
             pass
-    if isinstance(default, str) and _is_number(default):  # yaml reads 1e-3 as text
-        return _like(name, float(default), value)
-    kind = type(default)
-    if isinstance(value, kind) and isinstance(value, bool) == isinstance(default, bool):
-        return value
-    raise ConfigError(f"'{name}' cannot be {value!r}: it takes a {kind.__name__}, such as {default!r}.")
+    raise ValueError(value)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "keys and values"}
 
 
-def _check_ranges(config: Config) -> None:
-    trainer = config.trainer
-    at_least: dict[str, tuple[Any, float]] = {
-        "trainer.epochs": (trainer.epochs, 1),
-        "trainer.batch_size": (trainer.batch_size, 1),
-        "trainer.grad_accum_steps": (trainer.grad_accum_steps, 1),
-        "trainer.max_steps": (trainer.max_steps, 0),
-        "trainer.validate_every_steps": (trainer.validate_every_steps, 1),
-        "trainer.keep_lowest_loss": (trainer.keep_lowest_loss, 0),
-        "trainer.keep_every": (trainer.keep_every, 1),
-        "trainer.max_nonfinite_steps": (trainer.max_nonfinite_steps, 1),
-        "trainer.num_workers": (trainer.num_workers, 1),
-        "head.hidden": (config.head.hidden, 1),
-        "head.uncertainty_weight": (config.head.uncertainty_weight, 0),
-        "optimizer.weight_decay": (config.optimizer.options.get("weight_decay"), 0),
-        "loss.gamma": (config.loss.options.get("gamma"), 0),
-        "scheduler.start_lr": (config.scheduler.options.get("start_lr"), 0),
-        "scheduler.end_lr": (config.scheduler.options.get("end_lr"), 0),
-        "seed": (config.seed, 0),
-    }
-    _require_at_least(at_least)
-    above_zero = {
-        "trainer.grad_clip_norm": trainer.grad_clip_norm,
-        "trainer.validate_every": trainer.validate_every,
-        "trainer.patience": trainer.patience,
-        "trainer.save_every_minutes": trainer.save_every_minutes,
-        "optimizer.lr": config.optimizer.options.get("lr"),
-    }
-    for name, value in above_zero.items():
-        if value is not None and not value > 0:
-            raise ConfigError(f"'{name}' is {value}; it must be above 0.")
-    below_one = {
-        "trainer.ema_decay": trainer.ema_decay,
-        "head.dropout": config.head.dropout,
-        "loss.beta": config.loss.options.get("beta"),
-        "loss.label_smoothing": config.loss.options.get("label_smoothing"),
-        "scheduler.warmup_fraction": config.scheduler.options.get("warmup_fraction"),
-    }
-    _require_fractions(below_one)
-    if config.monitor not in MONITORS:
-        raise ConfigError(f"'monitor' cannot be {config.monitor!r}. {nearest(config.monitor, MONITORS)}")
-    if config.evaluation.tta_views not in (1, 8):
-        raise ConfigError(f"'evaluation.tta_views' is {config.evaluation.tta_views}; it must be 1 or 8.")
-    name = str(config.tracking.options.get("model_name") or config.dataset["name"])
-    if not name.strip() or "/" in name or ":" in name:
-        raise ConfigError(f"A model cannot be registered as {name!r}: set 'tracking.model_name' without / and :.")
-
-
-def _check_dataset(data: Mapping[str, Any]) -> None:
-    _require_at_least(
-        {"dataset.image_size": (data.get("image_size"), 8), "dataset.channels": (data.get("channels"), 1)}
-    )
-    _require_fractions({f"dataset.{name}": data.get(name) for name in ("val_fraction", "test_fraction")})
-    if data["val_fraction"] + data["test_fraction"] >= 1:
-        raise ConfigError("'dataset.val_fraction' and 'dataset.test_fraction' together leave nothing to train on.")
-    SplitSettings.from_config(data)  # refuses what is out of range
-    if (arcsec := data.get("sky_arcsec")) is not None and not arcsec > 0:
-        raise ConfigError(f"'dataset.sky_arcsec' is {arcsec}; it must be above 0, or null.")
-    classes = data.get("classes")
-    if not (classes is None or classes == "found" or isinstance(classes, list)):
-        raise ConfigError(f"'dataset.classes' cannot be {classes!r}: give a list such as [star,galaxy], or found.")
-    if "fits" in data:
-        FitsSettings(**data["fits"]).check_channels(data["channels"])
-
-
-def _require_at_least(values: Mapping[str, tuple[Any, float]]) -> None:
-    for name, (value, low) in values.items():
-        if value is not None and not value >= low:
-            raise ConfigError(f"'{name}' is {value}; it must be at least {low}.")
-
-
-def _require_fractions(values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        if value is not None and not 0 <= value < 1:
-            raise ConfigError(f"'{name}' is {value}; it must be at least 0 and below 1.")
-
-
-def config_from_plain(plain: Mapping[str, Any]) -> Config:
-    """The typed form of a run folder's resolved `config.yaml`, whose groups declare their own keys."""
-    declared = {group: plain.get(group) or {} for group in COMPONENT_KEYS}
-    return typed(OmegaConf.create(dict(plain)), declared)
+def _words(hint: Any) -> str:
+    """What a type takes, in words."""
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_words(part) for part in get_args(hint) if part is not NoneType)
+    if list in (hint, get_origin(hint)):
+        return "a list, such as [a,b]"
+    return _WORDS.get(get_origin(hint) or hint, "something else")

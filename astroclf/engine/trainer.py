@@ -28,7 +28,7 @@ from astroclf.evaluation.inference import evaluate
 from astroclf.evaluation.metrics import monitored
 from astroclf.losses.criterion import Criterion
 from astroclf.models.precision import Precision
-from astroclf.settings.trainer import TrainerSettings
+from astroclf.settings.training import TrainerSettings
 from astroclf.tracking.tracker import Tracker
 from astroclf.util.logs import log
 

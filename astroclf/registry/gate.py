@@ -15,7 +15,7 @@ from astroclf.evaluation.predictions import Predictions, read_predictions
 from astroclf.registry.decision import Condition, Decision, carry_out, recorded, version_to_beat
 from astroclf.registry.reproduction import picked, reproduces
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel, Version
-from astroclf.settings.promotion import PromotionPolicy
+from astroclf.settings.evaluation import PromotionSettings
 from astroclf.tracking.database import absolute_uri
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def pass_gate(
     predictions: Predictions,
     images: Sequence[np.ndarray],
     precision: Precision,
-    policy: PromotionPolicy,
+    policy: PromotionSettings,
 ) -> Decision:
     """Decide whether a registered version becomes champion, and write that down with its numbers.
 
@@ -72,7 +72,7 @@ def pass_gate(
 
 
 def _decide(
-    model: RegisteredModel, number: int, predictions: Predictions, reproduced: Condition, policy: PromotionPolicy
+    model: RegisteredModel, number: int, predictions: Predictions, reproduced: Condition, policy: PromotionSettings
 ) -> Decision:
     version, rival, champion = model.version(number), version_to_beat(model, number), model.holder(CHAMPION)
     if rival is None:
@@ -94,7 +94,7 @@ def _decide(
 
 
 def compare(
-    model: RegisteredModel, version: Version, rival: Version, predictions: Predictions, policy: PromotionPolicy
+    model: RegisteredModel, version: Version, rival: Version, predictions: Predictions, policy: PromotionSettings
 ) -> tuple[tuple[Condition, ...], dict[str, str]]:
     """Compare a version with another.
 

@@ -23,7 +23,8 @@ from astroclf.models.precision import Precision, choose_device, choose_precision
 from astroclf.run.data import Data, load_data
 from astroclf.run.environment import device_name, git_commit
 from astroclf.run.folder import RunFolder, resume_command
-from astroclf.settings.schema import Config
+from astroclf.settings.config import Config
+from astroclf.settings.dataset import DatasetSettings
 from astroclf.tracking.database import ensure_database
 from astroclf.tracking.tracker import RunStatus, Tracker
 from astroclf.util.logs import log
@@ -33,14 +34,14 @@ class ProcessCache:
     """What the runs of one process share: the data set that was loaded last, and its pixels on the device."""
 
     def __init__(self) -> None:
-        self._loaded: tuple[dict[str, Any], Data] | None = None
+        self._loaded: tuple[DatasetSettings, Data] | None = None
         self._pixels: tuple[tuple[Any, ...], PixelBuffer] | None = None
 
     def data(self, config: Config) -> Data:
         """Load the configured data set, unless it is what was loaded last."""
-        if self._loaded is None or self._loaded[0] != config.dataset.options:
+        if self._loaded is None or self._loaded[0] != config.dataset:
             self._loaded = self._pixels = None  # free before the next takes its place
-            self._loaded = config.dataset.options, load_data(config)
+            self._loaded = config.dataset, load_data(config)
         return self._loaded[1]
 
     def pixels(self, data: Data, keep_images_on: str, device: torch.device) -> PixelBuffer:
@@ -123,26 +124,25 @@ def opened_run(
     precision = choose_precision(config.trainer.precision, choose_device(config.trainer.device))
     make_deterministic(config.trainer.deterministic)
     torch.manual_seed(config.seed)
-    if uri := config.tracking.options.get("uri"):
-        ensure_database(uri)
-    options = config.dataset.options
-    input_size = config.augment.options.get("output_size") or options["image_size"]
+    if config.tracking.uri:
+        ensure_database(config.tracking.uri)
+    input_size, channels = config.augment.output_size or config.dataset.image_size, config.dataset.channels
     weights: dict[str, Any] = {} if checkpoint is None else {"weights": None}
-    backbone = build(config.backbone, image_size=input_size, channels=options["channels"], **weights)
+    backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
 
     data = cache.data(config)
     loss = build(config.loss, class_counts=data.cache.catalog.class_counts(data.splits.train).tolist())
     criterion = Criterion(loss, config.head.uncertainty_weight).to(precision.device)
     spec = NetworkSpec(
-        backbone={**config.backbone.to_dict(), "weights": None},
+        backbone={**config.backbone.to_plain(), "weights": None},
         num_classes=len(data.classes),
         image_size=input_size,
-        channels=options["channels"],
+        channels=channels,
         head={name: value for name, value in vars(config.head).items() if name != "uncertainty_weight"},
     )
     network = build_network(spec, backbone=backbone, output_bias=loss.initial_bias(spec.num_classes))
     if checkpoint is None:
-        folder.write_config(config.plain, command)
+        folder.write_config(config.to_plain(), command)
     _greet(config, folder, data, network, precision)
     loaders = _loaders(config, data, cache, precision)
     tags = {"command": command, **({"resume.command": typed_command} if checkpoint is not None else {})}
@@ -154,13 +154,13 @@ def opened_run(
             trainer.load_state_dict(checkpoint)
             if folder.goes_back and trainer.state.best:
                 trainer.checkpoints.restore_best(int(trainer.state.best["step"]))
-            folder.write_config(config.plain, command)
+            folder.write_config(config.to_plain(), command)
         yield Run(config, folder, command, data, network, loaders, trainer, tracker, spec, started)
 
 
 def _loaders(config: Config, data: Data, cache: ProcessCache, precision: Precision) -> dict[str, BatchLoader]:
     augmentation = build(config.augment)
-    pixels = cache.pixels(data, config.dataset["keep_images_on"], precision.device)
+    pixels = cache.pixels(data, config.dataset.keep_images_on, precision.device)
     return {
         name: BatchLoader(
             pixels,
@@ -189,10 +189,10 @@ def _record(
     """Open the run's record, new or the checkpoint's own; it is closed, with the logs, however the block ends."""
     tracker: Tracker = build(
         config.tracking,
-        run_name=config.tracking.options.get("run_name") or folder.path.name,
+        run_name=config.tracking.run_name or folder.path.name,
         run_id=checkpoint["tracker"]["run_id"] if checkpoint is not None else context.run_id,
         parent_run_id=context.parent_run_id,
-        params=config.plain,
+        params=config.to_plain(),
         tags={
             **tags,
             "git_commit": git_commit(),
@@ -237,7 +237,7 @@ def _trainer(
     network.to(device=precision.device, memory_format=memory_format)  # type: ignore[call-overload]
     if settings.compile:
         network.compile()
-    decay = config.optimizer.options.get("weight_decay", 0.0)
+    decay = config.optimizer.weight_decay or 0.0
     # Fused optimizers skip a non-finite step on the device; one without the option asks the host at each step.
     optimizer = build(config.optimizer, params=parameter_groups(network, decay), fused=True)
     steps = planned_steps(settings, len(loaders["train"]))
@@ -247,7 +247,7 @@ def _trainer(
         loaders["train"],
         loaders["val"],
         optimizer,
-        build(config.scheduler, peak_lr=config.optimizer["lr"], total_steps=steps),
+        build(config.scheduler, peak_lr=config.optimizer.lr, total_steps=steps),
         precision,
         settings,
         data.classes,
@@ -264,7 +264,7 @@ def _greet(config: Config, folder: RunFolder, data: Data, network: Classifier, p
     splits, parameters = data.splits, sum(p.numel() for p in network.parameters())
     log.info(
         "%s: %d training, %d validation, %d test images of %d classes",
-        config.dataset["name"], len(splits.train), len(splits.val), len(splits.test), len(data.classes),
+        config.dataset.name, len(splits.train), len(splits.val), len(splits.test), len(data.classes),
     )  # fmt: skip
     log.info(
         "%.1f M parameters, %s on %s; run folder %s", parameters / 1e6, precision.name, precision.device, folder.path

@@ -9,7 +9,7 @@ from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, open_image_cache
 from astroclf.data.split.assign import Splits
 from astroclf.data.split.splits import split_image_cache
-from astroclf.settings.schema import Config
+from astroclf.settings.config import Config
 from astroclf.util.logs import log
 
 
@@ -33,11 +33,12 @@ class Data:
 
 def load_data(config: Config) -> Data:
     """List, decode (once) and split the configured data set; needs no torch."""
-    options = config.dataset.options
-    reader = build(config.dataset)
-    cache_dir = Path(options["cache_dir"]).expanduser()
-    cache = open_image_cache(reader, cache_dir, on_error=options["on_error"], num_workers=config.trainer.num_workers)
-    result = split_image_cache(cache, options)
+    dataset = config.dataset
+    reader = build(dataset)
+    cache = open_image_cache(
+        reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=config.trainer.num_workers
+    )
+    result = split_image_cache(cache, dataset)
     for remark in result.remarks:
         log.info("%s", remark)
     return Data(replace(cache, catalog=result.catalog), result.splits)

@@ -99,7 +99,7 @@ def finish(run: Run, fitted: FitResult) -> None:
     facts, images = _facts(run), _TestImages(run.data.cache, run.data.splits.test)
     write_predictions(folder / "predictions.csv", predictions)
     draw_plots(folder, predictions, images)
-    title = f"{run.config.dataset['name']}: {_backbone_name(run)}"
+    title = f"{run.config.dataset.name}: {_backbone_name(run)}"
     write_report(folder, predictions, metrics, title=title, command=run.command, images=images, facts=facts)
     _show(results_table(metrics, predictions))
     package = write_package(_emptied(folder / "model"), _package_spec(run, facts, metrics), weights)
@@ -161,11 +161,11 @@ def _package_spec(run: Run, facts: Mapping[str, str], metrics: Mapping[str, Any]
         "backbone": dict(run.spec.backbone),
         "head": dict(run.spec.head),
         "classes": list(run.data.classes),
-        "image_size": config.dataset["image_size"],
+        "image_size": config.dataset.image_size,
         "channels": run.spec.channels,
-        "fits": config.dataset.options.get("fits"),  # how files become pixels, for whoever predicts on files
+        "fits": config.dataset.to_plain().get("fits"),  # how files become pixels, for whoever predicts on files
         "activation": str(run.trainer.criterion.loss.activation),
-        "augment": config.augment.options,
+        "augment": config.augment.values(),
         "tta_views": config.evaluation.tta_views,
         "facts": dict(facts),
         "metrics": {name: value for name, value in metrics.items() if isinstance(value, (int, float))},
@@ -181,12 +181,11 @@ def _register(
     images: Sequence[np.ndarray],
 ) -> Decision | None:
     """Register the package, let the gate decide, and add both to the metrics; None where nothing is registered."""
-    options, dataset = run.config.tracking.options, run.config.dataset["name"]
-    if not options.get("register") or run.tracker.run_id is None:
+    tracking, name = run.config.tracking, run.config.model_name
+    if not tracking.uri or not tracking.register or run.tracker.run_id is None:
         return None
-    name = str(options.get("model_name") or dataset)
     lines = [
-        f"**{_backbone_name(run)}** trained on {dataset}.",
+        f"**{_backbone_name(run)}** trained on {run.config.dataset.name}.",
         "",
         f"Test accuracy {metrics['test/accuracy']:.4f}, macro F1 {metrics['test/macro_f1']:.4f} "
         f"on {metrics['test/images']} images (fingerprint `{metrics['run/test_fingerprint']}`).",
@@ -194,9 +193,9 @@ def _register(
         f"Repeat it with `{run.command}`.",
     ]
     tags = {**facts, **{key: metrics[key] for key in ("test/accuracy", "test/macro_f1", "test/loss", "test/ece")}}
-    number = register(options["uri"], package, name, run.tracker.run_id, tags=tags, description="\n".join(lines))
+    number = register(tracking.uri, package, name, run.tracker.run_id, tags=tags, description="\n".join(lines))
     precision, policy = run.trainer.precision, run.config.promotion  # the number format of the test
-    decision = pass_gate(options["uri"], name, number, predictions, images, precision, policy)
+    decision = pass_gate(tracking.uri, name, number, predictions, images, precision, policy)
     model = f"models:/{name}/{number}"
     metrics |= {"run/model": model, "run/alias": decision.alias, "run/promotion": decision.sentence}
     return decision

@@ -12,7 +12,7 @@ from astroclf.errors import Interrupted
 from astroclf.run.build import ProcessCache, TrialContext, opened_run
 from astroclf.run.finish import draw_augmented, finish, trained_metrics, write_summary
 from astroclf.run.folder import RunFolder, resume_command
-from astroclf.settings.schema import Config
+from astroclf.settings.config import Config
 from astroclf.util.logs import log
 
 

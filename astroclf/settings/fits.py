@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, get_args, get_origin
 
 from astroclf.errors import ConfigError
+from astroclf.settings.base import Settings
+from astroclf.settings.yaml_files import yaml_values
+from astroclf.util.text import nearest
 
 FITS_NAME = re.compile(r"\.(fits|fit|fts)(\.(gz|bz2|fz))?$|\.fz$", re.IGNORECASE)
 ID = "{id}"  # in a name pattern: the part that the band files of one sample share
@@ -25,9 +26,9 @@ def bands_give(bands: int, channels: int) -> bool:
     return bands == channels or (bands, channels) in ((1, 3), (3, 1))
 
 
-@dataclass(frozen=True)
-class FitsSettings:
-    """The keys are explained, one by one, in ``conf/dataset/_files.yaml``, whose values these defaults repeat.
+@dataclass(frozen=True, kw_only=True)
+class FitsSettings(Settings):
+    """How FITS files become pictures; ``conf/dataset/_files.yaml`` explains each key.
 
     Raises
     ------
@@ -35,25 +36,28 @@ class FitsSettings:
         A value that cannot be, or two that contradict each other.
     """
 
-    hdu: Any = None  # an index, a name, a list of those, or None
-    planes: list[int] | None = None
-    collapse: Literal["mean", "median", "max"] = "mean"
-    files: list[str] | None = None
-    color: Literal["per_band", "lupton"] = "per_band"
-    interval: Literal["zscale", "percentile", "minmax"] = "zscale"
-    percentile: float = 99.5
-    stretch: Literal["asinh", "linear", "log", "sqrt"] = "asinh"
-    lupton_stretch: float | None = None
-    lupton_q: float = 8.0
-    lupton_minimum: Any = None  # a flux, a list of three, or None
-    fill: Literal["zero", "background"] = "zero"
-    max_bad_fraction: float = 0.9
-    checksum: bool = True
+    section = "dataset.fits"
+
+    hdu: int | str | list[int | str] | None
+    planes: list[int] | None
+    collapse: Literal["mean", "median", "max"]
+    files: list[str] | None
+    color: Literal["per_band", "lupton"]
+    interval: Literal["zscale", "percentile", "minmax"]
+    percentile: float
+    stretch: Literal["asinh", "linear", "log", "sqrt"]
+    lupton_stretch: float | None
+    lupton_q: float
+    lupton_minimum: float | list[float] | None
+    fill: Literal["zero", "background"]
+    max_bad_fraction: float
+    checksum: bool
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
-                self._refuse(name, f"choose one of {', '.join(get_args(hint))}")
+        super().__post_init__()
+        for name, key in self.declared().items():
+            if get_origin(key.type) is Literal and getattr(self, name) not in get_args(key.type):
+                self._refuse(name, f"choose one of {', '.join(get_args(key.type))}")
         for hdu in self.hdu if isinstance(self.hdu, list) and self.hdu else [self.hdu]:
             if isinstance(hdu, bool) or not isinstance(hdu, int | str | None):
                 self._refuse("hdu", "give an index (0 is the primary HDU), a name, a list of those, or null")
@@ -92,15 +96,19 @@ class FitsSettings:
         raise ConfigError(f"dataset.fits.{name}={getattr(self, name)} cannot be: {rule}.")
 
     @classmethod
-    def from_config(cls, values: Mapping[str, Any] | None) -> Self:
-        """From plain keys and values; an unknown key is a ConfigError that names the nearest known one."""
-        known = [f.name for f in fields(cls)]
-        for key in values or {}:
-            if key not in known:
-                near = get_close_matches(key, known, n=1)
-                hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}."
-                raise ConfigError(f"dataset.fits.{key} is no setting of FITS reading: {hint}")
-        return cls(**(values or {}))
+    def with_defaults(cls, **changes: Any) -> Self:
+        """Return the settings of ``conf/dataset/_files.yaml``, with changes.
+
+        Raises
+        ------
+        ConfigError
+            A change of a key that there is not; or as the class.
+        """
+        defaults = yaml_values("dataset/_files")["fits"]
+        for key in changes:
+            if key not in defaults:
+                raise ConfigError(f"dataset.fits.{key} is no setting of FITS reading. {nearest(key, defaults)}")
+        return cls(**(defaults | changes))
 
     def check_channels(self, channels: int) -> None:
         """Refuse settings that name another number of bands than `dataset.channels` can hold."""
@@ -118,7 +126,3 @@ class FitsSettings:
                 "dataset.fits.color=lupton makes one color picture of three bands (red, green, blue): it needs "
                 "dataset.channels=3 and, where bands are named, three of them. Take per_band for any other number."
             )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Every setting, for fingerprints and records."""
-        return asdict(self)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from astroclf.data.cache.simulated import simulate_once
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.data.readers.galaxy10 import Galaxy10
+from astroclf.settings.fits import FitsSettings
 from astroclf.simulation import SIMULATOR_VERSION, write_astro8, write_galaxy10
 from astroclf.simulation.sky_folder import CLASSES
 
@@ -79,7 +80,7 @@ class Astro8Sim(ClassFolder):
         classes: Sequence[str] | str = CLASSES,
         exclude_classes: Sequence[str] = (),
         channels: int = 3,
-        fits: dict[str, Any] | None = None,
+        fits: FitsSettings | Mapping[str, Any] | None = None,
     ) -> None:
         settings = {
             "samples_per_class": samples_per_class,

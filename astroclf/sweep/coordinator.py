@@ -19,10 +19,10 @@ from astroclf.config.build import build
 from astroclf.engine.signals import Terminated, terminable
 from astroclf.errors import Interrupted, SweepError
 from astroclf.run.data import load_data
-from astroclf.settings.schema import Config
+from astroclf.settings.config import Config
+from astroclf.settings.sweep import SweepSettings
 from astroclf.sweep.finals import Finals
-from astroclf.sweep.plan import Composer, SweepPlan, check_settings, make_plan
-from astroclf.sweep.plugin import SweepSettings
+from astroclf.sweep.plan import Composer, SweepPlan, check_objectives, make_plan
 from astroclf.sweep.results import all_finished, finished_count, too_many_failures
 from astroclf.sweep.space import build_pruner
 from astroclf.sweep.study import SharedStudy
@@ -56,7 +56,7 @@ class Coordinator:
     def __init__(self, settings: SweepSettings, loader: Any, master: DictConfig) -> None:
         self.settings, self.composer = settings, Composer(loader, master)
         self.folder = Path(str(master.hydra.sweep.dir))
-        check_settings(settings)
+        check_objectives(settings.objectives or [])
 
     def run(self, arguments: list[str]) -> None:
         """Search until `n_trials` trials are finished, then test, register and show the best.
@@ -103,7 +103,7 @@ class Coordinator:
             run_id, key = study.recall("mlflow_run"), study.recall("key") or secrets.token_hex(8)
             study.remember("key", key)  # other studies in this MLflow may have had the same name
             if run_id is None and plan.uri is not None:
-                run_id = find_run(plan.uri, {"sweep.key": key}, experiment=str(config.tracking["experiment"]))
+                run_id = find_run(plan.uri, {"sweep.key": key}, experiment=str(config.tracking.experiment))
             tracker: Tracker = build(
                 config.tracking,
                 run_name=plan.name,

@@ -15,12 +15,12 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial
 
-from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
 from astroclf.evaluation.metrics import METRICS
 from astroclf.run.folder import resume_command, shown_path
+from astroclf.settings.sweep import SweepSettings
+from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.plan import SweepPlan, train_command
-from astroclf.sweep.plugin import SweepSettings
 from astroclf.sweep.results import ranked
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import FINALIST_TAG
@@ -165,7 +165,7 @@ class Finals:
         conf = plan.folder / "conf"
         comment = f"Trial {winner.number} of the sweep {plan.name}."
         path = write_experiment(
-            conf / "experiment" / "best.yaml", overrides, comment, plan.composer.config(overrides).plain
+            conf / "experiment" / "best.yaml", overrides, comment, plan.composer.config(overrides).to_plain()
         )
         return path, train_command([f"--config-dir={shown_path(conf)}", "experiment=best"])
 

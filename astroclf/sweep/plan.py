@@ -13,12 +13,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from astroclf.config.compose import checked_as, config_dir
+from astroclf.config.compose import checked_as
 from astroclf.config.resume import dotted_keys
 from astroclf.errors import AstroclfError, ConfigError
 from astroclf.evaluation.metrics import MONITORS, monitored
-from astroclf.settings.schema import Config
-from astroclf.sweep.plugin import SweepSettings
+from astroclf.settings.config import Config
+from astroclf.settings.sweep import SweepSettings
+from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.space import SearchSpace, as_text, build_pruner, build_sampler, is_grid
 from astroclf.sweep.study import absolute_storage
 from astroclf.tracking.database import ensure_database
@@ -156,7 +157,7 @@ class SweepPlan:
         searched = {key.lstrip("+") for key in self.space.distributions}
         keys = {
             key: str(value)
-            for key, value in flatten(config.plain).items()
+            for key, value in flatten(config.to_plain()).items()
             if not any(key == free or key.startswith(f"{free}.") for free in (*MAY_DIFFER_BETWEEN_STARTS, *searched))
         }
         return {**keys, **self.space.identity(), "objectives": ", ".join(self.objectives)}
@@ -216,7 +217,7 @@ def make_plan(
         pruner["max_resource"] = max(planned, int(pruner.get("min_resource", 1)))
     build_sampler(settings.sampler, 0), build_pruner(pruner)
     combinations = _combinations(settings, space, base)
-    uri = config.tracking.options.get("uri")
+    uri = config.tracking.uri or None
     plan = SweepPlan(
         name=str(settings.study_name or folder.name),
         storage=absolute_storage(settings.storage),
@@ -236,28 +237,14 @@ def make_plan(
     return plan, config, combinations
 
 
-def check_settings(settings: SweepSettings) -> None:
-    """Refuse numbers and objectives that no sweep can have.
+def check_objectives(objectives: Sequence[str]) -> None:
+    """Refuse objectives that no validation gives.
 
     Raises
     ------
     ConfigError
-        With the key and what it may be.
+        With the nearest objective that there is.
     """
-    for name, low in (("n_trials", 1), ("n_jobs", 1), ("finalists", 0), ("finalist_seeds", 1)):
-        value = getattr(settings, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise ConfigError(f"hydra.sweeper.{name}={value} must be a whole number from {low}.")
-    if not isinstance(settings.storage, str):
-        raise ConfigError("hydra.sweeper.storage must name a database, such as sqlite:///experiments/optuna.db.")
-    _check_objectives(settings.objectives or [])
-    if not 0 <= settings.max_failure_rate <= 1:
-        raise ConfigError(f"hydra.sweeper.max_failure_rate={settings.max_failure_rate} must be between 0 and 1.")
-
-
-def _check_objectives(objectives: Sequence[str] | str) -> None:
-    if isinstance(objectives, str):
-        raise ConfigError(f"hydra.sweeper.objectives={objectives} must be a list: [{objectives}].")
     known = (*MONITORS, PARAMETER_COUNT) if len(objectives) > 1 else MONITORS
     for name in objectives:
         if name not in known:

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from astroclf.settings.sweep import SweepSettings
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
     from astroclf.sweep import coordinator
 else:  # and with it Optuna, which a single run does not need
     coordinator = lazy_import("astroclf.sweep.coordinator")
-
-
-@dataclass(frozen=True)
-class SweepSettings:
-    """The keys of ``conf/hydra/sweeper/optuna.yaml``, where each is explained."""
-
-    study_name: str | None
-    storage: str
-    n_trials: int
-    n_jobs: int
-    params: dict[str, Any]
-    when: dict[str, Any]
-    objectives: list[str] | None
-    direction: list[str] | str | None
-    max_failure_rate: float
-    keep_checkpoints: int | None
-    finalists: int
-    finalist_seeds: int
-    sampler: dict[str, Any]
-    pruner: dict[str, Any]
 
 
 class OptunaSweeper(Sweeper):

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from astroclf.config.resume import resumed_config
 from astroclf.errors import AstroclfError, Interrupted, Pruned
 from astroclf.run.folder import RunFolder
-from astroclf.settings.schema import Config
+from astroclf.settings.config import Config
 from astroclf.sweep.plan import SweepPlan, planned_validations, train_command
 from astroclf.sweep.results import best_trials, ranked
 from astroclf.sweep.study import Claim, Heartbeat, SharedStudy

@@ -27,7 +27,8 @@ from astroclf.data.readers.galaxy10 import CLASSES, Galaxy10
 from astroclf.data.split.links import find_links
 from astroclf.data.split.splits import make_splits
 from astroclf.registry.package import load_package
-from astroclf.settings.split import SplitSettings
+from astroclf.settings.dataset import SplitSettings
+from astroclf.settings.yaml_files import yaml_values
 
 HERE = Path(__file__).parent
 SIZE, STORED = 64, 128  # pixels: trained on, and of the inflated file
@@ -59,7 +60,10 @@ def write_inflated(path: Path, data: Path, cache_dir: Path) -> tuple[np.ndarray,
     cache = open_image_cache(Galaxy10(data, STORED), cache_dir)
     # Neighbours on the sky and equal images are not divided either: what is put aside is unseen.
     links = find_links(cache, near=True, sky_arcsec=67.1)
-    settings = SplitSettings(val_fraction=0.0, test_fraction=UNSEEN, split_seed=0)
+    defaults = yaml_values("dataset/_base")
+    settings = SplitSettings(
+        **{key: defaults[key] for key in SplitSettings.declared()} | {"val_fraction": 0.0, "test_fraction": UNSEEN}
+    )
     splits = make_splits(cache.catalog, cache.digests, links, settings).splits
     with h5py.File(data, "r") as source, h5py.File(path, "w") as file:
         images = np.asarray(source["images"][()])

@@ -12,24 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 import astroclf.run.folder  # noqa: F401 - registers the resolvers
 from astroclf.audit.inspection import inspect
-from astroclf.config.compose import config_dir, declared_keys
-from astroclf.config.validate import typed
+from astroclf.config.compose import composed_as
 from astroclf.errors import ConfigError, DataError, WeightsError
-from astroclf.settings.schema import CheckConfig
+from astroclf.settings.config import CheckConfig
 from astroclf.simulation import write_galaxy10
 from tests.audit.planted import CLASSES, SIDE, picture, plant_faults, save, write_clean
 
 
 def config(*overrides: str) -> CheckConfig:
-    with initialize_config_dir(str(config_dir())):
-        whole = compose("check", overrides=[*overrides, f"dataset.image_size={SIDE}"], return_hydra_config=True)
-    declared = declared_keys(whole.hydra)
-    return typed(OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"]), declared, CheckConfig)
+    return composed_as(CheckConfig, "check", [*overrides, f"dataset.image_size={SIDE}"])
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 
 import astroclf.run.folder  # noqa: F401 - registers the resolvers
 from astroclf.config.build import build
-from astroclf.config.compose import config_dir, declared_keys
-from astroclf.config.validate import typed
+from astroclf.config.compose import composed_as, declared_keys
 from astroclf.errors import ConfigError
-from astroclf.settings.schema import COMPONENT_KEYS, SECTIONS, Component
-from astroclf.settings.trainer import TrainerSettings
+from astroclf.settings.config import GROUPS, Config
+from astroclf.settings.network import BackboneSettings
+from astroclf.settings.training import OptimizerSettings
+from astroclf.settings.yaml_files import config_dir
 
 CHOICES = [
     (path.parent.name, path.stem)
@@ -37,14 +37,14 @@ def composed(*overrides: str) -> tuple[DictConfig, dict]:
 
 
 def config(*overrides: str):
-    return typed(*composed(*overrides))
+    return composed_as(Config, "config", overrides)
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_of_every_group_composes_and_is_typed(group, choice, tmp_path):
     needs_path = (group, choice) in [("dataset", "astro8"), ("dataset", "folder"), ("experiment", "seed_astro8")]
     result = config(f"{group}={choice}", *([f"dataset.path={tmp_path}"] if needs_path else []))
-    assert result.dataset["image_size"] >= 8
+    assert result.dataset.image_size >= 8
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
@@ -74,16 +74,6 @@ def test_every_component_builds_from_its_yaml(group, choice):
     assert build(component, **run_time) is not None
 
 
-def test_trainer_yaml_and_dataclass_have_the_same_defaults():
-    assert config().trainer == TrainerSettings()
-
-
-def test_the_schema_names_every_key_of_its_sections():
-    plain, _ = composed()
-    for name, schema in SECTIONS.items():
-        assert set(plain[name]) == {f.name for f in fields(schema)}
-
-
 @pytest.mark.parametrize(
     ("override", "says"),
     [
@@ -91,7 +81,7 @@ def test_the_schema_names_every_key_of_its_sections():
         ("trainer.epochs=many", "'trainer.epochs' cannot be 'many'"),
         ("trainer.precision=bf17", "Did you mean 'bf16'"),
         ("dataset.keep_images_on=devise", "Did you mean 'device'"),
-        ("dataset.val_fraction=0.9", "leave nothing to train on"),
+        ("dataset.val_fraction=0.9", "leave some to train"),
         ("monitor=val/acuracy", "Did you mean 'val/accuracy'"),
         ("evaluation.tta_views=3", "must be 1 or 8"),
         ("+loss.gama=2", "'loss.gama' is no key of the chosen loss"),
@@ -101,7 +91,7 @@ def test_the_schema_names_every_key_of_its_sections():
         ("tracking.model_name=a/b", "without / and :"),
         ("backbone._target_=astroclf.util.atomic.write_text", "must be a class below astroclf.models."),
         ("+trainer.epoch=2", "Did you mean 'trainer.epochs'"),
-        ("dataset.samples=many", "takes a int"),
+        ("dataset.samples=many", "Give a whole number."),
         ("dataset.classes=some", "give a list"),
         ("dataset=astro8", "dataset.path=..."),
     ],
@@ -132,13 +122,13 @@ def test_fits_keys_are_checked_one_by_one(override, says, tmp_path):
 def test_band_files_are_named_on_the_command_line(tmp_path):
     names = "dataset.fits.files=['{id}_i.fits','{id}_r.fits','{id}_g.fits']"
     dataset = config("dataset=folder", f"dataset.path={tmp_path}", names, "dataset.fits.hdu=SCI").dataset
-    assert dataset["fits"]["files"] == ["{id}_i.fits", "{id}_r.fits", "{id}_g.fits"]
-    assert dataset["fits"]["hdu"] == "SCI"
+    assert dataset.fits.files == ["{id}_i.fits", "{id}_r.fits", "{id}_g.fits"]
+    assert dataset.fits.hdu == "SCI"
 
 
 def test_numbers_that_yaml_reads_as_text_become_numbers():
-    assert config("optimizer.lr=3e-4").optimizer["lr"] == 3e-4
-    assert config().optimizer["eps"] == 1e-8
+    assert config("optimizer.lr=3e-4").optimizer.lr == 3e-4
+    assert config().optimizer.eps == 1e-8
 
 
 @pytest.mark.parametrize(
@@ -153,21 +143,21 @@ def test_numbers_that_yaml_reads_as_text_become_numbers():
 )
 def test_a_target_that_is_no_class_of_ours_is_refused(target, says, tmp_path):
     with pytest.raises(ConfigError, match=says):
-        build(Component("backbone", target, {"path": str(tmp_path / "file"), "text": "owned"}))
+        build(BackboneSettings(target=target, options={"path": str(tmp_path / "file"), "text": "owned"}))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_class_that_refuses_its_options_is_a_users_error():
     with pytest.raises(ConfigError, match="refuses its options"):
         build(
-            Component("optimizer", "torch.optim.AdamW", {"lr": 0.1, "betas": [0.9, 1.5]}),
+            OptimizerSettings(target="torch.optim.AdamW", lr=0.1, betas=[0.9, 1.5]),
             params=[torch.nn.Parameter(torch.ones(1))],
         )
 
 
 def test_an_option_that_the_class_does_not_take_is_refused():
     with pytest.raises(ConfigError, match="takes no momentun"):
-        build(Component("optimizer", "torch.optim.SGD", {"lr": 0.1, "momentun": 0.9}), params=[])
+        build(OptimizerSettings(target="torch.optim.SGD", lr=0.1, options={"momentun": 0.9}), params=[])
 
 
 @pytest.mark.parametrize(
@@ -224,8 +214,8 @@ def test_shell_completion_offers_choices(tmp_path, clean_environment):
     assert "loss=cb_focal" in done.stdout.split()
 
 
-def test_component_keys_cover_the_groups_that_people_extend():
-    assert set(COMPONENT_KEYS) == {
+def test_the_groups_that_people_extend():
+    assert set(GROUPS) == {
         "dataset",
         "backbone",
         "loss",

@@ -48,7 +48,7 @@ def test_five_bands_from_pretrained_color_weights_to_a_model_that_loads(train, t
     assert all(name.startswith(("red/obj ", "blue/obj ")) and "fits" not in name for name in ids)
 
     files = [tmp_path / "survey" / f"{ids[0]}_{band}.fits" for band in BANDS]
-    image = decode_bands(files, ids[0], FitsSettings(interval="percentile"), 5)
+    image = decode_bands(files, ids[0], FitsSettings.with_defaults(interval="percentile"), 5)
     table = load_package(run / "model", device="cpu").predict(fit_square(image, 32)[None])
     saved = (run / "predictions.csv").read_text().splitlines()
     row = dict(zip(saved[0].split(","), saved[1].split(","), strict=True))

@@ -22,8 +22,9 @@ from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.models.classifier import Classifier
 from astroclf.models.custom6conv import Custom6Conv
 from astroclf.models.precision import choose_precision
-from astroclf.settings.trainer import TrainerSettings
+from astroclf.settings.training import TrainerSettings
 from astroclf.tracking.none import NullTracker
+from tests.settings.defaults import default
 
 CLASSES = ("dark", "bright", "striped")
 
@@ -63,8 +64,9 @@ def make_trainer(
     images, folder: Path, *, device="cpu", precision="fp32", make_optimizer=None, tracker=None, **settings
 ) -> Trainer:
     pictures, labels = images
-    settings = TrainerSettings(
-        **{"epochs": 4, "batch_size": 8, "precision": precision, "save_every_minutes": None} | settings
+    settings = default(
+        TrainerSettings,
+        **{"epochs": 4, "batch_size": 8, "precision": precision, "save_every_minutes": None} | settings,
     )
     device = torch.device(device)
     torch.manual_seed(0)

@@ -23,16 +23,17 @@ from astroclf.registry.gate import pass_gate
 from astroclf.registry.package import load_package, write_package
 from astroclf.registry.register import register
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
-from astroclf.settings.promotion import PromotionPolicy
+from astroclf.settings.evaluation import PromotionSettings
 from astroclf.tracking.client import connect
 from astroclf.tracking.mlflow import MlflowTracker
+from tests.settings.defaults import default
 
 CLASSES = ("Merging", "Round Smooth", "Edge-on")
 LEVELS = np.array([30, 120, 210], np.uint8)  # the grey level that stands for each class
 PER_CLASS = 40
 LABELS = np.repeat(np.arange(3), PER_CLASS)
 CPU = Precision("fp32", torch.device("cpu"))
-POLICY = PromotionPolicy(resamples=1000, max_recall_loss=0.1)
+POLICY = default(PromotionSettings, resamples=1000)
 
 
 class MeanColor(nn.Module):
@@ -115,7 +116,7 @@ class Registry:
         assert tracker.run_id
         return register(self.uri, self.packages[color], self.name, tracker.run_id, tags=tags), predictions
 
-    def judge(self, number: int, predictions: Predictions, policy: PromotionPolicy = POLICY) -> Decision:
+    def judge(self, number: int, predictions: Predictions, policy: PromotionSettings = POLICY) -> Decision:
         return pass_gate(self.uri, self.name, number, predictions, IMAGES, CPU, policy)
 
     def decide(self, color: str, **options) -> Decision:  # type: ignore[no-untyped-def]
@@ -176,7 +177,7 @@ def test_no_better_means_challenger(registry: Registry) -> None:
 
 def test_a_class_must_not_pay_for_the_others(registry: Registry) -> None:
     registry.decide("red")
-    strict, generous = (PromotionPolicy("macro_f1", resamples=1000, max_recall_loss=loss) for loss in (0.1, 0.2))
+    strict, generous = (replace(POLICY, metric="macro_f1", max_recall_loss=loss) for loss in (0.1, 0.2))
     number, predictions = registry.add("blue")
     found = registry.judge(number, predictions, strict)
     assert found.alias == CHALLENGER

@@ -9,8 +9,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from astroclf.errors import ConfigError
+from astroclf.settings.sweep import SweepSettings
 from astroclf.sweep.coordinator import Coordinator
-from astroclf.sweep.plugin import SweepSettings
 from tests.sweep.test_samplers import chosen
 
 

@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from optuna.study import StudyDirection
 
-from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
+from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.finals import Finals, write_experiment
 
 

@@ -9,8 +9,8 @@ from hydra._internal.utils import create_config_search_path
 from hydra.types import RunMode
 
 import astroclf.run.folder  # noqa: F401 - registers the resolvers
-from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
+from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.plan import Composer
 
 FIXED = ["dataset=galaxy10_sim", "trainer.epochs=3"]
@@ -38,7 +38,7 @@ def composer() -> Composer:
 )
 def test_a_trial_is_what_hydra_composes(composer, overrides):
     for _ in range(2):  # the second time with what was kept
-        mine = composer.config([*FIXED, *overrides]).plain
+        mine = composer.config([*FIXED, *overrides]).to_plain()
         with initialize_config_dir(str(config_dir())):
             whole = compose("config", overrides=[*FIXED, *overrides])
         assert mine["trainer"] == dict(whole.trainer)
@@ -51,8 +51,8 @@ def test_a_trial_is_what_hydra_composes(composer, overrides):
 
 
 def test_trials_do_not_leak_into_each_other(composer):
-    one = composer.config([*FIXED, "optimizer.lr=0.1"]).optimizer["lr"]
-    other = composer.config([*FIXED, "optimizer.weight_decay=0.5"]).optimizer["lr"]
+    one = composer.config([*FIXED, "optimizer.lr=0.1"]).optimizer.lr
+    other = composer.config([*FIXED, "optimizer.weight_decay=0.5"]).optimizer.lr
     assert one == 0.1
     assert other != 0.1
 

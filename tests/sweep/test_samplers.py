@@ -7,8 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from astroclf.config.compose import config_dir
 from astroclf.errors import ConfigError
+from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.space import build_pruner, build_sampler, is_grid
 
 

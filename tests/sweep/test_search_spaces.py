@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from astroclf.config.compose import config_dir, declared_keys
-from astroclf.config.validate import typed
+import astroclf.run.folder  # noqa: F401 - registers the resolvers
+from astroclf.config.compose import composed_as
+from astroclf.settings.config import Config
+from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.space import SearchSpace
 
 SPACES = sorted((config_dir() / "sweep").glob("*.yaml"), key=lambda path: path.stem)
@@ -29,10 +30,7 @@ def test_every_value_is_one_that_a_run_takes(path):
                 slowly = turn if conditions.keys() <= {"loss"} else turn // 2  # so that each meets what it depends on
                 if all(params[other] in sweeper["when"][key][other] for other in conditions):
                     params[key] = loss if key == "loss" else choices[slowly % len(choices)]
-            with initialize_config_dir(str(config_dir())):
-                whole = compose("config", overrides=space.overrides(params), return_hydra_config=True)
-            plain = OmegaConf.masked_copy(whole, [name for name in whole if name != "hydra"])
-            typed(plain, declared_keys(whole.hydra))
+            composed_as(Config, "config", space.overrides(params))
 
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)

@@ -13,8 +13,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from astroclf.config.compose import config_dir
 from astroclf.settings.components import locate
+from astroclf.settings.yaml_files import config_dir
 from astroclf.tracking.tracker import Tracker
 
 YAMLS = sorted((config_dir() / "tracking").glob("[!_]*.yaml"))

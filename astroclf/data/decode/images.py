@@ -62,7 +62,7 @@ def decode_file(path: Path, fits: FitsSettings | None = None, channels: int = 3)
     ImageError
         The file is missing, empty, damaged, too large, or holds no image of so many bands.
     """
-    fits = fits or FitsSettings()
+    fits = fits or FitsSettings.with_defaults()
     _check_there(path)
     if is_fits(path):
         return read_fits(path, fits, channels)

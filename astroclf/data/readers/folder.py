@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class ClassFolder:
     channels
         3 (RGB), 1 (grey), or the number of bands of FITS files.
     fits
-        How FITS files become pictures: the fields of `FitsSettings`.
+        How FITS files become pictures; of a mapping, keys that it lacks are as in ``conf/dataset/_files.yaml``.
 
     Raises
     ------
@@ -64,11 +64,11 @@ class ClassFolder:
         *,
         exclude_classes: Sequence[str] = (),
         channels: int = 3,
-        fits: dict[str, Any] | None = None,
+        fits: FitsSettings | Mapping[str, Any] | None = None,
     ) -> None:
         check_size(image_size, channels)
         self.image_size, self.channels = image_size, channels
-        self.fits = FitsSettings.from_config(fits)
+        self.fits = fits if isinstance(fits, FitsSettings) else FitsSettings.with_defaults(**(fits or {}))
         self.fits.check_channels(channels)
         self.bands = BandFiles(self.fits.files) if self.fits.files else None
         if path is None:
@@ -89,7 +89,7 @@ class ClassFolder:
         settings = {
             "image_size": self.image_size,
             "channels": self.channels,
-            "fits": self.fits.as_dict(),
+            "fits": self.fits.to_plain(),
             "preparation": PREPARATION,
         }
         files = (file for row in range(len(self.catalog)) for file in self._files(row))

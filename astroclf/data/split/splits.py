@@ -6,10 +6,9 @@ contradict each other are resolved; what the data set itself says of splits is h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from astroclf.data.split.assign import Splits, assign_folds, split_fingerprint, 
 from astroclf.data.split.groups import group_rows, resolve_label_conflicts
 from astroclf.data.split.links import Links, find_links
 from astroclf.errors import ConfigError, DataError
-from astroclf.settings.split import SplitSettings
+from astroclf.settings.dataset import DatasetSettings, SplitSettings
 from astroclf.util.tables import read_table
 
 
@@ -48,21 +47,20 @@ class SplitResult:
     remarks: tuple[str, ...]
 
 
-def split_image_cache(cache: ImageCache, options: Mapping[str, Any]) -> SplitResult:
-    """Split a decoded data set as the keys of its ``dataset`` config say.
+def split_image_cache(cache: ImageCache, dataset: DatasetSettings) -> SplitResult:
+    """Split a decoded data set as its settings say.
 
     Raises
     ------
     AstroclfError
         See `make_splits`; or a split is empty.
     """
-    settings = SplitSettings.from_config(options)
-    links = find_links(cache, near=options["near_duplicates"], sky_arcsec=settings.sky_arcsec)
-    result = make_splits(cache.catalog, cache.digests, links, settings, {skipped.id for skipped in cache.skipped})
+    links = find_links(cache, near=dataset.near_duplicates, sky_arcsec=dataset.sky_arcsec)
+    result = make_splits(cache.catalog, cache.digests, links, dataset, {skipped.id for skipped in cache.skipped})
     sizes = {name: len(getattr(result.splits, name)) for name in SPLITS}
     if not all(sizes.values()):
         raise DataError(
-            f"The data set {options['name']} gives {sizes['train']} training, {sizes['val']} validation and "
+            f"The data set {dataset.name} gives {sizes['train']} training, {sizes['val']} validation and "
             f"{sizes['test']} test images; each needs at least one. Set dataset.val_fraction and "
             "dataset.test_fraction above 0, or add images."
         )

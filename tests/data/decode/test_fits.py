@@ -15,7 +15,7 @@ from astroclf.data.decode.images import decode_bands, decode_file
 from astroclf.errors import ImageError
 from astroclf.settings.fits import FitsSettings
 
-LINEAR = FitsSettings(interval="minmax", stretch="linear")
+LINEAR = FitsSettings.with_defaults(interval="minmax", stretch="linear")
 
 
 def field(side: int = 32) -> np.ndarray:
@@ -38,7 +38,7 @@ def test_brightest_pixel_is_where_a_viewer_shows_it(tmp_path):
 
 
 def test_faint_sky_and_bright_star_in_one_picture(tmp_path):
-    picture = read_fits(write(tmp_path / "a.fits", fits.PrimaryHDU(field())), FitsSettings())[..., 0]
+    picture = read_fits(write(tmp_path / "a.fits", fits.PrimaryHDU(field())), FitsSettings.with_defaults())[..., 0]
     assert picture.max() == 255
     assert 30 < np.median(picture) < 200  # a linear min-max stretch would have the sky at zero
 
@@ -96,14 +96,14 @@ def test_first_image_hdu_is_found_behind_headers_and_tables(tmp_path):
     spectrum = fits.ImageHDU(np.arange(50.0))
     image, mask = fits.ImageHDU(field(), name="SCI"), fits.ImageHDU(field()[::-1].copy(), name="ERR")
     path = write(tmp_path / "a.fits", fits.PrimaryHDU(), table, spectrum, image, mask)
-    first = read_fits(path, FitsSettings())
-    np.testing.assert_array_equal(first, read_fits(path, FitsSettings(hdu="SCI")))
-    np.testing.assert_array_equal(first, read_fits(path, FitsSettings(hdu=3)))
-    assert not np.array_equal(first, read_fits(path, FitsSettings(hdu="err")))
+    first = read_fits(path, FitsSettings.with_defaults())
+    np.testing.assert_array_equal(first, read_fits(path, FitsSettings.with_defaults(hdu="SCI")))
+    np.testing.assert_array_equal(first, read_fits(path, FitsSettings.with_defaults(hdu=3)))
+    assert not np.array_equal(first, read_fits(path, FitsSettings.with_defaults(hdu="err")))
     with pytest.raises(ImageError, match=r"no HDU `DQ`.*SCI"):
-        read_fits(path, FitsSettings(hdu="DQ"))
+        read_fits(path, FitsSettings.with_defaults(hdu="DQ"))
     with pytest.raises(ImageError, match="not an image but a table"):
-        read_fits(path, FitsSettings(hdu=1))
+        read_fits(path, FitsSettings.with_defaults(hdu=1))
 
 
 def test_three_planes_are_red_green_blue_in_either_order(tmp_path):
@@ -121,7 +121,7 @@ def test_cube_is_collapsed_over_known_values(tmp_path, collapse):
     cube = np.random.default_rng(1).normal(100, 10, (7, 32, 32))
     cube[:3, 4, 4] = np.nan
     flat = {"mean": np.nanmean, "median": np.nanmedian, "max": np.nanmax}[collapse](cube, 0)
-    settings = FitsSettings(interval="minmax", stretch="linear", collapse=collapse)
+    settings = FitsSettings.with_defaults(interval="minmax", stretch="linear", collapse=collapse)
     expected = read_fits(write(tmp_path / "flat.fits", fits.PrimaryHDU(flat)), settings)
     np.testing.assert_array_equal(read_fits(write(tmp_path / "cube.fits", fits.PrimaryHDU(cube)), settings), expected)
     cube[:, 9, 9] = np.nan
@@ -139,12 +139,12 @@ def test_degenerate_axes_of_radio_images(tmp_path):
 def test_bad_pixels_become_black_and_leave_the_others_alone(tmp_path, bad):
     spoilt = field()
     spoilt[20:24, 3:9] = bad
-    settings = FitsSettings(stretch="linear", interval="percentile", percentile=100)
+    settings = FitsSettings.with_defaults(stretch="linear", interval="percentile", percentile=100)
     picture = read_fits(write(tmp_path / "a.fits", fits.PrimaryHDU(spoilt)), settings)[::-1, :, 0]
     assert picture[20:24, 3:9].max() == 0
     whole = read_fits(write(tmp_path / "b.fits", fits.PrimaryHDU(field())), settings)[::-1, :, 0]
     assert np.abs(picture[:20].astype(int) - whole[:20]).max() <= 1
-    filled = read_fits(tmp_path / "a.fits", FitsSettings(fill="background"))[::-1, :, 0]
+    filled = read_fits(tmp_path / "a.fits", FitsSettings.with_defaults(fill="background"))[::-1, :, 0]
     assert 30 < filled[21, 5] < 200
 
 
@@ -152,9 +152,9 @@ def test_share_of_bad_pixels_is_limited(tmp_path):
     spoilt = field()
     spoilt[:16] = np.nan
     path = write(tmp_path / "a.fits", fits.PrimaryHDU(spoilt))
-    assert read_fits(path, FitsSettings(max_bad_fraction=0.5)).any()
+    assert read_fits(path, FitsSettings.with_defaults(max_bad_fraction=0.5)).any()
     with pytest.raises(ImageError, match=r"50\.0% of the pixels"):
-        read_fits(path, FitsSettings(max_bad_fraction=0.4))
+        read_fits(path, FitsSettings.with_defaults(max_bad_fraction=0.4))
 
 
 @pytest.mark.parametrize("interval", ["zscale", "percentile", "minmax"])
@@ -162,7 +162,9 @@ def test_share_of_bad_pixels_is_limited(tmp_path):
 def test_brighter_flux_is_never_darker(tmp_path, interval, stretch):
     ramp = np.linspace(-50, 3000, 1024).reshape(32, 32)
     path = write(tmp_path / "a.fits", fits.PrimaryHDU(ramp))
-    values = read_fits(path, FitsSettings(interval=interval, stretch=stretch))[::-1, :, 0].ravel().astype(int)
+    values = (
+        read_fits(path, FitsSettings.with_defaults(interval=interval, stretch=stretch))[::-1, :, 0].ravel().astype(int)
+    )
     assert (np.diff(values) >= 0).all()
     assert (values[0], values[-1]) == (0, 255)
 
@@ -170,7 +172,7 @@ def test_brighter_flux_is_never_darker(tmp_path, interval, stretch):
 def test_mostly_masked_image_still_shows_its_star(tmp_path):
     sparse = np.zeros((32, 32), np.float32)
     sparse[10, 10] = 9
-    picture = read_fits(write(tmp_path / "a.fits", fits.PrimaryHDU(sparse)), FitsSettings())[::-1]
+    picture = read_fits(write(tmp_path / "a.fits", fits.PrimaryHDU(sparse)), FitsSettings.with_defaults())[::-1]
     assert picture[10, 10].tolist() == [255] * 3
     assert picture[0, 0].max() == 0
 
@@ -244,13 +246,13 @@ def test_a_cube_of_as_many_planes_as_channels_has_one_band_a_plane(tmp_path, cha
 def test_planes_are_chosen_in_the_order_given(tmp_path):
     planes = cube(9)
     path = write(tmp_path / "a.fits", fits.PrimaryHDU(planes))
-    image = read_fits(path, FitsSettings(interval="minmax", stretch="linear", planes=[7, 0, 3]))
+    image = read_fits(path, FitsSettings.with_defaults(interval="minmax", stretch="linear", planes=[7, 0, 3]))
     for band, plane in enumerate((7, 0, 3)):
         np.testing.assert_array_equal(image[..., band], alone(tmp_path, planes[plane]))
-    grey = read_fits(path, FitsSettings(interval="minmax", stretch="linear", planes=[4]))
+    grey = read_fits(path, FitsSettings.with_defaults(interval="minmax", stretch="linear", planes=[4]))
     np.testing.assert_array_equal(grey, np.repeat(alone(tmp_path, planes[4])[..., None], 3, axis=2))
     with pytest.raises(ImageError, match=r"no plane 9 \(dataset\.fits\.planes\); the image has 9, counted from 0"):
-        read_fits(path, FitsSettings(planes=[0, 1, 9]))
+        read_fits(path, FitsSettings.with_defaults(planes=[0, 1, 9]))
 
 
 def test_several_hdus_give_one_band_each(tmp_path):
@@ -259,15 +261,15 @@ def test_several_hdus_give_one_band_each(tmp_path):
     path = write(
         tmp_path / "a.fits", *hdus, fits.CompImageHDU(planes[2], name="B", compression_type="GZIP_2", quantize_level=0)
     )
-    image = read_fits(path, FitsSettings(interval="minmax", stretch="linear", hdu=["B", 1, "g"]))
+    image = read_fits(path, FitsSettings.with_defaults(interval="minmax", stretch="linear", hdu=["B", 1, "g"]))
     for band, plane in enumerate((2, 0, 1)):
         np.testing.assert_array_equal(image[..., band], alone(tmp_path, planes[plane]))
     with pytest.raises(ImageError, match=r"no HDU `I`.*1: R, 2: G, 3: B"):
-        read_fits(path, FitsSettings(hdu=["I", "R", "G"]))
+        read_fits(path, FitsSettings.with_defaults(hdu=["I", "R", "G"]))
     small = fits.ImageHDU(planes[4][:20], name="SMALL")
     path = write(tmp_path / "b.fits", *hdus, small)
     with pytest.raises(ImageError, match=r"b\.fits: its bands differ in size: 24 x 24 in HDU R, 20 x 24 in HDU SMALL"):
-        read_fits(path, FitsSettings(hdu=["R", "G", "SMALL"]))
+        read_fits(path, FitsSettings.with_defaults(hdu=["R", "G", "SMALL"]))
 
 
 def test_one_file_a_band(tmp_path):
@@ -303,7 +305,7 @@ def test_bands_that_do_not_fit_the_channels_say_which_keys_choose(tmp_path):
         with pytest.raises(
             ImageError, match=rf"{path.name}: .*{has} but dataset\.channels=5.*fits\.planes.*hdu.*files"
         ):
-            decode_file(path, FitsSettings(), 5)
+            decode_file(path, FitsSettings.with_defaults(), 5)
 
 
 def test_grey_and_color_serve_each_other(tmp_path):

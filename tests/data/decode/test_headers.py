@@ -14,7 +14,7 @@ from PIL import Image
 from astroclf.data.decode.headers import FileFacts, file_facts
 from astroclf.settings.fits import FitsSettings
 
-SETTINGS = FitsSettings()
+SETTINGS = FitsSettings.with_defaults()
 GREY = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30)
 
 
@@ -55,7 +55,7 @@ def test_sixteen_bits_of_color_are_seen_though_pillow_opens_eight(tmp_path, name
         ([fits.PrimaryHDU(np.zeros((20, 30, 3), np.uint8))], SETTINGS, ("uint8", 8, 30, 20)),
         (
             [fits.PrimaryHDU(GREY), fits.ImageHDU(np.zeros((4, 5), np.float32), name="SCI")],
-            FitsSettings(hdu="SCI"),
+            FitsSettings.with_defaults(hdu="SCI"),
             ("float32", 32, 5, 4),
         ),
     ],

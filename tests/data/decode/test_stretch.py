@@ -9,7 +9,7 @@ from astroclf.data.decode.stretch import stretch_bands
 from astroclf.errors import ImageError
 from astroclf.settings.fits import FitsSettings
 
-LUPTON = FitsSettings(color="lupton")
+LUPTON = FitsSettings.with_defaults(color="lupton")
 SKY = np.array([300.0, 120.0, 40.0])
 
 
@@ -31,7 +31,7 @@ def test_lupton_shows_one_color_from_core_to_rim_and_a_black_sky():
     assert np.median(picture) < 15
     assert picture.max() > 200
     # whereas bands with a black and white of their own have the same brightness, whatever their flux
-    apart = stretch_bands(galaxy(), FitsSettings(interval="minmax"), "a.fits")[24, 24].astype(int)
+    apart = stretch_bands(galaxy(), FitsSettings.with_defaults(interval="minmax"), "a.fits")[24, 24].astype(int)
     assert np.ptp(apart) < 25
 
 
@@ -45,17 +45,19 @@ def test_given_values_are_astropys():
     from astropy.visualization import make_lupton_rgb
 
     bands = galaxy()
-    settings = FitsSettings(color="lupton", lupton_stretch=70.0, lupton_q=5.0, lupton_minimum=SKY.tolist())
+    settings = FitsSettings.with_defaults(
+        color="lupton", lupton_stretch=70.0, lupton_q=5.0, lupton_minimum=SKY.tolist()
+    )
     expected = make_lupton_rgb(*(bands - SKY[:, None, None]), stretch=70.0, Q=5.0)
     np.testing.assert_array_equal(stretch_bands(bands, settings, "a.fits"), expected)
-    one = FitsSettings(color="lupton", lupton_stretch=70.0, lupton_minimum=40)
+    one = FitsSettings.with_defaults(color="lupton", lupton_stretch=70.0, lupton_minimum=40)
     expected = make_lupton_rgb(*(bands - 40), stretch=70.0, Q=8)
     np.testing.assert_array_equal(stretch_bands(bands, one, "a.fits"), expected)
 
 
 @pytest.mark.parametrize("fill", ["zero", "background"])
 def test_unknown_pixels_and_bands_are_black_and_spoil_nothing(fill):
-    settings = FitsSettings(color="lupton", fill=fill)
+    settings = FitsSettings.with_defaults(color="lupton", fill=fill)
     bands = galaxy()
     whole = stretch_bands(bands, settings, "a.fits").astype(int)
     bands[:, 2:6, 2:6] = np.nan

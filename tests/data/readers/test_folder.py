@@ -106,7 +106,7 @@ def test_no_images_no_folder_no_path(tmp_path):
 def test_config_values_that_cannot_be(sky):
     with pytest.raises(ConfigError, match="found"):
         ClassFolder(sky, "all", 16)
-    with pytest.raises(ConfigError, match="did you mean `stretch`"):
+    with pytest.raises(ConfigError, match="Did you mean 'stretch'"):
         ClassFolder(sky, "found", 16, fits={"strech": "log"})
 
 
@@ -255,7 +255,7 @@ def test_a_sample_of_several_files_has_one_id_and_all_bands(survey):
     block = reader.read(range(6))
     assert not block.faults
     for channel, band in enumerate("irg"):
-        alone = read_fits(survey / "spiral" / f"s1_{band}.fits", FitsSettings())
+        alone = read_fits(survey / "spiral" / f"s1_{band}.fits", FitsSettings.with_defaults())
         np.testing.assert_array_equal(block.images_BHWC[4, ..., channel], alone[..., 0])
 
 

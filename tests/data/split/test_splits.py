@@ -9,7 +9,8 @@ from astroclf.data.catalog import SPLITS, Catalog
 from astroclf.data.split.links import Links, Pairs, no_pairs
 from astroclf.data.split.splits import make_splits
 from astroclf.errors import ConfigError, DataError
-from astroclf.settings.split import SplitSettings
+from astroclf.settings.dataset import SplitSettings
+from tests.settings.defaults import default
 
 GALAXY10 = (1081, 1853, 2645, 2027, 334, 2043, 1829, 2628, 1423, 1873)  # of the full file
 
@@ -28,7 +29,7 @@ def pairs(*rows: tuple[int, int]) -> Pairs:
 
 
 def settings(**changes) -> SplitSettings:
-    return SplitSettings(**{"val_fraction": 0.15, "test_fraction": 0.15, "split_seed": 0, **changes})
+    return default(SplitSettings, **changes)
 
 
 def split_of(splits, count: int) -> np.ndarray:

@@ -1,0 +1,83 @@
+"""A whole configuration, typed: the groups, sections and keys that each verb takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from astroclf.errors import ConfigError
+from astroclf.settings.base import ComponentSettings, Settings, at_least
+from astroclf.settings.dataset import DatasetSettings
+from astroclf.settings.evaluation import EvaluationSettings, PromotionSettings
+from astroclf.settings.network import BackboneSettings, HeadSettings
+from astroclf.settings.tracking import TrackingSettings
+from astroclf.settings.training import (
+    AugmentSettings,
+    LossSettings,
+    OptimizerSettings,
+    SchedulerSettings,
+    TrainerSettings,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Settings):
+    """An experiment: what ``conf/config.yaml`` and the chosen groups say.
+
+    Raises
+    ------
+    ConfigError
+        The model could not be registered by its name.
+    """
+
+    dataset: DatasetSettings
+    backbone: BackboneSettings
+    loss: LossSettings
+    augment: AugmentSettings
+    optimizer: OptimizerSettings
+    scheduler: SchedulerSettings
+    trainer: TrainerSettings
+    tracking: TrackingSettings
+    head: HeadSettings
+    evaluation: EvaluationSettings
+    promotion: PromotionSettings
+    seed: Annotated[int, at_least(0)]
+    monitor: str
+    resume: str | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = self.model_name
+        if not name.strip() or "/" in name or ":" in name:
+            raise ConfigError(f"A model cannot be registered as {name!r}: set 'tracking.model_name' without / and :.")
+
+    @property
+    def model_name(self) -> str:
+        """The name in the registry: the configured one, else the data set's."""
+        return self.tracking.model_name or self.dataset.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig(Settings):
+    """What ``conf/prepare.yaml`` says: a data set to decode."""
+
+    dataset: DatasetSettings
+    num_workers: Annotated[int | None, at_least(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig(Settings):
+    """What ``conf/check.yaml`` says: a data set to look through, and a model to doubt its labels with."""
+
+    dataset: DatasetSettings
+    tracking: TrackingSettings
+    model: str | None
+    num_workers: Annotated[int | None, at_least(1)]
+
+
+# The groups that people extend, by their names.
+GROUPS: dict[str, type[ComponentSettings]] = {
+    key.name: key.type
+    for key in Config.declared().values()
+    if isinstance(key.type, type) and issubclass(key.type, ComponentSettings)
+}

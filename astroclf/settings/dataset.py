@@ -1,0 +1,111 @@
+"""The data set: which one, how its images become pixels, and how it is divided."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from astroclf.errors import ConfigError
+from astroclf.settings.base import (
+    ABSENT,
+    CHANGEABLE,
+    FOR_THE_RUN,
+    PATH,
+    Absent,
+    ComponentSettings,
+    Settings,
+    at_least,
+)
+from astroclf.settings.fits import FitsSettings
+
+LabelConflicts = Literal["keep", "drop", "majority"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSettings(Settings):
+    """How a data set is divided into training, validation and test images; ``conf/dataset/_base.yaml`` explains it.
+
+    Raises
+    ------
+    ConfigError
+        A value that cannot be, or two that contradict each other.
+    """
+
+    section = "dataset"
+
+    val_fraction: Annotated[float, FOR_THE_RUN]
+    test_fraction: Annotated[float, FOR_THE_RUN]
+    fold: Annotated[str | None, FOR_THE_RUN]
+    label_fraction: Annotated[float, FOR_THE_RUN]
+    split_file: Annotated[str | None, PATH, FOR_THE_RUN]
+    near_duplicates: Annotated[bool, FOR_THE_RUN]
+    sky_arcsec: Annotated[float | None, FOR_THE_RUN]
+    label_conflicts: Annotated[LabelConflicts, FOR_THE_RUN]
+    split_seed: Annotated[int, FOR_THE_RUN]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_conflicts not in get_args(LabelConflicts):
+            known = ", ".join(get_args(LabelConflicts))
+            raise ConfigError(f"dataset.label_conflicts={self.label_conflicts} is not one of {known}.")
+        if not 0 < self.label_fraction <= 1:
+            raise ConfigError(f"dataset.label_fraction={self.label_fraction} is no share above 0 and up to 1.")
+        if self.sky_arcsec is not None and not self.sky_arcsec > 0:
+            raise ConfigError(f"dataset.sky_arcsec={self.sky_arcsec} is no separation above 0; null ignores positions.")
+        test = self.test_fraction if self.fold is None else 0
+        if not (self.val_fraction >= 0 and test >= 0 and self.val_fraction + test < 1):
+            raise ConfigError(
+                f"dataset.val_fraction={self.val_fraction} and dataset.test_fraction={self.test_fraction}: both must "
+                "be 0 or more, and leave some to train."
+            )
+        self.fold_of()
+        if self.fold is not None and self.split_file is not None:
+            raise ConfigError("dataset.fold and dataset.split_file both say what is tested: give one of them.")
+
+    def fold_of(self) -> tuple[int, int] | None:
+        """Return (which, of how many), counted from 1; None without folds."""
+        if self.fold is None:
+            return None
+        match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", str(self.fold))
+        which, count = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not 1 <= which <= count or count < 2:
+            raise ConfigError(f"dataset.fold={self.fold} is no fold: 2/5 is the second of five.")
+        return which, count
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSettings(SplitSettings, ComponentSettings):
+    """A data set: a reader of ``conf/dataset``, where each key is explained, and how it is divided.
+
+    Raises
+    ------
+    ConfigError
+        A value that cannot be, or two that contradict each other.
+    """
+
+    section = "dataset"
+
+    name: Annotated[str, FOR_THE_RUN]
+    path: Annotated[str | Absent | None, PATH, CHANGEABLE] = ABSENT
+    classes: list[str] | str | Absent | None = ABSENT
+    exclude_classes: list[str] | Absent = ABSENT
+    image_size: Annotated[int, at_least(8), FOR_THE_RUN]
+    channels: Annotated[int, at_least(1), FOR_THE_RUN]
+    cache_dir: Annotated[str, PATH, FOR_THE_RUN, CHANGEABLE]
+    keep_images_on: Annotated[Literal["auto", "device", "memory", "disk"], FOR_THE_RUN, CHANGEABLE]
+    on_error: Annotated[Literal["raise", "skip"], FOR_THE_RUN]
+    download: bool | Absent = ABSENT
+    samples: int | Absent = ABSENT
+    samples_per_class: int | Absent = ABSENT
+    seed: int | Absent = ABSENT
+    fits: FitsSettings | Absent = ABSENT
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.classes, str) and self.classes != "found":
+            raise ConfigError(
+                f"'dataset.classes' cannot be {self.classes!r}: give a list such as [star,galaxy], or found."
+            )
+        if self.fits:
+            self.fits.check_channels(self.channels)

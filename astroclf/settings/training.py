@@ -1,0 +1,109 @@
+"""What a training is made of: augmentation, loss, optimizer, learning-rate schedule, and the loop's own settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from astroclf.settings.base import (
+    ABSENT,
+    CHANGEABLE,
+    FOR_THE_RUN,
+    FRACTION,
+    Absent,
+    ComponentSettings,
+    Settings,
+    above,
+    at_least,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings(ComponentSettings):
+    """An augmentation of ``conf/augment``, where each key is explained; `Augmentation` checks the values."""
+
+    section = "augment"
+
+    crop: list[int] | Absent | None = ABSENT
+    reference_size: int | Absent = ABSENT
+    brightness: float | Absent = ABSENT
+    contrast: float | Absent = ABSENT
+    saturation: float | Absent = ABSENT
+    hue: float | Absent = ABSENT
+    blur_kernel: int | Absent = ABSENT
+    blur_sigma: list[float] | Absent = ABSENT
+    hflip: float | Absent = ABSENT
+    vflip: float | Absent = ABSENT
+    dihedral: bool | Absent = ABSENT
+    rotation: list[float] | Absent = ABSENT
+    zoom: list[float] | Absent = ABSENT
+    shift: float | Absent = ABSENT
+    noise: float | Absent = ABSENT
+    output_size: Annotated[int | Absent | None, FOR_THE_RUN] = ABSENT
+    mean: list[float] | float | Absent | None = ABSENT
+    std: list[float] | float | Absent | None = ABSENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings(ComponentSettings):
+    """A loss of ``conf/loss``, where each key is explained."""
+
+    section = "loss"
+
+    gamma: Annotated[float | Absent, at_least(0)] = ABSENT
+    beta: Annotated[float | Absent, FRACTION] = ABSENT
+    activation: Literal["softmax", "sigmoid"] | Absent = ABSENT
+    label_smoothing: Annotated[float | Absent, FRACTION] = ABSENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings(ComponentSettings):
+    """An optimizer of ``conf/optimizer``, where each key is explained."""
+
+    section = "optimizer"
+
+    lr: Annotated[float, above(0), FOR_THE_RUN, CHANGEABLE]
+    weight_decay: Annotated[float | Absent, at_least(0), FOR_THE_RUN, CHANGEABLE] = ABSENT
+    betas: list[float] | Absent = ABSENT
+    eps: float | Absent = ABSENT
+    decoupled_weight_decay: bool | Absent = ABSENT
+    momentum: float | Absent = ABSENT
+    nesterov: bool | Absent = ABSENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerSettings(ComponentSettings):
+    """A learning-rate schedule of ``conf/scheduler``, where each key is explained."""
+
+    section = "scheduler"
+
+    start_lr: Annotated[float | Absent | None, at_least(0)] = ABSENT
+    end_lr: Annotated[float | Absent | None, at_least(0)] = ABSENT
+    warmup_fraction: Annotated[float | Absent, FRACTION] = ABSENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings(Settings):
+    """The training loop; ``conf/trainer/default.yaml`` explains each key."""
+
+    section = "trainer"
+
+    epochs: Annotated[int, at_least(1), CHANGEABLE]
+    batch_size: Annotated[int, at_least(1)]
+    grad_accum_steps: Annotated[int, at_least(1)]
+    max_steps: Annotated[int | None, at_least(0), CHANGEABLE]
+    device: Annotated[Literal["auto", "cuda", "cpu"], CHANGEABLE]
+    precision: Annotated[Literal["auto", "bf16", "fp16", "fp32"], CHANGEABLE]
+    channels_last: bool
+    compile: Annotated[bool, CHANGEABLE]
+    deterministic: Annotated[bool, CHANGEABLE]
+    grad_clip_norm: Annotated[float | None, above(0), CHANGEABLE]
+    ema_decay: Annotated[float | None, FRACTION]
+    validate_every: Annotated[float, above(0), CHANGEABLE]
+    validate_every_steps: Annotated[int | None, at_least(1), CHANGEABLE]
+    patience: Annotated[float | None, above(0), CHANGEABLE]
+    keep_lowest_loss: Annotated[int, at_least(0), CHANGEABLE]
+    keep_every: Annotated[int | None, at_least(1), CHANGEABLE]
+    save_every_minutes: Annotated[float | None, above(0), CHANGEABLE]
+    max_nonfinite_steps: Annotated[int, at_least(1), CHANGEABLE]
+    num_workers: Annotated[int | None, at_least(1), CHANGEABLE]
