@@ -1,4 +1,4 @@
-"""Building an `ImageCache`: all cores decode, one thread writes, and a killed build goes on where it stopped.
+"""The building of an `ImageCache`: all cores decode, one thread writes, and a killed build goes on where it stopped.
 
 It grows in a folder ``NAME.partial`` that holds the images, and a record with one line for every finished block.
 The record carries a checksum of the block's pixels, so that a block counts as finished only if its pixels really
@@ -27,19 +27,19 @@ from astroclf.util.progress import ProgressBar
 from astroclf.util.threads import available_cores, run_ahead
 
 VERSION = 3  # of the files in an image cache's folder
-IMAGES = "images.npy"
-THUMBNAILS = "thumbnails.npy"
-SAMPLES = "samples.npz"
-MARKER = "store.json"  # written last: a folder without it is no image cache
-RECORD = "blocks.jsonl"
-PARTIAL = ".partial"  # what the folder is called until it is complete: its name and this
-LOCK = ".lock"  # likewise the file that whoever builds it holds
+IMAGES_FILE = "images.npy"
+THUMBNAILS_FILE = "thumbnails.npy"
+SAMPLES_FILE = "samples.npz"
+MARKER_FILE = "store.json"  # written last: a folder without it is no image cache
+RECORD_FILE = "blocks.jsonl"
+PARTIAL_SUFFIX = ".partial"  # what the folder is called until it is complete: its name and this
+LOCK_SUFFIX = ".lock"  # likewise the file that whoever builds it holds
 SPARE_BYTES = 64 * 2**20
 
 
 @dataclass
-class Finished:
-    """What the record keeps of a block; `digests` is empty text where a row could not be read."""
+class FinishedBlock:
+    """A block in the record of an unfinished build; `digests` is empty text where a row could not be read."""
 
     start: int
     stop: int
@@ -53,7 +53,7 @@ class Finished:
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Turn a full, read-only or forbidden disk into a DataError."""
+    """Turn the errors of a full, read-only or forbidden disk into a DataError."""
     try:
         yield
     except OSError as error:
@@ -72,32 +72,33 @@ def build_image_cache(
 
     Returns
     -------
-    How many images were decoded: those that an interrupted build has finished are not.
+    int
+        How many images were decoded: those that an interrupted build has finished are not.
 
     Raises
     ------
     DataError
         The disk is full, or not one file could be read.
     """
-    partial = folder.with_name(folder.name + PARTIAL)
+    partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
     shape = (len(reader.catalog), reader.image_size, reader.image_size, reader.channels)
-    header = {"version": VERSION, "fingerprint": fingerprint, "shape": list(shape), "about": about(reader)}
+    header = {"version": VERSION, "fingerprint": fingerprint, "shape": list(shape), "about": _describe(reader)}
     with writing_to(partial):
         _fresh_unless(partial, header)
         with (
-            RowFile(partial / IMAGES, shape) as images,
-            RowFile(partial / THUMBNAILS, (shape[0], THUMBNAIL_SIDE, THUMBNAIL_SIDE)) as thumbnails,
+            RowFile(partial / IMAGES_FILE, shape) as images,
+            RowFile(partial / THUMBNAILS_FILE, (shape[0], THUMBNAIL_SIDE, THUMBNAIL_SIDE)) as thumbnails,
         ):
-            finished = _resume(partial / RECORD, header, reader, images, thumbnails)
+            finished = _resume(partial / RECORD_FILE, header, reader, images, thumbnails)
             missing = shape[0] - sum(block.stop - block.start for block in finished.values())
             _check_room(partial, images, thumbnails)
-            with (partial / RECORD).open("a", encoding="utf-8") as record:
+            with (partial / RECORD_FILE).open("a", encoding="utf-8") as record:
                 for rows, block in _decode(reader, finished, num_workers or available_cores(), progress):
                     images.write(rows.start, block.images_BHWC)
                     thumbnails.write(rows.start, block.thumbnails_BTT)
                     pixels = (np.ascontiguousarray(part).data for part in (block.images_BHWC, block.thumbnails_BTT))
                     checksum = _checksum(block.digests, *pixels)
-                    done = Finished(rows.start, rows.stop, checksum, block.digests, block.faults)
+                    done = FinishedBlock(rows.start, rows.stop, checksum, block.digests, block.faults)
                     record.write(json.dumps(vars(done)) + "\n")
                     record.flush()
                     finished[rows.start] = done
@@ -107,8 +108,8 @@ def build_image_cache(
     return missing
 
 
-def about(reader: DatasetReader) -> dict[str, str | None]:
-    """What a list of the cache says of the reader; not part of what tells one image cache from another."""
+def _describe(reader: DatasetReader) -> dict[str, str | None]:
+    """Describe a reader for the list of caches; not part of what tells one image cache from another."""
     path = getattr(reader, "path", None)
     return {"reader": type(reader).__name__, "path": None if path is None else str(Path(path).absolute())}
 
@@ -121,7 +122,7 @@ def _checksum(digests: list[str], *pixels: bytes | memoryview) -> int:
 
 
 def _decode(
-    reader: DatasetReader, finished: dict[int, Finished], num_workers: int, progress: bool
+    reader: DatasetReader, finished: dict[int, FinishedBlock], num_workers: int, progress: bool
 ) -> Iterator[tuple[range, Block]]:
     """Yield the blocks that are not finished yet, in order."""
 
@@ -145,23 +146,23 @@ def _decode(
 
 
 def _fresh_unless(partial: Path, header: dict[str, Any]) -> None:
-    """An empty folder, unless there is one of an interrupted build of the same."""
-    lines = read_record(partial / RECORD)
+    """Make an empty folder, unless there is one of an interrupted build of the same."""
+    lines = read_record(partial / RECORD_FILE)
     if not lines or any(lines[0].get(name) != value for name, value in header.items() if name != "about"):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        (partial / RECORD).write_text(json.dumps(header) + "\n", encoding="utf-8")
+        (partial / RECORD_FILE).write_text(json.dumps(header) + "\n", encoding="utf-8")
 
 
 def _resume(
     record: Path, header: dict[str, Any], reader: DatasetReader, images: RowFile, thumbnails: RowFile
-) -> dict[int, Finished]:
-    """Blocks of an interrupted build whose pixels are intact, by first row."""
+) -> dict[int, FinishedBlock]:
+    """Return the blocks of an interrupted build whose pixels are intact, by first row."""
     planned = {(rows.start, rows.stop) for rows in reader.blocks()}
-    finished: dict[int, Finished] = {}
+    finished: dict[int, FinishedBlock] = {}
     for line in [] if images.is_new or thumbnails.is_new else read_record(record)[1:]:
         try:
-            block = Finished(**line)
+            block = FinishedBlock(**line)
             if (block.start, block.stop) not in planned or block.faults:  # files with a fault get a second chance
                 continue
             pixels = (file.read(block.start, block.stop) for file in (images, thumbnails))
@@ -176,7 +177,7 @@ def _resume(
 
 
 def read_record(record: Path) -> list[dict[str, Any]]:
-    """The lines of an interrupted build's record, its header first, up to the first that is not whole."""
+    """Read the lines of an interrupted build's record, its header first, up to the first that is not whole."""
     lines: list[dict[str, Any]] = []
     if record.is_file():
         for text in record.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -207,7 +208,7 @@ def _complete(
     reader: DatasetReader,
     fingerprint: str,
     files: tuple[RowFile, ...],
-    blocks: list[Finished],
+    blocks: list[FinishedBlock],
 ) -> None:
     """Leave out what could not be read, write what is known of the rest, and give the folder its name."""
     total = len(reader.catalog)
@@ -221,21 +222,21 @@ def _complete(
         file.keep(kept)
         file.sync()
     catalog = reader.catalog.take(kept)
-    np.savez(partial / SAMPLES, digests=digests[kept], **_columns(catalog))
+    np.savez(partial / SAMPLES_FILE, digests=digests[kept], **_columns(catalog))
     marker = {
         "version": VERSION,
         "fingerprint": fingerprint,
         "shape": list(files[0].shape),
-        "about": about(reader),
+        "about": _describe(reader),
         "classes": list(catalog.classes),
         "skipped": [[str(reader.catalog.ids[row]), *fault] for row, fault in sorted(faults.items())],
-        "sizes": {name: (partial / name).stat().st_size for name in (IMAGES, THUMBNAILS, SAMPLES)},
+        "sizes": {name: (partial / name).stat().st_size for name in (IMAGES_FILE, THUMBNAILS_FILE, SAMPLES_FILE)},
     }
-    with (partial / MARKER).open("w", encoding="utf-8") as text:
+    with (partial / MARKER_FILE).open("w", encoding="utf-8") as text:
         json.dump(marker, text, indent=1)
         text.flush()
         os.fsync(text.fileno())
-    (partial / RECORD).unlink()
+    (partial / RECORD_FILE).unlink()
     shutil.rmtree(folder, ignore_errors=True)  # one that was not trusted
     partial.replace(folder)
 

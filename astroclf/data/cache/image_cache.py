@@ -1,14 +1,21 @@
-"""ImageCache: a data set decoded once into one uint8 .npy file, mapped into memory by every later run."""
+"""ImageCache: a data set decoded once into one uint8 .npy file, mapped into memory by every later run.
+
+Use leaves a mark on the marker file and writes no data: the time of the last use is the file's modification time, and
+"in use" is a shared lock that the operating system drops when the process ends, however it ends. Windows refuses to
+delete a mapped file by itself, and needs no lock.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import weakref
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,20 +24,25 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from astroclf.data.cache.builder import (
-    IMAGES,
-    LOCK,
-    MARKER,
-    SAMPLES,
-    THUMBNAILS,
+    IMAGES_FILE,
+    LOCK_SUFFIX,
+    MARKER_FILE,
+    SAMPLES_FILE,
+    THUMBNAILS_FILE,
     VERSION,
     build_image_cache,
     writing_to,
 )
-from astroclf.data.cache.use_mark import mark_use
 from astroclf.data.catalog import Catalog, DatasetReader
 from astroclf.errors import ConfigError, DataError
 from astroclf.util.logs import log, log_to_file
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+STORES_FOLDER = "stores"  # below the cache folder
 ERRORS_SHOWN = 5
 
 
@@ -44,7 +56,7 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageCache:
-    """Prepared images of a data set and what is known about them, row by row.
+    """The prepared images of a data set and what is known about them, row by row.
 
     Attributes
     ----------
@@ -84,7 +96,7 @@ def open_image_cache(
     num_workers: int | None = None,
     progress: bool = True,
 ) -> ImageCache:
-    """The image cache of `reader` under ``cache_dir/stores``, built when it is not there yet.
+    """Open the image cache of a reader's data set under ``cache_dir/stores``; build it when it is not there yet.
 
     Building takes all cores, goes on where an interrupted process stopped, and is done by one process at a time;
     others wait for it. A folder gets its name only when it is complete.
@@ -97,7 +109,7 @@ def open_image_cache(
         Where image caches are kept.
     on_error
         ``raise``: a file that cannot be read is a DataError; ``skip``: it is left out, logged, and listed in `skipped`.
-    workers
+    num_workers
         Threads that decode; None takes one a core.
     progress
         Show images, rate and time left.
@@ -128,14 +140,14 @@ def open_image_cache(
 
 
 def image_cache_folder(reader: DatasetReader, cache_dir: Path, fingerprint: str | None = None) -> Path:
-    """Where the image cache of `reader` is, or will be."""
+    """Return the folder where the image cache of a reader's data set is, or will be."""
     fingerprint = fingerprint or reader.fingerprint()
-    return Path(cache_dir).expanduser() / "stores" / f"{type(reader).__name__.lower()}-{fingerprint[:16]}"
+    return Path(cache_dir).expanduser() / STORES_FOLDER / f"{type(reader).__name__.lower()}-{fingerprint[:16]}"
 
 
 @contextmanager
 def _lock(folder: Path, progress: bool) -> Iterator[None]:
-    lock = FileLock(folder.with_name(folder.name + LOCK))
+    lock = FileLock(folder.with_name(folder.name + LOCK_SUFFIX))
     with writing_to(folder.parent):
         try:
             lock.acquire(timeout=0)
@@ -150,16 +162,16 @@ def _lock(folder: Path, progress: bool) -> Iterator[None]:
 
 
 def _read(folder: Path, fingerprint: str) -> ImageCache | None:
-    """Map an image cache; None when it is not there, not complete, damaged, or of something else."""
+    """Map an image cache; return None when it is not there, not complete, damaged, or of something else."""
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        marker = json.loads((folder / MARKER_FILE).read_text(encoding="utf-8"))
         if marker["version"] != VERSION or marker["fingerprint"] != fingerprint:
             return None
         if any((folder / name).stat().st_size != size for name, size in marker["sizes"].items()):
             return None
-        images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
-        thumbnails = np.load(folder / THUMBNAILS, mmap_mode="r", allow_pickle=False)
-        with np.load(folder / SAMPLES, allow_pickle=False) as saved:
+        images = np.load(folder / IMAGES_FILE, mmap_mode="r", allow_pickle=False)
+        thumbnails = np.load(folder / THUMBNAILS_FILE, mmap_mode="r", allow_pickle=False)
+        with np.load(folder / SAMPLES_FILE, allow_pickle=False) as saved:
             columns = {name: saved[name] for name in saved.files}
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
@@ -169,7 +181,7 @@ def _read(folder: Path, fingerprint: str) -> ImageCache | None:
         return None
     if any(len(column) != len(images) for column in (thumbnails, digests, *columns.values())):
         return None
-    mark_use(folder / MARKER, images)
+    mark_use(folder / MARKER_FILE, images)
     return ImageCache(
         images=images,
         thumbnails=thumbnails,
@@ -195,7 +207,49 @@ def _check_skipped(cache: ImageCache, on_error: str) -> None:
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(s.kind for s in cache.skipped).most_common())
     log.warning(
         "%s hold no usable image and are left out (%s): %s. All are listed in %s.",
-        files, kinds, shown, cache.path / MARKER,
+        files, kinds, shown, cache.path / MARKER_FILE,
     )  # fmt: skip
     if more > 0:
         log_to_file("\n".join(["Left out:", *(skipped.message for skipped in cache.skipped)]), logging.WARNING)
+
+
+# ---- marks of use ---------------------------------------------------------------------------------------------------
+
+
+def mark_use(marker: Path, user: object) -> None:
+    """Note on its marker file that an image cache is used, from now until `user` (the mapped images) is gone.
+
+    A cache that is read-only, or on a file system without locks, is used without a mark.
+    """
+    with suppress(OSError):
+        os.utime(marker)
+    if fcntl is not None:
+        with suppress(OSError):
+            handle = os.open(marker, os.O_RDONLY)
+            weakref.finalize(user, os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_SH)
+
+
+def last_use(marker: Path) -> float:
+    """Return the time when an image cache was last used, in seconds since the epoch."""
+    return marker.stat().st_mtime
+
+
+def in_use(marker: Path) -> bool:
+    """Tell if a process (this one included) has the images mapped, as far as can be told."""
+    if fcntl is None:
+        return False
+    try:
+        # Open for writing where allowed: network file systems want that for an exclusive lock.
+        handle = os.open(marker, os.O_RDWR if os.access(marker, os.W_OK) else os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no locks on this file system
+        return False
+    finally:
+        os.close(handle)
+    return False

@@ -1,4 +1,4 @@
-"""What the cache folder holds that a run can make again: stores, unfinished builds, simulated data; and removing it."""
+"""A list of all in the cache folder that a run can make again (image caches, simulated data), and its removal."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from astroclf.data.cache import simulated
-from astroclf.data.cache.builder import LOCK, MARKER, PARTIAL, RECORD, VERSION, read_record
-from astroclf.data.cache.use_mark import in_use, last_use
+from astroclf.data.cache.builder import LOCK_SUFFIX, MARKER_FILE, PARTIAL_SUFFIX, RECORD_FILE, VERSION, read_record
+from astroclf.data.cache.image_cache import STORES_FOLDER, in_use, last_use
 from astroclf.errors import DataError
 
-STORES, SIMULATED = "stores", "simulated"
-OURS = re.compile(r"\w+-[0-9a-f]{10,16}(\.partial)?")  # nothing else in these folders is listed, or removed
+ENTRY_NAME = re.compile(r"\w+-[0-9a-f]{10,16}(\.partial)?")  # no other folder is listed, or removed
 
-WHOLE = "whole"
-UNFINISHED = "unfinished"  # the next run goes on with it
-UNUSABLE = "unusable"  # damaged, or made by another version: the next run replaces it
-IN_USE = "in use"
-BEING_BUILT = "being built"
+
+class State(StrEnum):
+    """The state of an entry; what is in use or being built cannot be removed."""
+
+    WHOLE = "whole"
+    UNFINISHED = "unfinished"  # the next run goes on with it
+    UNUSABLE = "unusable"  # damaged, or made by another version: the next run replaces it
+    IN_USE = "in use"
+    BEING_BUILT = "being built"
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,7 @@ class Entry:
     bytes
         On the disk: a file that is half written takes half its room.
     last_used
-        Seconds since the epoch.
-    state
-        One of the words above. What is in use or being built cannot be removed.
+        When, in seconds since the epoch.
     """
 
     name: str
@@ -62,22 +64,23 @@ class Entry:
     shape: tuple[int, ...] | None
     bytes: int
     last_used: float
-    state: str
+    state: State
 
     @property
     def is_partial(self) -> bool:
-        return self.path.suffix == PARTIAL
+        """An unfinished build, not a whole image cache."""
+        return self.path.suffix == PARTIAL_SUFFIX
 
     @property
     def lock(self) -> Path:
-        """The file that whoever makes it holds a lock on. It is never deleted: somebody may be waiting for it."""
-        if self.path.parent.name == SIMULATED:
-            return self.path / simulated.LOCK
-        return self.path.with_name(self.path.name.removesuffix(PARTIAL) + LOCK)
+        """The file that whoever makes the entry holds a lock on; never deleted, for somebody may wait for it."""
+        if self.path.parent.name == simulated.FOLDER:
+            return self.path / simulated.LOCK_FILE
+        return self.path.with_name(self.path.name.removesuffix(PARTIAL_SUFFIX) + LOCK_SUFFIX)
 
 
 def list_cache(cache_dir: Path) -> list[Entry]:
-    """Every entry below `cache_dir`, the longest unused first.
+    """List every entry below `cache_dir`, the longest unused first.
 
     Raises
     ------
@@ -85,18 +88,18 @@ def list_cache(cache_dir: Path) -> list[Entry]:
         The folder cannot be read.
     """
     try:
-        entries = _each(_partial_or_store, cache_dir / STORES)
-        building = [entry.origin for entry in entries if entry.state == BEING_BUILT]
-        for entry in _each(_simulated, cache_dir / SIMULATED):
+        entries = _each(_unfinished_or_whole, cache_dir / STORES_FOLDER)
+        building = [entry.origin for entry in entries if entry.state == State.BEING_BUILT]
+        for entry in _each(_simulated, cache_dir / simulated.FOLDER):
             is_read = any(origin is not None and origin.is_relative_to(entry.path) for origin in building)
-            entries.append(replace(entry, state=IN_USE) if is_read else entry)
+            entries.append(replace(entry, state=State.IN_USE) if is_read else entry)
     except OSError as error:
         raise DataError(f"The cache {cache_dir} cannot be read: {error.strerror or error}.") from error
     return sorted(entries, key=lambda entry: entry.last_used)
 
 
 def remove(entry: Entry) -> None:
-    """Delete the folder, unless a process is using or making it.
+    """Delete an entry's folder, unless a process is using or making it.
 
     Raises
     ------
@@ -105,9 +108,9 @@ def remove(entry: Entry) -> None:
     """
     try:
         with FileLock(entry.lock, timeout=0):
-            if entry.state == IN_USE or in_use(entry.path / MARKER):
+            if entry.state == State.IN_USE or in_use(entry.path / MARKER_FILE):
                 raise DataError(f"{entry.name} is in use by a process: remove it when that has ended.")
-            (entry.path / MARKER).unlink(missing_ok=True)  # first: from here on, nobody takes it for a store
+            (entry.path / MARKER_FILE).unlink(missing_ok=True)  # first: nobody takes it for an image cache any more
             shutil.rmtree(entry.path)
     except Timeout:
         raise DataError(f"{entry.name} is being built by a process: remove it when that has ended.") from None
@@ -116,46 +119,46 @@ def remove(entry: Entry) -> None:
 
 
 def _each(describe: Callable[[Path], Entry], place: Path) -> list[Entry]:
-    """The entries of our folders in `place`."""
+    """Describe the folders in `place` that are named like entries."""
     entries = []
     for path in sorted(place.iterdir()) if place.is_dir() else []:
-        if path.is_dir() and OURS.fullmatch(path.name):
+        if path.is_dir() and ENTRY_NAME.fullmatch(path.name):
             with suppress(FileNotFoundError):  # finished or removed by another process while we look
                 entries.append(describe(path))
     return entries
 
 
-def _partial_or_store(folder: Path) -> Entry:
+def _unfinished_or_whole(folder: Path) -> Entry:
     try:
-        return _partial(folder) if folder.suffix == PARTIAL else _store(folder)
+        return _unfinished(folder) if folder.suffix == PARTIAL_SUFFIX else _whole(folder)
     except (LookupError, TypeError, AttributeError):  # a marker or record that a failing disk changed
-        return replace(_entry(folder, folder / MARKER, None), state=UNUSABLE)
+        return replace(_entry(folder, folder / MARKER_FILE, None), state=State.UNUSABLE)
 
 
-def _store(folder: Path) -> Entry:
-    marker = _json(folder / MARKER)
-    entry = _entry(folder, folder / MARKER, marker.get("about"))
+def _whole(folder: Path) -> Entry:
+    marker = _json(folder / MARKER_FILE)
+    entry = _entry(folder, folder / MARKER_FILE, marker.get("about"))
     if marker.get("version") != VERSION:
-        return replace(entry, state=UNUSABLE)
-    if in_use(folder / MARKER):
-        entry = replace(entry, state=IN_USE)
+        return replace(entry, state=State.UNUSABLE)
+    if in_use(folder / MARKER_FILE):
+        entry = replace(entry, state=State.IN_USE)
     return replace(entry, images=marker["shape"][0], shape=tuple(marker["shape"]))
 
 
-def _partial(folder: Path) -> Entry:
-    header, *blocks = read_record(folder / RECORD) or [{}]
-    entry = _entry(folder, folder / RECORD, header.get("about"))
+def _unfinished(folder: Path) -> Entry:
+    header, *blocks = read_record(folder / RECORD_FILE) or [{}]
+    entry = _entry(folder, folder / RECORD_FILE, header.get("about"))
     images = sum(block["stop"] - block["start"] for block in blocks)
-    state = BEING_BUILT if _is_held(entry.lock) else UNFINISHED
+    state = State.BEING_BUILT if _is_held(entry.lock) else State.UNFINISHED
     return replace(entry, images=images, shape=tuple(header.get("shape") or ()) or None, state=state)
 
 
 def _simulated(folder: Path) -> Entry:
-    settings = _json(folder / simulated.SETTINGS)
+    settings = _json(folder / simulated.SETTINGS_FILE)
     made_from = ", ".join(f"{name} {value}" for name, value in settings.items())
-    entry = _entry(folder, folder / simulated.SETTINGS, None)
-    entry = replace(entry, name=f"{SIMULATED}/{folder.name}", made_from=made_from)
-    return replace(entry, state=BEING_BUILT) if _is_held(entry.lock) else entry
+    entry = _entry(folder, folder / simulated.SETTINGS_FILE, None)
+    entry = replace(entry, name=f"{simulated.FOLDER}/{folder.name}", made_from=made_from)
+    return replace(entry, state=State.BEING_BUILT) if _is_held(entry.lock) else entry
 
 
 def _entry(folder: Path, mark: Path, about: dict[str, str | None] | None) -> Entry:
@@ -170,7 +173,7 @@ def _entry(folder: Path, mark: Path, about: dict[str, str | None] | None) -> Ent
         shape=None,
         bytes=_bytes_on_disk(folder),
         last_used=last_use(mark if mark.is_file() else folder),
-        state=WHOLE,
+        state=State.WHOLE,
     )
 
 

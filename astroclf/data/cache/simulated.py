@@ -14,14 +14,15 @@ from filelock import FileLock
 from astroclf.errors import DataError
 from astroclf.util.atomic import write_text
 
-SETTINGS = "settings.json"  # for people, and its time is that of the last use
-LOCK = "simulating.lock"
+FOLDER = "simulated"  # below the cache folder
+SETTINGS_FILE = "settings.json"  # for people, and its time is that of the last use
+LOCK_FILE = "simulating.lock"
 
 
 def simulate_once(
     cache_dir: str | Path, name: str, settings: dict[str, int], file_name: str, write: Callable[[Path], object]
 ) -> Path:
-    """The path of a simulated data set, which `write` makes unless it is there.
+    """Return the path of a simulated data set, which `write` makes unless it is there.
 
     Parameters
     ----------
@@ -38,18 +39,18 @@ def simulate_once(
         The cache folder cannot be written to.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
-    folder = Path(cache_dir).expanduser() / "simulated" / f"{name}-{digest}"
+    folder = Path(cache_dir).expanduser() / FOLDER / f"{name}-{digest}"
     path = folder / file_name
     if path.exists():
         with suppress(OSError):  # a cache that is read-only
-            os.utime(folder / SETTINGS)
+            os.utime(folder / SETTINGS_FILE)
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
+        lock = FileLock(folder / LOCK_FILE)
         with lock:
             if not path.exists():
-                write_text(folder / SETTINGS, json.dumps(settings) + "\n")
+                write_text(folder / SETTINGS_FILE, json.dumps(settings) + "\n")
                 write(path)
     except OSError as error:
         raise DataError(

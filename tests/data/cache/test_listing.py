@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from astroclf.data.cache import use_mark
+from astroclf.data.cache import image_cache
 from astroclf.data.cache.image_cache import ImageCache, open_image_cache
 from astroclf.data.cache.listing import Entry, list_cache, remove
 from astroclf.data.readers.galaxy10 import Galaxy10
@@ -223,8 +223,8 @@ def test_a_file_system_without_locks_or_rights_is_used_without_a_mark(data, cach
         raise PermissionError("read-only")
 
     build(data, cache_dir)
-    monkeypatch.setattr(use_mark.os, "utime", refuse)
-    monkeypatch.setattr(use_mark.fcntl, "flock", refuse)
+    monkeypatch.setattr(image_cache.os, "utime", refuse)
+    monkeypatch.setattr(image_cache.fcntl, "flock", refuse)
     cache = build(data, cache_dir)
     assert len(cache.images) == 20
-    assert use_mark.in_use(cache.path / "store.json") is False
+    assert image_cache.in_use(cache.path / "store.json") is False
