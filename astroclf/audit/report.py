@@ -12,7 +12,7 @@ from astroclf.audit.findings import SEVERITIES, Case, Finding
 from astroclf.audit.summary import EFFECTIVE_NUMBER_BETA, STATUS_WORDS, Audit, ClassRow, audit_sentence
 from astroclf.util.atomic import write_text
 from astroclf.util.html import render
-from astroclf.util.pictures import thumbnail
+from astroclf.util.pictures import picture_uri
 
 PICTURED_CASES = 50  # of a finding; the others are in check.json
 LISTED_CASES = 200  # of a finding without pictures
@@ -94,7 +94,7 @@ def _section(found: Finding, images: Sequence[np.ndarray] | np.ndarray | None) -
 def _shown(case: Case, images: Sequence[np.ndarray] | np.ndarray | None) -> ShownCase:
     samples = []
     for index, name in enumerate(case.ids[:PICTURES_OF_A_CASE]):
-        picture = thumbnail(np.asarray(images[case.rows[index]])) if images is not None and case.rows else ""
+        picture = picture_uri(np.asarray(images[case.rows[index]])) if images is not None and case.rows else ""
         samples.append(Sample(name, case.labels[index] if case.labels else "", picture))
     return ShownCase(case.text, samples, len(case.ids) - len(samples), case.conflict)
 
@@ -107,7 +107,7 @@ def _examples(audit: Audit, images: Sequence[np.ndarray] | np.ndarray) -> list[t
     for label, row in enumerate(audit.classes[:EXAMPLES]):
         rows = np.flatnonzero(audit.catalog.labels == label)
         chosen = rows[np.unique(np.linspace(0, len(rows) - 1, each).astype(int))] if len(rows) else rows
-        examples.append((row, [thumbnail(np.asarray(images[i]), EXAMPLE_SIDE) for i in chosen.tolist()]))
+        examples.append((row, [picture_uri(np.asarray(images[i]), EXAMPLE_SIDE) for i in chosen.tolist()]))
     return examples
 
 

@@ -16,7 +16,7 @@ from astroclf.evaluation.metrics import METRICS
 from astroclf.evaluation.predictions import Predictions
 from astroclf.util.atomic import write_text
 from astroclf.util.html import render
-from astroclf.util.pictures import data_uri, thumbnail
+from astroclf.util.pictures import data_uri, picture_uri
 
 PLOTS_FOLDER = "plots"
 AUGMENTED_SHEET = "augmented.png"
@@ -77,7 +77,7 @@ def write_report(
     command
         That repeats the run.
     images
-        Those of `predictions`, (N, H, W, C) uint8, or anything that gives image i for index i; None: no thumbnails.
+        Those of `predictions`, (N, H, W, C) uint8, or anything that gives image i for index i; None: no pictures.
     facts
         Environment and fingerprints, shown in this order.
     mistakes
@@ -127,7 +127,7 @@ def _sentence(predictions: Predictions) -> str:
 def _mistake(predictions: Predictions, index: int, images: Sequence[np.ndarray] | np.ndarray | None) -> Mistake:
     label = predictions.truth[index]
     return Mistake(
-        picture=thumbnail(np.asarray(images[index])) if images is not None else "",
+        picture=picture_uri(np.asarray(images[index])) if images is not None else "",
         id=str(predictions.ids[index]),
         said=predictions.classes[predictions.predicted[index]],
         truth=predictions.classes[label],

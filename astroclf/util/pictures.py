@@ -7,7 +7,7 @@ import base64
 import cv2
 import numpy as np
 
-THUMBNAIL_SIDE = 144  # pixels
+PICTURE_SIDE = 144  # pixels, of a sample in a report
 JPEG_QUALITY = 90
 
 
@@ -30,8 +30,8 @@ def as_rgb(images: np.ndarray) -> np.ndarray:
     return np.repeat(grey, 3, axis=-1)
 
 
-def thumbnail(image_HWC: np.ndarray, side: int = THUMBNAIL_SIDE) -> str:
-    """Return the data URI of a small picture, its longest side at most `side` pixels.
+def picture_uri(image_HWC: np.ndarray, longest_side: int = PICTURE_SIDE) -> str:
+    """Return the data URI of a small picture, its longest side at most `longest_side` pixels.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def thumbnail(image_HWC: np.ndarray, side: int = THUMBNAIL_SIDE) -> str:
     """
     height, width = image_HWC.shape[:2]
     picture = as_rgb(image_HWC)
-    scale = min(1.0, side / max(height, width))
+    scale = min(1.0, longest_side / max(height, width))
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

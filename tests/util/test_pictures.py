@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from astroclf.util.pictures import THUMBNAIL_SIDE, as_rgb, thumbnail
+from astroclf.util.pictures import PICTURE_SIDE, as_rgb, picture_uri
 
 
 def test_any_number_of_bands_is_shown_as_rgb():
@@ -19,9 +19,9 @@ def test_any_number_of_bands_is_shown_as_rgb():
     assert as_rgb(np.array([[[10]]], np.uint8)).tolist() == [[[10, 10, 10]]]
 
 
-@pytest.mark.parametrize(("shape", "shown"), [((20, 30, 3), (20, 30)), ((1000, 10, 1), (THUMBNAIL_SIDE, 1))])
-def test_a_thumbnail_is_a_jpeg_that_is_never_enlarged(shape, shown):
-    address = thumbnail(np.full(shape, 200, np.uint8))
+@pytest.mark.parametrize(("shape", "shown"), [((20, 30, 3), (20, 30)), ((1000, 10, 1), (PICTURE_SIDE, 1))])
+def test_a_small_picture_is_a_jpeg_that_is_never_enlarged(shape, shown):
+    address = picture_uri(np.full(shape, 200, np.uint8))
     assert address.startswith("data:image/jpeg;base64,")
     content = np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8)
     picture = cv2.imdecode(content, cv2.IMREAD_COLOR)
