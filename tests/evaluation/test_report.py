@@ -44,7 +44,7 @@ def test_the_report_is_one_file_that_asks_nothing_of_the_network(
     draw_plots(run_folder, predictions, images)
     page = report(run_folder, predictions, images=images)
     sources = re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?([^"\')\s>]+)', page)
-    assert len(sources) >= 6  # curves, confusion, reliability, uncertainty and two thumbnails
+    assert len(sources) >= 6  # curves, confusion, reliability, uncertainty and two pictures
     assert all(source.startswith("data:image/") for source in sources)
     assert "<script" not in page
     assert not re.search(r"https?://", page)
@@ -93,7 +93,7 @@ def test_tags_are_closed(run_folder: Path, predictions: Predictions, images: np.
     assert checker.stack == []
 
 
-def test_a_run_without_mistakes_figures_or_thumbnails_is_reported_too(tmp_path: Path, predictions: Predictions) -> None:
+def test_a_run_without_mistakes_figures_or_pictures_is_reported_too(tmp_path: Path, predictions: Predictions) -> None:
     right = predictions.take(slice(0, 2))
     page = report(tmp_path, right)
     assert "There is none among the 2 test images" in page
