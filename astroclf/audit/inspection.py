@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
@@ -30,18 +29,22 @@ from astroclf.data.split.splits import split_image_cache
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.config import CheckConfig
 from astroclf.settings.dataset import DatasetSettings
+from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar
 
 if TYPE_CHECKING:
     from astroclf.registry.package import Predictor
 
-log = logging.getLogger("astroclf")
-
-PREDICTED_AT_ONCE = 256  # images: between two steps of the progress bar
+IMAGES_PER_STEP = 256  # of the progress bar, while a model is asked
 
 
 def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
-    """Check the configured data set, write ``report.html`` and ``check.json`` into `folder`; returns the exit status.
+    """Check the configured data set, and write ``report.html`` and ``check.json`` into `folder`.
+
+    Returns
+    -------
+    int
+        The status to end with: 0 clean, 1 warnings, 2 errors.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def _load_model(config: CheckConfig) -> Predictor | None:
 
 
 def _list(dataset: DatasetSettings) -> tuple[DatasetReader | None, list[Finding]]:
-    """The data set as configured; where its classes are not those asked for, as it is."""
+    """List the data set as configured; where its classes are not those asked for, as it is."""
     try:
         return build(dataset), []
     except DataError as error:
@@ -93,7 +96,7 @@ def _list(dataset: DatasetSettings) -> tuple[DatasetReader | None, list[Finding]
 
 
 def _as_found(dataset: DatasetSettings) -> DatasetReader | None:
-    """The data set with whatever classes it has; None where that is not what is wrong with it."""
+    """List the data set with whatever classes it has; None where that is not what is wrong with it."""
     try:
         return build(replace(dataset, classes="found", exclude_classes=[]))
     except (ConfigError, DataError):
@@ -101,7 +104,7 @@ def _as_found(dataset: DatasetSettings) -> DatasetReader | None:
 
 
 def _wrong_rows(folder: Path) -> list[str]:
-    """Every row of its metadata.csv that cannot be right: listing it as usual stops at the first."""
+    """Find every row of metadata.csv that cannot be right: listing it as usual stops at the first."""
     faults: list[str] = []
     if (folder / METADATA).is_file():
         with suppress(DataError):
@@ -112,7 +115,7 @@ def _wrong_rows(folder: Path) -> list[str]:
 def _look(
     config: CheckConfig, command: str, reader: DatasetReader, found: list[Finding], predictor: Predictor | None
 ) -> tuple[Audit, np.ndarray | None]:
-    """Everything that can be seen of a data set that can be listed."""
+    """Look at everything that can be seen of a data set that can be listed."""
     dataset = config.dataset
     gravity: Severity = "error" if dataset.on_error == "raise" else "warning"
     try:
@@ -164,7 +167,7 @@ def _audit(config: CheckConfig, command: str, found: list[Finding], **known: Any
 
 
 def _all_faults(reader: DatasetReader) -> list[Skipped] | None:
-    """What is wrong with each file where none can be read; None as soon as one can."""
+    """Say what is wrong with each file where none can be read; None as soon as one can."""
     skipped: list[Skipped] = []
     for rows in reader.blocks():
         block = reader.read(rows)
@@ -175,7 +178,7 @@ def _all_faults(reader: DatasetReader) -> list[Skipped] | None:
 
 
 def _facts(reader: DatasetReader, cache: ImageCache, num_workers: int | None) -> list[FileFacts | None]:
-    """Of the rows of the cache's catalog; empty where the reader cannot tell."""
+    """Read what the files of the cache's rows are; nothing where the reader cannot tell."""
     if not isinstance(reader, HasFacts):
         return []
     of_id = dict(zip(reader.catalog.ids.tolist(), read_facts(reader, num_workers=num_workers), strict=True))
@@ -183,7 +186,7 @@ def _facts(reader: DatasetReader, cache: ImageCache, num_workers: int | None) ->
 
 
 def _split(cache: ImageCache, dataset: DatasetSettings) -> tuple[Splits | None, list[Finding]]:
-    """The splits that a training would use, or why it would refuse."""
+    """Draw the splits that a training would use, or find why it would refuse."""
     try:
         return split_image_cache(cache, dataset).splits, []
     except DataError as error:
@@ -191,7 +194,7 @@ def _split(cache: ImageCache, dataset: DatasetSettings) -> tuple[Splits | None, 
 
 
 def _split_of_row(cache: ImageCache, splits: Splits | None) -> np.ndarray:
-    """(N,) the name of each row's split; where none can be drawn, the one that it comes with."""
+    """Name the split of each row, (N,) str; where none can be drawn, the one that it comes with."""
     if splits is None:
         return np.full(len(cache.catalog), "") if cache.catalog.split is None else np.asarray(cache.catalog.split)
     names = np.full(len(cache.catalog), "", dtype=object)
@@ -203,7 +206,7 @@ def _split_of_row(cache: ImageCache, splits: Splits | None) -> np.ndarray:
 def _training_of(
     config: CheckConfig, predictor: Predictor, cache: ImageCache, splits: Splits | None
 ) -> tuple[np.ndarray, str]:
-    """(N,) bool: the rows that the model is known to have been trained on; and what is known, in words."""
+    """Find the rows that the model is known to have been trained on, (N,) bool, and say what is known."""
     facts = predictor.spec.get("facts", {})
     trained_on = np.zeros(len(cache.catalog), bool)
     if splits and facts.get("train_fingerprint") == splits.fingerprints["train"]:
@@ -215,18 +218,18 @@ def _training_of(
 
 
 def _probabilities(predictor: Predictor, cache: ImageCache) -> np.ndarray:
-    """(N, M) of the model's classes."""
+    """Ask the model about every image, (N, M), for each of its M classes."""
     parts = []
     with ProgressBar("Asking the model", len(cache.images)) as bar:
-        for start in range(0, len(cache.images), PREDICTED_AT_ONCE):
-            images = cache.images[start : start + PREDICTED_AT_ONCE]
+        for start in range(0, len(cache.images), IMAGES_PER_STEP):
+            images = cache.images[start : start + IMAGES_PER_STEP]
             parts.append(predictor.classify(images).probabilities)
             bar.advance(len(images))
     return np.concatenate(parts)
 
 
 def _show(audit: Audit, folder: Path) -> None:
-    """The tables, and where the report is."""
+    """Show the tables in the terminal, and where the report is."""
     console = Console()
     if audit.classes:
         console.print(class_table(audit))
