@@ -20,18 +20,18 @@ class Catalog:
 
     Attributes
     ----------
-    ids : (N,) str
-        Stable, unique names: the path inside the data set's folder, or ``row-000017`` of a file.
-    labels : (N,) int64
-        Index into `classes`.
-    classes : tuple of str
+    ids
+        (N,) str: stable, unique names, the path inside the data set's folder, or ``row-000017`` of a file.
+    labels
+        (N,) int64: index into `classes`.
+    classes
         Class names in label order.
-    ra_deg, dec_deg : (N,) float64 or None
-        Sky position (ICRS, degrees); NaN where unknown.
-    split : (N,) str or None
-        Split given by the data set, one of `SPLITS`; empty where it leaves the choice to us.
-    group : (N,) str or None
-        Samples with the same non-empty group must stay in one split.
+    ra_deg, dec_deg
+        (N,) float64: sky position (ICRS, degrees); NaN where unknown.
+    split
+        (N,) str: the split given by the data set, one of `SPLITS`; empty where it leaves the choice to us.
+    group
+        (N,) str: samples with the same non-empty group must stay in one split.
     """
 
     ids: np.ndarray

@@ -1,4 +1,4 @@
-"""From stored pixels to batches on the device: the order of samples, where the pixels live, and prefetch."""
+"""Batches on the device from decoded images: the order of samples, where the images are kept, and prefetch."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from astroclf.data.augment.recipe import Augmentation
 from astroclf.errors import ConfigError, DataError
 from astroclf.util.threads import available_cores, run_ahead
 
-PLACES = ("auto", "device", "memory", "disk")
-DEVICE_SHARE = 0.6  # of the free device memory that `auto` gives to pixels; the rest is for the network
-MEMORY_SHARE = 0.5  # of the available main memory; other processes, and the next sweep trial, want some too
-_LOAD_BYTES = 64 * 2**20  # copied to the device at a time
+IMAGE_PLACES = ("auto", "device", "memory", "disk")
+DEVICE_MEMORY_SHARE = 0.6  # of what is free there, that `auto` gives to images; the rest is for the network
+MAIN_MEMORY_SHARE = 0.5  # of what is available; other processes, and the next sweep trial, want some too
+COPIED_BYTES = 64 * 2**20  # to the device at a time
 
 
 class PixelBuffer:
-    """The images of a data set, kept where reading them is cheapest; several streams share one.
+    """The images of a data set, kept where reading them is cheapest; several loaders share one.
 
     Parameters
     ----------
-    images : (N, H, W, C) uint8
-        Typically the memmap of an ImageCache.
-    keep_images_on : str
+    images
+        (N, H, W, C) uint8, typically the memmap of an `ImageCache`.
+    keep_images_on
         ``device``: all in the accelerator's memory (main memory if the device is the CPU); ``memory``: all in main
         memory; ``disk``: read when needed; ``auto``: the first of these that fits with room to spare.
-    device : torch.device or str
+    device
         Where batches are wanted.
 
     Attributes
@@ -49,8 +49,9 @@ class PixelBuffer:
     """
 
     def __init__(self, images: np.ndarray, keep_images_on: str = "auto", device: torch.device | str = "cpu") -> None:
-        if keep_images_on not in PLACES:
-            raise ConfigError(f"dataset.keep_images_on={keep_images_on} is unknown: choose one of {', '.join(PLACES)}.")
+        if keep_images_on not in IMAGE_PLACES:
+            known = ", ".join(IMAGE_PLACES)
+            raise ConfigError(f"dataset.keep_images_on={keep_images_on} is unknown: choose one of {known}.")
         self.device = torch.device(device)
         self.keep_images_on = _choose(keep_images_on, images, self.device)
         self._on_device: torch.Tensor | None = None
@@ -70,7 +71,7 @@ class PixelBuffer:
         return height, width, bands
 
     def gather(self, rows: np.ndarray) -> torch.Tensor:
-        """Images of these rows, in this order: (B, H, W, C) uint8.
+        """Return the images of these rows, in this order: (B, H, W, C) uint8.
 
         On the device with ``device``; otherwise in main memory, page-locked where the device is a CUDA one
         so that the copy there can overlap with computation. May be called from several threads.
@@ -89,7 +90,7 @@ class PixelBuffer:
 
 
 class Batch(NamedTuple):
-    """What a training step needs."""
+    """A batch of prepared images: what a training step needs."""
 
     images_BCHW: torch.Tensor  # float32, channels_last, normalised, on the device
     labels_B: torch.Tensor  # int64, on the device
@@ -106,13 +107,13 @@ class BatchLoader:
 
     Parameters
     ----------
-    labels : (N,) int
-        Of all images in `pixels`.
-    rows : (n,) int
-        The rows to stream.
-    num_workers : int or None
+    labels
+        (N,) int, of all images in `pixels`.
+    rows
+        (n,) int: the rows to make batches of.
+    num_workers
         Threads that read ahead. 0: none. None: half the cores on the CPU, where the network needs the others, nearly
-        all beside a GPU; 8 at most. Residency ``device`` needs none.
+        all beside a GPU; 8 at most. Images kept on ``device`` need none.
 
     Attributes
     ----------
@@ -152,18 +153,18 @@ class BatchLoader:
         self._labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(pixels.device)
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Count the batches of an epoch."""
         whole, rest = divmod(len(self.rows), self.batch_size)
         drop_rest = self.train and whole > 0
         return whole + (1 if rest and not drop_rest else 0)
 
     @property
     def samples_per_epoch(self) -> int:
-        """Images per epoch, without those that a training stream drops."""
+        """Number of images in an epoch, without those that a training loader drops."""
         return min(len(self) * self.batch_size, len(self.rows))
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
-        """The batches of an epoch from number `start` on: the same ones that an epoch begun at 0 yields there.
+        """Yield the batches of an epoch from number `start` on: the same ones that an epoch begun at 0 yields there.
 
         Threads that read ahead end when the generator is exhausted, closed or interrupted; an exception in one is
         raised here.
@@ -244,9 +245,9 @@ def _choose(keep_images_on: str, images: np.ndarray, device: torch.device) -> st
     # Pixels that already are in main memory need no more of it.
     free_memory = psutil.virtual_memory().available if isinstance(images, np.memmap) else 4 * images.nbytes
     if keep_images_on == "auto":
-        if images.nbytes < DEVICE_SHARE * free_device:
+        if images.nbytes < DEVICE_MEMORY_SHARE * free_device:
             return "device"
-        return "memory" if images.nbytes < MEMORY_SHARE * free_memory else "disk"
+        return "memory" if images.nbytes < MAIN_MEMORY_SHARE * free_memory else "disk"
     if keep_images_on == "device" and device.type == "cpu":
         keep_images_on = "memory"
     short_device = keep_images_on == "device" and on_cuda and images.nbytes > free_device
@@ -261,9 +262,9 @@ def _choose(keep_images_on: str, images: np.ndarray, device: torch.device) -> st
 
 
 def _load(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """All pixels on the device, copied in pieces, so that main memory never holds them whole."""
+    """Copy all images to the device in pieces, so that main memory never holds them whole."""
     loaded = torch.empty(images.shape, dtype=torch.uint8, device=device)
-    step = max(1, _LOAD_BYTES // max(1, images[:1].nbytes))
+    step = max(1, COPIED_BYTES // max(1, images[:1].nbytes))
     for first in range(0, len(images), step):
         loaded[first : first + step].copy_(torch.from_numpy(np.array(images[first : first + step])))
     return loaded

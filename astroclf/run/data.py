@@ -26,7 +26,7 @@ class Data:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Of the decoded data set and of each split, by the names that records give them."""
+        """The fingerprints of the decoded data set and of each split, by the names that records give them."""
         splits = {f"{name}_fingerprint": value for name, value in self.splits.fingerprints.items()}
         return {"data_fingerprint": self.cache.fingerprint, **splits}
 

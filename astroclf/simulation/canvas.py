@@ -16,7 +16,7 @@ STAR_COLORS = np.array(
 
 
 class Canvas:
-    """Linear light (H, W, 3), painted at twice the final resolution.
+    """A picture in linear light, (H, W, 3), painted at twice the final resolution.
 
     Attributes
     ----------
@@ -48,17 +48,17 @@ class Canvas:
         cv2.line(layer, self._fixed_point(*start), self._fixed_point(*end), 1.0, thickness, cv2.LINE_AA, shift=4)
 
     def _fixed_point(self, u: float, v: float) -> tuple[int, int]:
-        """Column and row in sixteenths of a pixel: OpenCV's sub-pixel coordinates with shift=4."""
+        """Return column and row in sixteenths of a pixel: OpenCV's sub-pixel coordinates with shift=4."""
         column, row = u * self.half + self.width / 2 - 0.5, v * self.half + self.height / 2 - 0.5
         return round(16 * column), round(16 * row)
 
     def random_position(self, rng: np.random.Generator, margin: float = 0.0) -> tuple[float, float]:
-        """A position at least `margin` (half lengths of the shorter side) inside the frame."""
+        """Draw a position at least `margin` (half lengths of the shorter side) inside the frame."""
         reach_u, reach_v = self.width / 2 / self.half - margin, self.height / 2 / self.half - margin
         return float(rng.uniform(-reach_u, reach_u)), float(rng.uniform(-reach_v, reach_v))
 
     def finish(self, rng: np.random.Generator, grain: float = 0.004) -> np.ndarray:
-        """The linear picture at its final size, (height, width, 3) float32, with the grain of a detector."""
+        """Return the linear picture at its final size, (height, width, 3) float32, with the grain of a detector."""
         height, width = self.final_size
         light = cv2.resize(self.light, (width, height), interpolation=cv2.INTER_AREA)
         noise = rng.standard_normal((height, width, 3)).astype(np.float32)
@@ -66,7 +66,7 @@ class Canvas:
 
 
 def to_display(light: np.ndarray) -> np.ndarray:
-    """Linear light to display values in [0, 1]: bright light burns out to white as on film, then gamma 2.2."""
+    """Turn linear light into display values in [0, 1]: bright light burns out to white as on film, then gamma 2.2."""
     return (1.0 - np.exp(-np.maximum(light, 0.0))) ** (1 / 2.2)
 
 
@@ -77,11 +77,11 @@ def star_field(
 
     Parameters
     ----------
-    count : float
+    count
         Mean number of stars on a square frame.
-    brightest : float
+    brightest
         Cap of the peak light of one star.
-    colorful : float
+    colorful
         0 for a monochrome detector, 1 for natural colors.
     """
     number = rng.poisson(count * canvas.width * canvas.height / (2 * canvas.half) ** 2)
@@ -106,13 +106,13 @@ def bright_star(
     spike_length: float = 0.0,
     spike_angle: float = 0.0,
 ) -> None:
-    """A star with the halo and the diffraction spikes that a telescope's mirror and struts give it.
+    """Paint a star with the halo and the diffraction spikes that a telescope's mirror and struts give it.
 
     Parameters
     ----------
-    core : float
+    core
         Width of the core, half lengths of the shorter side.
-    spikes : int
+    spikes
         Spikes counted all round: 4 for a cross of struts, 6 for hexagonal mirrors, 0 for a lens.
     """
     du, dv = canvas.u - u, canvas.v - v

@@ -20,13 +20,13 @@ def contact_sheet(reader: DatasetReader, path: str | Path, *, per_class: int = 1
 
     Parameters
     ----------
-    reader : DatasetReader
+    reader
         The data set, as its images reach the network.
-    path : str or Path
+    path
         The PNG to write.
-    per_class : int
+    per_class
         Examples in a row; a class with fewer leaves the rest black.
-    cell : int
+    cell
         Side of one example in the sheet, pixels.
     """
     catalog = reader.catalog
@@ -61,7 +61,7 @@ def _fit(image: np.ndarray, cell: int) -> np.ndarray:
 
 
 def _write_name(box: np.ndarray, name: str) -> None:
-    """The class name in one or two lines, right of the middle of its box."""
+    """Write a class name in one or two lines, right of the middle of its box."""
     words = name.split()
     half = (len(words) + 1) // 2
     lines = [name] if len(name) <= 14 else [" ".join(words[:half]), " ".join(words[half:])]

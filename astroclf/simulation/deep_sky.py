@@ -17,7 +17,7 @@ _PHOTON_RING = math.sqrt(27.0)  # impact parameter of the photon orbit, in gravi
 
 
 def black_hole(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A shadow with its photon ring and accretion disc; sharp as computed, or blurred as radio telescopes see it.
+    """Paint a shadow with its photon ring and accretion disc; sharp as computed, or blurred as radio telescopes see it.
 
     Light bending: Beloborodov 2002 (arXiv:astro-ph/0201117), eq. 3; redshift and beaming: Luminet 1979 (A&A 75, 228).
     """
@@ -68,7 +68,7 @@ def black_hole(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def constellation(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A wide star field with a figure of bright stars, mostly joined by lines."""
+    """Paint a wide star field with a figure of bright stars, mostly joined by lines."""
     night = np.array(((0.004, 0.006, 0.014), (0.008, 0.012, 0.05), (0.02, 0.04, 0.11), (0.02, 0.012, 0.05)), np.float32)
     backdrop = night[rng.integers(len(night))] * rng.uniform(0.6, 1.5)
     canvas.light += backdrop * (1.0 + rng.uniform(0.0, 0.6) * canvas.v)[..., None]
@@ -95,7 +95,7 @@ def constellation(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def galaxy(canvas: Canvas, rng: np.random.Generator) -> None:
-    """One of the ten galaxy morphologies, filling more of the frame than in a survey cut-out."""
+    """Paint one of the ten galaxy morphologies, filling more of the frame than in a survey cut-out."""
     side = max(canvas.final_size)
     light_grz = observe_galaxy(int(rng.integers(len(MORPHOLOGIES))), rng, side, field_arcsec=34.0, seeing_arcsec=0.4)
     picture = cv2.resize(color_composite(light_grz), (max(canvas.height, canvas.width),) * 2)
@@ -105,7 +105,7 @@ def galaxy(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def nebula(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Glowing gas: an emission cloud with dark lanes, a planetary nebula, or the filaments of a supernova remnant."""
+    """Paint glowing gas: an emission cloud with dark lanes, a planetary nebula, or a supernova remnant's filaments."""
     kind = rng.choice(("cloud", "planetary", "remnant"), p=(0.5, 0.25, 0.25))
     if kind == "cloud":
         _emission_cloud(canvas, rng)
@@ -117,7 +117,7 @@ def nebula(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def star(canvas: Canvas, rng: np.random.Generator) -> None:
-    """One bright star with halo and diffraction spikes in a field, or a survey's small cut-out round a star."""
+    """Paint one bright star with halo and diffraction spikes in a field, or a survey's small cut-out round a star."""
     sky = rng.uniform(0.0, 0.015)
     canvas.light += sky
     u, v = rng.normal(0.0, 0.12, 2)
@@ -157,7 +157,7 @@ def _paint_heat(canvas: Canvas, brightness: np.ndarray, color: Rgb) -> None:
 
 
 def _figure(canvas: Canvas, rng: np.random.Generator, count: int) -> list[tuple[float, float]]:
-    """Positions well inside the frame and well apart."""
+    """Draw positions well inside the frame and well apart."""
     positions: list[tuple[float, float]] = []
     spacing = 0.45
     while len(positions) < count:
@@ -169,7 +169,7 @@ def _figure(canvas: Canvas, rng: np.random.Generator, count: int) -> list[tuple[
 
 
 def _spanning_tree(positions: list[tuple[float, float]]) -> list[tuple[int, int]]:
-    """The shortest lines that join all stars (Prim's algorithm): stick figures look much like that."""
+    """Find the shortest lines that join all stars (Prim's algorithm): stick figures look much like that."""
     joined, edges = [0], []
     while len(joined) < len(positions):
         _, one, other = min(

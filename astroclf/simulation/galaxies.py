@@ -25,7 +25,7 @@ DISTANCES = (0.9, 1.7)
 
 
 def draw_galaxy(class_index: int, rng: np.random.Generator, size: int) -> np.ndarray:
-    """One simulated cut-out of a Galaxy10 class.
+    """Draw one simulated cut-out of a Galaxy10 class.
 
     Returns
     -------
@@ -43,11 +43,11 @@ def observe_galaxy(
     field_arcsec: float = FIELD_ARCSEC,
     seeing_arcsec: float | None = None,
 ) -> np.ndarray:
-    """The same cut-out as measured light: (3, size, size) float32, g, r, z in nanomaggies per survey pixel.
+    """Observe a galaxy of a Galaxy10 class: (3, size, size) float32, g, r, z in nanomaggies per survey pixel.
 
     Parameters
     ----------
-    seeing_arcsec : float or None
+    seeing_arcsec
         Full width at half maximum of the point spread; None draws one as usual at the survey's site.
     """
     # Distance shrinks a galaxy and leaves its surface brightness: the same as painting it over a wider field.
@@ -61,7 +61,7 @@ def observe_galaxy(
 
 
 def _add_neighbours(scene: Scene, rng: np.random.Generator) -> None:
-    """Faint stars and galaxies of the field, few of them bright: most cut-outs have some."""
+    """Add faint stars and galaxies of the field, few of them bright: most cut-outs have some."""
     half = scene.grid.field_arcsec / 2
     for _ in range(rng.poisson(9)):
         x, y = rng.uniform(-half, half, 2)

@@ -34,11 +34,11 @@ def write_galaxy10(
 
     Parameters
     ----------
-    path : str or Path
+    path
         The file to write. It appears when it is complete, and must not exist before.
-    samples : int
+    samples
         Galaxies in all, at least one per class.
-    image_size : int
+    image_size
         Side of the square images, pixels. The field of view stays the same.
 
     Returns
@@ -75,7 +75,7 @@ def write_galaxy10(
                 first = row - row % len(slab)
                 images[first : row + 1] = slab[: row + 1 - first]
         file["ans"] = labels.astype(np.uint8)
-        for name, column in _catalogue(samples, image_size, seed).items():
+        for name, column in _sky_columns(samples, image_size, seed).items():
             file[name] = column
     return path
 
@@ -91,8 +91,8 @@ def _check(path: Path, samples: int, image_size: int) -> None:
         raise DataError(f"image_size={image_size} shows no galaxy: use {_SMALLEST_IMAGE} pixels or more (default 64).")
 
 
-def _catalogue(samples: int, image_size: int, seed: int) -> dict[str, np.ndarray]:
-    """Positions spread evenly over the survey's footprint (both galactic caps, -18 to +34 degrees), and redshifts."""
+def _sky_columns(samples: int, image_size: int, seed: int) -> dict[str, np.ndarray]:
+    """Draw redshifts, and positions spread evenly over the survey's footprint (galactic caps, -18 to +34 degrees)."""
     rng = np.random.default_rng([seed, samples, 0x5EED])
     north = rng.random(samples) < 0.6
     ra = np.where(north, rng.uniform(110.0, 260.0, samples), rng.uniform(-45.0, 60.0, samples) % 360.0)

@@ -14,7 +14,7 @@ Color = tuple[float, float]  # (g - r, r - z) in magnitudes
 
 
 def disturbed(scene: Scene, rng: np.random.Generator) -> None:
-    """One nucleus, an off-centre and lopsided body, and a tail, a plume or shells."""
+    """Paint one nucleus, an off-centre and lopsided body, and a tail, a plume or shells."""
     grid, angle = scene.grid, _angle(rng)
     mag, blue, red = _brightness(rng), _disc_color(rng), _bulge_color(rng)
     size, q = rng.uniform(2.0, 3.2), rng.uniform(0.5, 0.9)
@@ -49,7 +49,7 @@ def disturbed(scene: Scene, rng: np.random.Generator) -> None:
 
 
 def merging(scene: Scene, rng: np.random.Generator) -> None:
-    """Two nuclei of comparable light in a common envelope, often with tails and a bridge."""
+    """Paint two nuclei of comparable light in a common envelope, often with tails and a bridge."""
     grid, mag, angle = scene.grid, _brightness(rng) + 0.3, _angle(rng)
     separation = rng.uniform(4.2, 9.0)
     sign = float(rng.choice((-1.0, 1.0)))
@@ -75,22 +75,22 @@ def merging(scene: Scene, rng: np.random.Generator) -> None:
 
 
 def round_smooth(scene: Scene, rng: np.random.Generator) -> None:
-    """An elliptical seen round: axis ratio above 0.86."""
+    """Paint an elliptical seen round: axis ratio above 0.86."""
     _smooth(scene, rng, axis_ratio=rng.uniform(0.86, 1.0), n=rng.uniform(2.5, 5.0), size=rng.lognormal(1.0, 0.28))
 
 
 def in_between_smooth(scene: Scene, rng: np.random.Generator) -> None:
-    """A smooth galaxy of middle axis ratio, 0.46 to 0.78."""
+    """Paint a smooth galaxy of middle axis ratio, 0.46 to 0.78."""
     _smooth(scene, rng, axis_ratio=rng.uniform(0.46, 0.78), n=rng.uniform(1.5, 4.5), size=rng.lognormal(1.1, 0.28))
 
 
 def cigar_smooth(scene: Scene, rng: np.random.Generator) -> None:
-    """A smooth, elongated galaxy that is thicker and shorter than a disc seen edge-on."""
+    """Paint a smooth, elongated galaxy that is thicker and shorter than a disc seen edge-on."""
     _smooth(scene, rng, axis_ratio=rng.uniform(0.22, 0.38), n=rng.uniform(0.9, 1.8), size=rng.lognormal(1.2, 0.22))
 
 
 def barred_spiral(scene: Scene, rng: np.random.Generator) -> None:
-    """A bar, arms from its ends, often a ring round it."""
+    """Paint a bar, arms from its ends, often a ring round it."""
     grid, mag, angle = scene.grid, _brightness(rng), _angle(rng)
     q, scale = rng.uniform(0.6, 1.0), rng.uniform(3.4, 5.2)
     along, across = profiles.plane(grid, axis_ratio=q, angle=angle)
@@ -116,13 +116,13 @@ def barred_spiral(scene: Scene, rng: np.random.Generator) -> None:
 
 
 def tight_spiral(scene: Scene, rng: np.random.Generator) -> None:
-    """No bar, a clear bulge, arms wound at 7 to 14 degrees."""
+    """Paint a clear bulge without a bar, and arms wound at 7 to 14 degrees."""
     pitch = rng.choice((-1.0, 1.0)) * rng.uniform(7.0, 14.0)
     _unbarred(scene, rng, pitch, count=int(rng.choice((2, 3), p=(0.75, 0.25))), bulge_fainter=rng.uniform(0.7, 2.0))
 
 
 def loose_spiral(scene: Scene, rng: np.random.Generator) -> None:
-    """No bar, a small bulge, open arms at 20 to 38 degrees."""
+    """Paint a small bulge without a bar, and open arms at 20 to 38 degrees."""
     pitch = rng.choice((-1.0, 1.0)) * rng.uniform(20.0, 38.0)
     _unbarred(
         scene, rng, pitch, count=int(rng.choice((2, 3, 4), p=(0.6, 0.25, 0.15))), bulge_fainter=rng.uniform(1.1, 2.8)
@@ -130,12 +130,12 @@ def loose_spiral(scene: Scene, rng: np.random.Generator) -> None:
 
 
 def edge_on_without_bulge(scene: Scene, rng: np.random.Generator) -> None:
-    """A thin disc from the side, no bulge."""
+    """Paint a thin disc from the side, without a bulge."""
     _edge_on(scene, rng, _disc_color(rng), thickness=rng.uniform(0.09, 0.17), bulge_fraction=0.0)
 
 
 def edge_on_with_bulge(scene: Scene, rng: np.random.Generator) -> None:
-    """A thin disc from the side with a bulge that stands out above and below it."""
+    """Paint a thin disc from the side with a bulge that stands out above and below it."""
     color = _between(_disc_color(rng), _bulge_color(rng), rng.uniform(0.3, 0.8))
     _edge_on(scene, rng, color, thickness=rng.uniform(0.08, 0.14), bulge_fraction=rng.uniform(0.2, 0.5))
 
@@ -282,18 +282,18 @@ def _angle(rng: np.random.Generator) -> float:
 
 
 def _brightness(rng: np.random.Generator) -> float:
-    """Total r magnitude: Galaxy Zoo's galaxies are brighter than 17.77."""
+    """Draw a total r magnitude: Galaxy Zoo's galaxies are brighter than 17.77."""
     return float(np.clip(rng.normal(16.15, 0.5), 15.0, 17.4))
 
 
 def _bulge_color(rng: np.random.Generator) -> Color:
-    """Old stars, reddened further by redshift and dust."""
+    """Draw the color of old stars, reddened further by redshift and dust."""
     shift = rng.normal(0.0, 0.1)
     return 0.9 + shift, 0.68 + 0.7 * shift + rng.normal(0.0, 0.04)
 
 
 def _disc_color(rng: np.random.Generator) -> Color:
-    """Young stars; gas-rich discs are bluer."""
+    """Draw the color of young stars; gas-rich discs are bluer."""
     shift = rng.normal(0.0, 0.1)
     return 0.5 + shift, 0.36 + 0.8 * shift + rng.normal(0.0, 0.04)
 

@@ -14,18 +14,19 @@ from astroclf.simulation.texture import stretched_noise
 def plane(
     grid: SkyGrid, *, axis_ratio: float, angle: float, centre: tuple[float, float] = (0.0, 0.0)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (arcsec) in the plane of a disc seen inclined: along its major axis, and across, deprojected."""
+    """Return coordinates (arcsec) in the plane of an inclined disc: along its major axis, and across, deprojected."""
     x, y = grid.x - centre[0], grid.y - centre[1]
     cos, sin = math.cos(angle), math.sin(angle)
     return x * cos + y * sin, (y * cos - x * sin) / axis_ratio
 
 
 def sersic(radius: np.ndarray, half_light: float, n: float, magnitude: float, axis_ratio: float) -> np.ndarray:
-    """Sersic profile at elliptical radii, with the total r magnitude given (Graham & Driver 2005, PASA 22, 118).
+    """Compute a Sersic profile with the total r magnitude given (Graham & Driver 2005, PASA 22, 118).
 
     Parameters
     ----------
-    radius, half_light : arcsec along the major axis
+    radius, half_light
+        Elliptical radii, in arcsec along the major axis.
     """
     b = 2.0 * n - 1.0 / 3.0 + 0.009876 / n  # Prugniel & Simien 1997
     area = 2.0 * math.pi * half_light**2 * axis_ratio * n * math.exp(b) * b ** (-2.0 * n) * math.gamma(2.0 * n)
@@ -36,13 +37,13 @@ def sersic(radius: np.ndarray, half_light: float, n: float, magnitude: float, ax
 
 
 def exponential(radius: np.ndarray, scale: float, magnitude: float, axis_ratio: float) -> np.ndarray:
-    """Exponential disc of scale length `scale` (arcsec) with the total r magnitude given."""
+    """Compute an exponential disc of scale length `scale` (arcsec) with the total r magnitude given."""
     peak = nanomaggies(magnitude) * per_survey_pixel(2.0 * math.pi * scale**2 * axis_ratio)
     return peak * np.exp(-radius / scale)
 
 
 def bar(along: np.ndarray, across: np.ndarray, half_length: float, axis_ratio: float, boxiness: float) -> np.ndarray:
-    """A bar with a flat top and sharp ends; peak one. `boxiness` 2 is an ellipse, 3 to 4 a box."""
+    """Compute a bar with a flat top and sharp ends, of peak one; `boxiness` 2 is an ellipse, 3 to 4 a box."""
     radius = (np.abs(along / half_length) ** boxiness + np.abs(across / (half_length * axis_ratio)) ** boxiness) ** (
         1.0 / boxiness
     )
@@ -59,16 +60,16 @@ def spiral_arms(
     sharpness: float,
     wobble: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-    """Logarithmic spiral arms in the plane of a disc: one on an arm's ridge, near zero between arms.
+    """Compute logarithmic spiral arms in the plane of a disc: one on an arm's ridge, near zero between arms.
 
     Parameters
     ----------
-    pitch_deg : float
+    pitch_deg
         Angle between arm and circle: 5 to 15 is tight, 20 to 40 loose. Negative winds the other way.
-    sharpness : float
+    sharpness
         Concentration of the von Mises profile across an arm.
-    wobble : (side, side) or float
-        Phase noise (rad) that makes the arms ragged.
+    wobble
+        Phase noise (rad), a number or (side, side), that makes the arms ragged.
     """
     log_radius = 0.5 * np.log(along**2 + across**2 + 0.05)
     winding = log_radius / math.tan(math.radians(pitch_deg))
@@ -77,7 +78,7 @@ def spiral_arms(
 
 
 def edge_on_disc(along: np.ndarray, height: np.ndarray, scale: float, thickness: float, magnitude: float) -> np.ndarray:
-    """Disc seen from the side: exponential along, sech^2 in height (van der Kruit & Searle 1981), truncated outside."""
+    """Compute a cut-off disc seen from the side: exponential along, sech^2 in height (van der Kruit & Searle 1981)."""
     distance = np.sqrt(along**2 + (0.35 * scale) ** 2)
     sech = 1.0 / np.cosh(np.clip(height / thickness, -12.0, 12.0))
     truncation = 1.0 / (1.0 + np.exp(np.clip((distance - 3.2 * scale) / (0.25 * scale), -30.0, 30.0)))
@@ -96,7 +97,7 @@ def tidal_tail(
     width: float,
     magnitude: float,
 ) -> np.ndarray:
-    """A stream of stars along an arc from a position that bends by `bend` radians, fades and widens outward."""
+    """Compute a stream of stars along an arc that bends by `bend` radians, fades and widens outward."""
     t = np.linspace(0.0, 1.0, 240)
     heading = direction + bend * t
     step = length / len(t)
@@ -112,7 +113,7 @@ def tidal_tail(
 
 
 def shell(along: np.ndarray, across: np.ndarray, radius: float, opening: float, thickness: float) -> np.ndarray:
-    """A stellar shell: an arc with a sharp outer edge and a diffuse inner side, centred on +along; peak one."""
+    """Compute a stellar shell of peak one: an arc round +along with a sharp outer edge and a diffuse inner side."""
     distance = np.hypot(along, across)
     inside = np.exp(np.minimum((distance - radius) / thickness, 0.0))
     edge = 1.0 / (1.0 + np.exp(np.clip((distance - radius) / (0.08 * thickness), -30.0, 30.0)))
@@ -121,7 +122,7 @@ def shell(along: np.ndarray, across: np.ndarray, radius: float, opening: float, 
 
 
 def knots(grid: SkyGrid, rng: np.random.Generator, where: np.ndarray, count: int, width: float) -> np.ndarray:
-    """Star-forming regions: unequal blobs drawn with probability proportional to `where`; unit total flux."""
+    """Draw star-forming regions: unequal blobs with probability proportional to `where`, of unit total flux."""
     total = np.cumsum(where.ravel(), dtype=np.float64)
     cells = np.minimum(np.searchsorted(total, rng.uniform(0.0, total[-1], count)), total.size - 1)
     rows, columns = np.divmod(cells, grid.side)
@@ -132,7 +133,7 @@ def knots(grid: SkyGrid, rng: np.random.Generator, where: np.ndarray, count: int
 
 
 def flocculence(grid: SkyGrid, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Clumpiness of gas and young stars: a log-normal field with mean about one."""
+    """Draw the clumpiness of gas and young stars: a log-normal field with mean about one."""
     return np.exp(strength * stretched_noise(rng, grid.side, grid.side, slope=2.0, cells=72) - 0.5 * strength**2)
 
 

@@ -39,7 +39,7 @@ def write_astro8(
 
     Parameters
     ----------
-    folder : str or Path
+    folder
         The folder to make. It appears when it is complete, and must not exist before (an empty one may).
 
     Returns
@@ -111,7 +111,7 @@ def _png_16_bit(path: Path, light: np.ndarray, rng: np.random.Generator) -> None
 
 
 def _png_transparent(path: Path, light: np.ndarray, rng: np.random.Generator) -> None:
-    """RGBA whose border fades out, as pictures cut out for the web have it."""
+    """Write RGBA whose border fades out, as pictures cut out for the web have it."""
     height, width = light.shape[:2]
     opaque = np.zeros((height, width), np.uint8)
     edge = max(2, min(height, width) // 24)
@@ -121,7 +121,7 @@ def _png_transparent(path: Path, light: np.ndarray, rng: np.random.Generator) ->
 
 
 def _fits_integer(path: Path, light: np.ndarray, rng: np.random.Generator) -> None:
-    """16-bit integers with BSCALE and BZERO, the way most archives keep counts."""
+    """Write 16-bit integers with BSCALE and BZERO, the way most archives keep counts."""
     counts = _counts(_grey(light), rng)
     hdu = fits.PrimaryHDU(counts)
     hdu.scale("int16", "minmax")
@@ -133,7 +133,7 @@ def _fits_float(path: Path, light: np.ndarray, rng: np.random.Generator) -> None
 
 
 def _fits_cube(path: Path, light: np.ndarray, rng: np.random.Generator) -> None:
-    """Three planes (red, green, blue), floats."""
+    """Write three planes (red, green, blue) of floats."""
     _save_fits(path, fits.PrimaryHDU(_counts(light, rng).transpose(2, 0, 1).copy()))
 
 
@@ -161,7 +161,7 @@ def _bgr(image: np.ndarray) -> np.ndarray:
 
 
 def _counts(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Detector counts: exposure, sky level and photon noise. FITS rows run upward."""
+    """Draw detector counts: exposure, sky level and photon noise; FITS rows run upward."""
     full_scale, sky = np.exp(rng.uniform(np.log(300.0), np.log(4_000.0))), rng.uniform(100.0, 1_000.0)
     counts = rng.poisson(np.minimum(light, 5.0) * full_scale + sky)
     return counts[::-1].astype(np.float32)

@@ -23,7 +23,7 @@ PAINTERS: dict[str, Callable[[Canvas, np.random.Generator], None]] = {
 
 
 def draw_sky_object(name: str, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """One picture of a class, (height, width, 3) float32 in linear light; `canvas.to_display` makes it viewable."""
+    """Draw one picture of a class in linear light, (height, width, 3) float32; `to_display` makes it viewable."""
     canvas = Canvas(height, width)
     PAINTERS[name](canvas, rng)
     return canvas.finish(rng, grain=float(rng.uniform(0.002, 0.012)))

@@ -12,7 +12,7 @@ from astroclf.simulation.texture import smoothstep, stretched_noise
 
 
 def asteroid(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A cratered, irregular body lit from one side; or the trail that one leaves among the stars."""
+    """Paint a cratered, irregular body lit from one side; or the trail that one leaves among the stars."""
     if rng.random() < 0.25:
         _asteroid_trail(canvas, rng)
         return
@@ -39,7 +39,7 @@ def asteroid(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def comet(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A coma with a broad, curved dust tail and a straight, blue ion tail."""
+    """Paint a coma with a broad, curved dust tail and a straight, blue ion tail."""
     star_field(canvas, rng, count=rng.uniform(40, 220), brightest=rng.uniform(0.5, 2.0))
     glow = rng.uniform(0.0, 0.03)
     canvas.light += glow * np.array((0.5, 0.7, 1.0), np.float32)
@@ -79,7 +79,7 @@ def comet(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def planet(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A limb-darkened globe with its phase: banded or ringed giant, ice giant, cratered, desert or ocean world."""
+    """Paint a limb-darkened globe with its phase: a banded, ringed or ice giant, a cratered, desert or ocean world."""
     star_field(canvas, rng, count=float(rng.choice((0.0, 8.0, 40.0))), brightest=0.5)
     kind = rng.choice(("banded", "ringed", "ice", "rocky", "desert", "ocean"), p=(0.24, 0.2, 0.1, 0.18, 0.14, 0.14))
     radius = rng.uniform(0.42, 0.56) if kind == "ringed" else rng.uniform(0.5, 0.85)
@@ -124,7 +124,7 @@ def _asteroid_trail(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _lump(canvas: Canvas, rng: np.random.Generator, centre: tuple[float, float], size: float) -> np.ndarray:
-    """Height map of an irregular body; zero outside its outline."""
+    """Draw the height map of an irregular body; zero outside its outline."""
     du, dv = canvas.u - centre[0], canvas.v - centre[1]
     angle = np.arctan2(dv, du)
     outline = np.full_like(angle, 1.0)
@@ -135,7 +135,7 @@ def _lump(canvas: Canvas, rng: np.random.Generator, centre: tuple[float, float],
 
 
 def _craters(canvas: Canvas, rng: np.random.Generator, size: float) -> np.ndarray:
-    """Bowls with raised rims; small ones are many. Foreshortened towards the limb like the ground they lie in."""
+    """Draw bowls with raised rims, small ones the most, foreshortened towards the limb like the ground they lie in."""
     relief = np.zeros_like(canvas.u)
     for _ in range(int(rng.integers(18, 45))):
         distance, turn = size * math.sqrt(rng.random()), rng.uniform(0, 2 * math.pi)
@@ -153,13 +153,13 @@ def _craters(canvas: Canvas, rng: np.random.Generator, size: float) -> np.ndarra
 
 
 def _light_direction(rng: np.random.Generator, phase_deg: float) -> tuple[float, float, float]:
-    """Unit vector to the sun (right, down, towards us) for a phase angle: 0 is full, 90 half."""
+    """Draw a unit vector to the sun (right, down, towards us) for a phase angle: 0 is full, 90 half."""
     turn, phase = rng.uniform(0, 2 * math.pi), math.radians(phase_deg)
     return math.sin(phase) * math.cos(turn), math.sin(phase) * math.sin(turn), math.cos(phase)
 
 
 def _lambert(canvas: Canvas, height: np.ndarray, to_sun: tuple[float, float, float]) -> np.ndarray:
-    """Diffuse light on a height map (in half lengths of the shorter side)."""
+    """Compute the diffuse light on a height map (in half lengths of the shorter side)."""
     slope_v, slope_u = np.gradient(height, np.float32(1.0 / canvas.half))
     normal_length = np.sqrt(1.0 + slope_u**2 + slope_v**2)
     return np.maximum((-slope_u * to_sun[0] - slope_v * to_sun[1] + to_sun[2]) / normal_length, 0.0)
@@ -168,7 +168,7 @@ def _lambert(canvas: Canvas, height: np.ndarray, to_sun: tuple[float, float, flo
 def _surface(
     canvas: Canvas, rng: np.random.Generator, kind: str, x: np.ndarray, y: np.ndarray, z: np.ndarray
 ) -> np.ndarray:
-    """Colors (H, W, 3) of a globe."""
+    """Draw the colors of a globe, (H, W, 3)."""
     latitude = np.arcsin(np.clip(y, -1.0, 1.0))
     longitude = np.arctan2(x, np.maximum(z, 1e-3))
     terrain = stretched_noise(rng, 256, 256, slope=3.0, cells=128)
@@ -209,7 +209,7 @@ def _surface(
 
 
 def _rings(canvas: Canvas, rng: np.random.Generator, x: np.ndarray, y: np.ndarray, disc: np.ndarray) -> None:
-    """Rings in the equator's plane: hidden behind the globe on the far side, in front of it on the near side."""
+    """Paint rings in the equator's plane: hidden behind the globe on the far side, in front of it on the near side."""
     opening = rng.uniform(0.14, 0.45)
     radius = np.sqrt(x**2 + (y / opening) ** 2)
     inner, outer = 1.3, rng.uniform(1.75, 2.05)

@@ -1,4 +1,4 @@
-"""From surface brightness to a picture: sky grid, seeing, photon noise and the color composite of the survey."""
+"""A telescope, from surface brightness to a picture: sky grid, seeing, photon noise and the survey's colors."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ class SkyGrid:
         self.x, self.y = np.meshgrid(axis, axis)
 
     def cells(self, offset_arcsec: float) -> float:
-        """Cell index (fractional) of an offset along one axis."""
+        """Return the cell index (fractional) of an offset along one axis."""
         return (offset_arcsec + self.field_arcsec / 2) / self.cell - 0.5
 
 
 @lru_cache(maxsize=8)
 def sky_grid(size: int, field_arcsec: float) -> SkyGrid:
-    """The grid for one picture size, shared by all pictures; do not write to its arrays."""
+    """Return the grid for one picture size, shared by all pictures; do not write to its arrays."""
     return SkyGrid(size, field_arcsec)
 
 
 class Scene:
-    """Light collected so far: surface brightness in g, r, z over a sky grid."""
+    """The light collected so far: surface brightness in g, r, z over a sky grid."""
 
     def __init__(self, grid: SkyGrid) -> None:
         self.grid = grid
@@ -68,7 +68,7 @@ class Scene:
             self.light_grz[band] += ratio * brightness
 
     def add_patch(self, patch: np.ndarray, left: int, top: int, color: tuple[float, float]) -> None:
-        """`add` for a small (h, w) patch whose corner lies at a cell; what falls outside the field is cut off."""
+        """Add light of a small (h, w) patch whose corner lies at a cell; what falls outside the field is cut off."""
         side = self.grid.side
         height, width = patch.shape
         x0, x1, y0, y1 = max(left, 0), min(left + width, side), max(top, 0), min(top + height, side)
@@ -88,22 +88,22 @@ class Scene:
 
 
 def nanomaggies(magnitude: float) -> float:
-    """Flux of an AB magnitude (22.5 is one nanomaggy)."""
+    """Return the flux of an AB magnitude in nanomaggies (22.5 is one)."""
     return float(10.0 ** (0.4 * (22.5 - magnitude)))
 
 
 def per_survey_pixel(area_arcsec2: float) -> float:
-    """Turns a flux spread over an area into surface brightness per survey pixel."""
+    """Return the factor that turns a flux spread over an area into surface brightness per survey pixel."""
     return SURVEY_PIXEL_ARCSEC**2 / area_arcsec2
 
 
 def band_ratios(color: tuple[float, float]) -> tuple[float, float, float]:
-    """Flux in g, r, z relative to r for a color (g - r, r - z)."""
+    """Return the flux in g, r, z relative to r for a color (g - r, r - z)."""
     return 10.0 ** (-0.4 * color[0]), 1.0, 10.0 ** (0.4 * color[1])
 
 
 def moffat_kernel(fwhm: float, beta: float = 3.0) -> np.ndarray:
-    """Seeing: a Moffat profile (Moffat 1969) of the given width in cells, summing to one."""
+    """Compute the seeing: a Moffat profile (Moffat 1969) of the given width in cells, summing to one."""
     half = int(np.ceil(2.5 * fwhm))
     axis = np.arange(-half, half + 1, dtype=np.float32)
     core = fwhm / (2.0 * np.sqrt(2.0 ** (1.0 / beta) - 1.0))
@@ -116,7 +116,7 @@ def expose(scene: Scene, rng: np.random.Generator, *, seeing_arcsec: float, dept
 
     Parameters
     ----------
-    depth : float
+    depth
         Exposure time relative to the survey's median.
 
     Returns
@@ -140,7 +140,7 @@ def expose(scene: Scene, rng: np.random.Generator, *, seeing_arcsec: float, dept
 
 
 def color_composite(light_grz: np.ndarray) -> np.ndarray:
-    """The survey's color picture: (3, H, W) nanomaggies per survey pixel to (H, W, 3) uint8, z as red, g as blue."""
+    """Make the survey's color picture of (3, H, W) nanomaggies per survey pixel: (H, W, 3) uint8, z red, g blue."""
     scaled = light_grz[::-1] * DISPLAY_SCALES_ZRG[:, None, None] + DISPLAY_PEDESTAL
     intensity = np.maximum(scaled, 0.0).mean(axis=0)
     stretched = np.arcsinh(DISPLAY_SOFTENING * intensity) / np.sqrt(DISPLAY_SOFTENING)

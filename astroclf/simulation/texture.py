@@ -7,11 +7,11 @@ import numpy as np
 
 
 def fractal_noise(rng: np.random.Generator, height: int, width: int, slope: float) -> np.ndarray:
-    """Gaussian random field with the power spectrum k**-slope; zero mean, unit variance.
+    """Draw a Gaussian random field with the power spectrum k**-slope; zero mean, unit variance.
 
     Parameters
     ----------
-    slope : float
+    slope
         2 is rough, 3 resembles interstellar clouds (2.8 is observed for cirrus), 4 is smooth.
 
     Returns
@@ -28,7 +28,7 @@ def fractal_noise(rng: np.random.Generator, height: int, width: int, slope: floa
 
 
 def stretched_noise(rng: np.random.Generator, height: int, width: int, slope: float, cells: int = 64) -> np.ndarray:
-    """Fractal noise computed on `cells` cells along the longer side and enlarged: the same structure at any size."""
+    """Draw fractal noise on `cells` cells along the longer side and enlarge it: the same structure at any size."""
     coarse_height = max(8, round(cells * height / max(height, width)))
     coarse_width = max(8, round(cells * width / max(height, width)))
     coarse = fractal_noise(rng, coarse_height, coarse_width, slope)
@@ -36,7 +36,7 @@ def stretched_noise(rng: np.random.Generator, height: int, width: int, slope: fl
 
 
 def warp(image: np.ndarray, shift_x: np.ndarray, shift_y: np.ndarray) -> np.ndarray:
-    """`image` looked up at positions moved by the shifts (pixels); turbulence when the shifts are noise."""
+    """Look an image up at positions moved by the shifts (pixels): turbulence when the shifts are noise."""
     height, width = image.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     return cv2.remap(
@@ -49,6 +49,6 @@ def warp(image: np.ndarray, shift_x: np.ndarray, shift_y: np.ndarray) -> np.ndar
 
 
 def smoothstep(low: float, high: float, values: np.ndarray) -> np.ndarray:
-    """0 below `low`, 1 above `high`, a smooth cubic between; a falling edge when `low` > `high`."""
+    """Return 0 below `low`, 1 above `high`, a smooth cubic between; a falling edge when `low` > `high`."""
     t = np.clip((values - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)

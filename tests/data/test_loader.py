@@ -32,7 +32,7 @@ def memmap(tmp_path: Path) -> np.memmap:
     return np.memmap(tmp_path / "images.u8", dtype=np.uint8, mode="r", shape=(COUNT, SIZE, SIZE, 3))
 
 
-def stream(images: np.ndarray, **changes: Any) -> BatchLoader:
+def loader(images: np.ndarray, **changes: Any) -> BatchLoader:
     options: dict[str, Any] = {
         "rows": np.arange(2, COUNT),
         "batch_size": 8,
@@ -59,7 +59,7 @@ def no_threads_left() -> bool:
 
 
 def test_training_shuffles_each_epoch_anew_and_drops_the_rest(memmap: np.memmap) -> None:
-    trained = stream(memmap)
+    trained = loader(memmap)
     epochs = [list(trained.epoch(e)) for e in range(2)]
     for batches in epochs:
         assert len(batches) == len(trained) == 41 // 8
@@ -75,7 +75,7 @@ def test_training_shuffles_each_epoch_anew_and_drops_the_rest(memmap: np.memmap)
 
 
 def test_evaluation_keeps_order_all_rows_and_the_pixels(memmap: np.memmap) -> None:
-    evaluated = stream(memmap, train=False, augmentation=Augmentation(rotation=(0, 90), mean=[0.0], std=[1.0]))
+    evaluated = loader(memmap, train=False, augmentation=Augmentation(rotation=(0, 90), mean=[0.0], std=[1.0]))
     batches = list(evaluated.epoch(0))
     assert len(batches) == len(evaluated) == 6
     np.testing.assert_array_equal(np.concatenate([batch.rows_B for batch in batches]), np.arange(2, COUNT))
@@ -84,52 +84,54 @@ def test_evaluation_keeps_order_all_rows_and_the_pixels(memmap: np.memmap) -> No
 
 
 def test_a_sample_looks_different_in_each_epoch_and_alike_in_the_same(memmap: np.memmap) -> None:
-    one = stream(memmap, rows=np.array([4]))
+    one = loader(memmap, rows=np.array([4]))
     looks = [next(one.epoch(e)).images_BCHW for e in (0, 1, 0)]
     assert not torch.equal(looks[0], looks[1])
     assert torch.equal(looks[0], looks[2])
 
 
 def test_fewer_rows_than_a_batch_are_one_batch(memmap: np.memmap) -> None:
-    few = stream(memmap, rows=np.arange(3))
+    few = loader(memmap, rows=np.arange(3))
     assert len(few) == 1
     assert sorted(next(few.epoch(0)).rows_B) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("train", [True, False])
 def test_an_epoch_resumed_anywhere_is_bit_equal(memmap: np.memmap, train: bool) -> None:
-    whole = list(stream(memmap, train=train).epoch(3))
+    whole = list(loader(memmap, train=train).epoch(3))
     for start in range(len(whole) + 1):
-        assert_same(list(stream(memmap, train=train).epoch(3, start)), whole[start:])
+        assert_same(list(loader(memmap, train=train).epoch(3, start)), whole[start:])
     with pytest.raises(ValueError, match="start 9"):
-        stream(memmap).epoch(0, start=9)
+        loader(memmap).epoch(0, start=9)
 
 
 @pytest.mark.parametrize("keep_images_on", ["auto", "device", "memory", "disk"])
 @pytest.mark.parametrize("num_workers", [0, 1, 3, None])
-def test_residency_and_workers_change_nothing(memmap: np.memmap, keep_images_on: str, num_workers: int | None) -> None:
-    expected = list(stream(memmap, num_workers=0).epoch(1))
-    assert_same(list(stream(memmap, keep_images_on=keep_images_on, num_workers=num_workers).epoch(1)), expected)
+def test_where_images_are_kept_and_workers_change_nothing(
+    memmap: np.memmap, keep_images_on: str, num_workers: int | None
+) -> None:
+    expected = list(loader(memmap, num_workers=0).epoch(1))
+    assert_same(list(loader(memmap, keep_images_on=keep_images_on, num_workers=num_workers).epoch(1)), expected)
     assert no_threads_left()
 
 
 def test_a_sample_looks_the_same_in_batches_of_any_size(memmap: np.memmap) -> None:
     by_row: dict[int, torch.Tensor] = {}
-    for batch in stream(memmap, batch_size=8).epoch(2):
+    for batch in loader(memmap, batch_size=8).epoch(2):
         by_row.update(zip(batch.rows_B.tolist(), batch.images_BCHW, strict=True))
-    order = [batch.rows_B for batch in stream(memmap, batch_size=5).epoch(2)]
+    order = [batch.rows_B for batch in loader(memmap, batch_size=5).epoch(2)]
     np.testing.assert_array_equal(np.concatenate(order), np.array(list(by_row)))
-    for batch in stream(memmap, batch_size=5).epoch(2):
+    for batch in loader(memmap, batch_size=5).epoch(2):
         for row, image in zip(batch.rows_B.tolist(), batch.images_BCHW, strict=True):
             assert torch.equal(image, by_row[row])
 
 
 def test_threads_end_when_the_consumer_stops_early(memmap: np.memmap) -> None:
-    for _ in stream(memmap, num_workers=3, batch_size=2).epoch(0):
+    for _ in loader(memmap, num_workers=3, batch_size=2).epoch(0):
         break
     gc.collect()
     assert no_threads_left()
-    batches = stream(memmap, num_workers=3, batch_size=2).epoch(0)
+    batches = loader(memmap, num_workers=3, batch_size=2).epoch(0)
     next(batches)
     assert not no_threads_left()
     batches.close()
@@ -138,7 +140,7 @@ def test_threads_end_when_the_consumer_stops_early(memmap: np.memmap) -> None:
 
 def test_threads_end_on_keyboard_interrupt(memmap: np.memmap) -> None:
     def consume() -> None:
-        for _ in stream(memmap, num_workers=3, batch_size=2).epoch(0):
+        for _ in loader(memmap, num_workers=3, batch_size=2).epoch(0):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -161,7 +163,7 @@ class Slow(Augmentation):
 def test_an_exception_in_a_worker_reaches_the_consumer_in_its_place(num_workers: int) -> None:
     images = np.zeros((COUNT, SIZE, SIZE, 3), dtype=np.uint8)
     images[5] = 255
-    broken = stream(images, rows=np.arange(10), batch_size=1, train=False, num_workers=num_workers, augmentation=Slow())
+    broken = loader(images, rows=np.arange(10), batch_size=1, train=False, num_workers=num_workers, augmentation=Slow())
     seen: list[int] = []
     with pytest.raises(OSError, match="the disk went away"):
         seen.extend(int(batch.rows_B[0]) for batch in broken.epoch(0))
@@ -178,7 +180,7 @@ def test_work_ahead_is_bounded_and_waiting_is_counted() -> None:
             return super().__call__(images_BHWC, draws, threads)
 
     images = np.zeros((COUNT, SIZE, SIZE, 3), dtype=np.uint8)
-    patient = stream(images, batch_size=1, num_workers=2, augmentation=Counting())
+    patient = loader(images, batch_size=1, num_workers=2, augmentation=Counting())
     batches = patient.epoch(0)
     list(islice(batches, 2))
     waited = patient.data_wait_seconds
@@ -207,9 +209,9 @@ def test_requests_that_cannot_work_are_named(memmap: np.memmap, monkeypatch: pyt
     with pytest.raises(ConfigError, match="auto, device, memory, disk"):
         PixelBuffer(memmap, "gpu")
     with pytest.raises(ConfigError, match=r"trainer\.batch_size=0"):
-        stream(memmap, batch_size=0)
+        loader(memmap, batch_size=0)
     with pytest.raises(DataError, match="no images to train on"):
-        stream(memmap, rows=np.array([], dtype=int))
+        loader(memmap, rows=np.array([], dtype=int))
     with pytest.raises(IndexError):
         PixelBuffer(memmap).gather(np.array([COUNT]))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
@@ -217,8 +219,8 @@ def test_requests_that_cannot_work_are_named(memmap: np.memmap, monkeypatch: pyt
         PixelBuffer(memmap, "memory")
 
 
-def test_an_empty_evaluation_stream_has_no_batches(memmap: np.memmap) -> None:
-    empty = stream(memmap, rows=np.array([], dtype=int), train=False)
+def test_an_empty_evaluation_loader_has_no_batches(memmap: np.memmap) -> None:
+    empty = loader(memmap, rows=np.array([], dtype=int), train=False)
     assert len(empty) == 0
     assert list(empty.epoch(0)) == []
 
@@ -226,9 +228,9 @@ def test_an_empty_evaluation_stream_has_no_batches(memmap: np.memmap) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("keep_images_on", ["device", "memory", "disk"])
 def test_cuda_batches_equal_cpu_batches(memmap: np.memmap, keep_images_on: str) -> None:
-    on_cuda = stream(memmap, keep_images_on=keep_images_on, device="cuda", num_workers=2)
+    on_cuda = loader(memmap, keep_images_on=keep_images_on, device="cuda", num_workers=2)
     again = [batch.images_BCHW.clone() for batch in on_cuda.epoch(1)]
-    for ours, theirs, repeated in zip(on_cuda.epoch(1), stream(memmap).epoch(1), again, strict=True):
+    for ours, theirs, repeated in zip(on_cuda.epoch(1), loader(memmap).epoch(1), again, strict=True):
         assert ours.images_BCHW.is_cuda
         assert ours.labels_B.is_cuda
         np.testing.assert_array_equal(ours.rows_B, theirs.rows_B)

@@ -24,7 +24,7 @@ class RowFile:
     Attributes
     ----------
     is_new : bool
-        Whether this call made the file.
+        This call made the file.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
@@ -47,12 +47,12 @@ class RowFile:
         self._file.close()
 
     def missing_bytes(self) -> int:
-        """What the disk must still have room for: the file is sparse until its rows are written."""
+        """Count the bytes that the disk must still have room for: the file is sparse until its rows are written."""
         status = self.path.stat()
         return max(0, status.st_size - getattr(status, "st_blocks", 0) * 512)
 
     def read(self, start: int, stop: int) -> bytes:
-        """Rows [start, stop)."""
+        """Read the rows [start, stop)."""
         self._file.seek(self._start + start * self._row_bytes)
         return self._file.read((stop - start) * self._row_bytes)
 

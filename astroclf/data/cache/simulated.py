@@ -26,11 +26,11 @@ def simulate_once(
 
     Parameters
     ----------
-    settings : dict
+    settings
         Everything that changes the data, the simulator's version included: other settings, another folder.
-    file_name : str
+    file_name
         What `write` makes inside the data set's folder.
-    write : callable
+    write
         Takes the path and makes it atomically. Other processes wait meanwhile.
 
     Raises

@@ -11,7 +11,7 @@ MAX_CHANNELS = 64
 
 
 def in_fours(function: Callable[[np.ndarray], np.ndarray], image_HWC: np.ndarray) -> np.ndarray:
-    """Apply a function to four bands at a time, (H, W, ≤ 4) to (H', W', ≤ 4): the most that OpenCV resizes at once."""
+    """Apply a function to four bands at a time, (H, W, ≤ 4) to (H', W', ≤ 4): OpenCV resizes no more at once."""
     bands = image_HWC.shape[2]
     if bands <= 4:
         return function(image_HWC)

@@ -42,7 +42,7 @@ def check_png(encoded: bytes, where: Path) -> None:
 
 
 def decompressed(path: Path, most: int) -> Path | BinaryIO:
-    """The content of a .gz or .bz2 file, read to its end, where the checksum is; the path itself of any other.
+    """Read a .gz or .bz2 file to its end, where the checksum is; return the path itself of any other.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def check_datasum(hdu: Any, where: Path) -> None:
 
 
 def ones_complement_sum(data: bytes) -> int:
-    """The 32-bit sum that FITS prescribes for DATASUM (standard 4.0, appendix J); `data` is a multiple of 4 bytes."""
+    """Compute the 32-bit sum that FITS prescribes for DATASUM (standard 4.0, appendix J) of a multiple of 4 bytes."""
     total = int(np.frombuffer(data, ">u4").sum(dtype=np.uint64))
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)

@@ -76,7 +76,7 @@ def _picture(bands_PHW: np.ndarray, settings: FitsSettings, channels: int, where
 
 
 def _read_images(path: Path, settings: FitsSettings) -> list[np.ndarray]:
-    """The values of each HDU that the settings name, of two or more axes, floating point."""
+    """Read the values of each HDU that the settings name, of two or more axes, floating point."""
     from astropy.io import fits as astropy_fits
 
     # astropy meets arbitrary bytes here and raises whatever its parser stumbled over (OSError, ValueError, TypeError,
@@ -107,7 +107,13 @@ def _read_values(hdu: Any, settings: FitsSettings, path: Path) -> np.ndarray:
 
 
 def choose_hdu(hdus: Any, name: int | str | None, path: Path) -> Any:
-    """The HDU of this index or name; None: the first that holds an image. ImageError: there is none, or no image."""
+    """Return the HDU of this index or name; None: the first that holds an image.
+
+    Raises
+    ------
+    ImageError
+        There is none, or it is no image.
+    """
     if name is not None:
         try:
             hdu = hdus[name]
@@ -163,7 +169,7 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def _bands(values: np.ndarray, settings: FitsSettings, kept: set[int], path: Path) -> np.ndarray:
-    """(H, W), (P, H, W) or (H, W, 3) to bands (P, H, W); infinities become NaN.
+    """Turn values (H, W), (P, H, W) or (H, W, 3) into bands (P, H, W); infinities become NaN.
 
     A cube is collapsed to one band unless `planes` chooses of it, or the number of its planes is in `kept`.
     """
@@ -192,7 +198,7 @@ def _one_band(values: np.ndarray, settings: FitsSettings, path: Path) -> np.ndar
 
 
 def _collapsed(cube_PHW: np.ndarray, settings: FitsSettings) -> np.ndarray:
-    """One image of a cube, over the known values of each pixel; NaN where there is none."""
+    """Collapse a cube to one image, over the known values of each pixel; NaN where there is none."""
     seen_HW = np.isfinite(cube_PHW).any(axis=0)
     collapsed_HW = np.full(cube_PHW.shape[1:], np.nan, cube_PHW.dtype)
     collapsed_HW[seen_HW] = COLLAPSE[settings.collapse](cube_PHW[:, seen_HW], axis=0)

@@ -1,4 +1,4 @@
-"""What the files of a data set are, read from their headers alone: format, color mode, bits, size."""
+"""Facts about the files of a data set that their headers tell: format, color mode, bits, size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FITS_MODES = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32"
 
 
 class FileFacts(NamedTuple):
-    """What a file's header says of its image."""
+    """The facts about an image that its file's header tells."""
 
     format: str  # JPEG, PNG, FITS, HDF5, ...
     mode: str  # Pillow's name, or the type of the numbers in the file
@@ -37,12 +37,12 @@ class HasFacts(Protocol):
     catalog: Catalog
 
     def facts(self, row: int) -> FileFacts | None:
-        """Of the file of a row; None where it has no readable header. Called from several threads."""
+        """Return what the header of a row's file says, or None; called from several threads."""
         ...
 
 
 def read_facts(reader: HasFacts, *, num_workers: int | None = None, progress: bool = True) -> list[FileFacts | None]:
-    """The facts of every row of the reader's catalog."""
+    """Read the header of every row's file, with several threads."""
     rows = range(len(reader.catalog))
     with (
         warnings.catch_warnings(action="ignore"),
@@ -52,7 +52,7 @@ def read_facts(reader: HasFacts, *, num_workers: int | None = None, progress: bo
 
 
 def file_facts(path: Path, fits: FitsSettings) -> FileFacts | None:
-    """Of one picture or FITS file; None where the header cannot be read."""
+    """Read the header of one picture or FITS file; None where it cannot be read."""
     return _fits_facts(path, fits) if is_fits(path) else _picture_facts(path)
 
 
@@ -65,7 +65,7 @@ def _picture_facts(path: Path) -> FileFacts | None:
 
 
 def _bits(picture: Image.Image) -> int:
-    """Bits per channel in the file: Pillow opens 16-bit color as 8-bit."""
+    """Find the bits per channel in the file: Pillow opens 16-bit color as 8-bit."""
     declared = getattr(picture, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE)
     if declared:
         return int(np.max(declared))

@@ -45,7 +45,7 @@ MAGIC = {
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is one of a picture or FITS file."""
+    """Tell if a name is one of a picture or FITS file."""
     return path.suffix.lower() in PICTURE_SUFFIXES or is_fits(path)
 
 
@@ -143,7 +143,7 @@ def _turned_by_exif(picture: Image.Image) -> Image.Image:
 
 
 def _read_tiff(path: Path, encoded: bytes) -> np.ndarray | None:
-    """Color TIFF of floats or wide integers, which Pillow does not know: (H, W, 3), RGB."""
+    """Read a color TIFF of floats or wide integers, which Pillow does not know: (H, W, 3), RGB."""
     try:
         tags = TiffImagePlugin.ImageFileDirectory_v2(encoded[:8])
         header = io.BytesIO(encoded)
@@ -165,7 +165,7 @@ def _read_tiff(path: Path, encoded: bytes) -> np.ndarray | None:
 
 
 def _measurements_to_rgb(pixels: np.ndarray, path: Path, fits: FitsSettings) -> np.ndarray:
-    """(H, W) or (H, W, 3) of any dtype to RGB uint8, by the rule in this module's docstring."""
+    """Turn (H, W) or (H, W, 3) of any dtype into RGB uint8, by the rule in this module's docstring."""
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if pixels.dtype == np.uint8:
         scaled = pixels
@@ -190,7 +190,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 
 def _what_is_wrong(encoded: bytes, error: Exception) -> tuple[str, str]:
-    """In words, and the kind of `ImageError`."""
+    """Say in words why decoding failed, and give the kind of `ImageError`."""
     start = encoded[:512].lstrip().lower()
     if start.startswith((b"<!doctype", b"<html")):
         return "an HTML page (an error page saved under the name of a picture?), not an image.", "no image"

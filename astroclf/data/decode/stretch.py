@@ -1,4 +1,4 @@
-"""From flux to brightness: bands of measured values to uint8 pictures that show faint and bright together."""
+"""The stretch from flux to brightness: bands of measured values to uint8 pictures that show faint and bright."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # astropy (and matplotlib with it) takes two seconds to impor
 
 
 def stretch_bands(bands_PHW: np.ndarray, settings: FitsSettings, where: str) -> np.ndarray:
-    """Flux of P bands (NaN where unknown) to uint8 (H, W, P); `where` names the file in errors.
+    """Turn the flux of P bands (NaN where unknown) into uint8 (H, W, P); `where` names the file in errors.
 
     Each band gets its own black and white (their skies differ), or, with ``color=lupton``, three bands share one
     stretch that keeps the ratios between them (Lupton et al. 2004, PASP 116, 133).
@@ -64,7 +64,7 @@ def _stretch_band(band_HW: np.ndarray, seen_HW: np.ndarray, settings: FitsSettin
 
 
 def _lupton(bands_3HW: np.ndarray, seen_3HW: np.ndarray, settings: FitsSettings) -> np.ndarray:
-    """RGB (H, W, 3) from red, green, blue flux: one asinh of the mean flux, by which all three bands are scaled."""
+    """Make RGB (H, W, 3) of red, green, blue flux: one asinh of the mean flux, by which all three bands are scaled."""
     from astropy.visualization import make_lupton_rgb
 
     given = np.broadcast_to(np.array(settings.lupton_minimum, dtype=np.float64), 3)  # None becomes NaN
@@ -83,7 +83,7 @@ def _lupton(bands_3HW: np.ndarray, seen_3HW: np.ndarray, settings: FitsSettings)
 
 
 def _limits(known: np.ndarray, settings: FitsSettings) -> tuple[float, float]:
-    """Black and white among these fluxes, (N,); at least two of them differ."""
+    """Choose black and white among these fluxes, (N,); at least two of them differ."""
     low, high = _interval(settings).get_limits(known.reshape(1, -1))
     if not high > low:  # mostly one value, e.g. a masked background
         low, high = known.min(), known.max()

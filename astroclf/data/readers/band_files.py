@@ -22,12 +22,12 @@ class BandFiles:
         self._expressions = [_expression(pattern) for pattern in sorted(patterns, key=len, reverse=True)]
 
     def files(self, sample: str) -> list[str]:
-        """The files of a sample, in channel order."""
+        """Name the files of a sample, in channel order."""
         folder, slash, name = sample.rpartition("/")
         return [f"{folder}{slash}{pattern.replace(ID, name)}" for pattern in self.patterns]
 
     def sample_of(self, file: str) -> str | None:
-        """The sample that a file's name says it is of; None: it fits no pattern."""
+        """Return the sample that a file's name says it is of; None: it fits no pattern."""
         return next(self._samples_of(file), None)
 
     def _samples_of(self, file: str) -> Iterator[str]:

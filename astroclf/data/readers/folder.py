@@ -85,7 +85,7 @@ class ClassFolder:
         self.catalog = _label(self.path, listing, wanted, exclude_classes)
 
     def fingerprint(self) -> str:
-        """Hex digest of every file's name, size and time, and of the settings that change a pixel or a label."""
+        """Return a hex digest of every file's name, size and time, and of what changes a pixel or a label."""
         settings = {
             "image_size": self.image_size,
             "channels": self.channels,
@@ -96,7 +96,7 @@ class ClassFolder:
         return reader_fingerprint("folder", self.catalog, settings, *map(_identity, files))
 
     def blocks(self) -> list[range]:
-        """A few dozen files each: enough to keep a thread busy, few enough to hold in memory."""
+        """Divide the rows into blocks of a few dozen files: they keep a thread busy, and fit into memory."""
         image_bytes = self.image_size**2 * self.channels
         rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // image_bytes))
         return [range(start, min(start + rows, len(self.catalog))) for start in range(0, len(self.catalog), rows)]
@@ -106,7 +106,7 @@ class ClassFolder:
         return decode_rows(rows, self._decode, self.image_size, self.channels)
 
     def facts(self, row: int) -> FileFacts | None:
-        """What the header of a sample's (first) file says."""
+        """Return what the header of a sample's (first) file says."""
         return file_facts(self._files(row)[0], self.fits)
 
     def _decode(self, row: int) -> np.ndarray:
@@ -122,7 +122,7 @@ class ClassFolder:
 
 
 def _scan(root: Path, bands: BandFiles | None) -> Listing:
-    """Every image below a visible subfolder; its label is that subfolder's name."""
+    """List every image below a visible subfolder; its label is that subfolder's name."""
     ids: list[str] = []
     labels: list[str] = []
     unused: list[str] = []
@@ -151,7 +151,7 @@ def _check_names(root: Path, names: list[str]) -> None:
 
 
 def _images_below(folder: Path) -> list[str]:
-    """Paths of the visible images, relative to the folder."""
+    """List the paths of the visible images, relative to the folder."""
     names: list[str] = []
     for place, below, files in os.walk(folder):
         below[:] = sorted(name for name in below if not _hidden(name))
@@ -174,7 +174,7 @@ def _hidden(name: str) -> bool:
 
 
 def _label(root: Path, listing: Listing, wanted: Sequence[str] | None, excluded: Sequence[str]) -> Catalog:
-    """Names to numbers, and the rows of excluded classes dropped."""
+    """Turn names of classes into numbers, and drop the rows of excluded classes."""
     if not listing.ids:
         raise DataError(
             f"{root} holds no images: they belong in one subfolder a class (galaxy/, nebula/, ...), or in a "

@@ -120,13 +120,13 @@ class Galaxy10:
         self.catalog = everything.take(self._file_rows)
 
     def fingerprint(self) -> str:
-        """Hex digest of the file's identity (size, time, head, tail), the labels and all that changes a pixel."""
+        """Return a hex digest of the file's size, time, head and tail, the labels, and all that changes a pixel."""
         files = [self.path / "images.npy", self.path / "labels.npy"] if self.path.is_dir() else [self.path]
         settings = {"image_size": self.image_size, "channels": self.channels, "preparation": PREPARATION}
         return reader_fingerprint("galaxy10", self.catalog, settings, *map(_identity, files))
 
     def blocks(self) -> list[range]:
-        """Table rows whose images lie in the same slab of the file."""
+        """Divide the rows into blocks whose images lie in the same slab of the file."""
         slabs = self._file_rows // self._slab
         starts = [0, *(np.flatnonzero(np.diff(slabs)) + 1).tolist(), len(slabs)]
         return [range(start, stop) for start, stop in itertools.pairwise(starts)]
@@ -142,7 +142,7 @@ class Galaxy10:
         return decode_rows(rows, lambda row: stored[self._file_rows[row] - first], self.image_size, self.channels)
 
     def facts(self, row: int) -> FileFacts:
-        """What every image of the file is."""
+        """Return what every image of the file is."""
         return FileFacts("NumPy" if self.path.is_dir() else "HDF5", "RGB", 8, self._shape[2], self._shape[1])
 
 
@@ -150,7 +150,7 @@ _CLASS_INDEX = {class_key(name): index for index, name in enumerate(CLASSES)}
 
 
 def _find(path: str | Path | None, cache_dir: Path, download: bool) -> Path:
-    """The HDF5 file, or the folder of the npy pair."""
+    """Find the HDF5 file, or the folder of the npy pair."""
     place = Path(path).expanduser() if path is not None else cache_dir / GALAXY10.name
     if place.is_dir():
         if (place / "images.npy").exists() or (place / "labels.npy").exists():
@@ -230,7 +230,7 @@ def _check_npy(folder: Path) -> dict:
 def _check_arrays(
     path: Path, images: h5py.Dataset | np.ndarray, labels: h5py.Dataset | np.ndarray, *, names: tuple[str, str]
 ) -> None:
-    """Shapes and types, before any of it is read: a damaged header may claim more than memory holds."""
+    """Check shapes and types before any of it is read: a damaged header may claim more than memory holds."""
     shape, dtype = images.shape, images.dtype
     if len(shape) != 4 or shape[3] != 3 or 0 in shape or dtype != np.uint8:
         raise DataError(f"{path}: `{names[0]}` is {dtype} of shape {shape}; it must be uint8 of shape (N, H, W, 3).")
@@ -243,7 +243,7 @@ def _check_arrays(
 
 
 def _check_labels(path: Path, labels: np.ndarray, *, name: str) -> np.ndarray:
-    """The labels as int64, once they are known to be Galaxy10's."""
+    """Return the labels as int64, once they are known to be Galaxy10's."""
     wrong = np.flatnonzero((labels < 0) | (labels >= len(CLASSES)))
     if len(wrong):
         raise DataError(
@@ -254,7 +254,7 @@ def _check_labels(path: Path, labels: np.ndarray, *, name: str) -> np.ndarray:
 
 
 def _check_degrees(path: Path, stored: h5py.Dataset, name: str, limit: int, images: int) -> np.ndarray:
-    """Sky positions as float64; NaN is unknown."""
+    """Return sky positions as float64, once they are known to be degrees; NaN is unknown."""
     if stored.shape != (images,):
         raise DataError(f"{path}: `{name}` has shape {stored.shape}, but there are {images} images.")
     degrees = read_column(stored).astype(np.float64)
@@ -268,7 +268,7 @@ def _check_degrees(path: Path, stored: h5py.Dataset, name: str, limit: int, imag
 
 
 def _identity(path: Path) -> bytes:
-    """What tells one version of a file from another without reading gigabytes."""
+    """Return what tells one version of a file from another, without reading gigabytes."""
     status = path.stat()
     with path.open("rb") as file:
         head = file.read(IDENTITY_BYTES)

@@ -18,7 +18,7 @@ MAX_SLAB_BYTES = 256 * 2**20
 
 
 def slab_rows(shape: tuple[int, ...], chunks: tuple[int, ...] | None) -> int:
-    """How many rows to read at once: the chunk height, or what fits in memory when the file is not chunked so."""
+    """Choose how many rows to read at once: the chunk height, or what fits in memory where that is not so chunked."""
     row_bytes = int(np.prod(shape[1:]))
     height = chunks[0] if chunks else OFFICIAL_CHUNK_ROWS
     if height * row_bytes <= MAX_SLAB_BYTES // 4:  # thin chunks: several of them at a time
@@ -29,7 +29,7 @@ def slab_rows(shape: tuple[int, ...], chunks: tuple[int, ...] | None) -> int:
 
 
 def read_rows(path: Path, name: str, first: int, stop: int) -> np.ndarray:
-    """Rows [first, stop) of data set `name`, uint8 (stop - first, H, W, C).
+    """Read the rows [first, stop) of data set `name`, uint8 (stop - first, H, W, C).
 
     Chunks that are gzip-compressed and nothing else are fetched as they lie in the file and inflated here: HDF5 does
     it under one lock for the whole process, zlib does it in parallel in as many threads as call this function.
@@ -54,7 +54,7 @@ def read_rows(path: Path, name: str, first: int, stop: int) -> np.ndarray:
 
 
 def read_column(dataset: h5py.Dataset) -> np.ndarray:
-    """All of a data set with one value a row; OSError where a part of it is nowhere in the file."""
+    """Read all of a data set with one value a row; OSError where a part of it is nowhere in the file."""
     _check_written(dataset, 0, len(dataset))
     return dataset[()]
 
@@ -67,7 +67,7 @@ def _is_plain_gzip(dataset: h5py.Dataset) -> bool:
 
 
 def _corners(dataset: h5py.Dataset, first: int, stop: int) -> Iterator[tuple[int, ...]]:
-    """The first element of every chunk that holds a part of these rows."""
+    """Yield the first element of every chunk that holds a part of these rows."""
     chunk = dataset.chunks
     axes = [range(first - first % chunk[0], stop, chunk[0])]
     axes += [range(0, length, step) for length, step in zip(dataset.shape[1:], chunk[1:], strict=True)]

@@ -1,4 +1,4 @@
-"""``metadata.csv``: which files a data set has, what they show, and what is known about them."""
+"""The table ``metadata.csv``: which files a data set has, what they show, and what is known about them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Listing:
     dec_deg: list[float] = field(default_factory=list)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """The optional columns that say anything, as arrays for a `Catalog`."""
+        """Return the optional columns that say anything, as arrays for a `Catalog`."""
         texts = {"split": self.split, "group": self.group}
         columns = {name: np.array(values) for name, values in texts.items() if any(values)}
         if not all(math.isnan(value) for value in self.ra_deg):
@@ -44,8 +44,16 @@ def read_metadata(path: Path, bands: BandFiles | None = None, faults: list[str] 
     """Read a metadata.csv with the columns path and label, and optionally split, group, ra, dec (degrees, ICRS).
 
     Paths are relative to the file's folder and may not leave it. Where a sample's bands are files of their own, the
-    path is what they share, or that of any one of them. With a list of `faults`, rows that cannot be right are left out
-    and told there.
+    path is what they share, or that of any one of them.
+
+    Parameters
+    ----------
+    path
+        The table.
+    bands
+        The name patterns of samples whose bands are files of their own.
+    faults
+        A list for what is wrong with rows: these are then left out, where else the first raises.
 
     Raises
     ------
@@ -118,7 +126,7 @@ def _add_row(
 
 
 def _inside(text: str, where: str) -> str:
-    """The path as a relative POSIX path, refused when it points out of the folder."""
+    """Return the path as a relative POSIX path; refuse one that points out of the folder."""
     written = PurePosixPath(text.replace("\\", "/"))
     parts = [part for part in written.parts if part != "."]
     if written.is_absolute() or PureWindowsPath(text).drive or ".." in parts or "\0" in text or not parts:

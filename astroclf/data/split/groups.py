@@ -9,7 +9,7 @@ from astroclf.data.split.links import Links, connected
 
 
 def group_rows(catalog: Catalog, links: Links) -> tuple[np.ndarray, int]:
-    """Number rows so that those of one number must stay in one split, (N,) int64; count the groups that were divided.
+    """Give rows that must stay in one split the same number, (N,) int64, and count the groups that were divided.
 
     Links and the data set's own groups add up. Where the data set gives two splits to rows that only resemble each
     other or are neighbours, what it gives counts. Rows without a split that are linked to several given ones stay
@@ -42,7 +42,7 @@ def _least(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _pairs_of(names: np.ndarray | None) -> np.ndarray:
-    """Pair each row of a named group with the group's first, (m, 2)."""
+    """Link each row of a named group with the group's first, (m, 2)."""
     if names is None:
         return np.empty((0, 2), np.int64)
     rows = np.flatnonzero(np.asarray(names) != "")

@@ -52,7 +52,7 @@ def no_pairs() -> Pairs:
 
 
 def exact_duplicates(digests: np.ndarray) -> Pairs:
-    """Pair rows with the same digest, (N,) str: each further one with the first, so that k copies make k - 1 pairs."""
+    """Find rows with the same digest, (N,) str: each further one with the first, so that k copies make k - 1 pairs."""
     _, first, inverse = np.unique(np.asarray(digests), return_index=True, return_inverse=True)
     rows = np.stack([first[inverse], np.arange(len(inverse))], axis=1)
     rows = rows[rows[:, 0] != rows[:, 1]]
@@ -151,7 +151,7 @@ class Links:
     sky: Pairs = field(default_factory=no_pairs)
 
     def copies(self, n: int) -> np.ndarray:
-        """Number each of n rows, (n,) int64, so that those of one number show the same picture."""
+        """Give those of n rows that show the same picture the same number, (n,) int64."""
         return connected(n, self.exact.rows, self.near.rows)
 
 
@@ -197,7 +197,7 @@ def _kept(path: Path, find: Callable[[], Pairs]) -> Pairs:
 
 
 def connected(n: int, *links: np.ndarray) -> np.ndarray:
-    """Number the groups of rows that links, each (m, 2) int, connect: (n,) int64, in the order of their first rows."""
+    """Give rows that links, each (m, 2) int, connect the same number: (n,) int64, in the order of their first rows."""
     rows = np.concatenate([np.empty((0, 2), np.int64), *links])
     root = np.arange(n)
     while True:

@@ -47,12 +47,12 @@ class Hashes(NamedTuple):
     frames: np.ndarray  # (N, 2) int64: height and width of what is not padding
 
     def take(self, rows: slice | np.ndarray) -> Hashes:
-        """Of these rows."""
+        """Return the hashes of these rows."""
         return Hashes(*(part[rows] for part in self))
 
 
 def hash_pictures(pictures_NTT: np.ndarray) -> Hashes:
-    """The hashes of grey pictures, (N, THUMBNAIL_SIDE, THUMBNAIL_SIDE) uint8."""
+    """Compute the hashes of grey pictures, (N, T, T) uint8."""
     count, search = len(pictures_NTT), 2 * SEARCH_BAND + 1
     hashes = Hashes(
         np.empty((count, *_RADIUS.shape), np.complex64),
@@ -68,7 +68,7 @@ def hash_pictures(pictures_NTT: np.ndarray) -> Hashes:
 
 
 def turned(hashes: Hashes) -> list[Hashes]:
-    """Of the square's eight symmetries the four that half a turn does not connect, applied to the pictures."""
+    """Apply those four of the square's eight symmetries to the pictures that half a turn does not connect."""
     spectra, amplitudes, frames = hashes
     across = frames[:, ::-1]
     return [
@@ -80,12 +80,12 @@ def turned(hashes: Hashes) -> list[Hashes]:
 
 
 def likeness(first: Hashes, second: Hashes) -> np.ndarray:
-    """(N, M) correlation of amplitudes: at least as large as the similarity of copies, and quick."""
+    """Compute the correlations of amplitudes, (N, M): at least as large as the similarity of copies, and quick."""
     return (2 * _half_plane(first.amplitudes)) @ _half_plane(second.amplitudes).T
 
 
 def similarity(first: Hashes, second: Hashes) -> np.ndarray:
-    """(n,) correlation, at most 1, of pictures row by row, shifted and turned by 180° as fits best.
+    """Compute the correlations of pictures row by row, (n,) at most 1, shifted and turned by 180° as fits best.
 
     Pictures whose frames differ by more than `SAME_FRAME` allows have -1.
     """
@@ -99,7 +99,7 @@ def similarity(first: Hashes, second: Hashes) -> np.ndarray:
 
 
 def _equal_contrast(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """The structure between `FINE` and `COARSE` pixels, of equal strength everywhere, and the frame's shape."""
+    """Return the structure between a fine and a coarse scale, of equal strength everywhere, and the frame's shape."""
     shown = _extent(picture.max(axis=1) > BLACK), _extent(picture.max(axis=0) > BLACK)
     image = picture[shown].astype(np.float32)
     detail = cv2.GaussianBlur(image, (0, 0), FINE) - cv2.GaussianBlur(image, (0, 0), COARSE)
@@ -110,7 +110,7 @@ def _equal_contrast(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def _extent(occupied: np.ndarray) -> slice:
-    """From the first to the last true entry; all where there is none."""
+    """Return the slice from the first to the last true entry; all where there is none."""
     where = np.flatnonzero(occupied)
     return slice(where[0], where[-1] + 1) if len(where) else slice(0, len(occupied))
 
@@ -122,7 +122,10 @@ def _taper(side: int) -> np.ndarray:
 
 
 def _hash_contrast(contrast_BTT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Spectra and amplitudes. Dividing by what is typical of a frequency makes fine structure count as coarse does."""
+    """Compute spectra and amplitudes.
+
+    Dividing by what is typical of a frequency makes fine structure count as coarse does.
+    """
     spectra = _WAVES @ contrast_BTT @ _WAVES.T
     spectra[:, BAND, BAND] = 0
     amplitudes = np.abs(spectra)
@@ -140,13 +143,13 @@ def _of_norm_1(arrays: np.ndarray) -> np.ndarray:
 
 
 def _half_plane(spectra: np.ndarray) -> np.ndarray:
-    """(N, K, K) to (N, K * K // 2): of a real picture's spectrum, the other half is the conjugate of this one."""
+    """Return half of each spectrum, (N, K, K) to (N, K * K // 2): a real picture's other half is its conjugate."""
     return spectra.reshape(len(spectra), spectra.shape[1] * spectra.shape[2])[:, : spectra.shape[1] ** 2 // 2]
 
 
 @cache
 def _shift_waves() -> np.ndarray:
-    """What turns real and imaginary parts of half a cross spectrum into the correlation at each shift."""
+    """Return the matrix that turns real and imaginary parts of half a cross spectrum into correlations by shift."""
     steps = np.arange(-SHIFT, SHIFT + STEP / 2, STEP)
     half = _RADIUS.size // 2
     vertical, horizontal = (grid.ravel()[:half] for grid in np.meshgrid(_FREQUENCIES, _FREQUENCIES, indexing="ij"))

@@ -1,4 +1,4 @@
-"""From a decoded data set and its settings to the rows that are trained on, validated on and tested on.
+"""Splits: the rows of a decoded data set that are trained on, validated on and tested on, by its settings.
 
 Links between samples (copies, neighbours on the sky) become groups that never straddle splits; copies whose labels
 contradict each other are resolved; what the data set itself says of splits is honoured and checked.
@@ -79,7 +79,7 @@ def make_splits(
     Parameters
     ----------
     catalog, digests
-        Of an `ImageCache`.
+        The samples of an `ImageCache`.
     links
         See `find_links`.
     settings
@@ -134,7 +134,7 @@ def _assign(catalog: Catalog, groups: np.ndarray, digests: np.ndarray, settings:
 
 
 def read_split_file(path: Path, catalog: Catalog, unreadable: Collection[str] = ()) -> np.ndarray:
-    """Read which split each sample of the catalog is in, (N,) str; empty where the file leaves it to us.
+    """Read the split of each sample of the catalog, (N,) str; empty where the file leaves it to us.
 
     Parameters
     ----------
