@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import torch
@@ -322,7 +323,7 @@ class Trainer:
         self.tracker.flush()
         self._saved_at = time.monotonic()
 
-    def _interrupt(self, signal: Any) -> None:
+    def _interrupt(self, signal: Signals) -> None:
         self._save([])
         raise Interrupted(
             f"Stopped by {signal.name} after step {self.state.step} of {self.total_steps}; all is saved. Go on "

@@ -88,7 +88,7 @@ def evaluate(
     ----------
     classes : tuple of str
         In label order.
-    ids : (M,) str, optional
+    ids : array of str, optional
         Names of all images of the data set that `loader` reads from; None: their row numbers.
     tta_views : int
         See `predict_proba`; losses are the mean over the views too.

@@ -19,7 +19,6 @@ from astroclf.util.html import render
 from astroclf.util.pictures import data_uri, picture_uri
 
 PLOTS_FOLDER = "plots"
-AUGMENTED_SHEET = "augmented.png"
 
 
 @dataclass(frozen=True)
