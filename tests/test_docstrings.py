@@ -14,7 +14,7 @@ import astroclf
 
 PACKAGE = Path(astroclf.__file__).parent
 MAX_WORDS = 25
-STILL_FRAGMENTS = 600  # being mended, room by room
+STILL_FRAGMENTS = 160  # being mended, room by room
 # The verbs that first lines begin with: add yours.
 VERB_LIST = """
 accept accumulate add adjust advance aggregate align allow anchor announce answer append apply arrange ask assemble

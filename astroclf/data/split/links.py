@@ -188,7 +188,8 @@ def find_links(cache: ImageCache, *, near: bool, sky_arcsec: float | None, progr
 
 def _kept(path: Path, find: Callable[[], Pairs]) -> Pairs:
     """Read what was found before, or find and keep it; a cache that cannot be written to is only slower."""
-    with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as saved:
+    unreadable = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+    with suppress(*unreadable), path.open("rb") as file, np.load(file) as saved:  # np.load leaves a damaged one open
         return Pairs(saved["rows"], saved["score"])
     pairs = find()
     with suppress(AstroclfError), atomic_path(path) as temporary:
