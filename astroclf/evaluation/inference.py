@@ -117,6 +117,5 @@ def evaluate(
         probabilities=torch.cat(probabilities_parts).cpu().numpy(),
         uncertainty=torch.cat(uncertainty_parts).cpu().numpy(),
         labels=torch.cat(labels).cpu().numpy(),
-        rows=all_rows,
         losses={name: float(value) / len(all_rows) for name, value in sums.items()},
     )

@@ -56,8 +56,6 @@ class Predictions:
         Estimated probability that the prediction is wrong.
     labels : (N,) int or None
         Index into `classes`; None where the images have no labels.
-    rows : (N,) int64 or None
-        Of the images in their data set, where they are of one.
     losses : mapping of str to float
         Means over the images of the training loss (``loss``) and of its terms, where they were computed.
     chosen : (N,) int or None
@@ -69,12 +67,11 @@ class Predictions:
     probabilities: np.ndarray
     uncertainty: np.ndarray
     labels: np.ndarray | None = None
-    rows: np.ndarray | None = None
     losses: Mapping[str, float] = field(default_factory=dict)
     chosen: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        per_image = (self.ids, self.probabilities, self.uncertainty, self.labels, self.rows, self.chosen)
+        per_image = (self.ids, self.probabilities, self.uncertainty, self.labels, self.chosen)
         lengths = {len(values) for values in per_image if values is not None}
         if len(lengths) != 1 or self.probabilities.shape[1:] != (len(self.classes),):
             raise ValueError(
@@ -124,7 +121,6 @@ class Predictions:
             self.probabilities[index],
             self.uncertainty[index],
             labels=taken(self.labels),
-            rows=taken(self.rows),
             chosen=taken(self.chosen),
         )
 

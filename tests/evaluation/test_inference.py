@@ -35,7 +35,7 @@ def test_every_image_once_in_order_and_the_mode_put_back(parts):
     model.train()
     result = evaluate(model, criterion, loader(images), choose_precision("fp32", torch.device("cpu")), CLASSES)
     assert model.training
-    assert result.rows.tolist() == list(range(7))
+    assert result.ids.tolist() == [str(row) for row in range(7)]
     assert result.probabilities.shape == (7, 3)
     np.testing.assert_allclose(result.probabilities.sum(axis=1), np.ones(7), rtol=1e-6)
     assert {"loss", "accuracy", "macro_f1", "ece"} <= set(result.metrics())
