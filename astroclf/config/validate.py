@@ -160,7 +160,7 @@ def _like(name: str, default: Any, value: Any) -> Any:
 
 def _typed_value(name: str, hint: Any, value: Any, example: str = "") -> Any:
     try:
-        return _convert(hint, value)
+        return convert(hint, value)
     except ValueError as error:
         remedy = (
             nearest(str(value), get_args(hint)) if get_origin(hint) is Literal else f"Give {_words(hint)}{example}."
@@ -168,8 +168,8 @@ def _typed_value(name: str, hint: Any, value: Any, example: str = "") -> Any:
         raise ConfigError(f"'{name}' cannot be {value!r}. {remedy}") from error
 
 
-def _convert(hint: Any, value: Any) -> Any:
-    """The value as the type holds it: text that is a number becomes one, a number where text is wanted its text.
+def convert(hint: Any, value: Any) -> Any:
+    """Return a value as a type holds it: text that is a number becomes one, a number where text is wanted its text.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def _convert(hint: Any, value: Any) -> Any:
     if kind is bool:
         return _boolean(value)
     if kind is list:
-        return [_convert(parts[0] if parts else Any, item) for item in value]
+        return [convert(parts[0] if parts else Any, item) for item in value]
     return kind(value)
 
 
@@ -201,10 +201,10 @@ def _boolean(value: Any) -> bool:
 def _convert_to_one_of(parts: tuple[Any, ...], value: Any) -> Any:
     hints = [part for part in parts if part is not NoneType]
     if len(hints) == 1:
-        return _convert(hints[0], value)
+        return convert(hints[0], value)
     for hint in hints:  # of several, the one that holds the value as it is
         try:
-            if (converted := _convert(hint, value)) == value:
+            if (converted := convert(hint, value)) == value:
                 return converted
         except ValueError:
             pass

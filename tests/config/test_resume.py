@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from astroclf.config.resume import resumed_config, split_changes
 from astroclf.errors import ConfigError
-from tests.config.test_validate import composed
+from tests.config.test_validate import config
 
 
 @pytest.fixture
@@ -18,11 +18,7 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "last.pt").touch()
-    config, _ = composed()
-    plain = OmegaConf.to_container(config, resolve=True)
-    (folder / "config.yaml").write_text(
-        "# python -m astroclf.train seed=1\n" + OmegaConf.to_yaml(OmegaConf.create(plain))
-    )
+    (folder / "config.yaml").write_text("# python -m astroclf.train seed=1\n" + OmegaConf.to_yaml(config().to_plain()))
     return folder
 
 
@@ -63,3 +59,10 @@ def test_a_complete_run_takes_no_changes(run):
     resumed_config(run, str(run), [])
     with pytest.raises(ConfigError, match="is complete"):
         resumed_config(run, str(run), ["trainer.epochs=99"])
+
+
+def test_a_run_of_another_version_is_refused_in_one_sentence(run):
+    path = run / "config.yaml"
+    path.write_text(path.read_text().replace("monitor:", "objective:"))
+    with pytest.raises(ConfigError, match=r"run of another version of astroclf.*'objective' is no key"):
+        resumed_config(run, str(run))

@@ -16,7 +16,7 @@ def test_the_yaml_names_every_key_with_a_comment():
     path = config_dir() / "dataset" / "_files.yaml"
     keys = yaml.safe_load(path.read_text())["fits"]
     assert list(keys) == list(FitsSettings.declared())
-    below = path.read_text().partition("fits:\n")[2].splitlines()
+    below = path.read_text().partition("\nfits:")[2].splitlines()
     assert all(" # " in line for line in below)
 
 
