@@ -22,7 +22,6 @@ import cv2
 import numpy as np
 import torch
 import torchvision
-import yaml
 from PIL import Image
 from torchvision import transforms as v1
 from torchvision.transforms import v2
@@ -30,6 +29,7 @@ from torchvision.transforms import v2
 from astroclf.data.augment import on_torch
 from astroclf.data.augment.plan import plan
 from astroclf.data.augment.recipe import Augmentation
+from astroclf.settings.yaml_files import yaml_values
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ("galaxy10", "astro8", "dihedral", "none")
@@ -96,7 +96,7 @@ def ours_on_torch(recipe: str, images: np.ndarray, device: str) -> Callable[[], 
 
 
 def load(recipe: str) -> Augmentation:
-    options = yaml.safe_load((ROOT / "conf" / "augment" / f"{recipe}.yaml").read_text())
+    options = yaml_values(f"augment/{recipe}")
     options.pop("_target_")
     return Augmentation(**options)
 

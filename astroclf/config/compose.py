@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from astroclf.config.validate import Schema, typed
 from astroclf.settings.config import GROUPS
-from astroclf.settings.yaml_files import config_dir
+from astroclf.settings.yaml_files import config_dir, yaml_values
 
 
 def checked_as(schema: type[Schema], composed: DictConfig, hydra: Any = None) -> Schema:
@@ -38,18 +38,5 @@ def composed_as(schema: type[Schema], name: str, overrides: Sequence[str]) -> Sc
 def declared_keys(hydra: Any) -> dict[str, dict[str, Any]]:
     """Return, for each group that people extend, the keys and values of the chosen yaml and of those it builds on."""
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
-    return {group: _yaml_keys(folders, group, hydra.runtime.choices.get(group) or "") for group in GROUPS}
-
-
-def _yaml_keys(folders: list[Path], group: str, choice: str) -> dict[str, Any]:
-    for folder in folders:
-        path = folder / group / f"{choice}.yaml"
-        if path.is_file():
-            content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-            assert isinstance(content, dict)
-            keys: dict[str, Any] = {}
-            for base in content.pop("defaults", []):
-                if isinstance(base, str) and base != "_self_":
-                    keys |= _yaml_keys(folders, group, base)
-            return keys | {str(key): value for key, value in content.items()}
-    return {}
+    choices = {group: hydra.runtime.choices.get(group) for group in GROUPS}
+    return {group: yaml_values(f"{group}/{choice}", folders) if choice else {} for group, choice in choices.items()}

@@ -152,8 +152,8 @@ def _looks_like_a_path(text: str) -> bool:
 
 
 def _like(name: str, default: Any, value: Any) -> Any:
-    """The value with the type of the one in the yaml that declares its key; null there takes anything."""
-    if default is None or value is None or default == _MISSING:
+    """The value with the type of the one in the yaml that declares its key; null and interpolations take anything."""
+    if default is None or value is None or default == _MISSING or "${" in str(default):
         return value
     return _typed_value(name, type(default), value, example=f", such as {default!r}")
 
