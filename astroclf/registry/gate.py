@@ -50,7 +50,7 @@ def pass_gate(
     Raises
     ------
     TrackingError
-        The store refused.
+        The database refused.
     """
     model = RegisteredModel(absolute_uri(uri), name)
     if known := recorded(model.version(number)):

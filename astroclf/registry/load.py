@@ -37,7 +37,7 @@ def load(model: str | Path, uri: str = "sqlite:///mlflow.db", device: str = "aut
         ``models:/name@alias``, ``models:/name/3``, ``runs:/<run id>``, a package folder, a run folder, or the folder
         of a downloaded MLflow model.
     uri
-        The tracking store, for the first three.
+        The tracking database, for the first three.
     device
         ``auto``: the GPU if there is one.
 

@@ -49,7 +49,7 @@ def register(
     Parameters
     ----------
     uri
-        The tracking store, as for `MlflowTracker`.
+        The tracking database, as for `MlflowTracker`.
     package_folder
         From `astroclf.registry.package.write_package`.
     name
@@ -69,7 +69,7 @@ def register(
     Raises
     ------
     TrackingError
-        The store refused, or has no such run.
+        The database refused, or has no such run.
     """
     uri = ensure_database(uri)
     client = connect(uri)
@@ -93,7 +93,7 @@ def register(
         created = retry(
             lambda: client.create_model_version(
                 name,
-                model.artifact_location,  # models:/<id> would be looked up in MLflow's global store, not in this one
+                model.artifact_location,  # models:/<id> would be looked up in MLflow's global database, not in this one
                 run_id=run_id,
                 tags=texts,
                 description=description,

@@ -131,7 +131,7 @@ def known_models(client: MlflowClient) -> str:
 
 
 class RegisteredModel:
-    """A registered model of the store at `uri`, which is an absolute name and there (see `existing_database`).
+    """A registered model of the database at `uri`, an absolute name of one that is there (see `existing_database`).
 
     Raises
     ------

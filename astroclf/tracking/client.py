@@ -1,6 +1,6 @@
 """The one way to MLflow: silent, with short time limits, no global state, and errors that people can act on.
 
-MLflow's names, values, experiments and runs are found and made here; `mlflow` has the tracker, `database` the store.
+MLflow's names, values, experiments and runs are found and made here; `mlflow` has the tracker, `database` its place.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def prepare_environment() -> None:
 
 
 def connect(uri: str) -> MlflowClient:
-    """Return a client of the tracking store and of the registry at `uri`, which `ensure_database` has prepared."""
+    """Return a client of the tracking database and the registry at `uri`, which `ensure_database` has prepared."""
     prepare_environment()
     # MLflow logs a traceback of its own for each error that it also raises; here the raised one is reported.
     logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)
@@ -246,7 +246,7 @@ def find_run(
 
 
 def log_to_run(uri: str, run_id: str, metrics: Mapping[str, float], step: int) -> None:
-    """Add points to a run that another process may have open; a store that does not answer costs no more than them."""
+    """Add points to a run that another process may have open; if the database does not answer, they are lost."""
     client = connect(uri)
     try:
         with tracking_errors(uri, "log metrics to"):

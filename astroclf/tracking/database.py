@@ -46,7 +46,7 @@ _SERVER_SCHEMES = ("http", "https")
 
 
 def ensure_database(uri: str) -> str:
-    """Make the tracking store at `uri` ready, and return its absolute name.
+    """Make the tracking database at `uri` ready, and return its absolute name.
 
     A new SQLite database is created with MLflow's tables; an existing one is checked to be a whole, writable MLflow
     database; a server is asked whether it is there. Safe to call from any number of processes at once.
@@ -69,7 +69,7 @@ def ensure_database(uri: str) -> str:
 
 
 def existing_database(uri: str) -> str:
-    """Return the absolute name of a tracking store that is there already; looking at one must not make it.
+    """Return the absolute name of a tracking database that is there already; looking at one must not make it.
 
     Raises
     ------
@@ -87,12 +87,12 @@ def existing_database(uri: str) -> str:
 
 
 def absolute_uri(uri: str) -> str:
-    """Return the name of the same store so that it does not depend on the working folder (Hydra changes it).
+    """Return the name of the same database so that it does not depend on the working folder (Hydra changes it).
 
     Raises
     ------
     TrackingError
-        A file store, an in-memory database, or no URI at all.
+        A plain folder, an in-memory database, or no URI at all.
     """
     uri = str(uri).strip()
     scheme = _scheme(uri)
@@ -115,12 +115,15 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def lock_file(uri: str, purpose: str = "") -> Path:
-    """Return where to lock a store: beside an SQLite file, for all that share it; in this machine's /tmp for a server.
+    """Return the file by which to lock a database.
+
+    That of an SQLite database lies beside it, for all who share it; that of a server in the machine's folder for
+    temporary files.
 
     Parameters
     ----------
     purpose
-        Part of the name, so that two locks of a store do not wait for each other.
+        Part of the name, so that two locks of a database do not wait for each other.
     """
     path, ending = sqlite_file(uri), f".{purpose}.lock" if purpose else ".lock"
     if path is not None:
@@ -129,7 +132,7 @@ def lock_file(uri: str, purpose: str = "") -> Path:
 
 
 def _scheme(uri: str) -> str:
-    """Return the kind of a store: ``postgresql`` of ``postgresql+psycopg2://…``."""
+    """Return the kind of a database: ``postgresql`` of ``postgresql+psycopg2://…``."""
     return uri.partition(":")[0].partition("+")[0].lower()
 
 
@@ -199,7 +202,7 @@ def _create_tables(uri: str) -> None:
 
 
 def _open(uri: str) -> None:
-    """Let MLflow open the store (kept for this process) and write its default experiment, still under the lock."""
+    """Let MLflow open the database (kept for this process) and write its default experiment, still under the lock."""
     with tracking_errors(uri, "open the store of"):
         connect(uri).search_experiments(max_results=1)
 

@@ -47,14 +47,14 @@ TAGS_PER_BATCH = 100
 
 
 class MlflowTracker:
-    """A run in an MLflow store, new or resumed, written without MLflow's global state.
+    """A run in an MLflow database, new or resumed, written without MLflow's global state.
 
     Metrics are kept back until `flush`. The trainer flushes right after each checkpoint, so an interrupted and resumed
     run shows no point twice: what came after the checkpoint was never sent. What was logged before the checkpoint but
     perhaps not sent before a kill travels inside the checkpoint (`state_dict`), with its time stamps; sent twice,
     MLflow keeps it once. There is no flush by the clock, which would break this.
 
-    A store that stops answering in mid-training does not end the training: it is tried again, warned about once, and
+    A database that stops answering in mid-training does not end the training: it is tried again, warned about once, and
     the metrics, tags and files wait for the next `flush`. Only `close` reports what could not be delivered.
 
     Parameters
@@ -80,7 +80,7 @@ class MlflowTracker:
     Raises
     ------
     TrackingError
-        The store cannot be used, or has no such run.
+        The database cannot be used, or has no such run.
     """
 
     def __init__(
@@ -232,7 +232,7 @@ class MlflowTracker:
             del self._unsent_files[0]
 
     def _try(self, doing: str, send: Callable[[int], None]) -> None:
-        """Send; a store that does not answer is warned about once and costs the following calls one attempt each."""
+        """Send; a database that does not answer is warned about once and costs the following calls one attempt each."""
         try:
             with tracking_errors(self.uri, doing):
                 send(1 if self._silent_since_warning else 3)
