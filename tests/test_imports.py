@@ -19,7 +19,7 @@ FRONT_DOORS = {
 }  # fmt: skip
 FLOORS = (
     ("errors",), ("util",), ("settings", "tracking"), ("data",), ("simulation", "models"), ("losses",), ("evaluation",),
-    ("config", "engine"), ("registry",), ("run",), ("audit",), ("sweep",), ("cli",), sorted(FRONT_DOORS),
+    ("config", "engine"), ("registry",), ("run", "audit"), ("sweep",), ("cli",), sorted(FRONT_DOORS),
     ("__init__", "__main__"),
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
