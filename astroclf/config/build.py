@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from astroclf.errors import ConfigError
 from astroclf.settings.base import FOR_THE_RUN, ComponentSettings
-from astroclf.settings.components import locate
+from astroclf.settings.components import locate, parameters_of
 from astroclf.util.text import nearest
 
 
@@ -27,17 +26,13 @@ def build(settings: ComponentSettings, **run_time: Any) -> Any:
         A target outside the whitelist, or a key that neither the class nor the run takes.
     """
     cls = locate(settings.section, settings.target)
-    parameters = inspect.signature(cls).parameters.values()
-    named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    of_the_run = settings.marked(FOR_THE_RUN)
-    values = settings.values()
-    unknown = [key for key in values if key not in named and key not in of_the_run and not takes_any]
-    if unknown:
+    named, of_the_run, values = parameters_of(cls), settings.marked(FOR_THE_RUN), settings.values()
+    unknown = [key for key in values if key not in named and key not in of_the_run]
+    if unknown and "**" not in named:
         raise ConfigError(f"{settings.target} takes no {', '.join(unknown)}. {nearest(unknown[0], named)}")
     given = {key: value for key, value in values.items() if key in named or key not in of_the_run}
     given |= {key: value for key, value in run_time.items() if key in named}
-    if lacking := {key for key, p in named.items() if p.default is p.empty} - set(given):
+    if lacking := {key for key, p in named.items() if p.default is p.empty} - {"**", *given}:
         raise ConfigError(f"{settings.target} needs {', '.join(sorted(lacking))}, which its yaml does not give.")
     try:
         return cls(**given)

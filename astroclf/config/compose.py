@@ -1,4 +1,7 @@
-"""What Hydra composed, made typed: the keys that the chosen yaml files declare, and where those files are."""
+"""Hydra's composition, made typed: where yaml files are found, and which keys the chosen ones declare.
+
+Importing this module makes Hydra find the yaml files of installed packages too.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from astroclf.config.validate import Schema, typed
+from astroclf.settings.components import ENTRY_POINTS, outside_folders
 from astroclf.settings.config import GROUPS
 from astroclf.settings.yaml_files import config_dir, yaml_values
+
+
+class OutsideComponents(SearchPathPlugin):
+    """Hydra's search path, with the yaml files of installed packages that announce components after ours."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in outside_folders():
+            search_path.append(ENTRY_POINTS, f"file://{folder}")
+
+
+Plugins.instance().register(OutsideComponents)
 
 
 def checked_as(schema: type[Schema], composed: DictConfig, hydra: Any = None) -> Schema:

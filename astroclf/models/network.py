@@ -10,7 +10,7 @@ from torch import nn
 
 from astroclf.errors import ConfigError
 from astroclf.models.classifier import Classifier
-from astroclf.settings.components import locate
+from astroclf.settings.components import locate, parameters_of
 
 
 @dataclass(frozen=True)
@@ -67,4 +67,5 @@ def _build_backbone(spec: NetworkSpec) -> nn.Module:
     cls = locate("backbone", str(options.pop("_target_", "")))
     if not issubclass(cls, nn.Module):
         raise ConfigError(f"'backbone._target_' is {cls.__module__}.{cls.__name__}, which is no network.")
-    return cls(**options | {"weights": None, "image_size": spec.image_size, "channels": spec.channels})
+    offered = {"weights": None, "image_size": spec.image_size, "channels": spec.channels}
+    return cls(**options | {key: value for key, value in offered.items() if key in parameters_of(cls)})

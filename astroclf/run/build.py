@@ -134,7 +134,7 @@ def opened_run(
     loss = build(config.loss, class_counts=data.cache.catalog.class_counts(data.splits.train).tolist())
     criterion = Criterion(loss, config.head.uncertainty_weight).to(precision.device)
     spec = NetworkSpec(
-        backbone={**config.backbone.to_plain(), "weights": None},
+        backbone={key: None if key == "weights" else value for key, value in config.backbone.to_plain().items()},
         num_classes=len(data.classes),
         image_size=input_size,
         channels=channels,

@@ -7,7 +7,12 @@ that announce themselves by an entry point of the group `ENTRY_POINTS` are trust
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
+from functools import cache
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from inspect import Parameter, signature
+from pathlib import Path
 
 from astroclf.errors import ConfigError
 
@@ -25,9 +30,25 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 }
 
 
+@cache
+def outside_packages() -> tuple[str, ...]:
+    """Return the installed packages that announce components of their own, by their dotted names."""
+    return tuple(dict.fromkeys(point.value.partition(":")[0] for point in entry_points(group=ENTRY_POINTS)))
+
+
+def outside_folders() -> list[Path]:
+    """Return where those packages keep their yaml files: the folder ``conf`` of each; imports none of them."""
+    folders: list[Path] = []
+    for name in outside_packages():
+        with suppress(ModuleNotFoundError):  # announced, and gone
+            found = find_spec(name)
+            folders += [Path(place) / "conf" for place in (found and found.submodule_search_locations) or ()]
+    return [folder for folder in folders if folder.is_dir()]
+
+
 def trusted_packages(group: str) -> tuple[str, ...]:
     """Return the prefixes of dotted names that a group's ``_target_`` may begin with, each ending in a dot."""
-    return (*PACKAGES[group], *(f"{point.value.partition(':')[0]}." for point in entry_points(group=ENTRY_POINTS)))
+    return (*PACKAGES[group], *(f"{name}." for name in outside_packages()))
 
 
 def check_target(group: str, target: str) -> None:
@@ -38,11 +59,12 @@ def check_target(group: str, target: str) -> None:
     ConfigError
         With the packages that may be named.
     """
-    if target.startswith(PACKAGES[group]):  # most are ours, and entry points take a while to look up
-        return
     if not target.startswith(trusted_packages(group)):
         packages = " or ".join(package.rstrip(".") for package in trusted_packages(group))
-        raise ConfigError(f"'{group}._target_' is {target}; a {group} must be a class below {packages}.")
+        raise ConfigError(
+            f"'{group}._target_' is {target}; a {group} must be a class below {packages}. Other packages have to be "
+            f"installed and to announce themselves by an entry point of the group {ENTRY_POINTS}."
+        )
 
 
 def locate(group: str, target: str) -> type:
@@ -66,3 +88,9 @@ def locate(group: str, target: str) -> type:
             f"'{group}._target_' is {target}: no class that is defined in a package of the {group} group."
         )
     return found
+
+
+def parameters_of(cls: type) -> dict[str, Parameter]:
+    """Return the parameters that the constructor of a class takes by name; one that takes any has ``**`` among them."""
+    found = signature(cls).parameters.values()
+    return {"**" if each.kind is each.VAR_KEYWORD else each.name: each for each in found}
