@@ -59,12 +59,12 @@ class SplitSettings(Settings):
                 f"dataset.val_fraction={self.val_fraction} and dataset.test_fraction={self.test_fraction}: both must "
                 "be 0 or more, and leave some to train."
             )
-        self.fold_of()
+        self.fold_numbers()
         if self.fold is not None and self.split_file is not None:
             raise ConfigError("dataset.fold and dataset.split_file both say what is tested: give one of them.")
 
-    def fold_of(self) -> tuple[int, int] | None:
-        """Return (which, of how many), counted from 1; None without folds."""
+    def fold_numbers(self) -> tuple[int, int] | None:
+        """Return the number of the fold, counted from 1, and how many there are; None without folds."""
         if self.fold is None:
             return None
         match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", str(self.fold))

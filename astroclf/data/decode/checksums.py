@@ -7,11 +7,17 @@ import gzip
 import io
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from astroclf.errors import ImageError
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+else:
+    fits = lazy_import("astropy.io.fits")  # takes a second to import: only where a FITS file is met
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 # Chunks that change pixels; a wrong text or time says nothing against them.
@@ -73,12 +79,10 @@ def check_datasum(hdu: Any, where: Path) -> None:
     ImageError
         They differ.
     """
-    from astropy.io.fits import Header
-
     place = hdu.fileinfo()  # of the table, where astropy shows a compressed image with another header
     file = place["file"]
     file.seek(place["hdrLoc"])
-    announced = Header.fromstring(file.read(place["datLoc"] - place["hdrLoc"])).get("DATASUM")
+    announced = fits.Header.fromstring(file.read(place["datLoc"] - place["hdrLoc"])).get("DATASUM")
     file.seek(place["datLoc"])
     if announced is None or int(announced) == ones_complement_sum(file.read(place["datSpan"])):
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,12 @@ from astroclf.data.decode.checksums import check_datasum, decompressed
 from astroclf.data.decode.stretch import stretch_bands
 from astroclf.errors import ImageError
 from astroclf.settings.fits import FitsSettings, bands_give
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+else:
+    fits = lazy_import("astropy.io.fits")  # takes a second to import: only where a FITS file is met
 
 MAX_VALUES = 2**28  # 1 GB as float32: more is a survey mosaic or a damaged header, not a cut-out
 MAX_BYTES = 8 * MAX_VALUES  # that a compressed file may unpack to
@@ -39,11 +45,11 @@ def read_fits(path: Path, settings: FitsSettings, channels: int = 3) -> np.ndarr
     images = _read_images(path, settings)
     if isinstance(settings.hdu, list):
         bands_PHW = _stacked([_one_band(image, settings, path) for image in images], settings.hdu, "HDU", str(path))
-        source = f"{len(images)} HDUs"
+        given_by = f"{len(images)} HDUs"
     else:
         bands_PHW = _bands(images[0], settings, {1, 3, channels}, path)
-        source = f"{_size(images[0].shape)} values"
-    return _picture(bands_PHW, settings, channels, str(path), source)
+        given_by = f"{_size(images[0].shape)} values"
+    return _picture(bands_PHW, settings, channels, str(path), given_by)
 
 
 def read_band_files(paths: Sequence[Path], settings: FitsSettings, channels: int, where: str) -> np.ndarray:
@@ -59,11 +65,11 @@ def read_band_files(paths: Sequence[Path], settings: FitsSettings, channels: int
     return _picture(bands_PHW, settings, channels, where, f"{len(paths)} files")
 
 
-def _picture(bands_PHW: np.ndarray, settings: FitsSettings, channels: int, where: str, source: str) -> np.ndarray:
+def _picture(bands_PHW: np.ndarray, settings: FitsSettings, channels: int, where: str, given_by: str) -> np.ndarray:
     count = len(bands_PHW)
     if not bands_give(count, channels):
         raise ImageError(
-            f"{where}: its {source} give {count} band{'s' * (count > 1)}, but dataset.channels={channels}. Choose as "
+            f"{where}: its {given_by} give {count} band{'s' * (count > 1)}, but dataset.channels={channels}. Choose as "
             "many with dataset.fits.planes (planes of a cube), dataset.fits.hdu (a list of HDUs) or dataset.fits.files "
             "(one file a band), or change dataset.channels.",
             "wrong bands",
@@ -77,13 +83,11 @@ def _picture(bands_PHW: np.ndarray, settings: FitsSettings, channels: int, where
 
 def _read_images(path: Path, settings: FitsSettings) -> list[np.ndarray]:
     """Read the values of each HDU that the settings name, of two or more axes, floating point."""
-    from astropy.io import fits as astropy_fits
-
     # astropy meets arbitrary bytes here and raises whatever its parser stumbled over (OSError, ValueError, TypeError,
     # zlib.error, EOFError, ...): all of it means that this file is damaged.
     try:
         # uint=False: unsigned integers arrive as floats like everything that is scaled, and BLANK becomes NaN.
-        with astropy_fits.open(decompressed(path, MAX_BYTES), memmap=False, uint=False) as hdus:
+        with fits.open(decompressed(path, MAX_BYTES), memmap=False, uint=False) as hdus:
             chosen = settings.hdu if isinstance(settings.hdu, list) else [settings.hdu]
             return [_read_values(choose_hdu(hdus, name, path), settings, path) for name in chosen]
     except ImageError:
@@ -133,17 +137,11 @@ def choose_hdu(hdus: Any, name: int | str | None, path: Path) -> Any:
 
 
 def _is_image(hdu: Any) -> bool:
-    return bool(hdu.is_image) and not _is_groups(hdu) and len(hdu.shape) >= 2
-
-
-def _is_groups(hdu: Any) -> bool:
-    from astropy.io.fits import GroupsHDU
-
-    return isinstance(hdu, GroupsHDU)
+    return bool(hdu.is_image) and not isinstance(hdu, fits.GroupsHDU) and len(hdu.shape) >= 2
 
 
 def _kind(hdu: Any) -> str:
-    if _is_groups(hdu):
+    if isinstance(hdu, fits.GroupsHDU):
         return "random groups (interferometer visibilities)"
     if not hdu.is_image:
         return "a table"

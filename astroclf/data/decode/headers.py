@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -12,8 +12,14 @@ from PIL import Image
 from astroclf.data.catalog import Catalog
 from astroclf.data.decode.fits import choose_hdu
 from astroclf.settings.fits import FitsSettings, is_fits
+from astroclf.util.lazy import lazy_import
 from astroclf.util.progress import ProgressBar
 from astroclf.util.threads import available_cores, run_ahead
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+else:
+    fits = lazy_import("astropy.io.fits")  # takes a second to import: only where a FITS file is met
 
 _WIDE_MODES = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
 _TIFF_BITS_PER_SAMPLE = 258
@@ -75,10 +81,8 @@ def _bits(picture: Image.Image) -> int:
 
 
 def _fits_facts(path: Path, settings: FitsSettings) -> FileFacts | None:
-    from astropy.io import fits as astropy_fits
-
     try:
-        with astropy_fits.open(path) as hdus:
+        with fits.open(path) as hdus:
             hdu = choose_hdu(hdus, settings.hdu[0] if isinstance(settings.hdu, list) else settings.hdu, path)
             shape, bits, offset = hdu.shape, int(hdu.header["BITPIX"]), float(hdu.header.get("BZERO", 0))
     except Exception:  # as above

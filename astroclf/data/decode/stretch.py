@@ -8,9 +8,12 @@ import numpy as np
 
 from astroclf.errors import ImageError
 from astroclf.settings.fits import FitsSettings
+from astroclf.util.lazy import lazy_import
 
-if TYPE_CHECKING:  # astropy (and matplotlib with it) takes two seconds to import: only where a FITS file is met
-    from astropy.visualization import BaseInterval, BaseStretch
+if TYPE_CHECKING:
+    from astropy import visualization
+else:  # takes two seconds to import, for it brings matplotlib: only where a FITS file is met
+    visualization = lazy_import("astropy.visualization")
 
 
 def stretch_bands(bands_PHW: np.ndarray, settings: FitsSettings, where: str) -> np.ndarray:
@@ -65,8 +68,6 @@ def _stretch_band(band_HW: np.ndarray, seen_HW: np.ndarray, settings: FitsSettin
 
 def _lupton(bands_3HW: np.ndarray, seen_3HW: np.ndarray, settings: FitsSettings) -> np.ndarray:
     """Make RGB (H, W, 3) of red, green, blue flux: one asinh of the mean flux, by which all three bands are scaled."""
-    from astropy.visualization import make_lupton_rgb
-
     given = np.broadcast_to(np.array(settings.lupton_minimum, dtype=np.float64), 3)  # None becomes NaN
     flux = np.zeros(bands_3HW.shape)
     for band, seen, minimum, out in zip(bands_3HW, seen_3HW, given, flux, strict=True):
@@ -79,7 +80,7 @@ def _lupton(bands_3HW: np.ndarray, seen_3HW: np.ndarray, settings: FitsSettings)
         low, high = _limits(flux.mean(axis=0)[seen_3HW.any(axis=0)], settings)
         stretch = (high - low) or 1.0  # bands that cancel each other out leave nothing to stretch
     with np.errstate(invalid="ignore"):  # black pixels are 0 / 0 in there, and then 0
-        return make_lupton_rgb(*flux, stretch=stretch, Q=settings.lupton_q)
+        return visualization.make_lupton_rgb(*flux, stretch=stretch, Q=settings.lupton_q)
 
 
 def _limits(known: np.ndarray, settings: FitsSettings) -> tuple[float, float]:
@@ -90,19 +91,20 @@ def _limits(known: np.ndarray, settings: FitsSettings) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _interval(settings: FitsSettings) -> BaseInterval:
-    from astropy.visualization import AsymmetricPercentileInterval, MinMaxInterval, ZScaleInterval
-
+def _interval(settings: FitsSettings) -> visualization.BaseInterval:
     if settings.interval == "minmax":
-        return MinMaxInterval()
+        return visualization.MinMaxInterval()
     if settings.interval == "percentile":
         outside = (100 - settings.percentile) / 2
-        return AsymmetricPercentileInterval(outside, 100 - outside)
-    return ZScaleInterval()
+        return visualization.AsymmetricPercentileInterval(outside, 100 - outside)
+    return visualization.ZScaleInterval()
 
 
-def _stretch(settings: FitsSettings) -> BaseStretch:
-    from astropy.visualization import AsinhStretch, LinearStretch, LogStretch, SqrtStretch
-
-    stretches = {"asinh": AsinhStretch(), "linear": LinearStretch(), "log": LogStretch(), "sqrt": SqrtStretch()}
-    return stretches[settings.stretch]
+def _stretch(settings: FitsSettings) -> visualization.BaseStretch:
+    stretches = {
+        "asinh": visualization.AsinhStretch,
+        "linear": visualization.LinearStretch,
+        "log": visualization.LogStretch,
+        "sqrt": visualization.SqrtStretch,
+    }
+    return stretches[settings.stretch]()

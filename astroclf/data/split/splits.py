@@ -116,7 +116,7 @@ def make_splits(
 def _assign(catalog: Catalog, groups: np.ndarray, digests: np.ndarray, settings: SplitSettings) -> Splits:
     """Split rows by fractions or folds, and leave out of training what `label_fraction` leaves out."""
     val, test, seed = settings.val_fraction, settings.test_fraction, settings.split_seed
-    fold = settings.fold_of()
+    fold = settings.fold_numbers()
     if fold is None:
         splits = split_rows(catalog, groups, digests, val=val, test=test, seed=seed)
     else:
