@@ -12,13 +12,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from astroclf.errors import CheckpointError
 from astroclf.util.atomic import write_text
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import filelock
+else:
+    filelock = lazy_import("filelock")  # its asyncio costs a start 10 ms
 
 
 @dataclass(frozen=True)
@@ -114,11 +119,11 @@ class RunFolder:
         CheckpointError
             Another process works here, or the folder cannot be written to.
         """
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
-        except Timeout:
+        except filelock.Timeout:
             raise CheckpointError(f"Another process is working in {self.path}. Wait for it, or stop it.") from None
         except OSError as error:
             raise CheckpointError(f"The run folder {self.path} cannot be written to: {error.strerror}.") from error

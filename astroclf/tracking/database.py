@@ -15,8 +15,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from astroclf.errors import AstroclfError, TrackingError
 from astroclf.tracking.client import (
     connect,
@@ -28,10 +26,12 @@ from astroclf.util.atomic import atomic_path
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
+    import filelock
     import requests
     import sqlalchemy
     from mlflow.store.db import utils as mlflow_tables
 else:
+    filelock = lazy_import("filelock")
     requests = lazy_import("requests")
     sqlalchemy = lazy_import("sqlalchemy")
     mlflow_tables = lazy_import("mlflow.store.db.utils")
@@ -137,7 +137,7 @@ def _scheme(uri: str) -> str:
 
 
 def _ensure_sqlite(uri: str, path: Path) -> None:
-    lock = FileLock(lock_file(uri), timeout=LOCK_SECONDS)
+    lock = filelock.FileLock(lock_file(uri), timeout=LOCK_SECONDS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with lock:
@@ -147,7 +147,7 @@ def _ensure_sqlite(uri: str, path: Path) -> None:
             else:
                 _check_sqlite(path)
             _open(uri)
-    except Timeout:
+    except filelock.Timeout:
         raise TrackingError(
             f"Another process has been preparing the tracking database {path} for more than {LOCK_SECONDS:.0f} s. If "
             f"none is running, remove {lock.lock_file} and start again."
@@ -208,7 +208,7 @@ def _open(uri: str) -> None:
 
 
 def _ensure_sql_server(uri: str) -> None:
-    with FileLock(lock_file(uri), timeout=LOCK_SECONDS):
+    with filelock.FileLock(lock_file(uri), timeout=LOCK_SECONDS):
         with tracking_errors(uri, "reach the database of"):
             limits = {"connect_timeout": int(CONNECT_SECONDS)} if _scheme(uri) in ("postgresql", "mysql") else {}
             try:
