@@ -37,7 +37,7 @@ from astroclf.data.readers.galaxy10 import Galaxy10
 from astroclf.data.readers.hdf5 import OFFICIAL_CHUNK_ROWS
 from astroclf.simulation import write_galaxy10
 from astroclf.simulation.canvas import to_display
-from astroclf.simulation.sky_objects import PAINTERS, draw_sky_object
+from astroclf.simulation.sky_folder import PAINTERS, draw_sky_object
 from astroclf.util.progress import ProgressBar
 from astroclf.util.threads import available_cores, run_ahead
 

@@ -21,7 +21,7 @@ from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, Skipped, open_image_cache
 from astroclf.data.catalog import SPLITS, DatasetReader
 from astroclf.data.decode.headers import FileFacts, HasFacts, read_facts
-from astroclf.data.readers.folder import METADATA
+from astroclf.data.readers.folder import METADATA_FILE
 from astroclf.data.readers.tables import read_metadata
 from astroclf.data.split.assign import Splits
 from astroclf.data.split.links import find_links
@@ -106,9 +106,9 @@ def _as_found(dataset: DatasetSettings) -> DatasetReader | None:
 def _wrong_rows(folder: Path) -> list[str]:
     """Find every row of metadata.csv that cannot be right: listing it as usual stops at the first."""
     faults: list[str] = []
-    if (folder / METADATA).is_file():
+    if (folder / METADATA_FILE).is_file():
         with suppress(DataError):
-            read_metadata(folder / METADATA, faults=faults)
+            read_metadata(folder / METADATA_FILE, faults=faults)
     return faults
 
 

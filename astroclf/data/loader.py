@@ -158,11 +158,6 @@ class BatchLoader:
         drop_rest = self.train and whole > 0
         return whole + (1 if rest and not drop_rest else 0)
 
-    @property
-    def samples_per_epoch(self) -> int:
-        """Number of images in an epoch, without those that a training loader drops."""
-        return min(len(self) * self.batch_size, len(self.rows))
-
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of an epoch from number `start` on: the same ones that an epoch begun at 0 yields there.
 

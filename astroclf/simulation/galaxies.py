@@ -20,7 +20,7 @@ from astroclf.simulation.telescope import (
 FIELD_ARCSEC = 44.0
 """Width of a simulated cut-out. The official ones span 67 arcsec; at 64 pixels that would leave too little galaxy."""
 
-DISTANCES = (0.9, 1.7)
+DISTANCE_RANGE = (0.9, 1.7)
 """Nearest and farthest galaxy, in units of the distance at which the sizes below hold."""
 
 
@@ -51,7 +51,7 @@ def observe_galaxy(
         Full width at half maximum of the point spread; None draws one as usual at the survey's site.
     """
     # Distance shrinks a galaxy and leaves its surface brightness: the same as painting it over a wider field.
-    far_scene = Scene(SkyGrid(size, field_arcsec * rng.uniform(*DISTANCES)))
+    far_scene = Scene(SkyGrid(size, field_arcsec * rng.uniform(*DISTANCE_RANGE)))
     MORPHOLOGIES[class_index](far_scene, rng)
     scene = Scene(sky_grid(size, field_arcsec))
     scene.light_grz += far_scene.light_grz

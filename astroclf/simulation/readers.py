@@ -11,7 +11,7 @@ from astroclf.data.readers.folder import ClassFolder
 from astroclf.data.readers.galaxy10 import Galaxy10
 from astroclf.settings.fits import FitsSettings
 from astroclf.simulation import SIMULATOR_VERSION, write_astro8, write_galaxy10
-from astroclf.simulation.sky_folder import CLASSES
+from astroclf.simulation.sky_folder import SKY_CLASSES
 
 
 class Galaxy10Sim(Galaxy10):
@@ -77,7 +77,7 @@ class Astro8Sim(ClassFolder):
         image_size: int = 128,
         seed: int = 0,
         cache_dir: str | Path = "~/.cache/astroclf",
-        classes: Sequence[str] | str = CLASSES,
+        classes: Sequence[str] | str = SKY_CLASSES,
         exclude_classes: Sequence[str] = (),
         channels: int = 3,
         fits: FitsSettings | Mapping[str, Any] | None = None,

@@ -10,13 +10,25 @@ import numpy as np
 from astropy.io import fits
 
 from astroclf.errors import DataError
-from astroclf.simulation.canvas import to_display
-from astroclf.simulation.sky_objects import PAINTERS, draw_sky_object
+from astroclf.simulation import deep_sky, solar_system
+from astroclf.simulation.canvas import Canvas, to_display
 from astroclf.util.atomic import atomic_path
 from astroclf.util.progress import ProgressBar
 from astroclf.util.threads import available_cores, run_ahead
 
-CLASSES = tuple(PAINTERS)
+PAINTERS: dict[str, Callable[[Canvas, np.random.Generator], None]] = {
+    "asteroid": solar_system.asteroid,
+    "black_hole": deep_sky.black_hole,
+    "comet": solar_system.comet,
+    "constellation": deep_sky.constellation,
+    "galaxy": deep_sky.galaxy,
+    "nebula": deep_sky.nebula,
+    "planet": solar_system.planet,
+    "star": deep_sky.star,
+}
+"""Class name to painter, in label order."""
+
+SKY_CLASSES = tuple(PAINTERS)
 """Folder names, in label order."""
 
 _SMALLEST_IMAGE = 32
@@ -56,20 +68,27 @@ def write_astro8(
     """
     folder = Path(folder)
     _check(folder, samples_per_class, image_size)
-    files = samples_per_class * len(CLASSES)
+    files = samples_per_class * len(SKY_CLASSES)
     bar = ProgressBar(f"Simulating sky objects of about {image_size} px", files, enabled=progress)
     with bar, atomic_path(folder) as temporary:
-        for name in CLASSES:
+        for name in SKY_CLASSES:
             (temporary / name).mkdir(parents=True)
 
         def make(index: int) -> None:
             label, number = divmod(index, samples_per_class)
             rng = np.random.default_rng([seed, label, number])
-            _write_one(temporary / CLASSES[label], number, label, rng, image_size)
+            _write_one(temporary / SKY_CLASSES[label], number, label, rng, image_size)
 
         for _ in bar.count(run_ahead(make, range(files), num_workers or available_cores())):
             pass
     return folder
+
+
+def draw_sky_object(name: str, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Draw one picture of a class in linear light, (height, width, 3) float32; `to_display` makes it viewable."""
+    canvas = Canvas(height, width)
+    PAINTERS[name](canvas, rng)
+    return canvas.finish(rng, grain=float(rng.uniform(0.002, 0.012)))
 
 
 def _check(folder: Path, samples_per_class: int, image_size: int) -> None:
@@ -85,7 +104,7 @@ def _write_one(folder: Path, number: int, label: int, rng: np.random.Generator, 
     longest = image_size * rng.uniform(0.8, 1.5)
     shortest = longest * rng.uniform(0.67, 1.0)
     height, width = (longest, shortest) if rng.random() < 0.35 else (shortest, longest)
-    light = draw_sky_object(CLASSES[label], rng, round(height), round(width))
+    light = draw_sky_object(SKY_CLASSES[label], rng, round(height), round(width))
     write = _FORMATS[(number + label) % len(_FORMATS)]
     write(folder / f"{number:05d}", light, rng)
 

@@ -18,7 +18,7 @@ from astroclf.simulate import main
 from astroclf.simulation import contact_sheet, write_astro8, write_galaxy10
 from astroclf.simulation.galaxies import draw_galaxy
 from astroclf.simulation.profiles import exponential, sersic
-from astroclf.simulation.sky_folder import CLASSES as SKY_CLASSES
+from astroclf.simulation.sky_folder import SKY_CLASSES
 from astroclf.simulation.telescope import SkyGrid, color_composite, nanomaggies, per_survey_pixel
 
 

@@ -22,7 +22,7 @@ else:
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 # Chunks that change pixels; a wrong text or time says nothing against them.
 PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
+OPEN_COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
 
 
 def check_png(encoded: bytes, where: Path) -> None:
@@ -57,7 +57,7 @@ def decompressed(path: Path, most: int) -> Path | BinaryIO:
     OSError, EOFError, zlib.error
         Damaged or truncated.
     """
-    opened = COMPRESSED.get(path.suffix.lower())
+    opened = OPEN_COMPRESSED.get(path.suffix.lower())
     if opened is None:
         return path
     with opened(path, "rb") as file:

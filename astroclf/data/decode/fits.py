@@ -22,7 +22,11 @@ else:
 MAX_VALUES = 2**28  # 1 GB as float32: more is a survey mosaic or a damaged header, not a cut-out
 MAX_BYTES = 8 * MAX_VALUES  # that a compressed file may unpack to
 
-COLLAPSE: dict[str, Callable[..., np.ndarray]] = {"mean": np.nanmean, "median": np.nanmedian, "max": np.nanmax}
+COLLAPSE_FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
+    "mean": np.nanmean,
+    "median": np.nanmedian,
+    "max": np.nanmax,
+}
 
 
 def read_fits(path: Path, settings: FitsSettings, channels: int = 3) -> np.ndarray:
@@ -199,7 +203,7 @@ def _collapsed(cube_PHW: np.ndarray, settings: FitsSettings) -> np.ndarray:
     """Collapse a cube to one image, over the known values of each pixel; NaN where there is none."""
     seen_HW = np.isfinite(cube_PHW).any(axis=0)
     collapsed_HW = np.full(cube_PHW.shape[1:], np.nan, cube_PHW.dtype)
-    collapsed_HW[seen_HW] = COLLAPSE[settings.collapse](cube_PHW[:, seen_HW], axis=0)
+    collapsed_HW[seen_HW] = COLLAPSE_FUNCTIONS[settings.collapse](cube_PHW[:, seen_HW], axis=0)
     return collapsed_HW
 
 

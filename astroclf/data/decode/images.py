@@ -26,7 +26,7 @@ from astroclf.errors import ImageError
 from astroclf.settings.fits import FitsSettings, is_fits
 
 # Raise this whenever the same file would give other pixels than before: image caches of the old rules are then rebuilt.
-PREPARATION = 2
+PREPARATION_VERSION = 2
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
@@ -34,7 +34,7 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", "
 MAX_PIXELS = 178_956_970
 
 EXIF_ORIENTATION = 0x0112
-MAGIC = {
+FORMAT_OF_MAGIC = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG": "PNG",
     b"GIF8": "GIF",
@@ -197,7 +197,7 @@ def _what_is_wrong(encoded: bytes, error: Exception) -> tuple[str, str]:
     if isinstance(error, Image.DecompressionBombError):
         return f"more pixels than the limit of {MAX_PIXELS:,}: a damaged header, or a mosaic to be cut up.", "too large"
     if isinstance(error, Image.UnidentifiedImageError):
-        if name := next((name for magic, name in MAGIC.items() if encoded.startswith(magic)), None):
+        if name := next((name for magic, name in FORMAT_OF_MAGIC.items() if encoded.startswith(magic)), None):
             return f"damaged or truncated: a {name} file that cannot be read beyond its beginning.", "damaged"
         return "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, FITS).", "damaged"
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__

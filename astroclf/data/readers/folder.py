@@ -11,7 +11,7 @@ import numpy as np
 
 from astroclf.data.catalog import Block, Catalog
 from astroclf.data.decode.headers import FileFacts, file_facts
-from astroclf.data.decode.images import PREPARATION, decode_bands, decode_file, is_image
+from astroclf.data.decode.images import PREPARATION_VERSION, decode_bands, decode_file, is_image
 from astroclf.data.readers.band_files import BandFiles
 from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
 from astroclf.data.readers.classes import choose_classes, class_key, unique_names
@@ -21,7 +21,7 @@ from astroclf.settings.fits import FitsSettings
 from astroclf.util.logs import log
 from astroclf.util.text import did_you_mean
 
-METADATA = "metadata.csv"
+METADATA_FILE = "metadata.csv"
 BLOCK_BYTES = 32 * 2**20
 BLOCK_ROWS = 32
 UNUSED_SHOWN = 3
@@ -80,8 +80,8 @@ class ClassFolder:
             raise ConfigError(f"dataset.classes={classes}: give a list of names, or `found` for the classes present.")
         wanted = None if isinstance(classes, str) else unique_names(classes, "dataset.classes")
         unique_names(exclude_classes, "dataset.exclude_classes")
-        listed = (self.path / METADATA).is_file()
-        listing = read_metadata(self.path / METADATA, self.bands) if listed else _scan(self.path, self.bands)
+        listed = (self.path / METADATA_FILE).is_file()
+        listing = read_metadata(self.path / METADATA_FILE, self.bands) if listed else _scan(self.path, self.bands)
         self.catalog = _label(self.path, listing, wanted, exclude_classes)
 
     def fingerprint(self) -> str:
@@ -90,7 +90,7 @@ class ClassFolder:
             "image_size": self.image_size,
             "channels": self.channels,
             "fits": self.fits.to_plain(),
-            "preparation": PREPARATION,
+            "preparation": PREPARATION_VERSION,
         }
         files = (file for row in range(len(self.catalog)) for file in self._files(row))
         return reader_fingerprint("folder", self.catalog, settings, *map(_identity, files))
@@ -178,7 +178,7 @@ def _label(root: Path, listing: Listing, wanted: Sequence[str] | None, excluded:
     if not listing.ids:
         raise DataError(
             f"{root} holds no images: they belong in one subfolder a class (galaxy/, nebula/, ...), or in a "
-            f"{METADATA} with the columns path and label."
+            f"{METADATA_FILE} with the columns path and label."
         )
     present: dict[str, str] = {}
     for name in sorted(listing.labels):

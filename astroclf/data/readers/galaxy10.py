@@ -14,7 +14,7 @@ import numpy as np
 
 from astroclf.data.catalog import Block, Catalog
 from astroclf.data.decode.headers import FileFacts
-from astroclf.data.decode.images import MAX_PIXELS, PREPARATION
+from astroclf.data.decode.images import MAX_PIXELS, PREPARATION_VERSION
 from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
 from astroclf.data.readers.classes import choose_classes, class_key
 from astroclf.data.readers.hdf5 import read_column, read_rows, slab_rows
@@ -35,7 +35,7 @@ CLASSES = (
 )
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-BY_HAND = (
+FETCH_BY_HAND = (
     "Fetch Galaxy10_DECals.h5 (2.5 GB) from https://zenodo.org/records/10845026 and put it there, or give its place as "
     "dataset.path=FILE"
 )
@@ -46,7 +46,7 @@ GALAXY10 = RemoteFile(
         "https://zenodo.org/records/10845026/files/Galaxy10_DECals.h5?download=1",
     ),
     sha256="19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571",
-    remedy=f"{BY_HAND}, or choose a folder with room by dataset.cache_dir=.",
+    remedy=f"{FETCH_BY_HAND}, or choose a folder with room by dataset.cache_dir=.",
     magic=HDF5_MAGIC,
     min_bytes=2_000_000_000,
 )
@@ -122,7 +122,7 @@ class Galaxy10:
     def fingerprint(self) -> str:
         """Return a hex digest of the file's size, time, head and tail, the labels, and all that changes a pixel."""
         files = [self.path / "images.npy", self.path / "labels.npy"] if self.path.is_dir() else [self.path]
-        settings = {"image_size": self.image_size, "channels": self.channels, "preparation": PREPARATION}
+        settings = {"image_size": self.image_size, "channels": self.channels, "preparation": PREPARATION_VERSION}
         return reader_fingerprint("galaxy10", self.catalog, settings, *map(_identity, files))
 
     def blocks(self) -> list[range]:
@@ -169,7 +169,7 @@ def _find(path: str | Path | None, cache_dir: Path, download: bool) -> Path:
         return fetch(GALAXY10, place)
     where = f"{place} is not there" if path is not None else f"dataset.path is not set, and {place} is not there"
     raise DataError(
-        f"Galaxy10 DECaLS: {where}. {BY_HAND}, or let it be fetched with dataset.download=true. A folder with "
+        f"Galaxy10 DECaLS: {where}. {FETCH_BY_HAND}, or let it be fetched with dataset.download=true. A folder with "
         "images.npy (N, H, W, 3) and labels.npy (N,) serves as well."
     )
 

@@ -16,7 +16,7 @@ from astroclf.errors import DataError
 from astroclf.util.tables import read_table
 from astroclf.util.text import did_you_mean
 
-COLUMNS = ("path", "label", "split", "group", "ra", "dec")
+METADATA_COLUMNS = ("path", "label", "split", "group", "ra", "dec")
 
 
 @dataclass
@@ -81,7 +81,7 @@ def _check_header(path: Path, names: list[str]) -> None:
                 f"{path} has no column `{column}`; its first line must name the columns path and label, and "
                 f"optionally split, group, ra, dec. It names {', '.join(names) or 'nothing'}."
             )
-    repeated = [name for name in COLUMNS if names.count(name) > 1]
+    repeated = [name for name in METADATA_COLUMNS if names.count(name) > 1]
     if repeated:
         raise DataError(f"{path} has the column `{repeated[0]}` twice.")
 
@@ -99,7 +99,7 @@ def _add_row(
         raise DataError(f"{where}: more cells than the header has columns (a comma in a name needs quotes).")
     if None in values.values():  # an empty cell keeps its comma: a line without was cut, or two lines became one
         raise DataError(f"{where}: fewer cells than the header has columns (an empty cell keeps its comma).")
-    cell = {name: values.get(name, "").strip() for name in COLUMNS}
+    cell = {name: values.get(name, "").strip() for name in METADATA_COLUMNS}
     if odd := [text for text in cell.values() if re.search(r"[\x00-\x1f\x7f]", text)]:
         raise DataError(f"{where}: {odd[0]!r} holds a control character: the file is damaged.")
     for name in ("path", "label"):

@@ -16,21 +16,21 @@ import numpy as np
 
 from astroclf.data.catalog import THUMBNAIL_SIDE
 
-BAND = 12  # highest frequency of a hash, cycles a picture: above it, JPEG and half a pixel of shift leave little
-SEARCH_BAND = 8  # likewise of the amplitudes by which a search begins
-SHIFT, STEP = 3.0, 0.5  # pixels by which, and how finely, copies may be shifted
+MAX_FREQUENCY = 12  # of a hash, cycles a picture: above it, JPEG and half a pixel of shift leave little
+SEARCH_FREQUENCY = 8  # likewise of the amplitudes by which a search begins
+MAX_SHIFT, SHIFT_STEP = 3.0, 0.5  # pixels by which, and how finely, copies may be shifted
 
-FINE, COARSE = 1.0, 4.0  # sigma in pixels: grain below the one and glow above the other are taken away
-AROUND = 2.5  # sigma in pixels of the surroundings in which contrast is made equal
-NOISE = 4.0  # grey levels: contrast well below that is not raised, it is rounding and JPEG
-FEATURELESS = 0.02  # root mean square of the equalised contrast below which a picture shows nothing
-BLACK = 2  # grey levels up to which rows and columns along the edges are padding
-TAPER = 0.2  # of the picture's side, over which its edges fade: what a shift brings in or loses
-SAME_FRAME = 0.9  # overlap of what is not padding: a copy is not cut to another shape
+FINE_SIGMA, COARSE_SIGMA = 1.0, 4.0  # pixels: grain below the one and glow above the other are taken away
+SURROUNDINGS_SIGMA = 2.5  # pixels: the surroundings in which contrast is made equal
+NOISE_LEVEL = 4.0  # grey levels: contrast well below that is not raised, it is rounding and JPEG
+FEATURELESS_CONTRAST = 0.02  # root mean square of what is equalised: below it a picture shows nothing
+BLACK_LEVEL = 2  # grey levels up to which rows and columns along the edges are padding
+TAPER_SHARE = 0.2  # of the picture's side, over which its edges fade: what a shift brings in or loses
+SAME_FRAME_OVERLAP = 0.9  # of what is not padding: a copy is not cut to another shape
 
-BLOCK = 256  # pictures hashed at a time
+HASHED_AT_ONCE = 256  # pictures
 
-_FREQUENCIES = np.arange(-BAND, BAND + 1)
+_FREQUENCIES = np.arange(-MAX_FREQUENCY, MAX_FREQUENCY + 1)
 # From the centre: turns and mirror images act on spectra as on pictures.
 _PLACES = np.arange(THUMBNAIL_SIDE) - (THUMBNAIL_SIDE - 1) / 2
 _WAVES = np.exp(-2j * np.pi / THUMBNAIL_SIDE * np.outer(_FREQUENCIES, _PLACES)).astype(np.complex64)
@@ -42,8 +42,8 @@ _RING_MEAN = _SAME_RING / _SAME_RING.sum(axis=0)  # (K * K, K * K): amplitudes t
 class Hashes(NamedTuple):
     """Perceptual hashes of N pictures; all zero for a picture that shows nothing."""
 
-    spectra: np.ndarray  # (N, K, K) complex64, of norm 1; K = 2 BAND + 1
-    amplitudes: np.ndarray  # (N, S, S) float32, of mean 0 and norm 1; S = 2 SEARCH_BAND + 1
+    spectra: np.ndarray  # (N, K, K) complex64, of norm 1; K = 2 MAX_FREQUENCY + 1
+    amplitudes: np.ndarray  # (N, S, S) float32, of mean 0 and norm 1; S = 2 SEARCH_FREQUENCY + 1
     frames: np.ndarray  # (N, 2) int64: height and width of what is not padding
 
     def take(self, rows: slice | np.ndarray) -> Hashes:
@@ -53,14 +53,14 @@ class Hashes(NamedTuple):
 
 def hash_pictures(pictures_NTT: np.ndarray) -> Hashes:
     """Compute the hashes of grey pictures, (N, T, T) uint8."""
-    count, search = len(pictures_NTT), 2 * SEARCH_BAND + 1
+    count, search = len(pictures_NTT), 2 * SEARCH_FREQUENCY + 1
     hashes = Hashes(
         np.empty((count, *_RADIUS.shape), np.complex64),
         np.empty((count, search, search), np.float32),
         np.empty((count, 2), np.int64),
     )
-    for start in range(0, count, BLOCK):
-        rows = slice(start, start + BLOCK)
+    for start in range(0, count, HASHED_AT_ONCE):
+        rows = slice(start, start + HASHED_AT_ONCE)
         contrast, frames = zip(*map(_equal_contrast, pictures_NTT[rows]), strict=True)
         hashes.spectra[rows], hashes.amplitudes[rows] = _hash_contrast(np.stack(contrast))
         hashes.frames[rows] = frames
@@ -87,7 +87,7 @@ def likeness(first: Hashes, second: Hashes) -> np.ndarray:
 def similarity(first: Hashes, second: Hashes) -> np.ndarray:
     """Compute the correlations of pictures row by row, (n,) at most 1, shifted and turned by 180° as fits best.
 
-    Pictures whose frames differ by more than `SAME_FRAME` allows have -1.
+    Pictures whose frames differ by more than `SAME_FRAME_OVERLAP` allows have -1.
     """
     one, other = _half_plane(first.spectra), _half_plane(second.spectra)
     best = np.full(len(one), -1.0, np.float32)
@@ -95,15 +95,15 @@ def similarity(first: Hashes, second: Hashes) -> np.ndarray:
         cross = one * spectrum.conj()
         np.maximum(best, (np.concatenate([cross.real, cross.imag], axis=1) @ _shift_waves()).max(axis=1), out=best)
     overlap = np.prod(np.minimum(first.frames, second.frames) / np.maximum(first.frames, second.frames), axis=1)
-    return np.where(overlap >= SAME_FRAME, best, np.float32(-1))
+    return np.where(overlap >= SAME_FRAME_OVERLAP, best, np.float32(-1))
 
 
 def _equal_contrast(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     """Return the structure between a fine and a coarse scale, of equal strength everywhere, and the frame's shape."""
-    shown = _extent(picture.max(axis=1) > BLACK), _extent(picture.max(axis=0) > BLACK)
+    shown = _extent(picture.max(axis=1) > BLACK_LEVEL), _extent(picture.max(axis=0) > BLACK_LEVEL)
     image = picture[shown].astype(np.float32)
-    detail = cv2.GaussianBlur(image, (0, 0), FINE) - cv2.GaussianBlur(image, (0, 0), COARSE)
-    detail /= np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), AROUND) + NOISE**2)
+    detail = cv2.GaussianBlur(image, (0, 0), FINE_SIGMA) - cv2.GaussianBlur(image, (0, 0), COARSE_SIGMA)
+    detail /= np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), SURROUNDINGS_SIGMA) + NOISE_LEVEL**2)
     contrast = np.zeros((THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.float32)
     contrast[shown] = detail * _taper(image.shape[0])[:, None] * _taper(image.shape[1])
     return contrast, image.shape
@@ -118,7 +118,7 @@ def _extent(occupied: np.ndarray) -> slice:
 @cache
 def _taper(side: int) -> np.ndarray:
     edge = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
-    return (np.sin(np.pi / 2 * np.minimum(edge / (TAPER * side), 1)) ** 2).astype(np.float32)
+    return (np.sin(np.pi / 2 * np.minimum(edge / (TAPER_SHARE * side), 1)) ** 2).astype(np.float32)
 
 
 def _hash_contrast(contrast_BTT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -127,14 +127,14 @@ def _hash_contrast(contrast_BTT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Dividing by what is typical of a frequency makes fine structure count as coarse does.
     """
     spectra = _WAVES @ contrast_BTT @ _WAVES.T
-    spectra[:, BAND, BAND] = 0
+    spectra[:, MAX_FREQUENCY, MAX_FREQUENCY] = 0
     amplitudes = np.abs(spectra)
     typical = np.maximum((amplitudes.reshape(len(amplitudes), -1) @ _RING_MEAN).reshape(amplitudes.shape), 1e-6)
-    inner = slice(BAND - SEARCH_BAND, BAND + SEARCH_BAND + 1)
+    inner = slice(MAX_FREQUENCY - SEARCH_FREQUENCY, MAX_FREQUENCY + SEARCH_FREQUENCY + 1)
     ratios = np.sqrt(amplitudes / typical)[:, inner, inner]
     ratios -= ratios.mean(axis=(1, 2), keepdims=True)
-    ratios[:, SEARCH_BAND, SEARCH_BAND] = 0
-    shows = np.sqrt(np.mean(contrast_BTT**2, axis=(1, 2), keepdims=True)) >= FEATURELESS
+    ratios[:, SEARCH_FREQUENCY, SEARCH_FREQUENCY] = 0
+    shows = np.sqrt(np.mean(contrast_BTT**2, axis=(1, 2), keepdims=True)) >= FEATURELESS_CONTRAST
     return _of_norm_1(spectra / np.sqrt(typical)) * shows, _of_norm_1(ratios) * shows
 
 
@@ -150,7 +150,7 @@ def _half_plane(spectra: np.ndarray) -> np.ndarray:
 @cache
 def _shift_waves() -> np.ndarray:
     """Return the matrix that turns real and imaginary parts of half a cross spectrum into correlations by shift."""
-    steps = np.arange(-SHIFT, SHIFT + STEP / 2, STEP)
+    steps = np.arange(-MAX_SHIFT, MAX_SHIFT + SHIFT_STEP / 2, SHIFT_STEP)
     half = _RADIUS.size // 2
     vertical, horizontal = (grid.ravel()[:half] for grid in np.meshgrid(_FREQUENCIES, _FREQUENCIES, indexing="ij"))
     moves = np.multiply.outer(vertical, np.repeat(steps, len(steps)))
