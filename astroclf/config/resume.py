@@ -47,16 +47,14 @@ def resumed_config(folder: Path, resume: str, changes: Sequence[str] = ()) -> Co
     Raises
     ------
     ConfigError
-        The run is another version's; a change that a run in progress cannot take, or a key that it has not.
+        A run of another version; a change that a run in progress cannot take, or a key that it has not.
     """
     saved = OmegaConf.load(folder / "config.yaml")
     assert isinstance(saved, DictConfig)
     try:
         _typed(saved)
     except ConfigError as error:
-        raise ConfigError(
-            f"{folder} is a run of another version of astroclf, and cannot go on here: {error}"
-        ) from error
+        raise ConfigError(f"{folder} cannot go on with this version of astroclf. {error}") from error
     if changes and (folder / "metrics.json").is_file():
         raise ConfigError(
             f"{folder} is complete: {', '.join(changes)} cannot change it any more. Leave that out, or start a new run."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePath
 from typing import Any, Literal, Self, get_args, get_origin
 
@@ -104,7 +105,7 @@ class FitsSettings(Settings):
         ConfigError
             A change of a key that there is not; or as the class.
         """
-        defaults = yaml_values("dataset/_files")["fits"]
+        defaults = _defaults()
         for key in changes:
             if key not in defaults:
                 raise ConfigError(f"dataset.fits.{key} is no setting of FITS reading. {nearest(key, defaults)}")
@@ -126,3 +127,8 @@ class FitsSettings(Settings):
                 "dataset.fits.color=lupton makes one color picture of three bands (red, green, blue): it needs "
                 "dataset.channels=3 and, where bands are named, three of them. Take per_band for any other number."
             )
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return yaml_values("dataset/_files")["fits"]

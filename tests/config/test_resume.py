@@ -64,5 +64,5 @@ def test_a_complete_run_takes_no_changes(run):
 def test_a_run_of_another_version_is_refused_in_one_sentence(run):
     path = run / "config.yaml"
     path.write_text(path.read_text().replace("monitor:", "objective:"))
-    with pytest.raises(ConfigError, match=r"run of another version of astroclf.*'objective' is no key"):
+    with pytest.raises(ConfigError, match=r"cannot go on with this version of astroclf\. 'objective' is no key"):
         resumed_config(run, str(run))
