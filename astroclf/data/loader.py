@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Generator
 from contextlib import closing, nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import psutil
@@ -16,9 +16,9 @@ from astroclf.data.augment.draws import permutation
 from astroclf.data.augment.on_torch import send
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.errors import ConfigError, DataError
+from astroclf.settings.dataset import ImagePlace
 from astroclf.util.threads import available_cores, run_ahead
 
-IMAGE_PLACES = ("auto", "device", "memory", "disk")
 DEVICE_MEMORY_SHARE = 0.6  # of what is free there, that `auto` gives to images; the rest is for the network
 MAIN_MEMORY_SHARE = 0.5  # of what is available; other processes, and the next sweep trial, want some too
 COPIED_BYTES = 64 * 2**20  # to the device at a time
@@ -39,7 +39,7 @@ class PixelBuffer:
 
     Attributes
     ----------
-    keep_images_on : str
+    keep_images_on : ImagePlace
         What was chosen: ``device``, ``memory`` or ``disk``.
 
     Raises
@@ -48,9 +48,11 @@ class PixelBuffer:
         If `keep_images_on` is unknown, or the pixels cannot fit where they are asked to live.
     """
 
-    def __init__(self, images: np.ndarray, keep_images_on: str = "auto", device: torch.device | str = "cpu") -> None:
-        if keep_images_on not in IMAGE_PLACES:
-            known = ", ".join(IMAGE_PLACES)
+    def __init__(
+        self, images: np.ndarray, keep_images_on: ImagePlace = "auto", device: torch.device | str = "cpu"
+    ) -> None:
+        if keep_images_on not in get_args(ImagePlace):
+            known = ", ".join(get_args(ImagePlace))
             raise ConfigError(f"dataset.keep_images_on={keep_images_on} is unknown: choose one of {known}.")
         self.device = torch.device(device)
         self.keep_images_on = _choose(keep_images_on, images, self.device)
@@ -234,7 +236,8 @@ class BatchLoader:
                 yield hand_over()
 
 
-def _choose(keep_images_on: str, images: np.ndarray, device: torch.device) -> str:
+def _choose(keep_images_on: ImagePlace, images: np.ndarray, device: torch.device) -> ImagePlace:
+    """Choose where images are kept, or refuse where they cannot fit."""
     on_cuda = device.type == "cuda"
     free_device = torch.cuda.mem_get_info(device)[0] if on_cuda else 0
     # Pixels that already are in main memory need no more of it.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from astroclf.config.build import build
+from astroclf.data.catalog import SPLITS
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.parameter_groups import parameter_groups
@@ -24,7 +25,7 @@ from astroclf.run.data import Data, load_data
 from astroclf.run.environment import device_name, git_commit
 from astroclf.run.folder import RunFolder, resume_command
 from astroclf.settings.config import Config
-from astroclf.settings.dataset import DatasetSettings
+from astroclf.settings.dataset import DatasetSettings, ImagePlace
 from astroclf.tracking.database import ensure_database
 from astroclf.tracking.tracker import RunStatus, Tracker
 from astroclf.util.logs import log
@@ -44,7 +45,7 @@ class ProcessCache:
             self._loaded = config.dataset, load_data(config)
         return self._loaded[1]
 
-    def pixels(self, data: Data, keep_images_on: str, device: torch.device) -> PixelBuffer:
+    def pixels(self, data: Data, keep_images_on: ImagePlace, device: torch.device) -> PixelBuffer:
         """Return the decoded images where `keep_images_on` says, moved there once."""
         key = (data.cache.path, keep_images_on, device)
         if self._pixels is None or self._pixels[0] != key:
@@ -172,7 +173,7 @@ def _loaders(config: Config, data: Data, cache: ProcessCache, precision: Precisi
             train=name == "train",
             num_workers=config.trainer.num_workers,
         )
-        for name in ("train", "val", "test")
+        for name in SPLITS
     }
 
 

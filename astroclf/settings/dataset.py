@@ -19,7 +19,9 @@ from astroclf.settings.base import (
 )
 from astroclf.settings.fits import FitsSettings
 
+ImagePlace = Literal["auto", "device", "memory", "disk"]
 LabelConflicts = Literal["keep", "drop", "majority"]
+OnError = Literal["raise", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +95,8 @@ class DatasetSettings(SplitSettings, ComponentSettings):
     image_size: Annotated[int, at_least(8), FOR_THE_RUN]
     channels: Annotated[int, at_least(1), FOR_THE_RUN]
     cache_dir: Annotated[str, PATH, FOR_THE_RUN, CHANGEABLE]
-    keep_images_on: Annotated[Literal["auto", "device", "memory", "disk"], FOR_THE_RUN, CHANGEABLE]
-    on_error: Annotated[Literal["raise", "skip"], FOR_THE_RUN]
+    keep_images_on: Annotated[ImagePlace, FOR_THE_RUN, CHANGEABLE]
+    on_error: Annotated[OnError, FOR_THE_RUN]
     download: bool | Absent = ABSENT
     samples: int | Absent = ABSENT
     samples_per_class: int | Absent = ABSENT

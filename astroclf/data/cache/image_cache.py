@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -35,6 +35,7 @@ from astroclf.data.cache.builder import (
 )
 from astroclf.data.catalog import Catalog, DatasetReader
 from astroclf.errors import ConfigError, DataError
+from astroclf.settings.dataset import OnError
 from astroclf.util.logs import log, log_to_file
 
 try:
@@ -92,7 +93,7 @@ def open_image_cache(
     reader: DatasetReader,
     cache_dir: Path,
     *,
-    on_error: str = "raise",
+    on_error: OnError = "raise",
     num_workers: int | None = None,
     progress: bool = True,
 ) -> ImageCache:
@@ -119,7 +120,7 @@ def open_image_cache(
     DataError
         Files that cannot be read, or a disk that is too small.
     """
-    if on_error not in ("raise", "skip"):
+    if on_error not in get_args(OnError):
         raise ConfigError(f"dataset.on_error={on_error} is neither raise nor skip.")
     fingerprint = reader.fingerprint()
     folder = image_cache_folder(reader, cache_dir, fingerprint)
@@ -193,7 +194,7 @@ def _read(folder: Path, fingerprint: str) -> ImageCache | None:
     )
 
 
-def _check_skipped(cache: ImageCache, on_error: str) -> None:
+def _check_skipped(cache: ImageCache, on_error: OnError) -> None:
     if not cache.skipped:
         return
     shown = "; ".join(skipped.message.rstrip(".") for skipped in cache.skipped[:ERRORS_SHOWN])

@@ -6,6 +6,7 @@ import numpy as np
 
 from astroclf.data.catalog import SPLITS, Catalog
 from astroclf.data.split.links import Links, connected
+from astroclf.settings.dataset import LabelConflicts
 
 
 def group_rows(catalog: Catalog, links: Links) -> tuple[np.ndarray, int]:
@@ -51,7 +52,7 @@ def _pairs_of(names: np.ndarray | None) -> np.ndarray:
 
 
 def resolve_label_conflicts(
-    labels: np.ndarray, copies: np.ndarray, policy: str
+    labels: np.ndarray, copies: np.ndarray, policy: LabelConflicts
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Decide what becomes of copies whose labels differ.
 
