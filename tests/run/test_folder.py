@@ -30,10 +30,11 @@ def stopped(tmp_path: Path) -> Path:
     st.text(st.characters(blacklist_categories=["C", "Z"], blacklist_characters="\\"), min_size=1) | st.just("a b, c=d")
 )
 def test_the_printed_command_means_the_folder_again(name):
-    words = shlex.split(resume_command(Path("runs") / name.replace("/", "_")))
+    folder = Path("runs") / name.replace("/", "_")
+    words = shlex.split(resume_command(folder))
     (override,) = OverridesParser.create().parse_overrides(words[-1:])
     assert override.key_or_group == "resume"
-    assert override.value() == f"runs/{name.replace('/', '_')}"
+    assert override.value() == str(folder)
 
 
 def test_a_folder_and_a_checkpoint_in_it_name_the_same_run(stopped):
