@@ -26,6 +26,7 @@ class OutsideComponents(SearchPathPlugin):
     """Hydra's search path, with the yaml files of installed packages that announce components after ours."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folders that hold those yaml files."""
         for folder in outside_folders():
             search_path.append(ENTRY_POINTS, f"file://{folder}")
 

@@ -56,6 +56,7 @@ class Constant(Schedule):
     """`peak_lr` throughout, after an optional linear warm-up."""
 
     def lr(self, step: int) -> float:
+        """Return the peak, or the way up to it."""
         return self.peak_lr * min(1.0, (step + 1) / (self._warmup + 1))
 
 
@@ -66,6 +67,7 @@ class Cosine(Schedule):
     end_lr: float = 0.0
 
     def lr(self, step: int) -> float:
+        """Return the way up to the peak, then half a cosine down to `end_lr`."""
         if step < self._warmup:
             return self.peak_lr * (step + 1) / (self._warmup + 1)
         return _cosine(self.peak_lr, self.end_lr, min(1.0, (step - self._warmup) / max(self._last - self._warmup, 1)))
@@ -84,6 +86,7 @@ class OneCycle(Schedule):
     end_lr: float | None = None
 
     def lr(self, step: int) -> float:
+        """Return half a cosine from `start_lr` up to the peak, then one down to `end_lr`."""
         start = self.peak_lr / 25 if self.start_lr is None else self.start_lr
         end = start / 1e4 if self.end_lr is None else self.end_lr
         if step < self._warmup:

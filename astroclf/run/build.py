@@ -1,4 +1,4 @@
-"""From a typed config to the parts of a run: data, network, loss, loaders, record, trainer."""
+"""The parts of a run, built from its typed config: data, network, loss, loaders, record, trainer."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ class Data:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in label order."""
         return self.cache.catalog.classes
 
     @property

@@ -144,7 +144,7 @@ def _test(run: Run, weights: Mapping[str, torch.Tensor]) -> Predictions:
 
 
 def _facts(run: Run) -> dict[str, str]:
-    """Fingerprints, environment and the like, for the report and the model's description."""
+    """Gather fingerprints, environment and the like, for the report and the model's description."""
     precision = run.trainer.precision
     return {
         **environment(precision.device),

@@ -18,12 +18,12 @@ ID = "{id}"  # in a name pattern: the part that the band files of one sample sha
 
 
 def is_fits(path: PurePath) -> bool:
-    """Whether the name is one of a FITS file: .fits, .fit, .fts, each also with .gz, .bz2 or .fz."""
+    """Return whether the name is one of a FITS file: .fits, .fit, .fts, each also with .gz, .bz2 or .fz."""
     return FITS_NAME.search(path.name) is not None
 
 
 def bands_give(bands: int, channels: int) -> bool:
-    """Whether an image of so many bands has what `channels` planes need: as many, or grey to RGB, or RGB to grey."""
+    """Return whether so many bands can make an image of `channels` planes: as many, or grey to RGB, or RGB to grey."""
     return bands == channels or (bands, channels) in ((1, 3), (3, 1))
 
 

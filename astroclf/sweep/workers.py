@@ -67,6 +67,7 @@ class WorkerProcess:
         self.trial: int | None = None  # its number, while one is running
 
     def send(self, *command: Any) -> None:
+        """Send a command, whose answer is waited for from now on."""
         with contextlib.suppress(OSError):  # of one that has just died: seen at the next look
             self.connection.send(command)
         self.busy = True

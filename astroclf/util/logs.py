@@ -19,5 +19,6 @@ class LiveStreamHandler(logging.StreamHandler):
     """Logs to the sys.stdout of the moment, so that lines appear above a live bar and not inside it."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write the record to what is sys.stdout now."""
         self.stream = sys.stdout
         super().emit(record)
