@@ -1,0 +1,43 @@
+"""Classifiers of astronomical images: train, search, judge and ship them.
+
+``astroclf.load("models:/galaxy10@champion").predict(images)`` uses a trained model; everything else is done with the
+command ``astroclf``, whose verbs are the modules beside this one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from astroclf.util.lazy import lazy_import
+from astroclf.util.version import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from astroclf.registry import load as _registry
+    from astroclf.registry.package import Predictor
+else:
+    _registry = lazy_import("astroclf.registry.load")
+
+__all__ = ["__version__", "load"]
+
+
+def load(model: str | Path, uri: str = "sqlite:///mlflow.db", device: str = "auto") -> Predictor:
+    """Return the predictor of a trained model; no code that came with the model is run.
+
+    Parameters
+    ----------
+    model
+        ``models:/name@alias``, ``models:/name/3``, ``runs:/<run id>``, a run folder, a package folder, or the folder
+        of a downloaded MLflow model.
+    uri
+        Where runs are recorded, as ``tracking.uri`` of the training; for the first three.
+    device
+        ``auto``, ``cuda`` or ``cpu``.
+
+    Raises
+    ------
+    AstroclfError
+        There is no such model, or it is damaged.
+    """
+    return _registry.load(model, uri, device)

@@ -1,39 +1,40 @@
-"""``python -m astroclf.train``: train, test, record and register one model."""
+"""``astroclf train``: train, test, record and register a model, or search for a better one with ``-m``."""
 
 from __future__ import annotations
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from omegaconf import DictConfig
+import sys
+from typing import TYPE_CHECKING
 
-from astroclf.cli.application import checked, one_paragraph, run_command
+from hydra.core.plugins import Plugins
+
+from astroclf.cli.verb import Job, Verb
 from astroclf.run.folder import RunFolder
-from astroclf.settings.yaml_files import config_dir
+from astroclf.settings.config import Config
 from astroclf.sweep.plugin import OptunaSweeper
-from astroclf.util.invocation import command_line
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    from astroclf.run import train
+else:
+    train = lazy_import("astroclf.run.train")  # torch is imported only once the configuration is known to be sound
 
 Plugins.instance().register(OptunaSweeper)
 
 
-@hydra.main(
-    config_path=str(config_dir()),
+def train_one(config: Config, job: Job) -> float:
+    """Train one model, from configuration to registry, and return the value that its best validation reached."""
+    folder = RunFolder.resumed(config.resume) if config.resume else RunFolder.new(job.folder)
+    return train.train(config, folder, job.command)[config.monitor]
+
+
+VERB = Verb(
+    "train",
+    Config,
+    train_one,
     config_name="config",
-    execution_whitelist=["astroclf.*"],  # for the logging handlers in conf/hydra; `config.build` has its own
+    interrupted="Stopped by Ctrl-C. A run that has a checkpoint goes on with resume=RUN_FOLDER; what is cached stays.",
 )
-@one_paragraph
-def job(composed: DictConfig) -> float:
-    """One run from config to registered model; returns the objective of its best validation."""
-    config = checked(composed)
-    from astroclf.run.train import train  # torch is imported only once the config is known to be sound
-
-    folder = RunFolder.resumed(config.resume) if config.resume else RunFolder.new(HydraConfig.get().runtime.output_dir)
-    return train(config, folder, command_line())[config.monitor]
-
-
-def main() -> None:
-    run_command(job)
-
+main = VERB.main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +14,10 @@ import pytest
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("no deadline")
+
+# What pip writes into bin/astroclf.
+SCRIPT = f"#!{sys.executable}\nimport sys\nfrom astroclf.__main__ import main\nsys.exit(main())\n"
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch starts its threads
 
 
@@ -67,3 +73,27 @@ def seeded_and_single_threaded() -> Iterator[None]:
         torch.manual_seed(0)
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The script ``astroclf``, in a folder of its own."""
+    path = tmp_path_factory.mktemp("bin") / "astroclf"
+    path.write_text(SCRIPT)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def shell(
+    script: Path, tmp_path: Path, clean_environment: dict[str, str]
+) -> Callable[..., subprocess.CompletedProcess]:
+    """Run a line of bash in an empty folder, where ``astroclf`` is a command."""
+    environment = clean_environment | {"PATH": f"{script.parent}:{clean_environment['PATH']}", "HOME": str(tmp_path)}
+
+    def run(line: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run

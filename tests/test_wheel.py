@@ -30,8 +30,8 @@ def test_commands_run_from_an_installed_wheel(tmp_path, clean_environment):
     elsewhere.mkdir()
     code = (
         f"import sys; sys.path.insert(0, {str(installed)!r}); import astroclf; "
-        f"assert astroclf.__file__.startswith({str(installed)!r}); sys.argv[1:] = ['--cfg', 'job']; "
-        "from astroclf.train import main; main()"
+        f"assert astroclf.__file__.startswith({str(installed)!r}); "
+        "from astroclf.__main__ import main; sys.exit(main(['train', '--cfg', 'job']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=elsewhere, env=clean_environment, capture_output=True, text=True, check=False

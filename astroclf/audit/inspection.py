@@ -27,7 +27,7 @@ from astroclf.data.split.assign import Splits
 from astroclf.data.split.links import find_links
 from astroclf.data.split.splits import split_image_cache
 from astroclf.errors import ConfigError, DataError
-from astroclf.settings.config import CheckConfig
+from astroclf.settings.commands import CheckConfig
 from astroclf.settings.dataset import DatasetSettings
 from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar
@@ -67,12 +67,10 @@ def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
 def _load_model(config: CheckConfig) -> Predictor | None:
     if config.model is None:
         return None
-    uri, channels = config.tracking.uri or None, config.dataset.channels
-    if uri is None and config.model.startswith(("models:/", "runs:/")):
-        raise ConfigError(f"model={config.model} is looked up in MLflow: choose tracking=mlflow and tracking.uri=.")
     from astroclf.registry.load import load
 
-    predictor = load(config.model, uri or "")
+    channels = config.dataset.channels
+    predictor = load(config.model, config.tracking.uri, config.trainer.device)
     if channels != predictor.channels and (channels, predictor.channels) != (3, 1):
         raise ConfigError(
             f"model={config.model} takes images of {predictor.channels} channels, but dataset.channels={channels}."
@@ -119,14 +117,16 @@ def _look(
     dataset = config.dataset
     gravity: Severity = "error" if dataset.on_error == "raise" else "warning"
     try:
-        cache = open_image_cache(reader, Path(dataset.cache_dir), on_error="skip", num_workers=config.num_workers)
+        cache = open_image_cache(
+            reader, Path(dataset.cache_dir), on_error="skip", num_workers=config.trainer.num_workers
+        )
     except DataError:
         skipped = _all_faults(reader)
         if skipped is None:
             raise
         found = found + unreadable_files(skipped, reader.catalog, "error")
         return _audit(config, command, found, listed=len(reader.catalog)), None
-    facts = _facts(reader, cache, config.num_workers)
+    facts = _facts(reader, cache, config.trainer.num_workers)
     log.info("Comparing images")
     links = find_links(cache, near=True, sky_arcsec=dataset.sky_arcsec or SAME_OBJECT_ARCSEC)
     splits, refused = _split(cache, dataset)

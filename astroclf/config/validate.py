@@ -65,10 +65,12 @@ def typed(composed: DictConfig, declared: Mapping[str, Mapping[str, Any]], schem
             raise ConfigError(f"'{name}' is no key of the configuration. {nearest(name, known)}")
     parts: dict[str, Any] = {}
     for name, key in known.items():
-        if name in GROUPS:
+        if isinstance(key.type, type) and issubclass(key.type, ComponentSettings):
             parts[name] = _component(key.type, plain.get(name) or {}, declared.get(name, {}))
         elif _is_section(key.type):
             parts[name] = _section(key.type, name, plain.get(name) or {})
+        elif plain.get(name) == _MISSING:
+            raise ConfigError(f"'{name}' has no value yet. Give it on the command line: {name}=...")
         elif name in plain:
             parts[name] = _value(key, name, plain[name])
         else:

@@ -241,7 +241,7 @@ def champion_before(model: RegisteredModel) -> int:
     if not former:
         raise TrackingError(
             f"{model.name} has no earlier champion to go back to. Make any version champion with\n"
-            f"  python -m astroclf.promote champion {model.name} VERSION --reason '…'"
+            f"  astroclf promote {model.name} VERSION action=champion reason='…'"
         )
     return former[-1]
 
@@ -286,5 +286,5 @@ def _time(written: str, otherwise: datetime) -> datetime:
 def _moved_meanwhile(model: RegisteredModel) -> TrackingError:
     return TrackingError(
         f"The champion of {model.name} was changed by somebody else at this moment, and not by this command: look "
-        f"with `python -m astroclf.promote history {model.name}`, and try again."
+        f"with `astroclf promote {model.name}`, and try again."
     )

@@ -110,7 +110,7 @@ def compare(
     except (DataError, TrackingError) as error:
         said = (
             f"cannot be compared with version {rival.number}: {str(error).rstrip('.')}. If it shall be champion all "
-            f"the same: `python -m astroclf.promote champion {model.name} {version.number} --reason '…'`"
+            f"the same: `astroclf promote {model.name} {version.number} action=champion reason='…'`"
         )
         skipped = (Condition(name, None, "the two cannot be compared") for name in ("better", "recall"))
         return (Condition("same_test", False, said), *skipped), {}

@@ -90,7 +90,7 @@ def explanation(model: RegisteredModel, version: Version) -> RenderableType:
     if mine:
         parts += [Text("\nAs champion\n", "bold"), _moves(mine)]
     if CHAMPION not in version.aliases:
-        command = f"python -m astroclf.promote champion {model.name} {version.number} --reason '…'"
+        command = f"astroclf promote {model.name} {version.number} action=champion reason='…'"
         parts.append(Text(f"\nTo make it champion by hand:\n  {command}", "dim"))
     return Group(*parts)
 

@@ -1,4 +1,4 @@
-"""A whole configuration, typed: the groups, sections and keys that each verb takes."""
+"""What a training takes, typed: its groups, sections and keys; those of the other verbs are in `commands`."""
 
 from __future__ import annotations
 
@@ -55,24 +55,6 @@ class Config(Settings):
     def model_name(self) -> str:
         """The name in the registry: the configured one, else the data set's."""
         return self.tracking.model_name or self.dataset.name
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareConfig(Settings):
-    """What ``conf/prepare.yaml`` says: a data set to decode."""
-
-    dataset: DatasetSettings
-    num_workers: Annotated[int | None, at_least(1)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckConfig(Settings):
-    """What ``conf/check.yaml`` says: a data set to look through, and a model to doubt its labels with."""
-
-    dataset: DatasetSettings
-    tracking: TrackingSettings
-    model: str | None
-    num_workers: Annotated[int | None, at_least(1)]
 
 
 # The groups that people extend, by their names.

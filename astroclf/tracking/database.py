@@ -81,7 +81,7 @@ def existing_database(uri: str) -> str:
     if path is not None and not (path.is_file() and path.stat().st_size):
         raise TrackingError(
             f"There is no tracking database {path}. Go to the folder that you train in, or name the one that the runs "
-            "were recorded in: --uri sqlite:////home/you/mlflow.db, http://host:5000 or postgresql://user@host/name."
+            "were recorded in: tracking.uri=sqlite:////home/you/mlflow.db, http://host:5000 or postgresql://user@host/name."
         )
     return ensure_database(uri)
 

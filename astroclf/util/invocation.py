@@ -10,12 +10,26 @@ from pathlib import Path
 
 def command_line() -> str:
     """Return the command that this process was started with, as it can be typed again."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    if spec is not None and "-m" in sys.orig_argv:
-        name, first = f"python -m {spec.name}", sys.orig_argv.index("-m") + 2
+    module = _module()
+    if module is not None and "-m" in sys.orig_argv:
+        name, first = f"python -m {module}", sys.orig_argv.index("-m") + 2
     else:
         name, first = Path(sys.argv[0]).name, len(sys.orig_argv) - len(sys.argv) + 1
     return " ".join([name, *map(shlex.quote, sys.orig_argv[first:])])
+
+
+def program(verb: str) -> str:
+    """Return how a verb was called, for messages that say what to type: ``astroclf train``, where nothing else is."""
+    module = _module()
+    if module == f"astroclf.{verb}":
+        return f"python -m {module}"
+    return f"python -m astroclf {verb}" if module == "astroclf" else f"astroclf {verb}"
+
+
+def _module() -> str | None:
+    """The name that stands after ``python -m``; None for a script."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return None if spec is None else spec.name.removesuffix(".__main__")
 
 
 def user_name() -> str:

@@ -1,4 +1,4 @@
-"""``python -m astroclf.check``, as a script calls it."""
+"""``astroclf check``, as a script calls it."""
 
 from __future__ import annotations
 

@@ -69,6 +69,11 @@ def test_what_keeps_a_check_from_its_end_is_no_warning(check, tmp_path, argument
 def test_the_help_names_its_keys_and_statuses(check):
     done = check("--help")
     assert done.returncode == 0
-    for text in ("model: null", "num_workers: null", "Exit status: 0 clean, 1 warnings, 2 errors", "dataset=galaxy10"):
+    for text in (
+        "model=null",
+        "trainer.num_workers=null",
+        "Exit status: 0 clean, 1 warnings, 2 errors",
+        "dataset=galaxy10",
+    ):
         assert text in done.stdout, text
     assert "optimizer" not in done.stdout

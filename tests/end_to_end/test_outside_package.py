@@ -80,7 +80,7 @@ def test_it_is_searched(train, installed, tmp_path):
 
 def test_help_lists_it_and_its_keys_are_checked(train, installed):
     done = train(installed, "--help")
-    assert re.search(r"^backbone: .*\bquarters\b", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^  backbone=.* of .*\bquarters\b", done.stdout, re.MULTILINE), done.stdout
     done = train(installed, *SMALL, "backbone.widht=8")
     assert "'backbone.widht' is no key" in " ".join(done.stderr.split())
     done = train(installed, *SMALL, "backbone.width=wide")

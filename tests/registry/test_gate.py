@@ -192,7 +192,7 @@ def test_other_test_images_are_not_compared(registry: Registry) -> None:
     found = registry.decide("green", fingerprint="bbbb")
     assert found.alias == CHALLENGER
     assert "test fingerprint bbbb; version 1: aaaa" in found.reason
-    assert "python -m astroclf.promote champion" in found.reason
+    assert "astroclf promote" in found.reason
     assert [condition.passed for condition in found.conditions] == [True, False, None, None]
     assert "missing" in registry.decide("green", fingerprint="").reason
     assert registry.holders() == (1, 3)

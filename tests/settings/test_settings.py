@@ -9,14 +9,18 @@ import yaml
 
 from astroclf.errors import ConfigError
 from astroclf.settings.base import ABSENT, ComponentSettings, Settings
-from astroclf.settings.config import GROUPS, CheckConfig, Config, PrepareConfig
+from astroclf.settings.commands import CheckConfig, PrepareConfig, PromoteConfig, SimulateConfig, StoresConfig
+from astroclf.settings.config import GROUPS, Config
 from astroclf.settings.evaluation import PromotionSettings
 from astroclf.settings.sweep import SweepSettings
 from astroclf.settings.training import LossSettings, OptimizerSettings, TrainerSettings
 from astroclf.settings.yaml_files import config_dir, yaml_values
 from tests.settings.defaults import default
 
-VERBS = {"config": Config, "prepare": PrepareConfig, "check": CheckConfig}
+VERBS = {
+    "config": Config, "prepare": PrepareConfig, "check": CheckConfig, "stores": StoresConfig,
+    "simulate": SimulateConfig, "promote": PromoteConfig,
+}  # fmt: skip
 
 
 def choices(group: str) -> list[str]:
@@ -35,9 +39,19 @@ def test_every_key_of_a_group_is_declared_and_every_declared_key_is_in_a_yaml(gr
 @pytest.mark.parametrize("name", VERBS)
 def test_a_verb_has_the_groups_sections_and_keys_of_its_yaml(name):
     values = yaml.safe_load((config_dir() / f"{name}.yaml").read_text())
-    groups = {key for entry in values.pop("defaults") if isinstance(entry, dict) for key in entry}
+    entries = values.pop("defaults")
+    groups = {key: choice for entry in entries if isinstance(entry, dict) for key, choice in entry.items()}
+    if "kind" in groups:  # its choices bring keys of the verb itself
+        values |= yaml_values(f"kind/{groups['kind']}")
     groups = {group for group in groups if not group.startswith("override")} - {"experiment", "sweep"}
-    assert groups | set(values) - {"hydra"} == set(VERBS[name].declared())
+    parts: dict[str, set[str]] = {}  # of the groups that training has, such as dataset/_cache
+    for entry in entries:
+        if isinstance(entry, str) and "/" in entry:
+            parts.setdefault(entry.partition("/")[0], set()).update(yaml_values(entry))
+    declared = VERBS[name].declared()
+    assert groups | set(parts) | set(values) - {"hydra"} == set(declared)
+    for section, keys in parts.items():
+        assert keys == set(declared[section].type.declared())
 
 
 @pytest.mark.parametrize("section", ["trainer", "head", "evaluation", "promotion", "hydra.sweeper"])
@@ -46,8 +60,8 @@ def test_a_section_has_the_keys_of_its_yaml(section):
         values: dict[str, Any] = yaml_values("hydra/sweeper/optuna")
         assert set(values) - {"_target_"} | {"sampler", "pruner"} == set(SweepSettings.declared())
         return
-    values = yaml_values("trainer/default") if section == "trainer" else yaml_values("config")[section]
-    assert set(values) == set(Config.declared()[section].type.declared())
+    keys = set(yaml_values("trainer/default") if section == "trainer" else yaml_values("config")[section])
+    assert keys == set(Config.declared()[section].type.declared())
 
 
 def test_no_settings_class_has_a_default_of_its_own():

@@ -234,11 +234,11 @@ def test_the_contact_sheet_shows_every_class_in_its_row(galaxy_file: Path, tmp_p
 
 def test_the_command_writes_data_and_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output, sheet = tmp_path / "sky", tmp_path / "sky.png"
-    size = ["--samples", "1", "--image-size", "32"]
-    assert main(["astro8", str(output), *size, "--contact-sheet", str(sheet)]) == 0
+    size = ["samples=1", "image_size=32"]
+    assert main(["astro8", str(output), *size, f"contact_sheet={sheet}"]) == 0
     assert "8 images in 8 classes" in capsys.readouterr().out
     assert sheet.stat().st_size > 1000
-    assert main(["astro8", str(output), *size]) == 1
+    assert main(["kind=astro8", f"output={output}", *size]) == 1
     assert "exists already" in capsys.readouterr().err
 
 

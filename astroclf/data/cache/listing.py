@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from rich.filesize import decimal
 
 from astroclf.data.cache import simulated
 from astroclf.data.cache.builder import LOCK_SUFFIX, MARKER_FILE, PARTIAL_SUFFIX, RECORD_FILE, VERSION, read_record
@@ -116,6 +118,68 @@ def remove(entry: Entry) -> None:
         raise DataError(f"{entry.name} is being built by a process: remove it when that has ended.") from None
     except OSError as error:
         raise DataError(f"{entry.path} cannot be removed: {error.strerror or error}.") from error
+
+
+def chosen(
+    entries: Sequence[Entry],
+    names: Sequence[str] = (),
+    unused_seconds: float | None = None,
+    *,
+    unfinished: bool = False,
+    everything: bool = False,
+) -> list[Entry]:
+    """Return the entries that have one of these names, were not used for so long, or are of a kind to be removed.
+
+    Raises
+    ------
+    DataError
+        No entry has one of the names; the message says which there are.
+    """
+    known = {entry.name for entry in entries}
+    for name in names:
+        if name not in known:
+            raise DataError(f"The cache holds no `{name}`. It holds {', '.join(sorted(known)) or 'nothing'}.")
+    now = time.time()
+    return [
+        entry
+        for entry in entries
+        if entry.name in names
+        or everything
+        or (unfinished and entry.is_partial)
+        or (unused_seconds is not None and now - entry.last_used > unused_seconds)
+    ]
+
+
+def table(entries: Sequence[Entry], cache_dir: Path) -> str:
+    """Return the entries in columns of text, with their sum."""
+    if not entries:
+        return f"{cache_dir} holds no stores."
+    rows = [("NAME", "IMAGES", "SIZE", "LAST USED", "STATE", "MADE FROM"), *map(_row, entries)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if 1 <= i <= 2 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, f"{decimal(sum(entry.bytes for entry in entries))} in {cache_dir}"])
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    images = ""
+    if entry.images is not None and entry.shape is not None:
+        planned, side = entry.shape[:2]
+        images = f"{entry.images:,}{f' of {planned:,}' if entry.is_partial else ''}, {side} px"
+    gone = " (not there now)" if entry.origin is not None and not entry.origin.exists() else ""
+    return (
+        entry.name,
+        images,
+        decimal(entry.bytes),
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used)),
+        entry.state,
+        f"{entry.made_from} {entry.origin or ''}".strip() + gone,
+    )
 
 
 def _each(describe: Callable[[Path], Entry], place: Path) -> list[Entry]:

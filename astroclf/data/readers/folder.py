@@ -75,7 +75,7 @@ class ClassFolder:
             raise DataError("dataset.path is not set: give the folder that holds the class folders or a metadata.csv.")
         self.path = Path(path).expanduser()
         if not self.path.is_dir():
-            raise DataError(f"dataset.path={path}: there is no such folder.")
+            raise DataError(f"dataset.path={path}{_no_folder(self.path)}.")
         if isinstance(classes, str) and classes != "found":
             raise ConfigError(f"dataset.classes={classes}: give a list of names, or `found` for the classes present.")
         wanted = None if isinstance(classes, str) else unique_names(classes, "dataset.classes")
@@ -119,6 +119,17 @@ class ClassFolder:
     def _files(self, row: int) -> list[Path]:
         name = str(self.catalog.ids[row])
         return [self.path / file for file in (self.bands.files(name) if self.bands else [name])]
+
+
+def _no_folder(path: Path) -> str:
+    """What is wrong with a path that is no folder, and what to give instead."""
+    if not path.exists():
+        return ": there is no such folder"
+    if path.name == METADATA_FILE:
+        return f" is the table itself: give the folder that it lies in, dataset.path={path.parent}"
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        return " is an HDF5 file, and no folder of images: dataset=galaxy10 reads it"
+    return " is a file: give the folder that holds the class folders or a metadata.csv"
 
 
 def _scan(root: Path, bands: BandFiles | None) -> Listing:

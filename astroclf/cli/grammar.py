@@ -1,0 +1,74 @@
+"""The grammar of ``key=value``: words taken apart, and texts put so that Hydra reads them as they stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+
+DATA_PATH = "dataset.path"
+_HDF5 = (".h5", ".hdf5", ".hdf")
+_METADATA = "metadata.csv"
+
+
+class Assignment(NamedTuple):
+    """A word such as ``+loss.gamma=2``, taken apart."""
+
+    prefix: str
+    key: str
+    value: str
+
+    @classmethod
+    def of(cls, word: str) -> Assignment:
+        """Take a word with an equals sign apart."""
+        name, _, value = word.partition("=")
+        key = name.lstrip("+~")
+        return cls(name[: len(name) - len(key)], key, value)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}{self.key}={self.value}"
+
+
+def parse(override: str) -> Override | None:
+    """Return an override as Hydra reads it, or None where it cannot."""
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException:
+        return None
+
+
+def quoted(text: str) -> str:
+    """Return a text in the quotes of Hydra's grammar: double ones, which a shell's single quotes hold as they are."""
+    return QuotedString(text, Quote.single if '"' in text else Quote.double).with_quotes()
+
+
+def hydra_value(text: str) -> str:
+    """Return a text so that Hydra reads it as it stands: in quotes where it would read something else."""
+    override = parse(f"key={text}")
+    return text if override is not None and override.value() == text else quoted(text)
+
+
+def exists(name: str) -> bool:
+    """Return whether a word names a file or folder, ``~`` being the home folder."""
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long a name, no home folder, a zero byte
+        return False
+
+
+def reader_of(path: Path) -> str:
+    """Return the choice of ``dataset`` that reads what lies at a path."""
+    galaxy10 = path.suffix.lower() in _HDF5 or (path / "images.npy").is_file()
+    return "galaxy10" if galaxy10 else "folder"
+
+
+def data_set_words(path: str, *, reader_is_chosen: bool = False) -> list[str]:
+    """Return the overrides that a path standing alone means: which reader, unless one is chosen, and where."""
+    place = Path(path).expanduser()
+    if place.name == _METADATA:
+        place = place.parent
+    where = f"{DATA_PATH}={hydra_value(str(place))}"
+    return [where] if reader_is_chosen else [f"dataset={reader_of(place)}", where]

@@ -1,0 +1,90 @@
+"""The options that every verb takes beside ``key=value``: Hydra's, without those that astroclf has no use for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from astroclf.errors import ConfigError
+
+_SWITCHES = {
+    "-h": "help", "--help": "help", "--version": "version", "--hydra-help": "hydra_help", "--resolve": "resolve",
+    "-m": "multirun", "--multirun": "multirun", "-r": "run", "--run": "run",
+}  # fmt: skip
+_WITH_VALUE = {
+    "-c": "cfg", "--cfg": "cfg", "-p": "package", "--package": "package", "-i": "info", "--info": "info",
+    "-cd": "config_dir", "--config-dir": "config_dir", "-cn": "config_name", "--config-name": "config_name",
+}  # fmt: skip
+_VALUES = {
+    "cfg": ("job", "hydra", "all"),
+    "info": ("all", "aliases", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+}
+OPTION_NAMES = sorted({*_SWITCHES, *_WITH_VALUE})
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command line asks for, apart into options and words.
+
+    Attributes
+    ----------
+    words
+        Everything that is no option: mostly ``key=value``.
+    unknown
+        What looks like an option and is none, each with the word after it, or None.
+    """
+
+    help: bool = False
+    version: bool = False
+    hydra_help: bool = False
+    multirun: bool = False
+    run: bool = False
+    resolve: bool = False
+    cfg: str | None = None
+    package: str | None = None
+    info: str | None = None
+    config_dir: str | None = None
+    config_name: str | None = None
+    words: tuple[str, ...] = ()
+    unknown: tuple[tuple[str, str | None], ...] = field(default=())
+
+
+def read_options(arguments: Sequence[str]) -> Options:
+    """Tell options from words; what follows ``--`` is a word whatever it looks like.
+
+    Raises
+    ------
+    ConfigError
+        An option without its value, or with one that it does not take.
+    """
+    options, words, unknown = Options(), list[str](), list[tuple[str, str | None]]()
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if word == "--":
+            words += rest
+            break
+        if word in _SWITCHES:
+            options = replace(options, **{_SWITCHES[word]: True})  # type: ignore[arg-type]
+        elif word in _WITH_VALUE or (name in _WITH_VALUE and name.startswith("--")):
+            option = _WITH_VALUE[name]
+            if option == "info" and not equals and (not rest or rest[0] not in _VALUES["info"]):
+                value = "all"
+            elif not equals:
+                value = rest.pop(0) if rest else ""
+            options = replace(options, **{option: _checked(name, option, value)})  # type: ignore[arg-type]
+        elif word.startswith("-") and word != "-":
+            unknown.append((word, rest[0] if rest and "=" not in word and not rest[0].startswith("-") else None))
+        else:
+            words.append(word)
+    return replace(options, words=tuple(words), unknown=tuple(unknown))
+
+
+def _checked(name: str, option: str, value: str) -> str:
+    values = _VALUES.get(option)
+    if values is not None and value not in values:
+        raise ConfigError(f"{name} takes one of {', '.join(values)}, such as {name} {values[0]}.")
+    if not value:
+        raise ConfigError(f"{name} needs a value after it.")
+    return value

@@ -1,0 +1,232 @@
+"""A verb of the command ``astroclf``: from the words that were typed to the exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from astroclf.cli.adapter import HydraSession, in_our_words
+from astroclf.cli.answers import Answers
+from astroclf.cli.errors import forget_stdout, report, wants_traceback
+from astroclf.cli.grammar import DATA_PATH
+from astroclf.cli.help import help_page
+from astroclf.cli.options import Options, read_options
+from astroclf.cli.vocabulary import Vocabulary
+from astroclf.cli.words import Reader
+from astroclf.config.compose import checked_as
+from astroclf.config.resume import resumed_config, split_changes
+from astroclf.errors import AstroclfError, ConfigError, Interrupted
+from astroclf.run.folder import RunFolder
+from astroclf.settings.base import Settings
+from astroclf.settings.yaml_files import config_dir
+from astroclf.util.invocation import command_line, program
+from astroclf.util.logs import log_to_file
+from astroclf.util.version import __version__
+
+Typed = TypeVar("Typed", bound=Settings)
+
+BROKEN_PIPE = 128 + 13  # as shells have it for a process that SIGPIPE ended
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job knows of the command that it belongs to.
+
+    Attributes
+    ----------
+    folder
+        Where it leaves its files.
+    command
+        What the user typed.
+    """
+
+    folder: Path
+    command: str
+
+
+@dataclass(frozen=True)
+class Verb(Generic[Typed]):
+    """One verb: what it takes, and the job that it does.
+
+    Attributes
+    ----------
+    job
+        Called with the checked settings; with ``-m`` once for each combination of values.
+    config_name
+        The verb's yaml file, without its ending, where it is not the verb's name.
+    positional
+        The keys that words without an equals sign are values of, in their order.
+    gives_status
+        Whether the job returns an exit status.
+    error_status
+        The exit status of an error that keeps the job from its end.
+    interrupted
+        What is said after Ctrl-C, where the job itself says nothing.
+    """
+
+    name: str
+    settings: type[Typed]
+    job: Callable[[Typed, Job], Any]
+    config_name: str = ""
+    positional: tuple[str, ...] = (DATA_PATH,)
+    gives_status: bool = False
+    error_status: int = 1
+    interrupted: str = "Stopped by Ctrl-C."
+
+    def main(self, arguments: Sequence[str] | None = None) -> int:
+        """Do what the command line says, and return the exit status.
+
+        Parameters
+        ----------
+        arguments
+            The words after the verb; by default those that this process was started with.
+        """
+        return _Command(self, list(sys.argv[1:] if arguments is None else arguments)).main()
+
+    def session(self, options: Options) -> contextlib.AbstractContextManager[HydraSession]:
+        """Make Hydra ready for this verb, with the yaml files of ``--config-dir`` beside ours."""
+        folders = [config_dir()]
+        if options.config_dir is not None:
+            folder = Path(options.config_dir).expanduser().absolute()
+            if not folder.is_dir():
+                raise ConfigError(f"--config-dir: there is no folder {folder}.")
+            folders.append(folder)
+        return HydraSession.begin(self.name, options.config_name or self.config_name or self.name, folders)
+
+
+class _Command:
+    """One command of a verb, with all that has to be remembered while it runs."""
+
+    def __init__(self, verb: Verb[Any], arguments: list[str]) -> None:
+        self.verb, self.arguments = verb, arguments
+        self.changes: list[str] = []  # of a resumed run, which its own configuration takes and Hydra never sees
+        self.began = False  # the job was reached
+        self.results: list[Any] = []  # of its jobs: several with -m
+        self.failure: AstroclfError | None = None  # of a single run, kept from Hydra, which would print a line about it
+
+    def main(self) -> int:
+        # Read when torch starts its threads. Threads that spin while they wait for each other starve as soon as
+        # anything else runs on the machine: a training on two cores fell from 7.6 to 0.3 steps/s beside one other
+        # process.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        try:
+            self._answer(read_options(self.arguments))
+            sys.stdout.flush()
+        except BrokenPipeError:  # `| head` has seen enough
+            forget_stdout()
+            return BROKEN_PIPE if self.began else 0
+        except KeyboardInterrupt:
+            return report(Interrupted(self.verb.interrupted, 130))
+        except Exception as error:
+            known = self._known(error)
+            if known is not None and not wants_traceback():
+                status = report(known)
+            elif self.verb.error_status == 1:
+                raise
+            else:
+                traceback.print_exc()
+                status = 1
+            return self.verb.error_status if status == 1 else status
+        return max(self.results, default=0) if self.verb.gives_status else 0
+
+    def _known(self, error: Exception) -> AstroclfError | None:
+        """The error in our words, or None for a fault of the program."""
+        if isinstance(error, AstroclfError):
+            return error
+        if isinstance(error, (HydraException, OmegaConfBaseException)):
+            return in_our_words(error)
+        if isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError)) and not self.began:
+            where = f"{error.filename}: {error.strerror}"
+            return ConfigError(f"The run folder cannot be made: {where}. Choose another with hydra.run.dir=.")
+        return None
+
+    def _answer(self, options: Options) -> None:
+        """Print what the options ask for, or do the job."""
+        if options.version:
+            print(f"astroclf {__version__}")
+            return
+        with self.verb.session(options) as session:
+            if options.hydra_help:
+                session.print_hydra_help([])
+                return
+            vocabulary, typed_program = Vocabulary(session, self.verb.settings), program(self.verb.name)
+            answers = Answers(vocabulary, typed_program)
+            words = Reader(vocabulary, answers, options, self.verb.positional).overrides()
+            overrides, self.changes = split_changes(words)
+            if options.help:
+                print(help_page(vocabulary, session.compose(overrides), typed_program))
+            elif options.info is not None:
+                session.print_info(options.info, overrides)
+            elif options.cfg is not None:
+                self._show(session, options, overrides)
+            else:
+                session.run(self._task, overrides, multirun=options.multirun)
+                if self.failure is not None:
+                    raise self.failure
+
+    def _show(self, session: HydraSession, options: Options, overrides: list[str]) -> None:
+        """Print the configuration, if a run would take it."""
+        if options.multirun:
+            raise ConfigError("--cfg shows the configuration of one run: leave out -m.")
+        composed = session.compose(overrides)
+        hydra = composed.hydra
+        with open_dict(composed):
+            del composed["hydra"]
+        config = self._typed(composed, hydra)
+        if composed.get("resume") is not None and options.cfg == "job":
+            print(OmegaConf.to_yaml(OmegaConf.create(config.to_plain())), end="")
+        else:
+            session.print_config(options.cfg or "job", overrides, package=options.package, resolve=options.resolve)
+
+    def _task(self, composed: DictConfig) -> Any:
+        """Do the verb's job with one composition; called by Hydra."""
+        self.began = True
+        hydra = HydraConfig.get()
+        folder = HydraSession.job_folder()
+        try:
+            result = self.verb.job(self._typed(composed, hydra), Job(folder, command_line()))
+        except AstroclfError as error:
+            if hydra.mode == RunMode.MULTIRUN:
+                raise
+            if (folder / "config.yaml").exists():
+                log_to_file(str(error), logging.ERROR)
+            else:
+                _leave_no_empty_folder(folder)
+            self.failure = error
+            return None
+        except Exception:
+            log_to_file(traceback.format_exc(), logging.ERROR)
+            raise
+        self.results.append(result)
+        return result
+
+    def _typed(self, composed: DictConfig, hydra: Any) -> Any:
+        """The checked settings; of a resumed run, its own with the command line's changes."""
+        if composed.get("resume") is None:
+            return checked_as(self.verb.settings, composed, hydra)
+        if hydra.mode == RunMode.MULTIRUN:
+            raise ConfigError("A resumed run cannot be part of a multirun. Leave out -m, or leave out resume.")
+        return resumed_config(RunFolder.resumed(composed.resume).path, composed.resume, self.changes)
+
+
+def _leave_no_empty_folder(folder: Path) -> None:
+    """Remove the run folder that Hydra made for a run that never began; never where the user stands."""
+    if Path.cwd().is_relative_to(folder):
+        return
+    (folder / ".lock").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the first that is not empty ends it
+        for path in [folder, *folder.parents][:4]:
+            path.rmdir()

@@ -1,0 +1,54 @@
+"""The verbs that there are, and what the command says when none is given."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from astroclf.errors import ConfigError
+from astroclf.util.text import nearest
+
+if TYPE_CHECKING:
+    from astroclf.cli.verb import Verb
+
+VERBS = {
+    "train": "train, test, record and register a model; -m searches for a better one",
+    "check": "say what is wrong with a data set, before a training is spent on it",
+    "prepare": "decode a data set into the cache, before a training needs it",
+    "stores": "list what the cache holds, and remove what is not needed any more",
+    "simulate": "write a simulated data set, in the file formats of the real ones",
+    "promote": "show which registered model is champion and why; promote and roll back by hand",
+}
+
+
+def find_verb(name: str) -> Verb[Any]:
+    """Return a verb by its name: each is `VERB` of the module of its name.
+
+    Raises
+    ------
+    ConfigError
+        There is none; the message names the one that was meant, or all.
+    """
+    if name not in VERBS:
+        raise _unknown(name)
+    verb: Verb[Any] = importlib.import_module(f"astroclf.{name}").VERB
+    return verb
+
+
+def _unknown(name: str) -> ConfigError:
+    if "=" in name or name.startswith("-"):
+        return ConfigError(f"Say first what to do, as in astroclf train {name}. The verbs are {', '.join(VERBS)}.")
+    return ConfigError(f"There is no verb '{name}'. {nearest(name, VERBS)}")
+
+
+def overview() -> str:
+    """Return the help of the whole command."""
+    verbs = "\n".join(f"  astroclf {name:<10} {text}" for name, text in VERBS.items())
+    return f"""\
+astroclf trains, searches, judges and ships classifiers of astronomical images.
+
+{verbs}
+
+What a verb does is said with key=value, such as astroclf train dataset=galaxy10 loss=cb_focal
+astroclf VERB --help lists the keys of a verb; python -m astroclf.VERB is the same command.
+eval "$(astroclf --completion bash)" completes verbs, keys and choices in this shell (also zsh, fish)."""

@@ -1,0 +1,179 @@
+"""From the words that people type to overrides that Hydra understands.
+
+Hydra's grammar reads ``#``, ``=``, brackets, commas and letters with accents as syntax, which paths are full of. The
+value of a key that takes a text is therefore taken as it stands, to the end of the shell's word, and a path may stand
+alone. What means nothing is answered here, in one sentence, before Hydra composes the configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from astroclf.cli.answers import Answers
+from astroclf.cli.grammar import DATA_PATH, Assignment, data_set_words, exists, hydra_value, parse
+from astroclf.cli.options import Options
+from astroclf.cli.vocabulary import Vocabulary
+from astroclf.config.resume import dotted_keys
+
+_SEARCH_PATH = "hydra.searchpath"
+_FUNCTION = re.compile(r"(choice|range|interval|glob|tag|sort|shuffle|extend_list|str|int|float|bool|json_str)\(.*\)")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the words of one command line.
+
+    Attributes
+    ----------
+    positional
+        The keys that words without an equals sign are values of, in their order.
+    """
+
+    vocabulary: Vocabulary
+    answers: Answers
+    options: Options
+    positional: Sequence[str]
+
+    def overrides(self) -> list[str]:
+        """Return the overrides that the words mean, each of a key or choice that the verb has.
+
+        Raises
+        ------
+        ConfigError
+            A word that means nothing; the message says what was probably meant.
+        """
+        if self.options.unknown:
+            raise self.answers.unknown_option(*self.options.unknown[0], self._composed([]))
+        words = [self._literal(word) for word in self._with_keys(self.options.words)]
+        overrides = [self._parsed(word) for word in words]
+        multirun = self.options.multirun or any(o.key_or_group == "hydra.mode" for o in overrides)
+        for override in overrides:
+            if override.is_sweep_override() and not multirun:
+                raise self.answers.several_values(str(override.input_line))
+        if not any(override.key_or_group == "resume" and override.value() for override in overrides):
+            self._check(overrides, multirun)  # a resumed run's own configuration says which keys there are
+        return words
+
+    # ---- words and values ------------------------------------------------------------------------------------------
+
+    def _with_keys(self, words: Sequence[str]) -> list[str]:
+        """The words, with keys before the values that stand alone."""
+        result: list[str] = []
+        slots = list(self.positional)
+        for index, word in enumerate(words):
+            before, after = "".join(words[max(0, index - 1) : index]), "".join(words[index + 1 : index + 2])
+            if after == "=":
+                after += "".join(words[index + 2 : index + 3])
+            if self._is_assignment(word):
+                result.append(word)
+            elif spaced := self.answers.spaced(before, word, after):
+                raise spaced
+            elif slots and slots[0] != DATA_PATH:
+                result.append(f"{slots.pop(0)}={word}")
+            elif slots and exists(word):
+                slots.pop(0)
+                chosen = any(other.startswith(("dataset=", "resume=")) for other in words)
+                result += data_set_words(word, reader_is_chosen=chosen)
+            else:
+                raise self.answers.stray_word(word, after, self._composed([]), may_be_path=bool(slots))
+        return result
+
+    def _is_assignment(self, word: str) -> bool:
+        if "=" not in word:
+            return word.startswith("~") and not exists(word)  # takes a key out; ~/images and ~ann/images are paths
+        key = Assignment.of(word).key
+        return bool(key) and (key in self.vocabulary.groups or key in self.vocabulary.typed_keys or not exists(word))
+
+    def _literal(self, word: str) -> str:
+        """The word, its value in Hydra's quotes where it is a text that Hydra would read as something else."""
+        given = Assignment.of(word)
+        value = given.value
+        if value in ("", "null") or given.prefix.startswith("~") or _is_quoted(value):
+            return word
+        override = parse(word)
+        if given.key not in self.vocabulary.texts:
+            # A reader of somebody else's may have paths among its keys.
+            return word if override is not None or not exists(value) else str(given._replace(value=hydra_value(value)))
+        if not exists(value):
+            sweeps = self.options.multirun and override is not None and override.is_sweep_override()
+            if sweeps or _FUNCTION.fullmatch(value):
+                return word
+        home = os.path.expanduser(value) if value == "~" or value.startswith("~/") else value
+        return str(given._replace(value=hydra_value(home)))
+
+    def _parsed(self, word: str) -> Override:
+        override = parse(word)
+        if override is None:
+            given = Assignment.of(word)
+            if given.key in self.vocabulary.groups:
+                raise self.answers.unknown_choice(given.key, given.value)
+            raise self.answers.unreadable(given)
+        override.config_loader = self.vocabulary.session.loader  # knows the choices that glob(*) stands for
+        return override
+
+    # ---- choices and keys ------------------------------------------------------------------------------------------
+
+    def _check(self, overrides: Sequence[Override], multirun: bool) -> None:
+        choices = [override for override in overrides if self._chooses(override)]
+        if not any(override.key_or_group == _SEARCH_PATH for override in overrides):  # it may bring choices of its own
+            for override in choices:
+                self._check_choice(override)
+        values = [override for override in overrides if override not in choices and override.package is None]
+        if values:
+            composed = self._composed([o for o in overrides if o in choices or o.key_or_group == _SEARCH_PATH])
+            known = set(dotted_keys(composed))
+            for override in values:
+                self._check_key(override, composed, known, multirun)
+
+    def _chooses(self, override: Override) -> bool:
+        """Whether an override chooses among yaml files."""
+        key = override.key_or_group
+        return key in self.vocabulary.groups or bool(self.vocabulary.choices(key))
+
+    def _check_choice(self, override: Override) -> None:
+        group = override.key_or_group
+        if group not in self.vocabulary.groups and not group.startswith("hydra/") and not override.is_add():
+            raise self.answers.foreign_group(group)
+        if override.is_delete():
+            return
+        if override.is_choice_sweep():
+            values = [getattr(value, "text", value) for value in override.sweep_iterator()]
+        else:
+            values = [override.value()]
+        for value in values:
+            if value is None or value == "":
+                if self.vocabulary.groups.get(group) is not None:
+                    raise self.answers.no_choice(group, str(override.input_line))
+            elif str(value) not in self.vocabulary.choices(group):
+                raise self.answers.unknown_choice(group, str(value))
+
+    def _check_key(self, override: Override, composed: DictConfig, known: set[str], multirun: bool) -> None:
+        key = override.key_or_group
+        if override.is_force_add():
+            return
+        if override.is_add():
+            if key in known and not OmegaConf.is_missing(composed, key) and OmegaConf.select(composed, key) is not None:
+                raise self.answers.is_there(str(override.input_line))
+        elif not (key in known or "[" in key or (multirun and self.vocabulary.choices_with(key))):
+            raise self.answers.unknown_key(key, composed)
+
+    def _composed(self, choices: Sequence[Override]) -> DictConfig:
+        """The composition of the chosen groups: it has the keys that there are."""
+        return self.vocabulary.session.compose([_first(override) for override in choices])
+
+
+def _first(override: Override) -> str:
+    """The override, or the first of those that it sweeps over."""
+    if not override.is_sweep_override():
+        return str(override.input_line)
+    return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
+
+
+def _is_quoted(value: str) -> bool:
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""

@@ -1,0 +1,157 @@
+"""What the verbs beside training take: the groups, sections and keys of each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from astroclf.errors import ConfigError
+from astroclf.settings.base import PATH, STORE, Settings, at_least
+from astroclf.settings.dataset import DatasetSettings
+
+_SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+# ---- sections: parts of the groups that training has --------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSettings(Settings):
+    """Where decoded images are kept: ``conf/dataset/_cache.yaml``."""
+
+    section = "dataset"
+
+    cache_dir: Annotated[str, PATH]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSettings(Settings):
+    """Where runs and models are recorded: ``conf/tracking/_store.yaml``."""
+
+    section = "tracking"
+
+    uri: Annotated[str, STORE]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreadSettings(Settings):
+    """How many threads decode or make images: ``conf/trainer/_threads.yaml``."""
+
+    section = "trainer"
+
+    num_workers: Annotated[int | None, at_least(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineSettings(ThreadSettings):
+    """Threads, and the device that a network is computed on: ``conf/trainer/_device.yaml``."""
+
+    device: Literal["auto", "cuda", "cpu"]
+
+
+# ---- verbs ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig(Settings):
+    """What ``conf/check.yaml`` says: a data set to look through, and a model to doubt its labels with."""
+
+    dataset: DatasetSettings
+    tracking: StoreSettings
+    trainer: MachineSettings
+    model: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig(Settings):
+    """What ``conf/prepare.yaml`` says: a data set to decode."""
+
+    dataset: DatasetSettings
+    trainer: ThreadSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoresConfig(Settings):
+    """What ``conf/stores.yaml`` says: a cache, and what to remove from it.
+
+    Raises
+    ------
+    ConfigError
+        A time that is none.
+    """
+
+    dataset: CacheSettings
+    remove: list[str] | str
+    unused_for: str | None
+    unfinished: bool
+    all: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.unused_seconds()
+
+    @property
+    def names(self) -> list[str]:
+        """The entries to remove, by their names."""
+        return [self.remove] if isinstance(self.remove, str) else self.remove
+
+    def removes(self) -> bool:
+        """Return whether anything is to be removed."""
+        return bool(self.names or self.unused_for or self.unfinished or self.all)
+
+    def unused_seconds(self) -> float | None:
+        """Return for how long nobody must have used what is removed for that, in seconds."""
+        if self.unused_for is None:
+            return None
+        match = re.fullmatch(r"(\d+)([hdw])", self.unused_for)
+        if match is None:
+            raise ConfigError(f"unused_for={self.unused_for} is no time such as 30d (days), 12h (hours) or 2w (weeks).")
+        return int(match[1]) * _SECONDS[match[2]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateConfig(Settings):
+    """What ``conf/simulate.yaml`` says: what to simulate, how much of it, and where to write it."""
+
+    kind: Literal["galaxy10", "astro8"]
+    output: str
+    samples: Annotated[int, at_least(1)]
+    image_size: Annotated[int, at_least(8)]
+    seed: Annotated[int, at_least(0)]
+    contact_sheet: str | None
+    trainer: ThreadSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromoteConfig(Settings):
+    """What ``conf/promote.yaml`` says: what to show of a registry, or which model to make champion.
+
+    Raises
+    ------
+    ConfigError
+        An action lacks what it needs, or has what it does not take.
+    """
+
+    tracking: StoreSettings
+    model: str | None
+    version: Annotated[int | None, at_least(1)]
+    action: Literal["show", "champion", "rollback"]
+    reason: str | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model is None and (self.version is not None or self.action != "show"):
+            raise ConfigError("Say of which model: model=galaxy10, or the name alone. Without any, all are listed.")
+        if self.action == "champion" and self.version is None:
+            raise ConfigError(
+                f"action=champion makes a version champion: say which, such as version=7 of {self.model}."
+            )
+        if self.action == "rollback" and self.version is not None:
+            raise ConfigError("action=rollback goes back to the champion before this one, and takes no version.")
+        if self.action != "show" and not (self.reason or "").strip():
+            raise ConfigError(
+                f"action={self.action} needs reason='...': say in a few words why, for whoever asks next year."
+            )
+        if self.action == "show" and self.reason is not None:
+            raise ConfigError("reason= is given with action=champion or action=rollback; nothing was changed.")

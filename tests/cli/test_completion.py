@@ -1,0 +1,79 @@
+"""Completion in the shell: what a Tab makes of a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from astroclf.cli.completion import SCRIPTS, complete, completion
+from astroclf.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("astroclf tr", ["train "]),
+        ("astroclf s", ["stores ", "simulate "]),
+        ("astroclf train lo", ["loss.", "loss="]),
+        ("astroclf train loss=", ["loss=cb_focal", "loss=cross_entropy", "loss=focal"]),
+        ("astroclf train loss=focal loss.", ["loss.activation=", "loss.beta=", "loss.gamma="]),
+        ("astroclf train trainer.dev", ["trainer.device="]),
+        ("astroclf train trainer.device=", ["trainer.device=auto", "trainer.device=cuda", "trainer.device=cpu"]),
+        ("astroclf train trainer.compile=t", ["trainer.compile=true"]),
+        ("astroclf train -m hydra.sweeper.n_", ["hydra.sweeper.n_jobs=", "hydra.sweeper.n_trials="]),
+        ("astroclf train --c", ["--cfg", "--config-dir", "--config-name"]),
+        ("astroclf train dataset.path=", []),  # the shell's own: files
+        ("astroclf prepare los", []),
+        ("astroclf prepare data", ["dataset.", "dataset="]),
+        ("astroclf check mo", ["model="]),
+        ("astroclf stores un", ["unfinished=", "unused_for="]),
+        ("astroclf simulate kind=", ["kind=astro8", "kind=galaxy10"]),
+        ("astroclf promote action=", ["action=show", "action=champion", "action=rollback"]),
+        ("astroclf nothing x", []),
+        ("astroclf train dataset=nothing loss=", []),
+    ],
+)
+def test_the_last_word_is_gone_on_with(line, words):
+    assert complete(line) == words
+
+
+def test_every_verb_completes_its_own_keys():
+    assert [word.strip() for word in complete("astroclf ")] == [
+        "train", "check", "prepare", "stores", "simulate", "promote",
+    ]  # fmt: skip
+    for verb, word in (("train", "monitor="), ("check", "model="), ("prepare", "dataset="), ("stores", "remove="),
+                       ("simulate", "output="), ("promote", "reason=")):  # fmt: skip
+        assert word in complete(f"astroclf {verb} ")
+
+
+@pytest.mark.parametrize(
+    ("line", "replies"),
+    [
+        ("astroclf train lo", "loss. loss="),
+        ("astroclf train loss=f", "focal"),  # bash has split the word at its equals sign
+        ("astroclf train dataset.path=m", ""),
+    ],
+)
+def test_bash_completes_as_it_calls_us(shell, line, replies):
+    done = shell(
+        f'eval "$(astroclf --completion bash)"; COMP_LINE="{line}"; COMP_POINT=${{#COMP_LINE}}; '
+        '_astroclf astroclf; echo "${COMPREPLY[*]}"; complete -p astroclf'
+    )
+    first, registered = done.stdout.splitlines()
+    assert first == replies
+    assert registered.endswith("-F _astroclf astroclf")
+
+
+def test_there_is_a_script_for_each_shell():
+    assert set(SCRIPTS) == {"bash", "zsh", "fish"}
+    for shell in SCRIPTS:
+        assert "--completion words" in completion(shell)
+    with pytest.raises(ConfigError, match="bash, zsh, fish"):
+        completion("tcsh")
+
+
+def test_the_script_in_pyproject_is_the_command():
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert 'astroclf = "astroclf.__main__:main"' in text
+    assert "astroclf-train" not in text

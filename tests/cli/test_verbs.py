@@ -1,0 +1,144 @@
+"""Verbs as a whole: each has a front door, its own help, the version, and one way to say what is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import astroclf
+from astroclf.__main__ import main
+from astroclf.cli.verbs import VERBS, find_verb
+
+PACKAGE = Path(astroclf.__file__).parent
+
+
+def test_the_command_lists_its_verbs(capsys):
+    for arguments in ([], ["--help"], ["help"]):
+        assert main(arguments) == 0
+        out = capsys.readouterr().out
+        for verb, text in VERBS.items():
+            assert re.search(rf"^  astroclf {verb} +{re.escape(text)}$", out, re.MULTILINE)
+
+
+def test_every_front_door_is_a_verb_and_short():
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__", "errors"}
+    assert modules == set(VERBS)
+    for name in modules:
+        assert find_verb(name).name == name
+        assert len((PACKAGE / f"{name}.py").read_text().splitlines()) < 60
+
+
+@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])
+def test_the_version_is_ours(verb, capsys):
+    assert main([*verb, "--version"]) == 0
+    assert capsys.readouterr().out == f"astroclf {astroclf.__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_a_verb_shows_its_own_groups_and_keys_with_their_comments(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    out = capsys.readouterr().out
+    keys = re.search(r"^Keys.*?\n\n", out, re.MULTILINE | re.DOTALL)
+    assert keys is not None
+    for word in ("_base", "_files", "_cache", "_store", "_target_", "hydra."):
+        assert word not in out.partition("Options\n")[0].partition("Usage: ")[2]
+    choices = re.findall(r"^  ([\w/]+)=\S+ +of ", out, re.MULTILINE)
+    assert set(choices) == {
+        "train": {"dataset", "backbone", "loss", "augment", "optimizer", "scheduler", "trainer", "tracking",
+                  "experiment", "sweep"},
+        "check": {"dataset"}, "prepare": {"dataset"}, "simulate": {"kind"}, "stores": set(), "promote": set(),
+    }[verb]  # fmt: skip
+    for line in keys[0].splitlines()[1:-1]:
+        key, _, comment = line.strip().partition("  ")
+        assert "=" in key
+        assert comment.strip() or key.startswith("dataset.name="), f"{key} has no comment"
+
+
+def test_help_follows_the_choices_beside_it(capsys):
+    assert main(["help", "train", "loss=cb_focal"]) == 0
+    out = capsys.readouterr().out
+    assert "loss=cb_focal" in out
+    assert "loss.gamma=" in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_module_is_the_same_command(verb, tmp_path, clean_environment):
+    done = subprocess.run(
+        [sys.executable, "-m", f"astroclf.{verb}", "xyzzy=1"],
+        cwd=tmp_path, env=clean_environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == (2 if verb == "check" else 1)
+    assert done.stderr == (
+        f"Error: 'xyzzy' is no key of this configuration. `python -m astroclf.{verb} --help` lists the keys.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_configuration_is_shown_only_if_a_run_would_take_it(capsys):
+    assert main(["train", "--cfg", "job", "trainer.epochs=3"]) == 0
+    assert "epochs: 3" in capsys.readouterr().out
+    assert main(["train", "--cfg", "job", "trainer.epochs=0"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "Error: 'trainer.epochs' is 0; it must be at least 1.\n"
+    assert main(["train", "-m", "--cfg", "job", "seed=0,1"]) == 1
+    assert "leave out -m" in capsys.readouterr().err
+
+
+def test_hydras_own_help_and_info_answer(capsys):
+    assert main(["train", "--hydra-help"]) == 0
+    assert "--multirun" in capsys.readouterr().out
+    assert main(["train", "--info", "defaults"]) == 0
+
+
+def test_a_page_that_nobody_reads_to_its_end_is_no_fault(shell):
+    for line in ("astroclf train --help", "astroclf --help", "astroclf train --cfg job"):
+        done = shell(f"{line} | head -1; echo ${{PIPESTATUS[0]}}")
+        assert done.stderr == ""
+        assert done.stdout.splitlines()[-1] == "0"
+
+
+def test_a_traceback_is_shown_to_whoever_asks_for_it(tmp_path, clean_environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "astroclf", "train", "xyzzy=1"],
+        cwd=tmp_path, env=clean_environment | {"HYDRA_FULL_ERROR": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "ConfigError: 'xyzzy' is no key" in done.stderr
+
+
+def test_nothing_of_one_command_is_left_for_the_next(capsys):
+    before = dict(os.environ), list(sys.argv)
+    for _ in range(2):
+        assert main(["train", "xyzzy=1"]) == 1
+        assert capsys.readouterr().err.count("Error: ") == 1
+    after = dict(os.environ), list(sys.argv)
+    after[0].pop("PYTEST_CURRENT_TEST", None)
+    before[0].pop("PYTEST_CURRENT_TEST", None)
+    assert after == before
+
+
+def test_more_yaml_files_may_lie_in_a_folder_of_ones_own(tmp_path, capsys):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text(
+        "_target_: astroclf.losses.focal.FocalLoss\ngamma: 3.5\nbeta: 0.0\nactivation: softmax\n"
+    )
+    assert main(["train", "--config-dir", str(tmp_path), "--cfg", "job", "loss=mine"]) == 0
+    assert "gamma: 3.5" in capsys.readouterr().out
+    assert main(["train", "--config-dir", "nowhere", "--help"]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_importing_the_package_is_cheap_and_loading_a_model_lazy():
+    code = (
+        "import sys, astroclf; "
+        "assert not {'torch', 'mlflow', 'hydra', 'numpy', 'pandas'} & set(sys.modules); "
+        "assert callable(astroclf.load)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
