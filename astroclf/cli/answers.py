@@ -87,7 +87,7 @@ class Answers:
         return ConfigError(f"'{key}' is no key of this configuration. {self._instead(key, composed)}")
 
     def _instead(self, key: str, composed: DictConfig) -> str:
-        """What to type instead of a wrong key."""
+        """Return a sentence that says what to type instead of a wrong key."""
         known = self._known(composed)
         about, sentence = _OTHER_WAYS.get(key.lower(), ("", ""))
         if about in known:
@@ -101,12 +101,12 @@ class Answers:
         return f"Did you mean {' or '.join(map(repr, names))}?{remark}"
 
     def _meant(self, key: str, known: Sequence[str]) -> list[str]:
-        """The keys that a wrong one may have been meant for."""
+        """Return the keys that a wrong one may have been meant for."""
         habit = _HABITS.get(key.lower().replace("-", "_"), "")
         return [habit] if habit in known else meant(key, known)
 
     def _known(self, composed: DictConfig) -> list[str]:
-        """Groups and keys of this composition, then those that other choices of its groups would have."""
+        """Return the groups and keys of this composition, then those that other choices of its groups would have."""
         names = [*self.vocabulary.groups, *sorted(self.vocabulary.keys(composed))]
         for by_choice in self.vocabulary.keys_by_choice.values():
             for keys in by_choice.values():
@@ -190,13 +190,13 @@ class Answers:
         return ConfigError(f"'{word}' stands alone, and means nothing: `{self.program}` takes key=value.")
 
     def _keys_with_value(self, word: str) -> list[str]:
-        """The groups that have a choice of this name, or else a few keys that have such a value."""
+        """Return the groups that have a choice of this name, or else a few keys that have such a value."""
         vocabulary = self.vocabulary
         groups = [group for group in vocabulary.groups if word in vocabulary.choices(group)]
         return groups or [key for key in vocabulary.typed_keys if word in vocabulary.values(key)][:3]
 
     def _example(self, key: str) -> str:
-        """What may stand after the equals sign."""
+        """Return what may stand after the equals sign."""
         return self.vocabulary.values(key)[-1] if self.vocabulary.values(key) else "..."
 
     def _no_such_path(self, path: Path) -> ConfigError:
@@ -226,6 +226,6 @@ class Answers:
 
 
 def _listed(names: Sequence[str], word: str = "and") -> str:
-    """At most three names in a sentence."""
+    """Return names as a sentence has them, three at most."""
     *first, last = names if len(names) < 4 else [*names[:3], "others"]
     return f"{', '.join(first)} {word} {last}" if first else last

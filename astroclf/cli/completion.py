@@ -97,7 +97,7 @@ def _of_verb(verb: Verb[Any], before: list[str], word: str) -> list[str]:
 
 
 def _next_parts(keys: Iterable[str], start: str) -> set[str]:
-    """The keys that begin so, each up to its next dot."""
+    """Return the keys that begin so, each up to its next dot."""
     depth, found = start.count(".") + 1, set()
     names = set(keys)
     for key in names:

@@ -59,7 +59,7 @@ def _key_lines(vocabulary: Vocabulary, composed: DictConfig) -> list[str]:
 
 
 def _is_section(composed: DictConfig, key: str) -> bool:
-    """Whether a key holds keys of its own, which are shown instead."""
+    """Return whether a key holds keys of its own, which are shown instead."""
     return not OmegaConf.is_missing(composed, key) and OmegaConf.is_dict(OmegaConf.select(composed, key))
 
 
@@ -68,7 +68,7 @@ def _value(composed: DictConfig, key: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value as it is typed."""
+    """Return a value as it is typed."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -79,7 +79,7 @@ def _shown(value: Any) -> str:
 
 
 def _line(left: str, right: str) -> str:
-    """Two columns; the right one is broken only for a terminal, so that `grep` finds whole lines."""
+    """Return two columns, the right one broken only for a terminal, so that `grep` finds whole lines."""
     text = f"  {left:<{_COLUMN - 4}}  {right}".rstrip()
     if not sys.stdout.isatty():
         return text

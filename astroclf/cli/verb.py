@@ -143,7 +143,7 @@ class _Command:
         return max(self.results, default=0) if self.verb.gives_status else 0
 
     def _known(self, error: Exception) -> AstroclfError | None:
-        """The error in our words, or None for a fault of the program."""
+        """Return the error in our words, or None for a fault of the program."""
         if isinstance(error, AstroclfError):
             return error
         if isinstance(error, (HydraException, OmegaConfBaseException)):
@@ -214,7 +214,7 @@ class _Command:
         return result
 
     def _typed(self, composed: DictConfig, hydra: Any) -> Any:
-        """The checked settings; of a resumed run, its own with the command line's changes."""
+        """Return the checked settings: those of a resumed run are its own, with the command line's changes."""
         if composed.get("resume") is None:
             return checked_as(self.verb.settings, composed, hydra)
         if hydra.mode == RunMode.MULTIRUN:

@@ -111,7 +111,7 @@ class Vocabulary:
         return [choice for choice, keys in by_choice.items() if key in keys]
 
     def _files(self, group: str, choice: str) -> list[Path]:
-        """The yaml files of a choice: those that it builds on, then its own."""
+        """Return the yaml files of a choice: those that it builds on, then its own."""
         path = self.session.find(f"{group}/{choice}.yaml")
         if path is None:
             return []
@@ -176,7 +176,7 @@ def is_leaf(name: str, key: str) -> bool:
 
 
 def _closest(word: str, names: Iterable[str]) -> list[str]:
-    """The names that are spelt most nearly like a word: the nearest, and those that are nearly as near."""
+    """Return the names that are spelt most nearly like a word: the nearest, and those that are nearly as near."""
     ratios = {name: difflib.SequenceMatcher(None, word, name).ratio() for name in names}
     best = max(ratios.values(), default=0.0)
     near = [name for name, ratio in ratios.items() if ratio >= max(0.7, best - 0.05)]

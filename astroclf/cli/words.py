@@ -1,4 +1,4 @@
-"""From the words that people type to overrides that Hydra understands.
+"""The words that people type, made into overrides that Hydra understands.
 
 Hydra's grammar reads ``#``, ``=``, brackets, commas and letters with accents as syntax, which paths are full of. The
 value of a key that takes a text is therefore taken as it stands, to the end of the shell's word, and a path may stand
@@ -63,7 +63,7 @@ class Reader:
     # ---- words and values ------------------------------------------------------------------------------------------
 
     def _with_keys(self, words: Sequence[str]) -> list[str]:
-        """The words, with keys before the values that stand alone."""
+        """Return the words, with keys before the values that stand alone."""
         result: list[str] = []
         slots = list(self.positional)
         for index, word in enumerate(words):
@@ -91,7 +91,7 @@ class Reader:
         return bool(key) and (key in self.vocabulary.groups or key in self.vocabulary.typed_keys or not exists(word))
 
     def _literal(self, word: str) -> str:
-        """The word, its value in Hydra's quotes where it is a text that Hydra would read as something else."""
+        """Return the word, its value in Hydra's quotes where it is a text that Hydra would read as something else."""
         given = Assignment.of(word)
         value = given.value
         if value in ("", "null") or given.prefix.startswith("~") or _is_quoted(value):
@@ -132,7 +132,7 @@ class Reader:
                 self._check_key(override, composed, known, multirun)
 
     def _chooses(self, override: Override) -> bool:
-        """Whether an override chooses among yaml files."""
+        """Return whether an override chooses among yaml files."""
         key = override.key_or_group
         return key in self.vocabulary.groups or bool(self.vocabulary.choices(key))
 
@@ -164,12 +164,12 @@ class Reader:
             raise self.answers.unknown_key(key, composed)
 
     def _composed(self, choices: Sequence[Override]) -> DictConfig:
-        """The composition of the chosen groups: it has the keys that there are."""
+        """Return the composition of the chosen groups, which has the keys that there are."""
         return self.vocabulary.session.compose([_first(override) for override in choices])
 
 
 def _first(override: Override) -> str:
-    """The override, or the first of those that it sweeps over."""
+    """Return the override, or the first of those that it sweeps over."""
     if not override.is_sweep_override():
         return str(override.input_line)
     return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"

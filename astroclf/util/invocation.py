@@ -27,7 +27,7 @@ def program(verb: str) -> str:
 
 
 def _module() -> str | None:
-    """The name that stands after ``python -m``; None for a script."""
+    """Return the name that stands after ``python -m``; None for a script."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return None if spec is None else spec.name.removesuffix(".__main__")
 

@@ -122,7 +122,7 @@ class ClassFolder:
 
 
 def _no_folder(path: Path) -> str:
-    """What is wrong with a path that is no folder, and what to give instead."""
+    """Say what is wrong with a path that is no folder, and what to give instead."""
     if not path.exists():
         return ": there is no such folder"
     if path.name == METADATA_FILE:
