@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from astroclf.config.build import build
+from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.catalog import SPLITS
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.checkpoint import load_checkpoint
@@ -130,6 +131,7 @@ def opened_run(
     input_size, channels = config.augment.output_size or config.dataset.image_size, config.dataset.channels
     weights: dict[str, Any] = {} if checkpoint is None else {"weights": None}
     backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
+    augmentation = build(config.augment)
 
     data = cache.data(config)
     loss = build(config.loss, class_counts=data.cache.catalog.class_counts(data.splits.train).tolist())
@@ -145,7 +147,7 @@ def opened_run(
     if checkpoint is None:
         folder.write_config(config.to_plain(), command)
     _greet(config, folder, data, network, precision)
-    loaders = _loaders(config, data, cache, precision)
+    loaders = _loaders(config, data, cache, augmentation, precision)
     tags = {"command": command, **({"resume.command": typed_command} if checkpoint is not None else {})}
     with _record(config, folder, data, precision, checkpoint, context, tags) as tracker:
         trainer = _trainer(config, folder, network, criterion, loaders, precision, data, tracker, context)
@@ -159,8 +161,9 @@ def opened_run(
         yield Run(config, folder, command, data, network, loaders, trainer, tracker, spec, started)
 
 
-def _loaders(config: Config, data: Data, cache: ProcessCache, precision: Precision) -> dict[str, BatchLoader]:
-    augmentation = build(config.augment)
+def _loaders(
+    config: Config, data: Data, cache: ProcessCache, augmentation: Augmentation, precision: Precision
+) -> dict[str, BatchLoader]:
     pixels = cache.pixels(data, config.dataset.keep_images_on, precision.device)
     return {
         name: BatchLoader(

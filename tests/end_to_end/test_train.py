@@ -169,6 +169,7 @@ def test_sky_objects_in_folders_with_fits_files(train, tmp_path):
         (["dataset=galaxy10", "backbone=custom6conv", "dataset.path=nowhere.h5"], "nowhere.h5"),
         (["dataset=astro8", "backbone=custom6conv", "dataset.image_size=64", "dataset.path=nowhere"], "nowhere"),
         ([*SMALL, "backbone=resnet18", "backbone.weights=nowhere.pth"], "nowhere.pth"),
+        (["dataset=galaxy10", "dataset.path=nowhere.h5", "augment.brightness=-1"], "augment.brightness=-1"),
         ([*SMALL, "tracking.uri=sqlite:////proc/nowhere/mlflow.db"], "/proc/nowhere"),
     ],
 )
