@@ -1,4 +1,4 @@
-"""From composed yaml to typed settings.
+"""Composed yaml is checked here, and becomes typed settings.
 
 Hydra composes plain yaml; `typed` checks each key and value against the dataclasses of `astroclf.settings`, so that a
 misspelt one is refused by its nearest valid name before torch is imported. Groups that people extend may carry keys of
@@ -88,7 +88,7 @@ def config_from_plain(plain: Mapping[str, Any]) -> Config:
 
 
 def _component(settings: type[ComponentSettings], given: Mapping[str, Any], declared: Mapping[str, Any]) -> Any:
-    """The settings of a group, from the composed values and the chosen yaml's own."""
+    """Make the settings of a group from the composed values and the chosen yaml's own."""
     group, known = settings.section, settings.declared()
     parts: dict[str, Any] = {}
     options: dict[str, Any] = {}
@@ -139,7 +139,7 @@ def _refuse_incomplete(settings: type[Settings], where: str, parts: Mapping[str,
 
 
 def _value(key: Key, name: str, value: Any) -> Any:
-    """The value with the type of its key, a path or address absolute, so that a run can be resumed from anywhere."""
+    """Give a value the type of its key, and make a path or address absolute: a run can be resumed from anywhere."""
     converted = _typed_value(name, key.type, value)
     if not isinstance(converted, str) or not converted:
         return converted
@@ -154,7 +154,7 @@ def _looks_like_a_path(text: str) -> bool:
 
 
 def _like(name: str, default: Any, value: Any) -> Any:
-    """The value with the type of the one in the yaml that declares its key; null and interpolations take anything."""
+    """Give a value the type of the one in the yaml that declares its key; null and interpolations take anything."""
     if default is None or value is None or default == _MISSING or "${" in str(default):
         return value
     return _typed_value(name, type(default), value, example=f", such as {default!r}")
@@ -217,7 +217,7 @@ _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 def _words(hint: Any) -> str:
-    """What a type takes, in words."""
+    """Say in words what a type takes."""
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_words(part) for part in get_args(hint) if part is not NoneType)
     if list in (hint, get_origin(hint)):
