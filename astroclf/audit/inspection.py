@@ -29,11 +29,15 @@ from astroclf.data.split.splits import split_image_cache
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.commands import CheckConfig
 from astroclf.settings.dataset import DatasetSettings
+from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar
 
 if TYPE_CHECKING:
+    from astroclf.registry import load as registry
     from astroclf.registry.package import Predictor
+else:
+    registry = lazy_import("astroclf.registry.load")  # most checks need neither torch nor a model
 
 IMAGES_PER_STEP = 256  # of the progress bar, while a model is asked
 
@@ -67,10 +71,8 @@ def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
 def _load_model(config: CheckConfig) -> Predictor | None:
     if config.model is None:
         return None
-    from astroclf.registry.load import load
-
     channels = config.dataset.channels
-    predictor = load(config.model, config.tracking.uri, config.trainer.device)
+    predictor = registry.load(config.model, config.tracking.uri, config.trainer.device)
     if channels != predictor.channels and (channels, predictor.channels) != (3, 1):
         raise ConfigError(
             f"model={config.model} takes images of {predictor.channels} channels, but dataset.channels={channels}."
