@@ -80,7 +80,7 @@ def assert_right(cache, rows=range(ROWS)) -> None:
     assert cache.catalog.ids.tolist() == [f"n{row}" for row in rows]
 
 
-def test_holds_pixels_and_table(reader, tmp_path):
+def test_holds_pixels_and_catalog(reader, tmp_path):
     cache = build(reader, tmp_path)
     assert cache.decoded == ROWS
     assert_right(cache)

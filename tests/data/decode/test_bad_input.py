@@ -294,10 +294,10 @@ def check_paths(folder: Path, names: list[str]) -> None:
     with (place / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("path", "label"), *((name, "star") for name in names)])
     try:
-        table = ClassFolder(place, "found", 16).catalog
+        catalog = ClassFolder(place, "found", 16).catalog
     except DataError:
         return
-    for identifier in table.ids.tolist():
+    for identifier in catalog.ids.tolist():
         assert (place / identifier).resolve().is_relative_to(place.resolve())
 
 

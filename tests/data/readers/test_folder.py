@@ -124,7 +124,7 @@ def test_images_keep_their_aspect_and_bad_files_are_reported(sky):
     assert images[7].max() == 0
 
 
-def test_blocks_cover_the_table_in_order(sky):
+def test_blocks_cover_the_catalog_in_order(sky):
     for image_size in (16, 4096):
         reader = ClassFolder(sky, "found", image_size)
         assert [row for rows in reader.blocks() for row in rows] == list(range(9))

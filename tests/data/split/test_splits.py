@@ -15,7 +15,7 @@ from tests.settings.defaults import default
 GALAXY10 = (1081, 1853, 2645, 2027, 334, 2043, 1829, 2628, 1423, 1873)  # of the full file
 
 
-def make_table(labels, **columns) -> tuple[Catalog, np.ndarray]:
+def make_catalog(labels, **columns) -> tuple[Catalog, np.ndarray]:
     labels = np.asarray(labels, np.int64)
     ids = np.array([f"row-{row}" for row in range(len(labels))])
     classes = tuple(f"class {label}" for label in range(labels.max() + 1))
@@ -45,7 +45,7 @@ def galaxies() -> tuple[Catalog, np.ndarray, Links]:
     labels = np.repeat(np.arange(10), GALAXY10)
     rng = np.random.default_rng(0)
     rng.shuffle(labels)
-    catalog, digests = make_table(labels)
+    catalog, digests = make_catalog(labels)
     rows = rng.permutation(len(labels))[: 2 * 59 + 460]
     copies, near = rows[: 2 * 59].reshape(-1, 2), rows[2 * 59 :].reshape(-1, 2)
     return catalog, digests, Links(exact=no_pairs(), near=pairs(*copies), sky=pairs(*near))
@@ -73,13 +73,13 @@ def test_over_the_folds_every_sample_is_tested_once(galaxies):
 
 
 def test_a_class_with_fewer_samples_than_folds_is_named():
-    catalog, digests = make_table([0] * 20 + [1] * 4)
+    catalog, digests = make_catalog([0] * 20 + [1] * 4)
     with pytest.raises(DataError, match=r"`class 1` has 4 independent samples, too few for 5 folds"):
         make_splits(catalog, digests, Links(), settings(fold="1/5"))
 
 
 def test_dropped_copies_are_in_no_split_and_said():
-    catalog, digests = make_table([0, 1] * 30)
+    catalog, digests = make_catalog([0, 1] * 30)
     links = Links(near=pairs((0, 1), (2, 4)))
     result = make_splits(catalog, digests, links, settings(label_conflicts="drop"))
     names = split_of(result.splits, 60)
@@ -89,14 +89,14 @@ def test_dropped_copies_are_in_no_split_and_said():
 
 
 def test_majority_changes_the_labels_that_are_trained_on():
-    catalog, digests = make_table([0, 0, 1] + [0, 1] * 20)
+    catalog, digests = make_catalog([0, 0, 1] + [0, 1] * 20)
     result = make_splits(catalog, digests, Links(near=pairs((0, 1), (1, 2))), settings(label_conflicts="majority"))
     assert result.catalog.labels[:3].tolist() == [0, 0, 0]
     assert catalog.labels[2] == 1
 
 
 def test_fewer_labels_are_nested_stratified_and_leave_the_tests_alone():
-    catalog, digests = make_table([0] * 200 + [1] * 100 + [2] * 20)
+    catalog, digests = make_catalog([0] * 200 + [1] * 100 + [2] * 20)
     whole = make_splits(catalog, digests, Links(), settings()).splits
     tenth, more = (make_splits(catalog, digests, Links(), settings(label_fraction=f)).splits for f in (0.1, 0.35))
     assert set(tenth.train) < set(more.train) < set(whole.train)
@@ -113,7 +113,7 @@ def test_fewer_labels_are_nested_stratified_and_leave_the_tests_alone():
 
 def test_exact_copies_in_two_given_splits_are_refused_but_near_ones_only_said():
     given = ["train", "test", *["train", "val", "test"] * 10]
-    catalog, digests = make_table([0, 1] * 16, split=given)
+    catalog, digests = make_catalog([0, 1] * 16, split=given)
     with pytest.raises(DataError, match="duplicates or of one group"):
         make_splits(catalog, digests, Links(exact=pairs((0, 1))), settings())
     result = make_splits(catalog, digests, Links(near=pairs((0, 1))), settings())
@@ -124,14 +124,14 @@ def test_exact_copies_in_two_given_splits_are_refused_but_near_ones_only_said():
 
 def test_a_linked_sample_without_a_split_joins_the_given_one():
     given = ["test", "", *["train", "val", "test"] * 10]
-    catalog, digests = make_table([0, 1] * 16, split=given)
+    catalog, digests = make_catalog([0, 1] * 16, split=given)
     result = make_splits(catalog, digests, Links(near=pairs((0, 1))), settings())
     assert 1 in result.splits.test
 
 
 def test_a_chain_between_two_given_splits_is_cut_once_and_beside_nothing_else():
     given = ["train", *[""] * 28, "test", *["train", "val", "test"] * 10]
-    catalog, digests = make_table([0, 1] * 30, split=given)
+    catalog, digests = make_catalog([0, 1] * 30, split=given)
     chain = [(row, row + 1) for row in range(29)]
     result = make_splits(catalog, digests, Links(near=pairs(*chain)), settings())
     names = split_of(result.splits, 60)
@@ -140,7 +140,7 @@ def test_a_chain_between_two_given_splits_is_cut_once_and_beside_nothing_else():
 
 
 def test_a_split_file_may_name_what_cannot_be_read(tmp_path):
-    catalog, digests = make_table([0, 1] * 30)
+    catalog, digests = make_catalog([0, 1] * 30)
     path = tmp_path / "splits.csv"
     path.write_text("id,split\nbroken.png,test\nrow-0,test\n")
     result = make_splits(catalog, digests, Links(), settings(split_file=str(path)), {"broken.png"})
@@ -148,7 +148,7 @@ def test_a_split_file_may_name_what_cannot_be_read(tmp_path):
 
 
 def test_a_field_that_is_linked_into_one_group_is_said():
-    catalog, digests = make_table([0, 1] * 40)
+    catalog, digests = make_catalog([0, 1] * 40)
     chain = Links(sky=pairs(*((row, row + 1) for row in range(30))))
     assert any(
         "31 samples are linked into one group" in r for r in make_splits(catalog, digests, chain, settings()).remarks
@@ -156,7 +156,7 @@ def test_a_field_that_is_linked_into_one_group_is_said():
 
 
 def test_a_split_file_is_honoured_and_the_rest_is_ours(tmp_path):
-    catalog, digests = make_table([0, 1] * 30)
+    catalog, digests = make_catalog([0, 1] * 30)
     path = tmp_path / "splits.csv"
     path.write_text("id,split\nrow-0,test\nrow-1,train\nrow-2,validation\n")
     splits = make_splits(catalog, digests, Links(), settings(split_file=str(path))).splits
@@ -178,7 +178,7 @@ def test_a_split_file_is_honoured_and_the_rest_is_ours(tmp_path):
     ],
 )
 def test_a_split_file_that_does_not_fit_names_the_line(tmp_path, text, message):
-    catalog, digests = make_table([0, 1] * 30)
+    catalog, digests = make_catalog([0, 1] * 30)
     path = tmp_path / "splits.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=message):
@@ -186,7 +186,7 @@ def test_a_split_file_that_does_not_fit_names_the_line(tmp_path, text, message):
 
 
 def test_a_missing_split_file(tmp_path):
-    catalog, digests = make_table([0, 1] * 30)
+    catalog, digests = make_catalog([0, 1] * 30)
     with pytest.raises(DataError, match=r"dataset\.split_file=.*cannot be read"):
         make_splits(catalog, digests, Links(), settings(split_file=str(tmp_path / "none.csv")))
 
@@ -213,6 +213,6 @@ def test_settings_that_cannot_be(changes, message):
 
 
 def test_folds_of_a_data_set_with_splits_of_its_own_are_refused():
-    catalog, digests = make_table([0, 1] * 30, split=["train"] * 60)
+    catalog, digests = make_catalog([0, 1] * 30, split=["train"] * 60)
     with pytest.raises(ConfigError, match=r"dataset\.fold=1/5"):
         make_splits(catalog, digests, Links(), settings(fold="1/5"))
