@@ -7,6 +7,7 @@ their own: those that the chosen yaml declares, with the type of the value there
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
@@ -150,7 +151,8 @@ def _value(key: Key, name: str, value: Any) -> Any:
 
 
 def _looks_like_a_path(text: str) -> bool:
-    return "/" in text or text.startswith("~") or Path(text).is_file()
+    has_scheme = re.match(r"\w+:/", text) is not None  # models:/galaxy10@champion
+    return not has_scheme and ("/" in text or text.startswith("~") or Path(text).is_file())
 
 
 def _like(name: str, default: Any, value: Any) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from astroclf.errors import ConfigError
-from astroclf.settings.base import PATH, STORE, Settings, at_least
+from astroclf.settings.base import PATH, PATH_OR_NAME, STORE, Settings, at_least
 from astroclf.settings.dataset import DatasetSettings
 
 _SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
@@ -60,7 +60,7 @@ class CheckConfig(Settings):
     dataset: DatasetSettings
     tracking: StoreSettings
     trainer: MachineSettings
-    model: str | None
+    model: Annotated[str | None, PATH_OR_NAME]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +115,11 @@ class SimulateConfig(Settings):
     """What ``conf/simulate.yaml`` says: what to simulate, how much of it, and where to write it."""
 
     kind: Literal["galaxy10", "astro8"]
-    output: str
+    output: Annotated[str, PATH]
     samples: Annotated[int, at_least(1)]
     image_size: Annotated[int, at_least(8)]
     seed: Annotated[int, at_least(0)]
-    contact_sheet: str | None
+    contact_sheet: Annotated[str | None, PATH]
     trainer: ThreadSettings
 
 

@@ -13,6 +13,7 @@ import astroclf.run.folder  # noqa: F401 - registers the resolvers
 from astroclf.config.compose import composed_as
 from astroclf.config.validate import convert
 from astroclf.errors import ConfigError
+from astroclf.settings.commands import CheckConfig
 from astroclf.settings.config import GROUPS, Config
 from astroclf.settings.yaml_files import config_dir
 
@@ -116,6 +117,8 @@ def test_every_path_becomes_absolute_and_begins_at_home_where_it_says_so(tmp_pat
     assert typed.tracking.uri == f"sqlite:///{tmp_path}/home/runs.db"
     assert typed.backbone.weights == f"{tmp_path}/home/w.pt"
     assert config("backbone.weights=imagenet").backbone.weights == "imagenet"
+    assert composed_as(CheckConfig, "check", ["model='~/run'"]).model == f"{tmp_path}/home/run"
+    assert composed_as(CheckConfig, "check", ["model=models:/sky@champion"]).model == "models:/sky@champion"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_help_lists_it_and_its_keys_are_checked(train, installed):
     done = train(installed, "--help")
     assert re.search(r"^  backbone=.* of .*\bquarters\b", done.stdout, re.MULTILINE), done.stdout
     done = train(installed, *SMALL, "backbone.widht=8")
-    assert "'backbone.widht' is no key" in " ".join(done.stderr.split())
+    assert "Did you mean 'backbone.width'" in " ".join(done.stderr.split())
     done = train(installed, *SMALL, "backbone.width=wide")
     assert "'backbone.width' cannot be 'wide'. Give a whole number, such as 16." in " ".join(done.stderr.split())
 
