@@ -3,7 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: env train test test-slow lint format docs bench clean
+.PHONY: help env train test test-slow lint format docs bench clean
+
+help:                        ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 env: $(READY)                ## only the environment
 
@@ -28,12 +31,13 @@ lint: $(READY)               ## formatting, lint rules and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(READY)
+format: $(READY)             ## mend what formatting and lint rules can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 docs: $(READY)               ## the documentation site, with a reference from the docstrings, in docs/_build/html
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[docs]'
+	rm -rf docs/_build # pages of modules that are gone would stay
 	$(BIN)/python -m sphinx -q -W -b html -c docs -d docs/_build/doctrees . docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
