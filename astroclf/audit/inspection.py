@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from astroclf.settings.dataset import DatasetSettings
 from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar
+from astroclf.util.version import __version__
 
 if TYPE_CHECKING:
     from astroclf.registry import load as registry
@@ -164,7 +164,7 @@ def _look(
 
 
 def _audit(config: CheckConfig, command: str, found: list[Finding], **known: Any) -> Audit:
-    details = {"astroclf": version("astroclf"), **known.pop("details", {})}
+    details = {"astroclf": __version__, **known.pop("details", {})}
     return Audit(config.dataset.name, config.dataset.path or "", command, tuple(found), details=details, **known)
 
 

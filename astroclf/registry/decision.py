@@ -1,4 +1,4 @@
-"""The decision about a version's alias: what it is made of, how it is kept, and how people overrule it.
+"""The gate's decision about a version: what it is made of, how it is carried out, and how it is kept.
 
 A version keeps the gate's decision in tags (``promotion.*``) and in its description, and keeps it for good: what people
 do by hand is written beside it (``promotion.by_hand``), and into the model's own record of champions.
@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from astroclf.errors import TrackingError
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel, Version
 from astroclf.util.invocation import user_name
 
@@ -181,77 +180,6 @@ def carry_out(model: RegisteredModel, number: int, decision: Decision) -> bool:
     return True
 
 
-def promote(model: RegisteredModel, number: int, reason: str) -> int | None:
-    """Make a version champion by hand, and return which was champion before.
-
-    Raises
-    ------
-    TrackingError
-        There is no such version, it is champion already, or somebody else moved the alias meanwhile.
-    """
-    with model.locked():
-        version, previous, now = model.version(number), model.holder(CHAMPION), datetime.now(UTC)
-        if previous == number:
-            raise TrackingError(f"models:/{model.name}/{number} is champion already. Nothing was changed.")
-        if not model.set_champion(number, previous, "by hand", user_name(), reason, now):
-            raise _moved_meanwhile(model)
-        said = f"champion since {utc(now)} ({user_name()}), after {_named(previous)}: {reason}"
-        _note(model, version, said)
-    return previous
-
-
-def roll_back(model: RegisteredModel, reason: str) -> tuple[int | None, int]:
-    """Make the champion before the present one champion again.
-
-    Returns
-    -------
-    previous : int or None
-        The version that was champion until now.
-    number : int
-        The one that is champion now.
-
-    Raises
-    ------
-    TrackingError
-        There was no other champion, or none that still exists, or somebody else moved the alias meanwhile.
-    """
-    with model.locked():
-        previous, now = model.holder(CHAMPION), datetime.now(UTC)
-        number = champion_before(model)
-        version = model.version(number)
-        if not model.set_champion(number, previous, "rollback", user_name(), reason, now):
-            raise _moved_meanwhile(model)
-        said = f"champion again since {utc(now)} ({user_name()}), rolled back from {_named(previous)}: {reason}"
-        _note(model, version, said)
-        if previous is not None:
-            said = f"no longer champion since {utc(now)} ({user_name()}), rolled back to version {number}: {reason}"
-            _note(model, model.version(previous), said)
-    return previous, number
-
-
-def champion_before(model: RegisteredModel) -> int:
-    """Return the version that a rollback would make champion.
-
-    Raises
-    ------
-    TrackingError
-        There is none.
-    """
-    former = model.former_champions()
-    if not former:
-        raise TrackingError(
-            f"{model.name} has no earlier champion to go back to. Make any version champion with\n"
-            f"  astroclf promote {model.name} VERSION action=champion reason='…'"
-        )
-    return former[-1]
-
-
-def _note(model: RegisteredModel, version: Version, said: str) -> None:
-    """Write on the version's page what was done by hand."""
-    model.set_tags(version.number, {BY_HAND: said})
-    model.set_description(version.number, f"{version.description}\n\n**By hand**: {said}".lstrip())
-
-
 def _paragraph(decision: Decision) -> str:
     rows = [
         f"| {condition.title} | {condition.outcome} | {' '.join(condition.said.split()).replace('|', '&#124;')} |"
@@ -268,10 +196,6 @@ def _paragraph(decision: Decision) -> str:
     )
 
 
-def _named(number: int | None) -> str:
-    return "no champion" if number is None else f"version {number}"
-
-
 def _number(written: str | None) -> int | None:
     return int(written) if written and written.isdigit() else None
 
@@ -281,10 +205,3 @@ def _time(written: str, otherwise: datetime) -> datetime:
         return datetime.strptime(written, "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
     except ValueError:  # changed by hand
         return otherwise
-
-
-def _moved_meanwhile(model: RegisteredModel) -> TrackingError:
-    return TrackingError(
-        f"The champion of {model.name} was changed by somebody else at this moment, and not by this command: look "
-        f"with `astroclf promote {model.name}`, and try again."
-    )

@@ -1,63 +1,26 @@
+"""The gate's decision: written down, read back, and whole whatever is killed."""
+
 from __future__ import annotations
 
 import io
-import threading
-from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
 
-from astroclf.errors import TrackingError
-from astroclf.registry import versions as registered_model
-from astroclf.registry.decision import (
-    Condition,
-    Decision,
-    carry_out,
-    promote,
-    recorded,
-    roll_back,
-    version_to_beat,
-)
+from astroclf.registry.by_hand import promote
+from astroclf.registry.decision import carry_out, recorded, version_to_beat
 from astroclf.registry.history import history
-from astroclf.registry.versions import (
-    CHALLENGER,
-    CHAMPION,
-    RegisteredModel,
-    registered_names,
-)
+from astroclf.registry.versions import CHALLENGER, CHAMPION
 from astroclf.tracking.client import connect
-
-NewModel = Callable[..., RegisteredModel]
-
-
-@pytest.fixture
-def new_model(uri: str, request: pytest.FixtureRequest) -> Iterator[NewModel]:
-    """Makes a registered model with so many versions that nobody has decided about."""
-    client, numbers, names = connect(uri), count(), []
-
-    def make(versions: int, name: str = "") -> RegisteredModel:
-        names.append(name or f"{request.node.name} {next(numbers)}".replace("[", " ").replace("/", " "))
-        client.create_registered_model(names[-1])
-        for _ in range(versions):
-            client.create_model_version(names[-1], "file:///nowhere", description="A network.")
-        return RegisteredModel(uri, names[-1])
-
-    yield make
-    for name in names:
-        client.delete_registered_model(name)
+from tests.registry.decided import NewModel, decision
 
 
 def shown(text: RenderableType) -> str:
     console = Console(width=140, file=io.StringIO(), record=True)
     console.print(text)
     return console.export_text()
-
-
-def decision(alias: str, champion_then: int | None = None, **options: Any) -> Decision:
-    conditions = (Condition("reproduced", True, "to the bit"), Condition("better", None, "there is no champion"))
-    return Decision(alias, "because", champion_then, champion_then, conditions, **options)
 
 
 def test_a_decision_is_read_back_as_it_was_made(new_model: NewModel) -> None:
@@ -144,66 +107,6 @@ def test_a_process_killed_between_any_two_writes_ends_as_if_it_had_not_been(
     assert survived == (4 if alias == CHAMPION else 3)
 
 
-def test_rolling_back_goes_one_champion_further_each_time(new_model: NewModel) -> None:
-    model = new_model(4)
-    for number, previous in ((1, None), (2, 1), (3, 2)):
-        carry_out(model, number, decision(CHAMPION, previous))
-    assert roll_back(model, "calls trails mergers") == (3, 2)
-    assert "rolled back to version 2: calls trails mergers" in model.version(3).tags["promotion.by_hand"]
-    assert "rolled back from version 3" in model.version(2).description
-    assert recorded(model.version(3)).alias == CHAMPION, "what the gate said stays"  # type: ignore[union-attr]
-    carry_out(model, 4, decision(CHAMPION, 2))
-    assert roll_back(model, "no better") == (4, 2)
-    assert roll_back(model, "nor this") == (2, 1)
-    with pytest.raises(TrackingError, match="no earlier champion to go back to"):
-        roll_back(model, "there is nothing left")
-    assert model.holder(CHAMPION) == 1
-    assert [(move.how, move.version, move.previous) for move in model.moves()] == [
-        ("gate", 1, None), ("gate", 2, 1), ("gate", 3, 2), ("rollback", 2, 3), ("gate", 4, 2), ("rollback", 2, 4),
-        ("rollback", 1, 2),
-    ]  # fmt: skip
-
-
-def test_promoting_by_hand_is_remembered_with_its_reason(new_model: NewModel) -> None:
-    model = new_model(2)
-    carry_out(model, 1, decision(CHAMPION))
-    assert promote(model, 2, "better on faint galaxies [seen]") == 1
-    move = model.moves()[-1]
-    assert (move.version, move.previous, move.how, move.reason) == (2, 1, "by hand", "better on faint galaxies [seen]")
-    assert "after version 1: better on faint" in model.version(2).tags["promotion.by_hand"]
-    with pytest.raises(TrackingError, match="is champion already"):
-        promote(model, 2, "again")
-    with pytest.raises(TrackingError, match=r"has no version 9. Versions: 2, 1"):
-        promote(model, 9, "a slip of the finger")
-    assert len(model.moves()) == 2
-
-
-def test_deleted_champions_are_passed_over(new_model: NewModel, uri: str) -> None:
-    model, client = new_model(4), connect(uri)
-    for number, previous in ((1, None), (2, 1), (3, 2)):
-        carry_out(model, number, decision(CHAMPION, previous))
-    client.delete_model_version(model.name, "3")
-    assert model.holder(CHAMPION) is None
-    rival = version_to_beat(model, 4)
-    assert rival is not None
-    assert rival.number == 2, "the last champion that is left is still the one to beat"
-    client.delete_model_version(model.name, "2")
-    assert roll_back(model, "both are gone") == (None, 1)
-    client.delete_model_version(model.name, "1")
-    assert version_to_beat(model, 4) is None
-    assert [move.version for move in model.moves()] == [1, 2, 3, 1], "the record outlives the versions"
-
-
-def test_an_alias_that_was_moved_in_mlflow_counts(new_model: NewModel, uri: str) -> None:
-    model = new_model(3)
-    carry_out(model, 1, decision(CHAMPION))
-    connect(uri).set_registered_model_alias(model.name, CHAMPION, "2")
-    rival = version_to_beat(model, 3)
-    assert rival is not None
-    assert rival.number == 2
-    assert roll_back(model, "who did that?") == (2, 1)
-
-
 def test_tags_that_people_changed_break_nothing(new_model: NewModel, uri: str) -> None:
     model, client = new_model(1), connect(uri)
     carry_out(model, 1, decision(CHAMPION, numbers={"difference": "+0.0210"}))
@@ -216,38 +119,3 @@ def test_tags_that_people_changed_break_nothing(new_model: NewModel, uri: str) -
     assert found is not None
     assert found.time == model.version(1).created
     assert "a lot" in shown(history(model))
-
-
-def test_one_decides_at_a_time(new_model: NewModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = new_model(1)
-    inside = threading.Event()
-    leave = threading.Event()
-
-    def decide() -> None:
-        with RegisteredModel(model.uri, model.name).locked():
-            inside.set()
-            leave.wait(30)
-
-    other = threading.Thread(target=decide)
-    other.start()
-    assert inside.wait(30)
-    monkeypatch.setattr(registered_model, "LOCK_SECONDS", 0.05)
-    with pytest.raises(TrackingError, match=r"deciding about a champion.*promotion\.lock"):
-        promote(model, 1, "in the middle of another's decision")
-    leave.set()
-    other.join()
-    promote(model, 1, "afterwards")
-    assert model.holder(CHAMPION) == 1
-
-
-def test_names_that_do_not_exist_are_answered_with_the_nearest(new_model: NewModel, uri: str) -> None:
-    model = new_model(1, "bob's galaxies")
-    assert [version.number for version in model.versions()] == [1]
-    assert registered_names(uri) == ["bob's galaxies"]
-    with pytest.raises(TrackingError, match=r"no registered model 'bobs galaxies'.*Did you mean .bob's galaxies"):
-        RegisteredModel(uri, "bobs galaxies")
-
-
-def test_all_versions_are_found_page_by_page(new_model: NewModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registered_model, "_PAGE_SIZE", 2)
-    assert [version.number for version in new_model(5).versions()] == [5, 4, 3, 2, 1]
