@@ -69,7 +69,7 @@ def typed(composed: DictConfig, declared: Mapping[str, Mapping[str, Any]], schem
         if isinstance(key.type, type) and issubclass(key.type, ComponentSettings):
             parts[name] = _component(key.type, plain.get(name) or {}, declared.get(name, {}))
         elif _is_section(key.type):
-            parts[name] = _section(key.type, name, plain.get(name) or {})
+            parts[name] = typed_section(key.type, plain.get(name) or {})
         elif plain.get(name) == _MISSING:
             raise ConfigError(f"'{name}' has no value yet. Give it on the command line: {name}=...")
         elif name in plain:
@@ -102,7 +102,7 @@ def _component(settings: type[ComponentSettings], given: Mapping[str, Any], decl
             raise ConfigError(f"'{name}' is no key of the chosen {group}. {nearest(name, valid)}")
         if key in known:
             hint = known[key].type
-            parts[key] = _section(hint, name, value) if _is_section(hint) else _value(known[key], name, value)
+            parts[key] = typed_section(hint, value) if _is_section(hint) else _value(known[key], name, value)
         elif key != "_target_":
             options[key] = _like(name, declared[key], value)
     target = given.get("_target_")
@@ -113,8 +113,15 @@ def _component(settings: type[ComponentSettings], given: Mapping[str, Any], decl
     return settings(target=str(target), options=options, **parts)
 
 
-def _section(settings: type[Settings], name: str, given: Any) -> Any:
-    known = settings.declared()
+def typed_section(settings: type[Schema], given: Any) -> Schema:
+    """Check the values of one section, key by key, and return its settings.
+
+    Raises
+    ------
+    ConfigError
+        As `typed`.
+    """
+    name, known = settings.section, settings.declared()
     if not isinstance(given, Mapping):
         example = settings.full_name(next(iter(known)))
         raise ConfigError(f"'{name}' cannot be {given!r}: it holds keys of its own, such as {example}.")
@@ -122,7 +129,7 @@ def _section(settings: type[Settings], name: str, given: Any) -> Any:
         if key not in known:
             full = settings.full_name(key)
             raise ConfigError(f"'{full}' is no key of {name}. {nearest(full, map(settings.full_name, known))}")
-    parts = {str(key): _value(known[str(key)], f"{name}.{key}", value) for key, value in given.items()}
+    parts = {str(key): _value(known[str(key)], settings.full_name(key), value) for key, value in given.items()}
     _refuse_incomplete(settings, f"The {name} section", parts)
     return settings(**parts)
 
@@ -167,7 +174,9 @@ def _typed_value(name: str, hint: Any, value: Any, example: str = "") -> Any:
         return convert(hint, value)
     except ValueError as error:
         remedy = (
-            nearest(str(value), get_args(hint)) if get_origin(hint) is Literal else f"Give {_words(hint)}{example}."
+            nearest(str(value), get_args(hint))
+            if get_origin(hint) is Literal
+            else f"Give {_words(hint, value)}{example}."
         )
         raise ConfigError(f"'{name}' cannot be {value!r}. {remedy}") from error
 
@@ -218,10 +227,10 @@ def _convert_to_one_of(parts: tuple[Any, ...], value: Any) -> Any:
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "keys and values"}
 
 
-def _words(hint: Any) -> str:
+def _words(hint: Any, value: Any) -> str:
     """Say in words what a type takes."""
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_words(part) for part in get_args(hint) if part is not NoneType)
+        return " or ".join(_words(part, value) for part in get_args(hint) if part is not NoneType)
     if list in (hint, get_origin(hint)):
-        return "a list, such as [a,b]"
+        return f"a list, such as [{value if isinstance(value, str) else 'a,b'}]"
     return _WORDS.get(get_origin(hint) or hint, "something else")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from astroclf.errors import ConfigError
-from astroclf.settings.base import Settings
+from astroclf.settings.base import Settings, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,28 +23,20 @@ class SweepSettings(Settings):
 
     study_name: str | None
     storage: str
-    n_trials: int
-    n_jobs: int
+    n_trials: Annotated[int, at_least(1)]
+    n_jobs: Annotated[int, at_least(1)]
     params: dict[str, Any]
     when: dict[str, Any]
     objectives: list[str] | None
     direction: list[str] | str | None
     max_failure_rate: float
-    keep_checkpoints: int | None
-    finalists: int
-    finalist_seeds: int
+    keep_checkpoints: Annotated[int | None, at_least(0)]
+    finalists: Annotated[int, at_least(0)]
+    finalist_seeds: Annotated[int, at_least(1)]
     sampler: dict[str, Any]
     pruner: dict[str, Any]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, low in (("n_trials", 1), ("n_jobs", 1), ("finalists", 0), ("finalist_seeds", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise ConfigError(f"hydra.sweeper.{name}={value} must be a whole number from {low}.")
-        if not isinstance(self.storage, str):
-            raise ConfigError("hydra.sweeper.storage must name a database, such as sqlite:///experiments/optuna.db.")
-        if isinstance(self.objectives, str):
-            raise ConfigError(f"hydra.sweeper.objectives={self.objectives} must be a list: [{self.objectives}].")
         if not 0 <= self.max_failure_rate <= 1:
             raise ConfigError(f"hydra.sweeper.max_failure_rate={self.max_failure_rate} must be between 0 and 1.")

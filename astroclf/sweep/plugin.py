@@ -8,6 +8,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from astroclf.config.validate import typed_section
 from astroclf.settings.sweep import SweepSettings
 from astroclf.util.lazy import lazy_import
 
@@ -32,4 +33,4 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Search until `n_trials` trials are finished and the best is recorded."""
-        coordinator.Coordinator(SweepSettings(**self.options), self.loader, self.master).run(arguments)
+        coordinator.Coordinator(typed_section(SweepSettings, self.options), self.loader, self.master).run(arguments)

@@ -8,6 +8,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+from astroclf.config.validate import typed_section
 from astroclf.errors import ConfigError
 from astroclf.settings.sweep import SweepSettings
 from astroclf.sweep.coordinator import Coordinator
@@ -17,10 +18,11 @@ from tests.sweep.test_samplers import chosen
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("n_trials=0", r"hydra\.sweeper\.n_trials=0"),
-        ("storage=null", r"hydra\.sweeper\.storage"),
+        ("n_trials=0", r"'hydra\.sweeper\.n_trials' is 0; it must be at least 1"),
+        ("n_trials=many", r"'hydra\.sweeper\.n_trials' cannot be 'many'\. Give a whole number"),
+        ("storage=null", r"'hydra\.sweeper\.storage' cannot be None\. Give text"),
         ("objectives=[val/acuracy]", "cannot have 'val/acuracy'. Did you mean 'val/accuracy'"),
-        ("objectives=val/loss", r"must be a list: \[val/loss\]"),
+        ("objectives=val/loss", r"Give a list, such as \[val/loss\]"),
         ("objectives=[model/parameters]", "cannot have 'model/parameters'"),
         ("max_failure_rate=2", "between 0 and 1"),
     ],
@@ -29,7 +31,9 @@ def test_settings_that_no_sweep_can_have(override, said):
     settings = chosen(f"hydra.sweeper.{override}")
     settings.pop("_target_")
     with pytest.raises(ConfigError, match=said):
-        Coordinator(SweepSettings(**settings), None, OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}}}))
+        Coordinator(
+            typed_section(SweepSettings, settings), None, OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}}})
+        )
 
 
 def test_the_coordinator_does_not_load_torch():
