@@ -173,11 +173,8 @@ def _typed_value(name: str, hint: Any, value: Any, example: str = "") -> Any:
     try:
         return convert(hint, value)
     except ValueError as error:
-        remedy = (
-            nearest(str(value), get_args(hint))
-            if get_origin(hint) is Literal
-            else f"Give {_words(hint, value)}{example}."
-        )
+        is_choice = get_origin(hint) is Literal
+        remedy = nearest(str(value), get_args(hint)) if is_choice else f"Give {_words(hint, value)}{example}."
         raise ConfigError(f"'{name}' cannot be {value!r}. {remedy}") from error
 
 
@@ -232,5 +229,5 @@ def _words(hint: Any, value: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_words(part, value) for part in get_args(hint) if part is not NoneType)
     if list in (hint, get_origin(hint)):
-        return f"a list, such as [{value if isinstance(value, str) else 'a,b'}]"
+        return f"a list, such as [{value if get_args(hint) == (str,) else 'a,b'}]"
     return _WORDS.get(get_origin(hint) or hint, "something else")

@@ -31,9 +31,8 @@ def test_settings_that_no_sweep_can_have(override, said):
     settings = chosen(f"hydra.sweeper.{override}")
     settings.pop("_target_")
     with pytest.raises(ConfigError, match=said):
-        Coordinator(
-            typed_section(SweepSettings, settings), None, OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}}})
-        )
+        typed = typed_section(SweepSettings, settings)
+        Coordinator(typed, None, OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}}}))
 
 
 def test_the_coordinator_does_not_load_torch():
