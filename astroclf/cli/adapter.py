@@ -110,4 +110,7 @@ def in_our_words(error: HydraException | OmegaConfBaseException) -> AstroclfErro
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         names = [name for name in error.options if not name.startswith("_")]
         return ConfigError(f"There is no {group} called '{choice}'. {nearest(choice, names)}")
-    return ConfigError(" ".join(str(error).split()))
+    text = " ".join(str(error).split())
+    if isinstance(error.__cause__, OmegaConfBaseException) and error.__cause__.msg:
+        text += f": {error.__cause__.msg.splitlines()[0]}"
+    return ConfigError(text)

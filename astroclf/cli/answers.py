@@ -37,8 +37,9 @@ _HABITS = {
     "transforms": "augment",
 }
 # Names of what is done in another way altogether: the key that does it, and the answer.
+DEVICE = "trainer.device"
 _GPU = (
-    "trainer.device",
+    DEVICE,
     "The device is chosen with trainer.device=cuda or cpu, and which of several GPUs before the command, as in "
     "CUDA_VISIBLE_DEVICES=0 astroclf train.",
 )
@@ -133,8 +134,13 @@ class Answers:
     def several_values(self, override: str) -> ConfigError:
         """Return what to say about a sweep without ``-m``."""
         key, _, value = override.partition("=")
-        a_list = "" if "(" in value else f" If it is one list, write {key}=[{value}]."
+        no_list = "(" in value or key in self.vocabulary.groups
+        a_list = "" if no_list else f" If it is one list, write {key}=[{value}]."
         return ConfigError(f"{override} is several values: add -m to run each of them.{a_list}")
+
+    def no_device(self, value: str) -> ConfigError:
+        """Return what to say about ``trainer.device=gpu`` and its like."""
+        return ConfigError(f"'{DEVICE}' cannot be '{value}'. {_GPU[1]}")
 
     # ---- choices ---------------------------------------------------------------------------------------------------
 
@@ -164,7 +170,7 @@ class Answers:
     def spaced(self, before: str, word: str, after: str) -> ConfigError | None:
         """Return what to say about a space beside an equals sign; None where there is none."""
         joined = ""
-        if word.startswith("=") and before:
+        if word.startswith("=") and before and "=" not in before:
             joined = f"{before}={word[1:] or after}"
         elif after.startswith("="):
             joined = f"{word}{after}"
@@ -183,11 +189,18 @@ class Answers:
             return ConfigError(f"'{word}' stands alone. Did you mean {ways}?")
         if may_be_path:
             return self._no_such_path(Path(word).expanduser())
-        if exists(word):
+        if exists(word) and DATA_PATH in known:
             return ConfigError(f"One path at a time: {word} is a second one.")
         if names := self._meant(word, known):
             return ConfigError(f"'{word}' stands alone. Did you mean {' or '.join(f'{name}=...' for name in names)}?")
         return ConfigError(f"'{word}' stands alone, and means nothing: `{self.program}` takes key=value.")
+
+    def run_folder(self, word: str) -> ConfigError:
+        """Return what to say about the folder of a run where that of a data set is wanted."""
+        return ConfigError(
+            f"{word} is the folder of a run, and no data set. Go on with it by\n"
+            f"  {self.program} {shlex.quote(f'resume={word}')}"
+        )
 
     def _keys_with_value(self, word: str) -> list[str]:
         """Return the groups that have a choice of this name, or else a few keys that have such a value."""

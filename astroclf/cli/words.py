@@ -11,11 +11,12 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from astroclf.cli.answers import Answers
+from astroclf.cli.answers import DEVICE, Answers
 from astroclf.cli.grammar import DATA_PATH, Assignment, data_set_words, exists, hydra_value, parse
 from astroclf.cli.options import Options
 from astroclf.cli.vocabulary import Vocabulary
@@ -56,7 +57,8 @@ class Reader:
         for override in overrides:
             if override.is_sweep_override() and not multirun:
                 raise self.answers.several_values(str(override.input_line))
-        if not any(override.key_or_group == "resume" and override.value() for override in overrides):
+        resumed = any(override.key_or_group == "resume" and override.value() for override in overrides)
+        if not (resumed and "resume" in self.vocabulary.typed_keys):
             self._check(overrides, multirun)  # a resumed run's own configuration says which keys there are
         return words
 
@@ -76,6 +78,8 @@ class Reader:
                 raise spaced
             elif slots and slots[0] != DATA_PATH:
                 result.append(f"{slots.pop(0)}={word}")
+            elif slots and "resume" in self.vocabulary.typed_keys and (Path(word) / "checkpoints").is_dir():
+                raise self.answers.run_folder(word)
             elif slots and exists(word):
                 slots.pop(0)
                 chosen = any(other.startswith(("dataset=", "resume=")) for other in words)
@@ -113,7 +117,10 @@ class Reader:
             given = Assignment.of(word)
             if given.key in self.vocabulary.groups:
                 raise self.answers.unknown_choice(given.key, given.value)
-            raise self.answers.unreadable(given)
+            composed = self._composed([])
+            if given.key in dotted_keys(composed) or self.vocabulary.choices_with(given.key):
+                raise self.answers.unreadable(given)
+            raise self.answers.unknown_key(given.key, composed)
         override.config_loader = self.vocabulary.session.loader  # knows the choices that glob(*) stands for
         return override
 
@@ -162,6 +169,8 @@ class Reader:
                 raise self.answers.is_there(str(override.input_line))
         elif not (key in known or "[" in key or (multirun and self.vocabulary.choices_with(key))):
             raise self.answers.unknown_key(key, composed)
+        elif key == DEVICE and not override.is_sweep_override() and override.value() not in self.vocabulary.values(key):
+            raise self.answers.no_device(str(override.value()))
 
     def _composed(self, choices: Sequence[Override]) -> DictConfig:
         """Return the composition of the chosen groups, which has the keys that there are."""

@@ -148,7 +148,13 @@ def test_what_hydra_takes_is_left_to_it(read, word):
         (["-m", "loss=focal,fokal"], "There is no loss called 'fokal'. Did you mean 'focal'"),
         (["seed=0,1"], "seed=0,1 is several values: add -m to run each of them. If it is one list, write seed=[0,1]."),
         (["optimizer.lr=interval(0,1)"], "is several values: add -m to run each of them."),
-        (["dataset.own=a#b"], "it needs quotes of its own:\n  'dataset.own=\"a#b\"'"),
+        (["hydra.job.name=a#b"], "it needs quotes of its own:\n  'hydra.job.name=\"a#b\"'"),
+        (["dataset.own=a#b"], "'dataset.own' is no key of this configuration."),
+        (["dataset..path=1"], "Did you mean 'dataset.path'?"),
+        (["é=1"], "'é' is no key of this configuration."),
+        (["trainer.device=gpu"], "cannot be 'gpu'. The device is chosen with trainer.device=cuda or cpu"),
+        (["-m", "experiment=quickstart,seed"], "There is no experiment called 'seed'"),
+        (["experiment=quickstart,seed_astro8"], "is several values: add -m to run each of them."),
         (["trainer.epochs=[1"], "trainer.epochs=[1 cannot be read: is there a bracket"),
         (["trainer.epochs", "=5"], "Leave no space beside the equals sign: trainer.epochs=5"),
         (["trainer.compile"], "Give it one with an equals sign, and no space: trainer.compile=true"),
@@ -163,6 +169,12 @@ def test_what_means_nothing_is_answered(read, words, says):
     with pytest.raises(ConfigError) as raised:
         read(*words)
     assert says in str(raised.value)
+
+
+def test_the_folder_of_a_run_is_gone_on_with(read, tmp_path):
+    (tmp_path / "my run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="Go on with it by\n  astroclf train 'resume=my run'"):
+        read("my run")
 
 
 def test_a_sweep_may_have_keys_that_only_some_of_its_choices_have(read):
