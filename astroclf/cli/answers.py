@@ -77,17 +77,22 @@ class Answers:
 
     # ---- keys and values -------------------------------------------------------------------------------------------
 
-    def unknown_key(self, key: str, composed: DictConfig) -> ConfigError:
-        """Return what to say about a key that the composition has not got."""
+    def unknown_key(self, key: str, value: str, composed: DictConfig) -> ConfigError:
+        """Return what to say about a key that the composition has not got; its value may be the path of images."""
         if key.startswith(_OPEN):
             return ConfigError(f"'{key}' is a new entry, which is added with a plus sign: +{key}=...")
         if holders := self.vocabulary.choices_with(key):
             group = key.partition(".")[0]
             chosen = composed.hydra.runtime.choices.get(group)
-            return ConfigError(f"'{key}' is no key of the chosen {group}, {chosen}, only of {_listed(holders)}.")
-        return ConfigError(f"'{key}' is no key of this configuration. {self._instead(key, composed)}")
+            text = f"'{key}' is no key of the chosen {group}, {chosen}, only of {_listed(holders)}."
+            return ConfigError(f"{text} {self._reader(value)}" if key == DATA_PATH and exists(value) else text)
+        return ConfigError(f"'{key}' is no key of this configuration. {self._instead(key, value, composed)}")
 
-    def _instead(self, key: str, composed: DictConfig) -> str:
+    def _reader(self, path: str) -> str:
+        """Return a sentence that says how to read what lies at a path."""
+        return f"What is there is read with\n  {self.program} {shlex.join(data_set_words(path))}"
+
+    def _instead(self, key: str, value: str, composed: DictConfig) -> str:
         """Return a sentence that says what to type instead of a wrong key."""
         known = self._known(composed)
         about, sentence = _OTHER_WAYS.get(key.lower(), ("", ""))
@@ -96,6 +101,8 @@ class Answers:
         names = self._meant(key, known)
         if not names:
             return f"`{self.program} --help` lists the keys."
+        if names[0] == DATA_PATH and exists(value):
+            return self._reader(value)
         chosen = {*self.vocabulary.groups, *self.vocabulary.keys(composed)}
         holders = [] if names[0] in chosen else self.vocabulary.choices_with(names[0])
         remark = f" It is a key of {names[0].partition('.')[0]}={_listed(holders, 'or')}." if holders else ""
@@ -149,10 +156,7 @@ class Answers:
         text = f"There is no {group} called '{choice}'"
         if group == "dataset" and exists(choice):
             kind = "folder" if Path(choice).expanduser().is_dir() else "file"
-            words = shlex.join(data_set_words(choice))
-            return ConfigError(
-                f"{text}, but a {kind} of that name. What is in it is read with\n  {self.program} {words}"
-            )
+            return ConfigError(f"{text}, but a {kind} of that name. {self._reader(choice)}")
         return ConfigError(f"{text}. {nearest(choice, self.vocabulary.choices(group))}")
 
     def no_choice(self, group: str, override: str) -> ConfigError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from astroclf.errors import ConfigError
 
@@ -46,7 +46,7 @@ class Options:
     config_dir: str | None = None
     config_name: str | None = None
     words: tuple[str, ...] = ()
-    unknown: tuple[tuple[str, str | None], ...] = field(default=())
+    unknown: tuple[tuple[str, str | None], ...] = ()
 
 
 def read_options(arguments: Sequence[str]) -> Options:
@@ -57,8 +57,9 @@ def read_options(arguments: Sequence[str]) -> Options:
     ConfigError
         An option without its value, or with one that it does not take.
     """
-    options, words, unknown = Options(), list[str](), list[tuple[str, str | None]]()
-    rest = list(arguments)
+    options, rest = Options(), list(arguments)
+    words: list[str] = []
+    unknown: list[tuple[str, str | None]] = []
     while rest:
         word = rest.pop(0)
         name, equals, value = word.partition("=")

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
@@ -78,7 +77,7 @@ class Reader:
                 raise spaced
             elif slots and slots[0] != DATA_PATH:
                 result.append(f"{slots.pop(0)}={word}")
-            elif slots and "resume" in self.vocabulary.typed_keys and (Path(word) / "checkpoints").is_dir():
+            elif slots and "resume" in self.vocabulary.typed_keys and exists(f"{word}/checkpoints"):
                 raise self.answers.run_folder(word)
             elif slots and exists(word):
                 slots.pop(0)
@@ -120,7 +119,7 @@ class Reader:
             composed = self._composed([])
             if given.key in dotted_keys(composed) or self.vocabulary.choices_with(given.key):
                 raise self.answers.unreadable(given)
-            raise self.answers.unknown_key(given.key, composed)
+            raise self.answers.unknown_key(given.key, given.value, composed)
         override.config_loader = self.vocabulary.session.loader  # knows the choices that glob(*) stands for
         return override
 
@@ -168,7 +167,8 @@ class Reader:
             if key in known and not OmegaConf.is_missing(composed, key) and OmegaConf.select(composed, key) is not None:
                 raise self.answers.is_there(str(override.input_line))
         elif not (key in known or "[" in key or (multirun and self.vocabulary.choices_with(key))):
-            raise self.answers.unknown_key(key, composed)
+            value = "" if override.is_sweep_override() else str(override.value() or "")
+            raise self.answers.unknown_key(key, value, composed)
         elif key == DEVICE and not override.is_sweep_override() and override.value() not in self.vocabulary.values(key):
             raise self.answers.no_device(str(override.value()))
 

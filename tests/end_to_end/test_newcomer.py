@@ -80,12 +80,17 @@ $ astroclf train name=x
 Error: 'name' is no key of this configuration. Did you mean 'dataset.name'?
 
 $ astroclf train path=my_images
+Error: 'path' is no key of this configuration. What is there is read with
+  astroclf train dataset=folder dataset.path=my_images
+
+$ astroclf train path=my_image
 Error: 'path' is no key of this configuration. Did you mean 'dataset.path'? It is a key of
 dataset=astro8, folder or galaxy10.
 
 $ astroclf train dataset.path=my_images
 Error: 'dataset.path' is no key of the chosen dataset, galaxy10_sim, only of astro8, folder and
-galaxy10.
+galaxy10. What is there is read with
+  astroclf train dataset=folder dataset.path=my_images
 
 $ astroclf train xyzzy=1
 Error: 'xyzzy' is no key of this configuration. `astroclf train --help` lists the keys.
@@ -112,7 +117,7 @@ $ astroclf train datset=galaxy10
 Error: 'datset' is no key of this configuration. Did you mean 'dataset'?
 
 $ astroclf train dataset=my_images
-Error: There is no dataset called 'my_images', but a folder of that name. What is in it is read with
+Error: There is no dataset called 'my_images', but a folder of that name. What is there is read with
   astroclf train dataset=folder dataset.path=my_images
 
 $ astroclf train loss=null
