@@ -77,10 +77,11 @@ def seeded_and_single_threaded() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The script ``astroclf``, in a folder of its own."""
+    """The script ``astroclf``, in a folder of its own, beside a ``python`` that is the one of these tests."""
     path = tmp_path_factory.mktemp("bin") / "astroclf"
-    path.write_text(SCRIPT)
-    path.chmod(0o755)
+    for name, text in (("astroclf", SCRIPT), ("python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')):
+        path.with_name(name).write_text(text)
+        path.with_name(name).chmod(0o755)
     return path
 
 
@@ -88,7 +89,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shell(
     script: Path, tmp_path: Path, clean_environment: dict[str, str]
 ) -> Callable[..., subprocess.CompletedProcess]:
-    """Run a line of bash in an empty folder, where ``astroclf`` is a command."""
+    """Run a line of bash in an empty folder, where ``astroclf`` and ``python`` are commands."""
     environment = clean_environment | {"PATH": f"{script.parent}:{clean_environment['PATH']}", "HOME": str(tmp_path)}
 
     def run(line: str) -> subprocess.CompletedProcess:
