@@ -98,7 +98,7 @@ def jpegs(paths: list[Path]) -> dict[str, Rate]:
 
     def decode(threads: int) -> float:
         with ThreadPoolExecutor(threads) as pool, timed(len(paths)) as rate:
-            list(pool.map(lambda path: fit_square(decode_file(path), PREPARED_SIDE), paths))
+            list(pool.map(lambda path: fit_square(decode_file(path).image_HWC, PREPARED_SIDE), paths))
         return rate[0]
 
     return {

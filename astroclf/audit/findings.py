@@ -141,7 +141,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "too large": ("Images that are too large", "Cut them into cut-outs, or fetch them again if the header is damaged."),
     "bad pixels": (
         "Images of bad pixels",
-        "Remove them, or allow more bad pixels with dataset.fits.max_bad_fraction.",
+        "Remove them, or allow more bad pixels with dataset.tone.max_bad_fraction.",
     ),
     "constant": ("Constant images", "Nothing is to be seen in them: remove them."),
     "near-blank": (

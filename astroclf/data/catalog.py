@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -67,6 +67,20 @@ class Fault(NamedTuple):
     kind: str  # of `ImageError`, by which faults are counted
 
 
+class Note(NamedTuple):
+    """What was guessed in reading an image, or strikes the eye: it is used, and said."""
+
+    kind: str  # of a finding of `check`, by which notes are counted
+    message: str  # one sentence naming the file
+
+
+class LeftOut(NamedTuple):
+    """A file of a data set's folder, or a row of its table, that is no sample."""
+
+    name: str  # path inside the folder, or file and line
+    reason: str  # a few words by which they are counted, such as ``hidden``, ``no image format``
+
+
 class Block(NamedTuple):
     """Decoded images of B consecutive rows, as `astroclf.data.readers.blocks.decode_rows` makes it.
 
@@ -78,10 +92,14 @@ class Block(NamedTuple):
     thumbnails_BTT: np.ndarray  # uint8, grey, T = THUMBNAIL_SIDE
     digests: list[str]  # hex, of shape and pixels; empty text where there is a fault
     faults: dict[int, Fault]  # by row
+    notes: dict[int, tuple[Note, ...]]  # by row
 
 
 class DatasetReader(Protocol):
-    """A data set's way from files on disk to prepared uint8 images: one class a file format, in `data/readers`."""
+    """A data set's way from files on disk to prepared uint8 images: one class a file format, in `data/readers`.
+
+    A reader may have more: `HasLeftOut`, `HasTones`, or `HasFacts` of `decode.headers`.
+    """
 
     catalog: Catalog
     image_size: int
@@ -97,4 +115,27 @@ class DatasetReader(Protocol):
 
     def read(self, rows: range) -> Block:
         """Decode one block to (len(rows), image_size, image_size, channels); called from several threads."""
+        ...
+
+
+@runtime_checkable
+class HasLeftOut(Protocol):
+    """A reader that accounts for what lies in its folder and is no sample."""
+
+    left_out: Sequence[LeftOut]
+
+
+@runtime_checkable
+class HasTones(Protocol):
+    """A reader that decides once, for all files, how numbers become grey."""
+
+    def decide_tones(self, num_workers: int) -> dict[str, dict[str, Any]]:
+        """Look at a sample of the files, and decide; `read` then goes by it.
+
+        Returns
+        -------
+        dict
+            The `Tone` of each kind of numbers, as plain values. Equal for equal files and settings: the fingerprint of
+            the reader need not contain it.
+        """
         ...

@@ -163,7 +163,8 @@ def _package_spec(run: Run, facts: Mapping[str, str], metrics: Mapping[str, Any]
         "classes": list(run.data.classes),
         "image_size": config.dataset.image_size,
         "channels": run.spec.channels,
-        "fits": config.dataset.to_plain().get("fits"),  # how files become pixels, for whoever predicts on files
+        "reading": config.dataset.reading.to_plain(),  # how files become pixels, for whoever predicts on files
+        "tones": dict(run.data.cache.tones),
         "activation": str(run.trainer.criterion.loss.activation),
         "augment": config.augment.values(),
         "tta_views": config.evaluation.tta_views,

@@ -15,9 +15,12 @@ from astroclf.settings.base import (
     Absent,
     ComponentSettings,
     Settings,
+    above,
     at_least,
 )
 from astroclf.settings.fits import FitsSettings
+from astroclf.settings.reading import ReadSettings
+from astroclf.settings.tone import ToneSettings
 
 ImagePlace = Literal["auto", "device", "memory", "disk"]
 LabelConflicts = Literal["keep", "drop", "majority"]
@@ -101,6 +104,11 @@ class DatasetSettings(SplitSettings, ComponentSettings):
     samples: int | Absent = ABSENT
     samples_per_class: int | Absent = ABSENT
     seed: int | Absent = ABSENT
+    crop: int | str | Absent | None = ABSENT
+    pixel_scale: Annotated[float | Absent | None, above(0)] = ABSENT
+    planes: list[int] | Absent | None = ABSENT
+    collapse: Literal["mean", "median", "max"] | Absent = ABSENT
+    tone: ToneSettings | Absent = ABSENT
     fits: FitsSettings | Absent = ABSENT
 
     def __post_init__(self) -> None:
@@ -109,5 +117,11 @@ class DatasetSettings(SplitSettings, ComponentSettings):
             raise ConfigError(
                 f"'dataset.classes' cannot be {self.classes!r}: give a list such as [star,galaxy], or found."
             )
-        if self.fits:
-            self.fits.check_channels(self.channels)
+        if self.tone:
+            self.reading.check_channels(self.channels)
+
+    @property
+    def reading(self) -> ReadSettings:
+        """How a file becomes a picture; keys that the data set has not got are as in ``conf/dataset/_files.yaml``."""
+        given = {name: value for name in ReadSettings.declared() if (value := getattr(self, name)) is not ABSENT}
+        return ReadSettings.with_defaults(**given)

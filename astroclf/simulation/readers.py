@@ -9,7 +9,6 @@ from typing import Any
 from astroclf.data.cache.simulated import simulate_once
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.data.readers.galaxy10 import Galaxy10
-from astroclf.settings.fits import FitsSettings
 from astroclf.simulation import SIMULATOR_VERSION, write_astro8, write_galaxy10
 from astroclf.simulation.sky_folder import SKY_CLASSES
 
@@ -67,7 +66,7 @@ class Astro8Sim(ClassFolder):
         Of the simulation: the same seed gives the same files, to the byte.
     cache_dir
         The files are kept below it, in ``simulated/``.
-    classes, exclude_classes, channels, fits
+    classes, exclude_classes, channels, crop, pixel_scale, planes, collapse, tone, fits
         As in `ClassFolder`.
     """
 
@@ -80,7 +79,12 @@ class Astro8Sim(ClassFolder):
         classes: Sequence[str] | str = SKY_CLASSES,
         exclude_classes: Sequence[str] = (),
         channels: int = 3,
-        fits: FitsSettings | Mapping[str, Any] | None = None,
+        crop: int | str | None = None,
+        pixel_scale: float | None = None,
+        planes: Sequence[int] | None = None,
+        collapse: str = "mean",
+        tone: Mapping[str, Any] | None = None,
+        fits: Mapping[str, Any] | None = None,
     ) -> None:
         settings = {
             "samples_per_class": samples_per_class,
@@ -95,4 +99,16 @@ class Astro8Sim(ClassFolder):
             "sky_objects",
             lambda folder: write_astro8(folder, samples_per_class=samples_per_class, image_size=image_size, seed=seed),
         )
-        super().__init__(path, classes, image_size, exclude_classes=exclude_classes, channels=channels, fits=fits)
+        super().__init__(
+            path,
+            classes,
+            image_size,
+            exclude_classes=exclude_classes,
+            channels=channels,
+            crop=crop,
+            pixel_scale=pixel_scale,
+            planes=planes,
+            collapse=collapse,
+            tone=tone,
+            fits=fits,
+        )

@@ -81,12 +81,12 @@ def test_a_wrong_value_is_named_with_the_remedy(override, says):
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("+dataset.fits.strech=log", "Did you mean 'dataset.fits.stretch'"),
-        ("dataset.fits.stretch=lg", "'dataset.fits.stretch' cannot be 'lg'. Did you mean 'log'?"),
-        ("dataset.fits.planes=2", "Give a list, such as [a,b]."),
-        ("dataset.fits.percentile=0", "dataset.fits.percentile=0.0"),
+        ("+dataset.tone.strech=log", "Did you mean 'dataset.tone.stretch'"),
+        ("dataset.tone.stretch=lg", "'dataset.tone.stretch' cannot be 'lg'. Did you mean 'log'?"),
+        ("dataset.planes=2", "Give a list, such as [a,b]."),
+        ("dataset.tone.percentile=0", "dataset.tone.percentile=0.0"),
         ("dataset.fits=log", "such as dataset.fits.hdu"),
-        ("dataset.fits.planes=[0,1,2,3,4]", "set dataset.channels=5"),
+        ("dataset.planes=[0,1,2,3,4]", "set dataset.channels=5"),
         ("dataset.channels=0", "'dataset.channels' is 0"),
     ],
 )
@@ -173,7 +173,7 @@ def test_numbers_that_yaml_reads_as_text_become_numbers():
         ("dataset=galaxy1", "'galaxy10'"),
         ("trainer.epoch=3", "'trainer.epochs'"),
         ("trainer.precision=bf17", "'bf16'"),
-        ("dataset.fits.strech=log", "'dataset.fits.stretch'"),
+        ("dataset.tone.strech=log", "'dataset.tone.stretch'"),
         ("resume=nowhere", "names no run that can go on"),
         ("resume=", "names no run that can go on"),
         ("loss=null", "a run needs a loss. Valid: cb_focal"),

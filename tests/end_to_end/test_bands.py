@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from astropy.io import fits
 
-from astroclf.data.decode.images import decode_bands, fit_square
+from astroclf.data.decode.images import fit_square
 from astroclf.models.custom6conv import Custom6Conv
 from astroclf.registry.package import load_package
-from astroclf.settings.fits import FitsSettings
+from tests.data.decode.pictures import decoded_bands, reading
 
 BANDS = "yzirg"
 
@@ -35,7 +35,7 @@ def test_five_bands_from_pretrained_color_weights_to_a_model_that_loads(train, t
     names = ",".join(f"'{{id}}_{band}.fits'" for band in BANDS)
     done = train(
         "dataset=folder", "dataset.path=survey", "dataset.channels=5", f"dataset.fits.files=[{names}]",
-        "dataset.fits.interval=percentile", "dataset.image_size=32", "dataset.val_fraction=0.25",
+        "dataset.tone.interval=percentile", "dataset.image_size=32", "dataset.val_fraction=0.25",
         "dataset.test_fraction=0.25", "backbone=custom6conv", "backbone.weights=color.pth", "trainer.epochs=1",
         "trainer.batch_size=4", "trainer.device=cpu", "tracking=none",
     )  # fmt: skip
@@ -48,7 +48,7 @@ def test_five_bands_from_pretrained_color_weights_to_a_model_that_loads(train, t
     assert all(name.startswith(("red/obj ", "blue/obj ")) and "fits" not in name for name in ids)
 
     files = [tmp_path / "survey" / f"{ids[0]}_{band}.fits" for band in BANDS]
-    image = decode_bands(files, ids[0], FitsSettings.with_defaults(interval="percentile"), 5)
+    image = decoded_bands(files, ids[0], reading(interval="percentile"), 5)
     table = load_package(run / "model", device="cpu").predict(fit_square(image, 32)[None])
     saved = (run / "predictions.csv").read_text().splitlines()
     row = dict(zip(saved[0].split(","), saved[1].split(","), strict=True))

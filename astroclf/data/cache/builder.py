@@ -12,7 +12,7 @@ import os
 import shutil
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from astroclf.data.cache.npy_file import RowFile
-from astroclf.data.catalog import THUMBNAIL_SIDE, Block, Catalog, DatasetReader, Fault
+from astroclf.data.catalog import THUMBNAIL_SIDE, Block, Catalog, DatasetReader, Fault, HasTones, Note
 from astroclf.errors import DataError
 from astroclf.util.progress import ProgressBar
 from astroclf.util.threads import available_cores, run_ahead
 
-VERSION = 3  # of the files in an image cache's folder
+VERSION = 4  # of the files in an image cache's folder
 IMAGES_FILE = "images.npy"
 THUMBNAILS_FILE = "thumbnails.npy"
 SAMPLES_FILE = "samples.npz"
@@ -46,9 +46,11 @@ class FinishedBlock:
     checksum: int  # of images, thumbnails and digests
     digests: list[str]
     faults: dict[int, Fault]
+    notes: dict[int, tuple[Note, ...]]
 
     def __post_init__(self) -> None:  # JSON knows neither tuples nor keys that are numbers
         self.faults = {int(row): Fault(*fault) for row, fault in self.faults.items()}
+        self.notes = {int(row): tuple(Note(*note) for note in notes) for row, notes in self.notes.items()}
 
 
 @contextmanager
@@ -92,19 +94,20 @@ def build_image_cache(
             finished = _resume(partial / RECORD_FILE, header, reader, images, thumbnails)
             missing = shape[0] - sum(block.stop - block.start for block in finished.values())
             _check_room(partial, images, thumbnails)
+            workers = num_workers or available_cores()
+            tones = reader.decide_tones(workers) if isinstance(reader, HasTones) else {}
             with (partial / RECORD_FILE).open("a", encoding="utf-8") as record:
-                for rows, block in _decode(reader, finished, num_workers or available_cores(), progress):
+                for rows, block in _decode(reader, finished, workers, progress):
                     images.write(rows.start, block.images_BHWC)
                     thumbnails.write(rows.start, block.thumbnails_BTT)
                     pixels = (np.ascontiguousarray(part).data for part in (block.images_BHWC, block.thumbnails_BTT))
                     checksum = _checksum(block.digests, *pixels)
-                    done = FinishedBlock(rows.start, rows.stop, checksum, block.digests, block.faults)
+                    done = FinishedBlock(rows.start, rows.stop, checksum, block.digests, block.faults, block.notes)
                     record.write(json.dumps(vars(done)) + "\n")
                     record.flush()
                     finished[rows.start] = done
-            _complete(
-                partial, folder, reader, fingerprint, (images, thumbnails), [finished[s] for s in sorted(finished)]
-            )
+            blocks = [finished[start] for start in sorted(finished)]
+            _complete(partial, folder, reader, fingerprint, (images, thumbnails), blocks, tones)
     return missing
 
 
@@ -209,6 +212,7 @@ def _complete(
     fingerprint: str,
     files: tuple[RowFile, ...],
     blocks: list[FinishedBlock],
+    tones: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Leave out what could not be read, write what is known of the rest, and give the folder its name."""
     total = len(reader.catalog)
@@ -229,6 +233,13 @@ def _complete(
         "shape": list(files[0].shape),
         "about": _describe(reader),
         "classes": list(catalog.classes),
+        "tones": tones,
+        "notes": [
+            [str(reader.catalog.ids[row]), *note]
+            for block in blocks
+            for row, notes in sorted(block.notes.items())
+            for note in notes
+        ],
         "skipped": [[str(reader.catalog.ids[row]), *fault] for row, fault in sorted(faults.items())],
         "sizes": {name: (partial / name).stat().st_size for name in (IMAGES_FILE, THUMBNAILS_FILE, SAMPLES_FILE)},
     }

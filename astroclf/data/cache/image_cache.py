@@ -14,11 +14,11 @@ import sys
 import weakref
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -55,6 +55,14 @@ class Skipped(NamedTuple):
     kind: str  # of `ImageError`
 
 
+class Noted(NamedTuple):
+    """A sample whose image is used, and what is to be said of it."""
+
+    id: str
+    kind: str  # of `Note`
+    message: str  # one sentence naming the file
+
+
 @dataclass(frozen=True)
 class ImageCache:
     """The prepared images of a data set and what is known about them, row by row.
@@ -75,6 +83,10 @@ class ImageCache:
         The folder of all this.
     skipped
         What could not be read.
+    noted
+        What was guessed in reading the images, or strikes the eye.
+    tones
+        How each kind of numbers became grey, as plain values of `Tone`.
     decoded
         How many images this process decoded to have it; 0: it was there.
     """
@@ -86,6 +98,8 @@ class ImageCache:
     fingerprint: str
     path: Path
     skipped: tuple[Skipped, ...]
+    noted: tuple[Noted, ...] = ()
+    tones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     decoded: int = 0
 
 
@@ -191,6 +205,8 @@ def _read(folder: Path, fingerprint: str) -> ImageCache | None:
         fingerprint=fingerprint,
         path=folder,
         skipped=tuple(Skipped(*skipped) for skipped in marker["skipped"]),
+        noted=tuple(Noted(*note) for note in marker["notes"]),
+        tones=marker["tones"],
     )
 
 

@@ -7,6 +7,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from astroclf.errors import ImageError
+from astroclf.settings.fits import bands_give
+
 MAX_CHANNELS = 64
 
 
@@ -26,3 +29,25 @@ def to_channels(image_HWC: np.ndarray, channels: int) -> np.ndarray:
     if (image_HWC.shape[2], channels) == (3, 1):
         return cv2.cvtColor(image_HWC, cv2.COLOR_RGB2GRAY)[..., None]
     raise ValueError(f"an image of {image_HWC.shape[2]} channels gives no {channels}")
+
+
+def check_bands(bands: int, channels: int, where: str, given_by: str) -> None:
+    """Refuse an image of another number of bands than `dataset.channels` asks for.
+
+    Parameters
+    ----------
+    given_by
+        What the bands were made of, such as ``3 HDUs``, for the error.
+
+    Raises
+    ------
+    ImageError
+        They cannot make an image of so many channels.
+    """
+    if not bands_give(bands, channels):
+        raise ImageError(
+            f"{where}: its {given_by} give {bands} band{'s' * (bands > 1)}, but dataset.channels={channels}. Choose as "
+            "many with dataset.planes (planes of a cube), dataset.fits.hdu (a list of HDUs) or dataset.fits.files "
+            "(one file a band), or change dataset.channels.",
+            "wrong bands",
+        )

@@ -1,4 +1,4 @@
-"""FITS files to uint8 pictures: which HDU, which planes, one file or one a band; `stretch` turns flux to brightness."""
+"""FITS files: which HDU, which planes, one file or one a band; `tone` makes grey of what they hold."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroclf.data.decode.bands import check_bands
 from astroclf.data.decode.checksums import check_datasum, decompressed
-from astroclf.data.decode.stretch import stretch_bands
+from astroclf.data.decode.values import FITS, Values
 from astroclf.errors import ImageError
-from astroclf.settings.fits import FitsSettings, bands_give
+from astroclf.settings.fits import FitsSettings
+from astroclf.settings.reading import ReadSettings
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ COLLAPSE_FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-def read_fits(path: Path, settings: FitsSettings, channels: int = 3) -> np.ndarray:
-    """Read one FITS file, north as it has it (first row at the bottom, as FITS viewers show).
+def read_fits(path: Path, settings: ReadSettings, channels: int = 3) -> Values:
+    """Read one FITS file, north as it has it (its first row is the bottom one, as FITS viewers show).
 
     A 2-D image is one band. A cube is one band a plane where it has 3 or `channels` planes, (P, H, W) or (H, W, 3), or
     where ``planes`` chooses some; else it is collapsed to one. Several HDUs give one band each. Integer scaling
@@ -38,25 +40,26 @@ def read_fits(path: Path, settings: FitsSettings, channels: int = 3) -> np.ndarr
 
     Returns
     -------
-    (H, W, 3) uint8 where `channels` is 1 or 3: one band is grey, three are red, green, blue. Else (H, W, channels).
+    Values
+        Of 1, 3 or `channels` bands.
 
     Raises
     ------
     ImageError
-        No image in the file, or none that shows anything: table only, zero-sized, constant, all NaN, damaged. Another
-        number of bands than `channels` asks for.
+        No image in the file: table only, zero-sized, damaged. Another number of bands than `channels` asks for.
     """
-    images = _read_images(path, settings)
-    if isinstance(settings.hdu, list):
-        bands_PHW = _stacked([_one_band(image, settings, path) for image in images], settings.hdu, "HDU", str(path))
+    images = _read_images(path, settings.fits)
+    if isinstance(settings.fits.hdu, list):
+        bands = [_one_band(image, settings, path) for image in images]
+        bands_PHW = _stacked(bands, settings.fits.hdu, "HDU", str(path))
         given_by = f"{len(images)} HDUs"
     else:
         bands_PHW = _bands(images[0], settings, {1, 3, channels}, path)
         given_by = f"{_size(images[0].shape)} values"
-    return _picture(bands_PHW, settings, channels, str(path), given_by)
+    return _values(bands_PHW, channels, str(path), given_by)
 
 
-def read_band_files(paths: Sequence[Path], settings: FitsSettings, channels: int, where: str) -> np.ndarray:
+def read_band_files(paths: Sequence[Path], settings: ReadSettings, channels: int, where: str) -> Values:
     """Read one sample whose bands are files of their own, in channel order; as `read_fits`. `where` names it in errors.
 
     Raises
@@ -64,22 +67,14 @@ def read_band_files(paths: Sequence[Path], settings: FitsSettings, channels: int
     ImageError
         A file is missing or holds no usable image, or the bands differ in size.
     """
-    bands = [_one_band(_read_images(path, settings)[0], settings, path) for path in paths]
+    bands = [_one_band(_read_images(path, settings.fits)[0], settings, path) for path in paths]
     bands_PHW = _stacked(bands, [path.name for path in paths], "file", where)
-    return _picture(bands_PHW, settings, channels, where, f"{len(paths)} files")
+    return _values(bands_PHW, channels, where, f"{len(paths)} files")
 
 
-def _picture(bands_PHW: np.ndarray, settings: FitsSettings, channels: int, where: str, given_by: str) -> np.ndarray:
-    count = len(bands_PHW)
-    if not bands_give(count, channels):
-        raise ImageError(
-            f"{where}: its {given_by} give {count} band{'s' * (count > 1)}, but dataset.channels={channels}. Choose as "
-            "many with dataset.fits.planes (planes of a cube), dataset.fits.hdu (a list of HDUs) or dataset.fits.files "
-            "(one file a band), or change dataset.channels.",
-            "wrong bands",
-        )
-    picture = stretch_bands(bands_PHW, settings, where)[::-1]
-    return np.repeat(picture, 3, axis=2) if count == 1 else np.ascontiguousarray(picture)
+def _values(bands_PHW: np.ndarray, channels: int, where: str, given_by: str) -> Values:
+    check_bands(len(bands_PHW), channels, where, given_by)
+    return Values(np.moveaxis(bands_PHW, 0, 2)[::-1], FITS)
 
 
 # ---- from the file to arrays ----------------------------------------------------------------------------------------
@@ -170,7 +165,7 @@ def _size(shape: Sequence[int]) -> str:
 # ---- from arrays to bands -------------------------------------------------------------------------------------------
 
 
-def _bands(values: np.ndarray, settings: FitsSettings, kept: set[int], path: Path) -> np.ndarray:
+def _bands(values: np.ndarray, settings: ReadSettings, kept: set[int], path: Path) -> np.ndarray:
     """Turn values (H, W), (P, H, W) or (H, W, 3) into bands (P, H, W); infinities become NaN.
 
     A cube is collapsed to one band unless `planes` chooses of it, or the number of its planes is in `kept`.
@@ -186,7 +181,7 @@ def _bands(values: np.ndarray, settings: FitsSettings, kept: set[int], path: Pat
     if settings.planes:
         if max(settings.planes) >= len(values):
             raise ImageError(
-                f"{path}: there is no plane {max(settings.planes)} (dataset.fits.planes); the image has "
+                f"{path}: there is no plane {max(settings.planes)} (dataset.planes); the image has "
                 f"{len(values)}, counted from 0.",
                 "wrong bands",
             )
@@ -195,11 +190,11 @@ def _bands(values: np.ndarray, settings: FitsSettings, kept: set[int], path: Pat
     return values if settings.planes or len(values) in kept else _collapsed(values, settings)[None]
 
 
-def _one_band(values: np.ndarray, settings: FitsSettings, path: Path) -> np.ndarray:
+def _one_band(values: np.ndarray, settings: ReadSettings, path: Path) -> np.ndarray:
     return _bands(values, settings, {1}, path)[0]
 
 
-def _collapsed(cube_PHW: np.ndarray, settings: FitsSettings) -> np.ndarray:
+def _collapsed(cube_PHW: np.ndarray, settings: ReadSettings) -> np.ndarray:
     """Collapse a cube to one image, over the known values of each pixel; NaN where there is none."""
     seen_HW = np.isfinite(cube_PHW).any(axis=0)
     collapsed_HW = np.full(cube_PHW.shape[1:], np.nan, cube_PHW.dtype)

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from astroclf.data.catalog import THUMBNAIL_SIDE, Block, Catalog, Fault
+from astroclf.data.catalog import THUMBNAIL_SIDE, Block, Catalog, Fault, Note
 from astroclf.data.decode.bands import MAX_CHANNELS, to_channels
 from astroclf.data.decode.images import fit_square
+from astroclf.data.decode.values import Decoded
 from astroclf.errors import ConfigError, ImageError
 
 
@@ -24,13 +25,13 @@ def check_size(image_size: int, channels: int) -> None:
         raise ConfigError(f"dataset.channels={channels} is not a number of bands from 1 to {MAX_CHANNELS}.")
 
 
-def decode_rows(rows: range, decode: Callable[[int], np.ndarray], image_size: int, channels: int) -> Block:
+def decode_rows(rows: range, decode: Callable[[int], Decoded], image_size: int, channels: int) -> Block:
     """Decode rows one by one to a block; images that cannot be read are its faults.
 
     Parameters
     ----------
     decode
-        Gives the image of a row at its own size, (H, W, C) uint8, or raises `ImageError`.
+        Gives the image of a row, or raises `ImageError`.
     image_size, channels
         What the images are prepared to.
     """
@@ -38,16 +39,19 @@ def decode_rows(rows: range, decode: Callable[[int], np.ndarray], image_size: in
     thumbnails = np.zeros((len(rows), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
     digests = [""] * len(rows)
     faults: dict[int, Fault] = {}
+    notes: dict[int, tuple[Note, ...]] = {}
     for position, row in enumerate(rows):
         try:
-            image = decode(row)
+            image, said = decode(row)
         except ImageError as error:
             faults[row] = Fault(str(error), error.kind)
             continue
+        if said:
+            notes[row] = said
         digests[position] = pixel_digest(image)
         thumbnails[position] = thumbnail(image)
         images[position] = fit_square(to_channels(image, channels), image_size)
-    return Block(images, thumbnails, digests, faults)
+    return Block(images, thumbnails, digests, faults, notes)
 
 
 def pixel_digest(image: np.ndarray) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,26 @@ import numpy as np
 
 from astroclf.data.catalog import Block, Catalog
 from astroclf.data.decode.headers import FileFacts, file_facts
-from astroclf.data.decode.images import PREPARATION_VERSION, decode_bands, decode_file, is_image
+from astroclf.data.decode.images import PREPARATION_VERSION, is_image, read_bands, read_values, to_picture
+from astroclf.data.decode.tone import Tone, decide_tones
+from astroclf.data.decode.values import Decoded, Values
 from astroclf.data.readers.band_files import BandFiles
 from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
 from astroclf.data.readers.classes import choose_classes, class_key, unique_names
 from astroclf.data.readers.tables import Listing, read_metadata
-from astroclf.errors import ConfigError, DataError
+from astroclf.errors import ConfigError, DataError, ImageError
 from astroclf.settings.fits import FitsSettings
+from astroclf.settings.reading import ReadSettings
+from astroclf.settings.tone import ToneSettings
 from astroclf.util.logs import log
 from astroclf.util.text import did_you_mean
+from astroclf.util.threads import run_ahead
 
 METADATA_FILE = "metadata.csv"
 BLOCK_BYTES = 32 * 2**20
 BLOCK_ROWS = 32
 UNUSED_SHOWN = 3
+TONE_SAMPLE = 200  # files, spread evenly over the data set, by which it is decided how numbers become grey
 
 
 class ClassFolder:
@@ -47,8 +54,8 @@ class ClassFolder:
         Leave these classes out; their folders may be there.
     channels
         3 (RGB), 1 (grey), or the number of bands of FITS files.
-    fits
-        How FITS files become pictures; of a mapping, keys that it lacks are as in ``conf/dataset/_files.yaml``.
+    crop, pixel_scale, planes, collapse, tone, fits
+        How a file becomes a picture, as in ``conf/dataset``; of a mapping, keys that it lacks are as there.
 
     Raises
     ------
@@ -64,13 +71,26 @@ class ClassFolder:
         *,
         exclude_classes: Sequence[str] = (),
         channels: int = 3,
+        crop: int | str | None = None,
+        pixel_scale: float | None = None,
+        planes: Sequence[int] | None = None,
+        collapse: str = "mean",
+        tone: ToneSettings | Mapping[str, Any] | None = None,
         fits: FitsSettings | Mapping[str, Any] | None = None,
     ) -> None:
         check_size(image_size, channels)
         self.image_size, self.channels = image_size, channels
-        self.fits = fits if isinstance(fits, FitsSettings) else FitsSettings.with_defaults(**(fits or {}))
-        self.fits.check_channels(channels)
-        self.bands = BandFiles(self.fits.files) if self.fits.files else None
+        self.reading = ReadSettings.with_defaults(
+            crop=crop,
+            pixel_scale=pixel_scale,
+            planes=None if planes is None else list(planes),
+            collapse=collapse,
+            tone=tone,
+            fits=fits,
+        )
+        self.reading.check_channels(channels)
+        self.bands = BandFiles(self.reading.fits.files) if self.reading.fits.files else None
+        self.tones: dict[str, Tone] = {}
         if path is None:
             raise DataError("dataset.path is not set: give the folder that holds the class folders or a metadata.csv.")
         self.path = Path(path).expanduser()
@@ -89,7 +109,7 @@ class ClassFolder:
         settings = {
             "image_size": self.image_size,
             "channels": self.channels,
-            "fits": self.fits.to_plain(),
+            "reading": self.reading.to_plain(),
             "preparation": PREPARATION_VERSION,
         }
         files = (file for row in range(len(self.catalog)) for file in self._files(row))
@@ -107,14 +127,33 @@ class ClassFolder:
 
     def facts(self, row: int) -> FileFacts | None:
         """Return what the header of a sample's (first) file says."""
-        return file_facts(self._files(row)[0], self.fits)
+        return file_facts(self._files(row)[0], self.reading.fits)
 
-    def _decode(self, row: int) -> np.ndarray:
+    def decide_tones(self, num_workers: int) -> dict[str, dict[str, Any]]:
+        """Look at some of the files, and decide how the numbers in all of them become grey."""
+        rows = np.unique(np.linspace(0, len(self.catalog) - 1, TONE_SAMPLE).astype(int)).tolist()
+        with closing(run_ahead(self._sampled, rows, num_workers)) as sample:
+            self.tones = decide_tones((values for values in sample if values is not None), self.reading.tone)
+        return {kind: tone.to_plain() for kind, tone in self.tones.items()}
+
+    def _sampled(self, row: int) -> Values | None:
+        try:
+            return self._read(row)
+        except ImageError:  # its own turn comes
+            return None
+
+    def _read(self, row: int) -> Values:
         files = self._files(row)
         if self.bands is None:
-            return decode_file(files[0], self.fits, self.channels)
-        where = f"{self.path / str(self.catalog.ids[row])} ({', '.join(self.bands.patterns)})"
-        return decode_bands(files, where, self.fits, self.channels)
+            return read_values(files[0], self.reading, self.channels)
+        return read_bands(files, self._where(row), self.reading, self.channels)
+
+    def _where(self, row: int) -> str:
+        path = self.path / str(self.catalog.ids[row])
+        return str(path) if self.bands is None else f"{path} ({', '.join(self.bands.patterns)})"
+
+    def _decode(self, row: int) -> Decoded:
+        return to_picture(self._read(row), self.reading, self.channels, self.tones, self._where(row))
 
     def _files(self, row: int) -> list[Path]:
         name = str(self.catalog.ids[row])

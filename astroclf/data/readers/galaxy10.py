@@ -14,7 +14,9 @@ import numpy as np
 
 from astroclf.data.catalog import Block, Catalog
 from astroclf.data.decode.headers import FileFacts
-from astroclf.data.decode.images import MAX_PIXELS, PREPARATION_VERSION
+from astroclf.data.decode.images import PREPARATION_VERSION
+from astroclf.data.decode.pictures import MAX_PIXELS
+from astroclf.data.decode.values import Decoded
 from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
 from astroclf.data.readers.classes import choose_classes, class_key
 from astroclf.data.readers.hdf5 import read_column, read_rows, slab_rows
@@ -139,7 +141,11 @@ class Galaxy10:
             stored = np.asarray(np.load(self.path / "images.npy", mmap_mode="r")[first:stop])
         else:
             stored = read_rows(self.path, "images", first, stop)
-        return decode_rows(rows, lambda row: stored[self._file_rows[row] - first], self.image_size, self.channels)
+
+        def image(row: int) -> Decoded:
+            return Decoded(stored[self._file_rows[row] - first])
+
+        return decode_rows(rows, image, self.image_size, self.channels)
 
     def facts(self, row: int) -> FileFacts:
         """Return what every image of the file is."""

@@ -19,12 +19,14 @@ from PIL import Image
 from astroclf.data.cache import builder
 from astroclf.data.cache.image_cache import image_cache_folder, open_image_cache
 from astroclf.data.cache.npy_file import RowFile
-from astroclf.data.catalog import Block, Catalog
+from astroclf.data.catalog import Block, Catalog, Note
+from astroclf.data.decode.values import Decoded
 from astroclf.data.readers.blocks import decode_rows
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.errors import ConfigError, DataError, ImageError
 
 ROWS, SIDE, BLOCK = 24, 8, 5
+NOTED = 7
 
 
 class Numbers:
@@ -51,10 +53,10 @@ class Numbers:
         time.sleep(self.seconds)
         return decode_rows(rows, self.decode, SIDE, 3)
 
-    def decode(self, row: int) -> np.ndarray:
+    def decode(self, row: int) -> Decoded:
         if row in self.bad:
             raise ImageError(f"n{row}.fits: damaged.", "empty")
-        return expected(row)
+        return Decoded(expected(row), (Note("guess", f"n{row}: upside down?"),) if row == NOTED else ())
 
     def reads(self) -> list[int]:
         return sorted(map(int, self.log.read_text().split())) if self.log.exists() else []
@@ -94,6 +96,14 @@ def test_holds_pixels_and_catalog(reader, tmp_path):
     assert len(set(cache.digests)) == ROWS
     assert cache.fingerprint == reader.fingerprint()
     np.testing.assert_array_equal(np.load(cache.path / "images.npy", mmap_mode="r"), cache.images)
+
+
+def test_notes_and_how_numbers_became_grey_are_kept(reader, tmp_path):
+    reader.decide_tones = lambda num_workers: {"float": {"interval": "limits", "low": 0.0, "high": 1.5}}
+    for _ in range(2):  # built, and opened again
+        cache = build(reader, tmp_path)
+        assert [tuple(note) for note in cache.noted] == [(f"n{NOTED}", "guess", f"n{NOTED}: upside down?")]
+        assert cache.tones == {"float": {"interval": "limits", "low": 0.0, "high": 1.5}}
 
 
 def test_second_opening_decodes_nothing(reader, tmp_path):

@@ -25,12 +25,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import astroclf.data.decode.fits
-from astroclf.data.decode.images import decode_file
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.data.readers.galaxy10 import Galaxy10
 from astroclf.errors import DataError, ImageError
 from tests.data.decode import damage
 from tests.data.decode.damage import FORMATS, cuts, flipped, judge, read
+from tests.data.decode.pictures import decoded_file
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # decoders' remarks
 reproducible = settings(max_examples=30, derandomize=True, deadline=None, database=None)
@@ -142,7 +142,7 @@ def fits_header(width: int, height: int) -> bytes:
 def test_a_small_file_that_claims_gigabytes_is_refused_by_its_header(tmp_path, name, make):
     (tmp_path / name).write_bytes(make(60_000, 60_000))
     with pytest.raises(ImageError, match=f"{name}: .*more (pixels )?than the limit") as caught:
-        decode_file(tmp_path / name)
+        decoded_file(tmp_path / name)
     assert caught.value.kind == "too large"
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(astroclf.data.decode.fits, "MAX_BYTES", 100_000)
     (tmp_path / "a.fits.gz").write_bytes(gzip.compress(content("fits") + bytes(2880 * 40)))
     with pytest.raises(ImageError, match=r"a\.fits\.gz: more than 100,000 bytes when decompressed"):
-        decode_file(tmp_path / "a.fits.gz")
+        decoded_file(tmp_path / "a.fits.gz")
 
 
 # ---- single cases that campaigns found ------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_a_damaged_tiff_is_not_read_with_other_pixels_by_the_second_decoder(tmp_
     whole = content("tiff-deflate")
     (tmp_path / "a.tif").write_bytes(flipped(whole, 4 * len(whole)))
     with pytest.raises(ImageError, match="damaged"):
-        decode_file(tmp_path / "a.tif")
+        decoded_file(tmp_path / "a.tif")
 
 
 def test_png_pixels_that_do_not_match_their_checksum(tmp_path):
@@ -221,7 +221,7 @@ def test_png_pixels_that_do_not_match_their_checksum(tmp_path):
     rest = whole[place + 4 + length :]
     (tmp_path / "a.png").write_bytes(whole[: place - 4] + len(other).to_bytes(4) + b"IDAT" + other + rest)
     with pytest.raises(ImageError, match="a.png: damaged: the checksum of its IDAT chunk is wrong"):
-        decode_file(tmp_path / "a.png")
+        decoded_file(tmp_path / "a.png")
 
 
 def test_a_wrong_checksum_of_a_note_behind_the_pixels_says_nothing_against_them(tmp_path):
@@ -229,7 +229,7 @@ def test_a_wrong_checksum_of_a_note_behind_the_pixels_says_nothing_against_them(
     note.add(b"noTe", b"seeing 0.7", after_idat=True)
     Image.fromarray(damage.scene()).save(buffer, "PNG", pnginfo=note)
     (tmp_path / "a.png").write_bytes(buffer.getvalue().replace(b"seeing", b"Seeing"))
-    np.testing.assert_array_equal(decode_file(tmp_path / "a.png"), damage.scene())
+    np.testing.assert_array_equal(decoded_file(tmp_path / "a.png"), damage.scene())
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -238,7 +238,7 @@ def test_fits_data_that_do_not_match_their_sum(tmp_path, compressed):
     path = tmp_path / ("a.fits.fz" if compressed else "a.fits")
     path.write_bytes(whole[:-2880] + flipped(whole[-2880:], 100))
     with pytest.raises(ImageError, match="do not match their DATASUM card.*fits.checksum=false"):
-        decode_file(path)
+        decoded_file(path)
 
 
 def test_a_fits_sum_that_a_program_left_stale_can_be_ignored(tmp_path):
@@ -260,7 +260,7 @@ def test_a_header_that_was_added_to_after_its_sum_is_read(tmp_path):
     )
     whole = path.read_bytes()
     path.write_bytes(whole[:2880] + whole[2960:])  # one blank card less
-    assert decode_file(path).shape == (40, 56, 3)
+    assert decoded_file(path).shape == (40, 56, 3)
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "gif", "tiff", "webp"])
@@ -268,7 +268,7 @@ def test_a_file_that_breaks_off_early_is_not_called_something_else(tmp_path, nam
     path = tmp_path / Path(FORMATS[name].name).name
     path.write_bytes(content(name)[:12])
     with pytest.raises(ImageError, match="damaged or truncated"):
-        decode_file(path)
+        decoded_file(path)
 
 
 # ---- metadata.csv ---------------------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from astroclf.data.decode import images
+from astroclf.data.decode import pictures
 from astroclf.data.decode.bands import to_channels
-from astroclf.data.decode.images import decode_file, fit_square, is_image
+from astroclf.data.decode.images import fit_square, is_image
 from astroclf.errors import ImageError
+from tests.data.decode.pictures import decoded_file
 
 RED = (255, 0, 0)
 
@@ -42,7 +43,7 @@ def test_formats_give_the_same_picture(tmp_path, suffix, options, tolerance):
     path = tmp_path / f"picture{suffix}"
     Image.fromarray(scene()).save(path, **options)
     assert is_image(path)
-    pixels = decode_file(path)
+    pixels = decoded_file(path)
     assert pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - scene()).max() <= tolerance
 
@@ -50,23 +51,23 @@ def test_formats_give_the_same_picture(tmp_path, suffix, options, tolerance):
 def test_format_is_told_by_content_not_by_name(tmp_path):
     Image.fromarray(scene()).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
-    np.testing.assert_array_equal(decode_file(tmp_path / "a.jpg"), scene())
+    np.testing.assert_array_equal(decoded_file(tmp_path / "a.jpg"), scene())
 
 
 def test_grey_and_bilevel_have_equal_channels(tmp_path):
     Image.fromarray(scene()[..., 0]).save(tmp_path / "grey.png")
-    pixels = decode_file(tmp_path / "grey.png")
+    pixels = decoded_file(tmp_path / "grey.png")
     for channel in range(3):
         np.testing.assert_array_equal(pixels[..., channel], scene()[..., 0])
     Image.fromarray(scene()[..., 0]).convert("1").save(tmp_path / "bits.png")
-    assert set(np.unique(decode_file(tmp_path / "bits.png"))) == {0, 255}
+    assert set(np.unique(decoded_file(tmp_path / "bits.png"))) == {0, 255}
 
 
 def test_palette_and_cmyk_keep_their_color(tmp_path):
     Image.new("RGB", (8, 8), RED).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "palette.png")
-    np.testing.assert_array_equal(decode_file(tmp_path / "palette.png")[0, 0], RED)
+    np.testing.assert_array_equal(decoded_file(tmp_path / "palette.png")[0, 0], RED)
     Image.new("RGB", (8, 8), RED).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
-    assert np.abs(decode_file(tmp_path / "print.jpg")[4, 4].astype(int) - RED).max() < 10
+    assert np.abs(decoded_file(tmp_path / "print.jpg")[4, 4].astype(int) - RED).max() < 10
 
 
 def test_transparency_lies_over_black(tmp_path):
@@ -75,7 +76,7 @@ def test_transparency_lies_over_black(tmp_path):
     pixels[:2, :, 3] = 255
     pixels[2, :, 3] = 128
     Image.fromarray(pixels).save(tmp_path / "rgba.png")
-    decoded = decode_file(tmp_path / "rgba.png")
+    decoded = decoded_file(tmp_path / "rgba.png")
     assert decoded[0, 0].tolist() == [200, 0, 0]
     assert abs(int(decoded[2, 0, 0]) - 100) <= 1
     assert decoded[3].max() == 0
@@ -83,7 +84,7 @@ def test_transparency_lies_over_black(tmp_path):
     palette = Image.new("P", (4, 4), 1)
     palette.putpalette([0, 0, 0, 255, 255, 255])
     palette.save(tmp_path / "p.png", transparency=1)
-    assert decode_file(tmp_path / "p.png").max() == 0
+    assert decoded_file(tmp_path / "p.png").max() == 0
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -103,17 +104,17 @@ def test_exif_rotation_is_undone(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(undo[orientation](upright))).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(decode_file(tmp_path / "turned.png"), upright)
+    np.testing.assert_array_equal(decoded_file(tmp_path / "turned.png"), upright)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bits_scale_by_their_full_range(tmp_path, suffix):
     values = np.linspace(0, 65535, 256).reshape(16, 16).astype(np.uint16)
     cv2.imwrite(str(tmp_path / f"grey{suffix}"), values)
-    decoded = decode_file(tmp_path / f"grey{suffix}")
+    decoded = decoded_file(tmp_path / f"grey{suffix}")
     np.testing.assert_array_equal(decoded[..., 1], np.round(values / 257).astype(np.uint8))
     cv2.imwrite(str(tmp_path / f"color{suffix}"), np.stack([values, values // 2, values // 4], -1))  # BGR
-    color = decode_file(tmp_path / f"color{suffix}").astype(int)
+    color = decoded_file(tmp_path / f"color{suffix}").astype(int)
     assert np.abs(color[..., 0] - values / 257 / 4).max() <= 1
     assert np.abs(color[..., 2] - values / 257).max() <= 1
 
@@ -130,20 +131,20 @@ def test_big_endian_sixteen_bit_tiff(tmp_path):
     head = (header + directory + b"\0\0\0\0").ljust(110, b"\0")
     (tmp_path / "big.tif").write_bytes(head + values.tobytes())
     expected = np.round(values.astype(float) / 257).astype(np.uint8)
-    np.testing.assert_array_equal(decode_file(tmp_path / "big.tif")[..., 0], expected)
+    np.testing.assert_array_equal(decoded_file(tmp_path / "big.tif")[..., 0], expected)
 
 
 def test_float_tiff_as_editors_write_it_and_as_telescopes_do(tmp_path):
     unit = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
     Image.fromarray(unit).save(tmp_path / "unit.tif")
-    np.testing.assert_array_equal(decode_file(tmp_path / "unit.tif")[..., 0], np.round(unit * 255).astype(np.uint8))
+    np.testing.assert_array_equal(decoded_file(tmp_path / "unit.tif")[..., 0], np.round(unit * 255).astype(np.uint8))
     cv2.imwrite(str(tmp_path / "color.tif"), np.dstack([unit, unit * 0.5, unit * 0]))  # BGR
-    color = decode_file(tmp_path / "color.tif")
+    color = decoded_file(tmp_path / "color.tif")
     np.testing.assert_array_equal(color[..., 2], np.round(unit * 255).astype(np.uint8))
     assert color[..., 0].max() == 0
     flux = (unit * 5e4 - 300).astype(np.float32)
     Image.fromarray(flux).save(tmp_path / "flux.tif")
-    stretched = decode_file(tmp_path / "flux.tif")[..., 0]
+    stretched = decoded_file(tmp_path / "flux.tif")[..., 0]
     assert stretched.min() == 0
     assert stretched.max() == 255
     assert (np.diff(stretched.ravel().astype(int)) >= 0).all()
@@ -157,7 +158,7 @@ def test_truncated_file_is_an_image_error_never_half_a_picture(tmp_path, suffix)
     for length in range(0, len(whole) - 300, 211):
         (tmp_path / f"cut{suffix}").write_bytes(whole[:length])
         with pytest.raises(ImageError, match="cut"):
-            decode_file(tmp_path / f"cut{suffix}")
+            decoded_file(tmp_path / f"cut{suffix}")
 
 
 @pytest.mark.parametrize(
@@ -167,22 +168,22 @@ def test_truncated_file_is_an_image_error_never_half_a_picture(tmp_path, suffix)
 def test_what_is_no_picture_says_so(tmp_path, message, content):
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(ImageError, match=message):
-        decode_file(tmp_path / "a.jpg")
+        decoded_file(tmp_path / "a.jpg")
 
 
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(ImageError, match=r"absent\.jpg"):
-        decode_file(tmp_path / "absent.jpg")
+        decoded_file(tmp_path / "absent.jpg")
     (tmp_path / "folder.jpg").mkdir()
     with pytest.raises(ImageError, match=r"folder\.jpg"):
-        decode_file(tmp_path / "folder.jpg")
+        decoded_file(tmp_path / "folder.jpg")
 
 
 def test_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     Image.new("L", (300, 300)).save(tmp_path / "bomb.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 300 * 299)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 300 * 299)
     with pytest.raises(ImageError, match="300 x 300 pixels are more than the limit"):
-        decode_file(tmp_path / "bomb.png")
+        decoded_file(tmp_path / "bomb.png")
 
 
 def test_header_that_claims_a_huge_picture(tmp_path):
@@ -191,12 +192,12 @@ def test_header_that_claims_a_huge_picture(tmp_path):
     content[18:26] = (60_000).to_bytes(4, "little") * 2
     (tmp_path / "a.bmp").write_bytes(content)
     with pytest.raises(ImageError, match="limit"):
-        decode_file(tmp_path / "a.bmp")
+        decoded_file(tmp_path / "a.bmp")
 
 
 def test_damaged_exif_does_not_spoil_good_pixels(tmp_path):
     Image.fromarray(scene()).save(tmp_path / "a.png", exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken")
-    np.testing.assert_array_equal(decode_file(tmp_path / "a.png"), scene())
+    np.testing.assert_array_equal(decoded_file(tmp_path / "a.png"), scene())
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.sampled_from([1, 2, 3, 4, 5, 7, 12]))
@@ -230,7 +231,7 @@ def test_every_band_is_scaled_as_if_it_were_alone(size):
 
 def test_grey_keeps_luminance(tmp_path):
     Image.new("RGB", (9, 9), (0, 255, 0)).save(tmp_path / "green.png")
-    grey = to_channels(decode_file(tmp_path / "green.png", channels=1), 1)
+    grey = to_channels(decoded_file(tmp_path / "green.png", channels=1), 1)
     assert grey.shape == (9, 9, 1)
     assert abs(int(grey[4, 4, 0]) - 150) <= 1
 

@@ -10,10 +10,9 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from astroclf.data.decode.fits import read_fits
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.errors import ConfigError, DataError
-from astroclf.settings.fits import FitsSettings
+from tests.data.decode.pictures import decoded_file, reading
 
 
 def write_image(path: Path, value: int = 100, size: tuple[int, int] = (20, 12)) -> None:
@@ -107,7 +106,7 @@ def test_config_values_that_cannot_be(sky):
     with pytest.raises(ConfigError, match="found"):
         ClassFolder(sky, "all", 16)
     with pytest.raises(ConfigError, match="Did you mean 'stretch'"):
-        ClassFolder(sky, "found", 16, fits={"strech": "log"})
+        ClassFolder(sky, "found", 16, tone={"strech": "log"})
 
 
 def test_images_keep_their_aspect_and_bad_files_are_reported(sky):
@@ -140,7 +139,7 @@ def test_fingerprint_changes_with_what_changes_a_pixel_or_label(sky):
         fingerprint(size=17),
         fingerprint(channels=1),
         fingerprint(["star", "galaxy", "black hole"]),
-        fingerprint(fits={"stretch": "log"}),
+        fingerprint(tone={"stretch": "log"}),
         fingerprint(exclude_classes=["star"]),
     }
     write_image(sky / "star" / "1.png", value=7, size=(30, 30))
@@ -255,7 +254,7 @@ def test_a_sample_of_several_files_has_one_id_and_all_bands(survey):
     block = reader.read(range(6))
     assert not block.faults
     for channel, band in enumerate("irg"):
-        alone = read_fits(survey / "spiral" / f"s1_{band}.fits", FitsSettings.with_defaults())
+        alone = decoded_file(survey / "spiral" / f"s1_{band}.fits", reading())
         np.testing.assert_array_equal(block.images_BHWC[4, ..., channel], alone[..., 0])
 
 

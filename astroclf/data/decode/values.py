@@ -1,0 +1,44 @@
+"""What a file holds before its numbers become grey."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from astroclf.data.catalog import Note
+
+EIGHT_BIT = "8-bit"  # the kind of pictures whose numbers are grey values already
+FITS = "FITS"  # the kind of all that FITS files hold, whatever type they keep it in: flux, in one unit
+
+
+@dataclass(frozen=True)
+class Values:
+    """The numbers of an image, by pixel and band.
+
+    Attributes
+    ----------
+    pixels_HWP
+        (H, W, P) of any number type in native byte order, first row on top; NaN where a value is unknown.
+    kind
+        What the numbers are: `EIGHT_BIT`, ``FITS``, or a type such as ``uint16``, ``float``. How they become grey is
+        decided for all numbers of a kind together.
+    notes
+        What was guessed, or strikes the eye, in reading them.
+    """
+
+    pixels_HWP: np.ndarray
+    kind: str
+    notes: tuple[Note, ...] = ()
+
+    def noted(self, *notes: Note) -> Self:
+        """Return the same with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
+
+class Decoded(NamedTuple):
+    """One image at its own size, and what is to be said of it."""
+
+    image_HWC: np.ndarray  # uint8
+    notes: tuple[Note, ...] = ()
