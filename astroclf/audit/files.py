@@ -31,20 +31,16 @@ def unreadable_files(skipped: Iterable[Skipped], listed: Catalog, severity: Seve
 
 
 def blank_pictures(cache: ImageCache) -> list[Finding]:
-    """Find pictures of one color, and pictures in which next to nothing differs from the rest."""
-    constant, blank = [], []
+    """Find pictures in which next to nothing differs from the rest; those of one color are refused in reading."""
+    blank = []
     for row, thumbnail in enumerate(cache.thumbnails):
         picture = _without_padding(thumbnail).astype(np.int16)
         deviation = np.abs(picture - np.int16(np.median(picture)))
         differing = np.count_nonzero(deviation > BLANK_LEVELS)
-        if differing >= BLANK_PIXELS:
-            continue
-        if not deviation.any() and _is_constant(cache.images[row]):
-            constant.append(case_of(cache, [row], "every pixel has the same value"))
-        else:
+        if differing < BLANK_PIXELS:
             text = f"no pixel of its thumbnail is more than {deviation.max()} of 255 grey levels from the median"
             blank.append(case_of(cache, [row], text, largest_deviation=int(deviation.max())))
-    return finding("constant", "warning", constant) + finding("near-blank", "warning", blank)
+    return finding("near-blank", "warning", blank)
 
 
 def _without_padding(thumbnail_TT: np.ndarray) -> np.ndarray:
@@ -57,15 +53,6 @@ def _without_padding(thumbnail_TT: np.ndarray) -> np.ndarray:
                 inside = turned[before : len(turned) - after]
                 return inside.T if back else inside
     return thumbnail_TT
-
-
-def _is_constant(image_HWC: np.ndarray) -> bool:
-    filled = np.asarray(image_HWC.any(axis=2))
-    if not filled.any():
-        return True
-    rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
-    inside = image_HWC[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return bool((inside == inside[0, 0]).all())
 
 
 def given_away(facts: Sequence[FileFacts | None], catalog: Catalog) -> list[Finding]:

@@ -132,6 +132,7 @@ KINDS: dict[str, tuple[str, str]] = {
         "Unknown classes",
         "Rename them, add them to dataset.classes, or leave them out with dataset.exclude_classes.",
     ),
+    "one class": ("Only one class", "Add images of another class, or look whether the right folder is meant."),
     "missing": ("Files that are not there", "Restore them, or take them out of metadata.csv."),
     "empty": ("Empty files", "Fetch them again or remove them."),
     "truncated": ("Truncated files", "They were copied or fetched incompletely: fetch them again or remove them."),
@@ -142,6 +143,30 @@ KINDS: dict[str, tuple[str, str]] = {
     "bad pixels": (
         "Images of bad pixels",
         "Remove them, or allow more bad pixels with dataset.tone.max_bad_fraction.",
+    ),
+    "not read": (
+        "Not read",
+        "Somebody may take these for images of the data set: move them into a class folder, list them, or take them "
+        "away.",
+    ),
+    "guessed axes": (
+        "Images whose axes are a guess",
+        "Look whether they show what they should. dataset.planes says which planes are meant; files with the axes in "
+        "their usual order leave nothing to guess.",
+    ),
+    "strip": (
+        "Images that are strips",
+        "One side is over eight times the other: a spectrum, or axes that are no rows and columns. Look, and choose "
+        "planes or HDU with dataset.planes and dataset.fits.hdu.",
+    ),
+    "companion": (
+        "Masks, weights and the like",
+        "Their names say that they belong to an image and are none. Take them out of the class folders, or name the "
+        "HDU of the image with dataset.fits.hdu.",
+    ),
+    "several frames": (
+        "Files of several frames",
+        "Only the first is used: save each as a file of its own, or choose with dataset.planes.",
     ),
     "constant": ("Constant images", "Nothing is to be seen in them: remove them."),
     "near-blank": (
@@ -186,6 +211,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "Images much smaller than asked for",
         "A smaller dataset.image_size loses nothing and trains faster.",
     ),
+    "Stokes": ("One Stokes parameter of several", "The total intensity is taken; choose with dataset.planes."),
+    "extra samples": ("Pictures with more than colors", "Nothing, if what they say is what is meant."),
+    "remark": ("Remarks of decoders", "Nothing, if the pictures look right."),
+    "ignored": ("Left aside", "Nothing: they are no images, or were left out as asked."),
     "suspicious labels": (
         "Suspicious labels",
         "The model is sure that they are something else. Look: some labels are wrong, others show what the model "

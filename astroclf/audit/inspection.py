@@ -14,17 +14,18 @@ from astroclf.audit.copies import SAME_OBJECT_ARCSEC, copies, leaks, sky_neighbo
 from astroclf.audit.files import blank_pictures, given_away, small_images, unreadable_files
 from astroclf.audit.findings import Case, Finding, Severity, finding
 from astroclf.audit.labels import balance, class_findings, suspicious_labels, unknown_to_model
+from astroclf.audit.notes import noted_images, unread_files
 from astroclf.audit.report import write_audit_report
 from astroclf.audit.summary import STATUS_WORDS, Audit, class_table, findings_table, write_summary
 from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, Skipped, open_image_cache
-from astroclf.data.catalog import SPLITS, DatasetReader
+from astroclf.data.catalog import SPLITS, DatasetReader, HasLeftOut
 from astroclf.data.decode.headers import FileFacts, HasFacts, read_facts
 from astroclf.data.readers.folder import METADATA_FILE
 from astroclf.data.readers.tables import read_metadata
 from astroclf.data.split.assign import Splits
 from astroclf.data.split.links import find_links
-from astroclf.data.split.splits import split_image_cache
+from astroclf.data.split.splits import check_classes, split_image_cache
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.commands import CheckConfig
 from astroclf.settings.dataset import DatasetSettings
@@ -60,7 +61,9 @@ def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
     if reader is None:
         audit, images = _audit(config, command, found), None
     else:
-        audit, images = _look(config, command, reader, found, predictor)
+        left_out = tuple(reader.left_out) if isinstance(reader, HasLeftOut) else ()
+        audit, images = _look(config, command, reader, found + unread_files(left_out), predictor)
+        audit = replace(audit, left_out=left_out)
     folder = Path(folder)
     write_summary(folder / "check.json", audit)
     write_audit_report(folder, audit, images)
@@ -136,6 +139,7 @@ def _look(
         *found,
         *refused,
         *unreadable_files(cache.skipped, reader.catalog, gravity),
+        *noted_images(cache),
         *blank_pictures(cache),
         *copies(cache, links),
         *sky_neighbours(cache, links.sky, kept_together=dataset.sky_arcsec is not None),
@@ -189,10 +193,13 @@ def _facts(reader: DatasetReader, cache: ImageCache, num_workers: int | None) ->
 
 def _split(cache: ImageCache, dataset: DatasetSettings) -> tuple[Splits | None, list[Finding]]:
     """Draw the splits that a training would use, or find why it would refuse."""
+    kind = "one class"
     try:
+        check_classes(cache.catalog, dataset.name)
+        kind = "unsplittable"
         return split_image_cache(cache, dataset).splits, []
-    except DataError as error:
-        return None, finding("unsplittable", "error", [Case(str(error))])
+    except (ConfigError, DataError) as error:
+        return None, finding(kind, "error", [Case(str(error))])
 
 
 def _split_of_row(cache: ImageCache, splits: Splits | None) -> np.ndarray:

@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from astroclf.audit.findings import Finding, Severity, counted, exit_status, gathered
-from astroclf.data.catalog import Catalog
+from astroclf.audit.notes import by_reason
+from astroclf.data.catalog import Catalog, LeftOut
 from astroclf.data.decode.headers import FileFacts
 from astroclf.losses.class_weights import balanced_weights, effective_numbers
 from astroclf.util.atomic import write_text
@@ -59,6 +60,8 @@ class Audit:
         Of the files of `catalog`, row by row; empty where the reader has none.
     splits
         Rows of train, val and test; None where they cannot be drawn.
+    left_out
+        What lies in the folder and is no sample.
     details
         Fingerprints, versions and the like, for the records.
     """
@@ -71,6 +74,7 @@ class Audit:
     catalog: Catalog | None = None
     facts: Sequence[FileFacts | None] = ()
     splits: Mapping[str, np.ndarray] | None = None
+    left_out: Sequence[LeftOut] = ()
     details: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -140,6 +144,7 @@ def summary(audit: Audit) -> dict[str, Any]:
         "command": audit.command,
         "dataset": {"name": audit.name, "path": audit.path, **audit.details},
         "images": {"listed": audit.listed, "readable": 0 if audit.catalog is None else len(audit.catalog)},
+        "left_out": by_reason(audit.left_out),
         "classes": [
             {
                 "name": row.name,

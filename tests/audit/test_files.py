@@ -7,7 +7,7 @@ import pytest
 
 from astroclf.audit.files import blank_pictures, given_away, signature_classes, small_images
 from astroclf.data.decode.headers import FileFacts
-from tests.audit.planted import bare_cache, catalog, opened, save
+from tests.audit.planted import bare_cache, catalog
 
 JPEG = FileFacts("JPEG", "RGB", 8, 200, 100)
 PNG = FileFacts("PNG", "L", 8, 64, 64)
@@ -25,14 +25,6 @@ def test_a_faint_star_on_a_black_sky_is_a_picture(shape):
     (found,) = blank_pictures(bare_cache(catalog([0, 0]), padded))
     assert found.kind == "near-blank"
     assert [case.rows for case in found.cases] == [(0,)]
-
-
-def test_a_picture_of_one_color_is_constant_whatever_its_shape(tmp_path):
-    for number, shape in enumerate([(40, 40), (40, 20), (20, 39), (64, 63)]):
-        save(tmp_path / "sky" / "grey" / f"{number}.png", np.full((*shape, 3), 70, np.uint8))
-    save(tmp_path / "sky" / "black" / "0.png", np.zeros((40, 40, 3), np.uint8))
-    (found,) = blank_pictures(opened(tmp_path / "sky", tmp_path)[1])
-    assert (found.kind, len(found.cases)) == ("constant", 5)
 
 
 def test_what_a_header_suggests_is_learned_from_the_other_files():

@@ -151,6 +151,7 @@ def open_image_cache(
     if cache is None:
         raise DataError(f"The image cache {folder} was changed by something else while it was being built: run again.")
     _check_skipped(cache, on_error)
+    _say_notes(cache)
     return cache
 
 
@@ -228,6 +229,14 @@ def _check_skipped(cache: ImageCache, on_error: OnError) -> None:
     )  # fmt: skip
     if more > 0:
         log_to_file("\n".join(["Left out:", *(skipped.message for skipped in cache.skipped)]), logging.WARNING)
+
+
+def _say_notes(cache: ImageCache) -> None:
+    """Log what was guessed in reading the images: one line a kind, with the first image and their number."""
+    for kind, count in Counter(note.kind for note in cache.noted).items():
+        first = next(note.message for note in cache.noted if note.kind == kind)
+        images = "1 image" if count == 1 else f"{count:,} images, the first"
+        log.warning("%s%s (%s): %s", kind[:1].upper(), kind[1:], images, first)
 
 
 # ---- marks of use ---------------------------------------------------------------------------------------------------

@@ -25,13 +25,17 @@ def check_size(image_size: int, channels: int) -> None:
         raise ConfigError(f"dataset.channels={channels} is not a number of bands from 1 to {MAX_CHANNELS}.")
 
 
-def decode_rows(rows: range, decode: Callable[[int], Decoded], image_size: int, channels: int) -> Block:
-    """Decode rows one by one to a block; images that cannot be read are its faults.
+def decode_rows(
+    rows: range, decode: Callable[[int], Decoded], where: Callable[[int], str], image_size: int, channels: int
+) -> Block:
+    """Decode rows one by one to a block; images that cannot be read, or show nothing at all, are its faults.
 
     Parameters
     ----------
     decode
         Gives the image of a row, or raises `ImageError`.
+    where
+        Names the file of a row, in errors.
     image_size, channels
         What the images are prepared to.
     """
@@ -43,6 +47,8 @@ def decode_rows(rows: range, decode: Callable[[int], Decoded], image_size: int, 
     for position, row in enumerate(rows):
         try:
             image, said = decode(row)
+            if (image == image[0, 0]).all():
+                raise ImageError(f"{where(row)}: the image is constant: every pixel comes out the same.", "constant")
         except ImageError as error:
             faults[row] = Fault(str(error), error.kind)
             continue

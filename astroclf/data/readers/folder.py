@@ -123,7 +123,7 @@ class ClassFolder:
 
     def read(self, rows: range) -> Block:
         """Decode one block; a file without a usable image is one of its faults."""
-        return decode_rows(rows, self._decode, self.image_size, self.channels)
+        return decode_rows(rows, self._decode, self._where, self.image_size, self.channels)
 
     def facts(self, row: int) -> FileFacts | None:
         """Return what the header of a sample's (first) file says."""

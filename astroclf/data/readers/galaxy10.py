@@ -145,7 +145,10 @@ class Galaxy10:
         def image(row: int) -> Decoded:
             return Decoded(stored[self._file_rows[row] - first])
 
-        return decode_rows(rows, image, self.image_size, self.channels)
+        def where(row: int) -> str:
+            return f"{self.path}, row {self._file_rows[row]}"
+
+        return decode_rows(rows, image, where, self.image_size, self.channels)
 
     def facts(self, row: int) -> FileFacts:
         """Return what every image of the file is."""

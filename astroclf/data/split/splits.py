@@ -53,8 +53,9 @@ def split_image_cache(cache: ImageCache, dataset: DatasetSettings) -> SplitResul
     Raises
     ------
     AstroclfError
-        See `make_splits`; or a split is empty.
+        See `check_classes` and `make_splits`; or a split is empty.
     """
+    check_classes(cache.catalog, dataset.name)
     links = find_links(cache, near=dataset.near_duplicates, sky_arcsec=dataset.sky_arcsec)
     result = make_splits(cache.catalog, cache.digests, links, dataset, {skipped.id for skipped in cache.skipped})
     sizes = {name: len(getattr(result.splits, name)) for name in SPLITS}
@@ -65,6 +66,21 @@ def split_image_cache(cache: ImageCache, dataset: DatasetSettings) -> SplitResul
             "dataset.test_fraction above 0, or add images."
         )
     return result
+
+
+def check_classes(catalog: Catalog, name: str) -> None:
+    """Refuse a data set of one class: there would be nothing to tell apart.
+
+    Raises
+    ------
+    DataError
+        There are not two classes.
+    """
+    if len(catalog.classes) < 2:
+        raise DataError(
+            f"The data set {name} has only one class, `{catalog.classes[0]}`; a classifier tells two or more apart. "
+            "Add images of another, in a folder or with a label of its own, or look whether the right folder is meant."
+        )
 
 
 def make_splits(

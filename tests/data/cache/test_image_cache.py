@@ -51,7 +51,7 @@ class Numbers:
         with self.log.open("a") as log:
             log.write(f"{rows.start}\n")
         time.sleep(self.seconds)
-        return decode_rows(rows, self.decode, SIDE, 3)
+        return decode_rows(rows, self.decode, "row {}".format, SIDE, 3)
 
     def decode(self, row: int) -> Decoded:
         if row in self.bad:

@@ -17,7 +17,9 @@ from tests.data.decode.pictures import decoded_file, reading
 
 def write_image(path: Path, value: int = 100, size: tuple[int, int] = (20, 12)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (value, value // 2, 0)).save(path)
+    picture = Image.new("RGB", size, (value, value // 2, 0))
+    picture.putpixel((0, 0), (255, 255, 255))
+    picture.save(path)
 
 
 @pytest.fixture
@@ -216,6 +218,19 @@ def test_label_outside_the_list_names_its_line(sky):
     write_table(sky, "path,label\ngalaxy/0.png,galaxy\nstar/0.png,star\nstar/1.png,pulsar\n")
     with pytest.raises(DataError, match=r"metadata\.csv, line 4: `pulsar` is none of the classes galaxy, star"):
         ClassFolder(sky, ["galaxy", "star"], 16)
+
+
+@pytest.mark.parametrize("shape", [(40, 40, 3), (40, 20, 3), (20, 39), (1, 1)])
+def test_a_picture_of_one_color_is_no_usable_image_whatever_its_shape_and_format(tmp_path, shape):
+    (tmp_path / "grey").mkdir()
+    for suffix in ("png", "jpg", "tif", "fits"):
+        if suffix == "fits":
+            fits.PrimaryHDU(np.full(shape[:2], 7.5, np.float32)).writeto(tmp_path / "grey" / "0.fits")
+        else:
+            Image.fromarray(np.full(shape, 70, np.uint8)).save(tmp_path / "grey" / f"0.{suffix}")
+    faults = ClassFolder(tmp_path, "found", 16).read(range(4)).faults
+    assert [fault.kind for fault in faults.values()] == ["constant"] * 4
+    assert "0.png: the image is constant" in faults[2].message
 
 
 def test_listed_file_that_is_missing_is_an_error_of_its_row(sky):

@@ -90,11 +90,23 @@ def test_shrinks_by_area_average(tmp_path):
 
 
 def test_other_aspect_is_padded(tmp_path):
-    write_h5(tmp_path / "g.h5", images=np.full((ROWS, 32, 16, 3), 200, np.uint8))
+    images = np.full((ROWS, 32, 16, 3), 200, np.uint8)
+    images[:, 0, 0] = 199
+    write_h5(tmp_path / "g.h5", images=images)
     image = read_all(Galaxy10(tmp_path / "g.h5", image_size=32))[0]
-    assert (image[:, 8:24] == 200).all()
+    assert (image[1:, 8:24] == 200).all()
     assert not image[:, :8].any()
     assert not image[:, 24:].any()
+
+
+def test_an_image_of_one_color_is_a_fault_that_names_its_row(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (ROWS, 16, 16, 3), np.uint8)
+    images[5] = (10, 20, 30)
+    write_h5(tmp_path / "g.h5", images=images)
+    reader = Galaxy10(tmp_path / "g.h5", image_size=16)
+    faults = {row: fault for rows in reader.blocks() for row, fault in reader.read(rows).faults.items()}
+    assert {row: fault.kind for row, fault in faults.items()} == {5: "constant"}
+    assert "g.h5, row 5: the image is constant" in faults[5].message
 
 
 def test_grey(tmp_path):
