@@ -10,36 +10,35 @@ from astroclf.settings.commands import PromoteConfig
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
-    from rich import console
-
     from astroclf.registry import by_hand, history, versions
     from astroclf.tracking import database
+    from astroclf.util import terminal
 else:
-    console = lazy_import("rich.console")
     by_hand = lazy_import("astroclf.registry.by_hand")  # MLflow is imported only once the configuration is sound
     history = lazy_import("astroclf.registry.history")
     versions = lazy_import("astroclf.registry.versions")
     database = lazy_import("astroclf.tracking.database")
+    terminal = lazy_import("astroclf.util.terminal")
 
 
 def promote(config: PromoteConfig, job: Job) -> None:
     """Show a registry, a model or a version of it, or make another version champion."""
     uri = database.existing_database(config.tracking.uri)
-    terminal = console.Console(markup=False, highlight=False, soft_wrap=False)
+    screen = terminal.console()
     if config.model is None:
         models = [versions.RegisteredModel(uri, name) for name in versions.registered_names(uri)]
-        terminal.print(history.overview(models))
+        screen.print(history.overview(models))
         return
     model = versions.RegisteredModel(uri, config.model)
     if config.action == "champion":
         assert config.version is not None
-        terminal.print(by_hand.make_champion(model, config.version, config.reason or ""))
+        screen.print(by_hand.make_champion(model, config.version, config.reason or ""))
     elif config.action == "rollback":
-        terminal.print(by_hand.restore_champion(model, config.reason or ""))
+        screen.print(by_hand.restore_champion(model, config.reason or ""))
     elif config.version is None:
-        terminal.print(history.history(model))
+        screen.print(history.history(model))
     else:
-        terminal.print(history.explanation(model, model.version(config.version)))
+        screen.print(history.explanation(model, model.version(config.version)))
 
 
 VERB = Verb(
@@ -47,6 +46,7 @@ VERB = Verb(
     PromoteConfig,
     promote,
     positional=("model", "version"),
+    only_prints=True,
     interrupted="Stopped by Ctrl-C. `astroclf promote model=NAME` says what was done.",
 )
 main = VERB.main

@@ -42,7 +42,7 @@ def stores(config: StoresConfig, job: Job) -> int:
     return 1 if kept else 0
 
 
-VERB = Verb("stores", StoresConfig, stores, positional=(), gives_status=True)
+VERB = Verb("stores", StoresConfig, stores, positional=(), gives_status=True, only_prints=True)
 main = VERB.main
 
 if __name__ == "__main__":

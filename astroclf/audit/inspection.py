@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 
 from astroclf.audit.copies import SAME_OBJECT_ARCSEC, copies, leaks, sky_neighbours
 from astroclf.audit.files import blank_pictures, given_away, small_images, unreadable_files
@@ -32,6 +31,7 @@ from astroclf.settings.dataset import DatasetSettings
 from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar
+from astroclf.util.terminal import console
 from astroclf.util.version import __version__
 
 if TYPE_CHECKING:
@@ -239,13 +239,13 @@ def _probabilities(predictor: Predictor, cache: ImageCache) -> np.ndarray:
 
 def _show(audit: Audit, folder: Path) -> None:
     """Show the tables in the terminal, and where the report is."""
-    console = Console()
+    screen = console()
     if audit.classes:
-        console.print(class_table(audit))
+        screen.print(class_table(audit))
     if audit.findings:
-        console.print()
-        console.print(findings_table(audit))
-    console.print()
+        screen.print()
+        screen.print(findings_table(audit))
+    screen.print()
     log.info("Report    %s", folder / "report.html")
     log.info("As data   %s", folder / "check.json")
     log.info("%s (exit status %d)", STATUS_WORDS[audit.status].capitalize(), audit.status)

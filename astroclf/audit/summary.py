@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from astroclf.audit.findings import Finding, Severity, counted, exit_status, gathered
 from astroclf.audit.notes import by_reason
@@ -20,6 +20,7 @@ from astroclf.data.catalog import Catalog, LeftOut
 from astroclf.data.decode.headers import FileFacts
 from astroclf.losses.class_weights import balanced_weights, effective_numbers
 from astroclf.util.atomic import write_text
+from astroclf.util.terminal import Plain, plain
 
 SCHEMA_VERSION = 1  # of check.json: raise it when a key changes its meaning
 EFFECTIVE_NUMBER_BETA = 0.9999  # as in conf/loss/cb_focal.yaml
@@ -191,15 +192,14 @@ def write_summary(path: str | Path, audit: Audit) -> None:
 
 def class_table(audit: Audit) -> Table:
     """List the classes with their counts, for the terminal."""
-    table = Table(
-        title=escape(f"{audit.name}: {audit_sentence(audit)}"), title_justify="left", title_style="bold", pad_edge=False
-    )
-    table.add_column("class")
+    title = plain(f"{audit.name}: {audit_sentence(audit)}", "bold")
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    table.add_column("class", overflow="fold")
     for name in ("images", "share", "effective", "weight", *(audit.splits or ())):
         table.add_column(name, justify="right")
     for row in audit.classes:
         numbers = (f"{row.images:,}", f"{row.share:.1%}", f"{row.effective_number:,.1f}", f"{row.weight:.2f}")
-        table.add_row(escape(row.name), *numbers, *(f"{count:,}" for count in row.splits.values()))
+        table.add_row(Plain(row.name), *numbers, *(f"{count:,}" for count in row.splits.values()))
     return table
 
 
@@ -214,10 +214,8 @@ def findings_table(audit: Audit) -> Table:
         conflicts = f", {found.conflicts} with contradicting labels" if found.conflicts else ""
         shown = "; ".join(_first_words(case.ids, case.text) for case in found.cases[:IDS_SHOWN])
         more = "; …" if len(found.cases) > IDS_SHOWN else ""
-        color = SEVERITY_COLORS[found.severity]
-        table.add_row(
-            f"[{color}]{found.severity}[/]", found.title + conflicts, f"{len(found.cases):,}", escape(shown + more)
-        )
+        severity = Text(found.severity, SEVERITY_COLORS[found.severity])
+        table.add_row(severity, Plain(found.title + conflicts), f"{len(found.cases):,}", Plain(shown + more))
     return table
 
 

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from astroclf.cli.adapter import HydraSession, in_our_words
 from astroclf.cli.answers import Answers
-from astroclf.cli.errors import forget_stdout, report, wants_traceback
+from astroclf.cli.errors import report, report_lost, wants_traceback
 from astroclf.cli.grammar import DATA_PATH
 from astroclf.cli.help import help_page
 from astroclf.cli.options import Options, read_options
@@ -32,13 +32,12 @@ from astroclf.errors import AstroclfError, ConfigError, Interrupted
 from astroclf.run.folder import RunFolder
 from astroclf.settings.base import Settings
 from astroclf.settings.yaml_files import config_dir
-from astroclf.util.invocation import command_line, program
+from astroclf.util.invocation import command_line, program, use_utf8
 from astroclf.util.logs import log_to_file
+from astroclf.util.output import unfailing_output
 from astroclf.util.version import __version__
 
 Typed = TypeVar("Typed", bound=Settings)
-
-BROKEN_PIPE = 128 + 13  # as shells have it for a process that SIGPIPE ended
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,8 @@ class Verb(Generic[Typed]):
         Whether the job returns an exit status.
     error_status
         The exit status of an error that keeps the job from its end.
+    only_prints
+        Whether a job is done in vain if what it prints is lost.
     interrupted
         What is said after Ctrl-C, where the job itself says nothing.
     """
@@ -84,6 +85,7 @@ class Verb(Generic[Typed]):
     positional: tuple[str, ...] = (DATA_PATH,)
     gives_status: bool = False
     error_status: int = 1
+    only_prints: bool = False
     interrupted: str = "Stopped by Ctrl-C."
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
@@ -94,6 +96,8 @@ class Verb(Generic[Typed]):
         arguments
             The words after the verb; by default those that this process was started with.
         """
+        if arguments is None:
+            use_utf8()
         return _Command(self, list(sys.argv[1:] if arguments is None else arguments)).main()
 
     def session(self, options: Options) -> contextlib.AbstractContextManager[HydraSession]:
@@ -122,12 +126,16 @@ class _Command:
         # anything else runs on the machine: a training on two cores fell from 7.6 to 0.3 steps/s beside one other
         # process.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        with unfailing_output() as output:
+            status = self._status()
+            sys.stdout.flush()
+            in_vain = report_lost(output) and (self.verb.only_prints or not self.began)
+            return self.verb.error_status if in_vain and status == 0 else status
+
+    def _status(self) -> int:
+        """Do what was typed, say what went wrong, and return the exit status."""
         try:
             self._answer(read_options(self.arguments))
-            sys.stdout.flush()
-        except BrokenPipeError:  # `| head` has seen enough
-            forget_stdout()
-            return BROKEN_PIPE if self.began else 0
         except KeyboardInterrupt:
             return report(Interrupted(self.verb.interrupted, 130))
         except Exception as error:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from astroclf.util.logs import log
+from astroclf.util.terminal import console
 from astroclf.util.text import clock
 
 REFRESH_SECONDS = 0.5  # of the bar; the loss is fetched from the device only this often
@@ -23,7 +23,7 @@ class TrainProgress:
     def __init__(self, total_steps: int, epochs: int, first_step: int = 0) -> None:
         self.total_steps, self.epochs = total_steps, epochs
         self._first_step = first_step  # of this process: a resumed run has done some before
-        self._console = Console()
+        self._console = console()
         self._bar: Progress | None = None
         self._next = 0.0
         self.images = 0  # seen since the start of this process

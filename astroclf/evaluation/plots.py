@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from astroclf.evaluation.history import read_history
 from astroclf.evaluation.predictions import Predictions
-from astroclf.util.figures import BLUE, GREEN, GREY, INK, ORANGE, figure, shorten, show_image
+from astroclf.util.figures import BLUE, GREEN, GREY, INK, ORANGE, class_labels, figure, shorten, show_image
 
 RELIABILITY_BINS = 10
 
@@ -52,7 +52,7 @@ def plot_confusion(predictions: Predictions, path: str | Path) -> Path:
     """Plot the confusion matrix: color is the share of the true class (rows sum to 1), the numbers are counts."""
     counts, size = predictions.confusion, len(predictions.classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [shorten(name) for name in predictions.classes]
+    names = class_labels(predictions.classes)
     side = 2.6 + 0.48 * size
     with figure(path, side + 0.9, side, layout="compressed") as axes:
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -109,6 +109,7 @@ def plot_reliability(predictions: Predictions, path: str | Path) -> Path:
 
 def plot_class_accuracy(predictions: Predictions, path: str | Path) -> Path:
     """Plot the accuracy of each class with its 68 % interval, the best on top."""
+    labels = dict(zip(predictions.classes, class_labels(predictions.classes), strict=True))
     rows = sorted((row for row in predictions.by_class() if row.images), key=lambda row: row.accuracy)
     accuracy = np.array([row.accuracy for row in rows])
     low, high = _wilson(accuracy, np.array([row.images for row in rows]))
@@ -130,7 +131,7 @@ def plot_class_accuracy(predictions: Predictions, path: str | Path) -> Path:
         )
         for index, row in enumerate(rows):
             axes.text(1.02, index, f"{row.accuracy:.0%}  of {row.images}", va="center", fontsize=7.5, color=INK)
-        axes.set_yticks(range(len(rows)), [shorten(row.name) for row in rows])
+        axes.set_yticks(range(len(rows)), [labels[row.name] for row in rows])
         axes.set(xlim=(0, 1), ylim=(-0.6, len(rows) - 0.4), xlabel="accuracy (share of the class's images)")
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
@@ -163,15 +164,13 @@ def plot_mistakes(
     chosen = predictions.mistakes(count)
     columns = 6
     rows = max(1, math.ceil(len(chosen) / columns))
+    labels = class_labels(predictions.classes, 20)
     with figure(path, 9.6, 2.0 * rows, rows=rows, columns=columns, squeeze=False) as grid:
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, index in zip(grid.flat, chosen, strict=False):
-            said, truth = (
-                predictions.classes[predictions.predicted[index]],
-                predictions.classes[predictions.truth[index]],
-            )
-            title = f"{shorten(said, 20)} {predictions.confidence[index]:.0%}\nis {shorten(truth)}"
+            said, truth = labels[predictions.predicted[index]], labels[predictions.truth[index]]
+            title = f"{said} {predictions.confidence[index]:.0%}\nis {truth}"
             show_image(axes, np.asarray(images_NHWC[index]), title)
         if not len(chosen):
             grid[0, 0].text(0, 0.5, "no mistake", color=GREEN)

@@ -17,6 +17,7 @@ from astroclf.evaluation.predictions import Predictions
 from astroclf.util.atomic import write_text
 from astroclf.util.html import render
 from astroclf.util.pictures import data_uri, picture_uri
+from astroclf.util.terminal import Plain, plain
 
 PLOTS_FOLDER = "plots"
 
@@ -161,8 +162,8 @@ def results_table(metrics: Mapping[str, Any], predictions: Predictions, title: s
     metrics
         With the names of ``metrics.json``: ``test/accuracy``, ``test/macro_f1``, ….
     """
-    table = Table(title=f"{title}: {len(predictions)} images", title_justify="left", title_style="bold", pad_edge=False)
-    table.add_column("figure, then accuracy of each class")
+    table = Table(title=plain(f"{title}: {len(predictions)} images", "bold"), title_justify="left", pad_edge=False)
+    table.add_column("figure, then accuracy of each class", overflow="fold")
     table.add_column("value", justify="right")
     table.add_column("images", justify="right", style="dim")
     for metric in METRICS.values():
@@ -175,7 +176,7 @@ def results_table(metrics: Mapping[str, Any], predictions: Predictions, title: s
         table.add_row(label, number(metrics.get(f"test/{name}")), str(count))
     table.add_section()
     for entry in predictions.by_class():
-        table.add_row(entry.name, number(entry.accuracy), f"{entry.right} of {entry.images}")
+        table.add_row(Plain(entry.name), number(entry.accuracy), f"{entry.right} of {entry.images}")
     return table
 
 

@@ -9,29 +9,32 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from astroclf.evaluation.metrics import METRICS, Metric
 from astroclf.registry.decision import BY_HAND, NUMBERS, recorded, utc
 from astroclf.registry.versions import CHALLENGER, CHAMPION, Move, RegisteredModel, Version
 from astroclf.tracking.client import hide_password
+from astroclf.util.terminal import Plain, plain
 
 _STYLES = {CHAMPION: "bold green", CHALLENGER: "yellow", True: "green", False: "bold red", None: "dim"}
 _DATE_LENGTH = len("2026-11-21")
-_RIGHT_ALIGNED, _WRAPPED = ("accuracy", "macro F1", "versions"), ("reason", "", "model")  # columns
+_ACCURACY, _MACRO_F1 = METRICS["accuracy"], METRICS["macro_f1"]
+_RIGHT_ALIGNED, _WRAPPED = (_ACCURACY.label, _MACRO_F1.label, "versions"), ("reason", "", "model")  # columns
 
 
 def overview(models: Sequence[RegisteredModel]) -> RenderableType:
     """List all models, one line each: versions, champion and challenger."""
     if not models:
         return Text("No model is registered yet: every finished training registers one.")
-    table = _table("model", "versions", "champion", "accuracy", "challenger", "newest")
+    table = _table("model", "versions", "champion", _ACCURACY.label, "challenger", "newest")
     for model in models:
         versions = model.versions()
         held = {alias: version for version in versions for alias in version.aliases}
         champion, challenger = held.get(CHAMPION), held.get(CHALLENGER)
         table.add_row(
-            model.name,
+            Plain(model.name),
             str(len(versions)),
             Text(_number(champion), _STYLES[CHAMPION]),
-            _metric(champion, "test/accuracy"),
+            _metric(champion, _ACCURACY),
             Text(_number(challenger), _STYLES[CHALLENGER]),
             utc(versions[0].created)[:_DATE_LENGTH] if versions else "–",
         )
@@ -40,8 +43,8 @@ def overview(models: Sequence[RegisteredModel]) -> RenderableType:
 
 def history(model: RegisteredModel) -> RenderableType:
     """List the versions of a model with their tests, the newest first, and every change of champion."""
-    title = Text(f"{model.name} in {hide_password(model.uri)}\n", "bold")
-    versions = _table("version", "alias", "accuracy", "macro F1", "test set", "gain", "registered")
+    title = plain(f"{model.name} in {hide_password(model.uri)}", "bold")
+    versions = _table("version", "alias", _ACCURACY.label, _MACRO_F1.label, "test set", "gain", "registered")
     for version in model.versions():
         decision = recorded(version)
         gain = "–"
@@ -50,22 +53,22 @@ def history(model: RegisteredModel) -> RenderableType:
         versions.add_row(
             str(version.number),
             _aliases(version),
-            _metric(version, "test/accuracy"),
-            _metric(version, "test/macro_f1"),
+            _metric(version, _ACCURACY),
+            _metric(version, _MACRO_F1),
             version.tags.get("test_fingerprint", "–")[:8],
             gain,
             utc(version.created)[:_DATE_LENGTH],
         )
     moves = model.moves()
     if not moves:
-        return Group(title, versions, Text("\nNo version has been champion yet."))
-    return Group(title, versions, Text("\nChampions\n", "bold"), _moves(moves))
+        return Group(title, Text(), versions, Text("\nNo version has been champion yet."))
+    return Group(title, Text(), versions, Text("\nChampions\n", "bold"), _moves(moves))
 
 
 def explanation(model: RegisteredModel, version: Version) -> RenderableType:
     """Explain what the gate decided about a version, with its numbers, and what was done by hand."""
     decision = recorded(version)
-    head = Text(f"models:/{model.name}/{version.number}", "bold")
+    head = plain(f"models:/{model.name}/{version.number}", "bold")
     for alias in version.aliases:
         head.append(f" @{alias}", _STYLES.get(alias, ""))
     facts = f"registered {utc(version.created)}, MLflow run {version.run_id or '–'}"
@@ -75,23 +78,24 @@ def explanation(model: RegisteredModel, version: Version) -> RenderableType:
             Text("\nThe gate has no decision about it: it was registered by other means, or its run was stopped.")
         )
     else:
-        parts.append(Text(f"\nThe gate, {utc(decision.time)}: {decision.alias}. {_sentence(decision.reason)}\n"))
+        said = f"The gate, {utc(decision.time)}: {decision.alias}. {_sentence(decision.reason)}"
+        parts += [Text(), plain(said), Text()]
         conditions = _table("condition", "outcome", "")
         for condition in decision.conditions:
             outcome = Text(condition.outcome, _STYLES[condition.passed])
-            conditions.add_row(condition.title, outcome, condition.said)
+            conditions.add_row(condition.title, outcome, Plain(condition.said))
         parts.append(conditions)
         if decision.numbers:
             against = f"\nAgainst version {decision.compared_with}\n"
             parts += [Text(against, "bold"), _numbers(decision.numbers)]
     if by_hand := version.tags.get(BY_HAND):
-        parts.append(Text(f"\nBy hand: {_sentence(by_hand)}"))
+        parts += [Text(), plain(f"By hand: {_sentence(by_hand)}")]
     mine = [move for move in model.moves() if version.number in (move.version, move.previous)]
     if mine:
         parts += [Text("\nAs champion\n", "bold"), _moves(mine)]
     if CHAMPION not in version.aliases:
         command = f"astroclf promote {model.name} {version.number} action=champion reason='…'"
-        parts.append(Text(f"\nTo make it champion by hand:\n  {command}", "dim"))
+        parts += [Text("\nTo make it champion by hand:", "dim"), plain(f"  {command}", "dim")]
     return Group(*parts)
 
 
@@ -108,7 +112,7 @@ def _moves(moves: Sequence[Move]) -> Table:
     for move in moves:
         before = "–" if move.previous is None else str(move.previous)
         how = move.how if move.how == "gate" else f"{move.how} ({move.who})"
-        table.add_row(utc(move.time), str(move.version), before, how, move.reason)
+        table.add_row(utc(move.time), str(move.version), before, Plain(how), Plain(move.reason))
     return table
 
 
@@ -116,7 +120,7 @@ def _numbers(numbers: Mapping[str, str]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name, label in NUMBERS.items():
         if name in numbers:
-            table.add_row(label, numbers[name])
+            table.add_row(label, Plain(numbers[name]))
     return table
 
 
@@ -128,8 +132,8 @@ def _number(version: Version | None) -> str:
     return "–" if version is None else str(version.number)
 
 
-def _metric(version: Version | None, name: str) -> str:
-    return _figure(version.tags.get(name, "–"), ".3f") if version else "–"
+def _metric(version: Version | None, metric: Metric) -> str:
+    return _figure(version.tags.get(f"test/{metric.name}", "–"), ".3f") if version else "–"
 
 
 def _figure(written: str, form: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from astroclf.data.cache.image_cache import ImageCache
@@ -30,7 +29,9 @@ from astroclf.registry.register import register
 from astroclf.run.build import Run
 from astroclf.run.environment import environment
 from astroclf.util.atomic import write_text
+from astroclf.util.figures import class_labels
 from astroclf.util.logs import log, log_to_file
+from astroclf.util.terminal import console
 
 SHEET_SAMPLES, SHEET_VERSIONS = 6, 7  # of the sheet of augmented samples
 
@@ -57,7 +58,8 @@ def draw_augmented(run: Run) -> None:
         augmentation.to_uint8(augmentation(pixels_BHWC, augmentation.draw(run.config.seed, epoch, chosen)))
         for epoch in range(SHEET_VERSIONS)
     ]
-    names = [cache.catalog.classes[label] for label in cache.catalog.labels[chosen]]
+    of_class = class_labels(cache.catalog.classes, 15)
+    names = [of_class[label] for label in cache.catalog.labels[chosen]]
     plot_augmented(originals, np.stack([np.asarray(images) for images in seen], axis=1), names, path)
 
 
@@ -204,8 +206,8 @@ def _register(
 
 def _show(table: Table) -> None:
     """Print the final table, in the terminal and into train.log."""
-    Console().print(table)
-    text = Console(file=io.StringIO(), width=80)
+    console().print(table)
+    text = console(file=io.StringIO(), width=80)
     text.print(table)
     log_to_file("test results\n" + text.file.getvalue())  # type: ignore[attr-defined]
 

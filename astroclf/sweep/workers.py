@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -33,6 +32,7 @@ from astroclf.sweep.trial import drop_checkpoints, free_memory, log_failure, log
 from astroclf.tracking.client import log_to_run
 from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import log
+from astroclf.util.output import print_to_file
 
 if TYPE_CHECKING:
     import torch
@@ -350,12 +350,7 @@ def _end_with_the_coordinator() -> None:
 def redirect_output(path: Path) -> None:
     """Send everything that this process or a library of it prints to a file: the terminal shows the sweep's table."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
+    print_to_file(path)
     logging.getLogger().setLevel(logging.INFO)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from astroclf.util.atomic import atomic_path
+from astroclf.util.fonts import BASE_FONT, drawable, families
 from astroclf.util.pictures import as_rgb
 
 # Okabe & Ito (2008), "Color Universal Design": distinct under all common color-vision deficiencies.
@@ -20,7 +23,8 @@ BLUE, ORANGE, GREEN, PURPLE, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#CC79
 DPI = 160
 
 _STYLE: Any = {
-    "font.family": "DejaVu Sans",
+    "font.family": BASE_FONT,
+    "text.parse_math": False,  # a dollar sign in a name is one
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -64,13 +68,29 @@ def figure(
         drawing = Figure(figsize=(width, height), layout=layout)  # type: ignore[arg-type]
         FigureCanvasAgg(drawing)
         yield drawing.subplots(rows, columns, **options)
+        for text in drawing.findobj(Text):
+            text.set_fontfamily(families(text.get_text()))
         with atomic_path(path) as temporary:
             drawing.savefig(temporary, format="png", dpi=DPI)
 
 
 def shorten(name: str, length: int = 25) -> str:
-    """Cut a class name so that it fits beside an axis."""
+    """Cut a name so that it fits beside an axis."""
     return name if len(name) <= length else name[: length - 1].rstrip() + "…"
+
+
+def class_labels(classes: Sequence[str], length: int = 25) -> list[str]:
+    """Return what stands for each class in a figure: its name, cut so that it fits.
+
+    A name that no font can draw, or that looks like another one when it is cut, has its place in the label order before
+    it.
+    """
+    labels = [shorten(drawable(name), length) for name in classes]
+    alike = Counter(labels)
+    return [
+        label if drawable(name) == name and alike[label] == 1 else f"{place}: {label}"
+        for place, (name, label) in enumerate(zip(classes, labels, strict=True))
+    ]
 
 
 def show_image(axes: Axes, image_HWC: Any, title: str = "", color: str = INK) -> None:
@@ -78,4 +98,4 @@ def show_image(axes: Axes, image_HWC: Any, title: str = "", color: str = INK) ->
     axes.imshow(as_rgb(image_HWC), interpolation="nearest")
     axes.set_axis_off()
     if title:
-        axes.set_title(title, fontsize=7, fontweight="normal", color=color, loc="center", pad=3)
+        axes.set_title(drawable(title), fontsize=7, fontweight="normal", color=color, loc="center", pad=3)

@@ -7,12 +7,19 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from astroclf.util.text import visible
+
 
 def render(template: Path, **values: Any) -> str:
     """Render a template, which may extend ``base.html.j2`` of this folder.
 
-    Every value is escaped; one that the template names and the caller does not give is an error.
+    Every value is escaped, control characters so that they are seen. One that the template names and the caller does
+    not give is an error.
     """
     loader = FileSystemLoader([template.parent, Path(__file__).parent])
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, finalize=_finalize)
     return environment.get_template(template.name).render(values)
+
+
+def _finalize(value: Any) -> Any:
+    return visible(value, keep="\n\t") if isinstance(value, str) else value

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shlex
 import sys
 from pathlib import Path
+
+
+def use_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode where its locale knows ASCII alone, as ``LC_ALL=C`` does.
+
+    Such a locale does not say how names of files are written, and they could not be read right. The terminal keeps its
+    encoding.
+    """
+    if sys.getfilesystemencoding() != "ascii" or sys.flags.ignore_environment:
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    os.environ.setdefault("PYTHONIOENCODING", "ascii")
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def command_line() -> str:

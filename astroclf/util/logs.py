@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from astroclf.util.text import visible
+
 log = logging.getLogger("astroclf")
 
 
@@ -17,6 +19,10 @@ def log_to_file(message: str, level: int = logging.INFO) -> None:
 
 class LiveStreamHandler(logging.StreamHandler):
     """Logs to the sys.stdout of the moment, so that lines appear above a live bar and not inside it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the record without what would change the terminal."""
+        return visible(super().format(record), keep="\n\t")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record to what is sys.stdout now."""

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
@@ -23,7 +22,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from astroclf.util.text import clock
+from astroclf.util.terminal import console
+from astroclf.util.text import clock, visible
 
 SECONDS_BETWEEN_LINES = 10.0
 Item = TypeVar("Item")
@@ -62,7 +62,7 @@ class ProgressBar:
     def __init__(
         self, title: str, total: int | None, unit: str = "images", *, done: int = 0, enabled: bool = True
     ) -> None:
-        self.title, self.total, self.unit, self.enabled = title, total, unit, enabled
+        self.title, self.total, self.unit, self.enabled = visible(title), total, unit, enabled
         self.done = self._already_done = done
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
@@ -75,8 +75,8 @@ class ProgressBar:
                 if self.unit == "bytes"
                 else [MofNCompleteColumn(), RateColumn(self.unit)]
             )
-            columns = [TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn()]
-            self._bar = Progress(*columns, console=Console(stderr=True))
+            columns = [TextColumn("{task.description}", markup=False), BarColumn(), *counts, TimeRemainingColumn()]
+            self._bar = Progress(*columns, console=console(stderr=True))
             self._bar.start()
             self._task = self._bar.add_task(self.title, total=self.total, completed=self.done)
         return self

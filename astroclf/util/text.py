@@ -1,11 +1,42 @@
-"""Words, keys and times for people: the name nearest to a wrong one, dotted keys, minutes and seconds."""
+"""Words, keys and times for people: what can be seen, the name nearest to a wrong one, dotted keys, minutes."""
 
 from __future__ import annotations
 
 import difflib
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+# Marks that turn the direction of all that follows.
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Control characters, bytes of a file's name that are no UTF-8, separators of lines and paragraphs.
+_UNSEEN = ("Cc", "Cs", "Zl", "Zp")
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""Return a text with escapes for what has no sign of its own, or would change how the rest is shown.
+
+    >>> print(visible("star\x1b[31m"), visible("B[e]"), visible("星系"))
+    star\x1b[31m B[e] 星系
+
+    Parameters
+    ----------
+    keep
+        Of these characters, the ones that are left as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(escaped(sign) if _is_unseen(sign) and sign not in keep else sign for sign in text)
+
+
+def _is_unseen(sign: str) -> bool:
+    return sign in _TURNING or unicodedata.category(sign) in _UNSEEN
+
+
+def escaped(sign: str) -> str:
+    """Return a character as Python writes it in ASCII."""
+    return sign.encode("unicode_escape").decode("ascii")
 
 
 def closest(name: str, valid: Iterable[str], spelling: Callable[[str], str] = str) -> list[str]:

@@ -103,6 +103,31 @@ def test_a_page_that_nobody_reads_to_its_end_is_no_fault(shell):
         assert done.stdout.splitlines()[-1] == "0"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("command", ["--help", "train --help", "train --cfg job", "stores"])
+def test_a_page_that_is_written_to_a_full_disk_is_a_fault(command, shell):
+    done = shell(f"astroclf {command} > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "Not all that was to be printed could be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize("terminal", ["PYTHONIOENCODING=ascii", "LC_ALL=C PYTHONUTF8=0"])
+def test_any_terminal_shows_any_name(terminal, shell, tmp_path):
+    for command in (
+        "astroclf train --cfg job dataset=folder dataset.path=星系",
+        "astroclf stores dataset.cache_dir=星系",
+        "astroclf simulate output=星系/σ.h5 samples=10 image_size=16",
+    ):
+        done = shell(f"{terminal} {command}")
+        assert done.returncode == 0, done.stderr
+        assert "\\u661f\\u7cfb" in done.stdout
+    assert (tmp_path / "星系" / "σ.h5").is_file()
+    done = shell(f"{terminal} astroclf check 太陽")
+    assert done.returncode == 2
+    assert "neither a file nor a folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_traceback_is_shown_to_whoever_asks_for_it(tmp_path, clean_environment):
     done = subprocess.run(
         [sys.executable, "-m", "astroclf", "train", "xyzzy=1"],

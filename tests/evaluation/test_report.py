@@ -9,12 +9,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from astroclf.evaluation.predictions import Predictions
 from astroclf.evaluation.report import draw_plots, results_table, write_report
+from astroclf.util.terminal import console
+from astroclf.util.text import visible
+from tests.util.nasty_names import ANY_NAME
 
 METRICS = {"test/accuracy": 4 / 6, "test/macro_f1": 0.5, "test/loss": float("nan")}
 
@@ -121,3 +127,42 @@ def test_judging_needs_no_tracking_libraries() -> None:
     others = ("mlflow", "hydra", "omegaconf", "optuna")
     code = f"import sys, astroclf.evaluation.report; sys.exit(any(name in sys.modules for name in {others}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@hypothesis.settings(max_examples=25)
+@given(names=st.lists(ANY_NAME, min_size=2, max_size=5, unique=True))
+def test_tables_and_reports_hold_every_name_as_it_is(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str]
+) -> None:
+    count = len(names)
+    predictions = Predictions(
+        classes=tuple(names),
+        ids=np.array(names, dtype=object),
+        probabilities=np.roll(np.eye(count), 1, axis=0),  # all wrong
+        uncertainty=np.zeros(count),
+        labels=np.arange(count),
+    )
+    file = io.StringIO()
+    console(file=file, width=1000).print(results_table(METRICS, predictions, title=names[0]))
+    page = Cells()
+    page.feed(report(tmp_path_factory.mktemp("run"), predictions))
+    cells = {"".join(cell.split()) for cell in page.cells}
+    for name in names:
+        assert visible(name).strip() in file.getvalue()
+        assert "".join(visible(name, keep="\n\t").split()) in cells
+
+
+class Cells(HTMLParser):
+    """The text of every cell of a page, as a browser has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag in ("td", "figure"):
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.cells:
+            self.cells[-1] += data

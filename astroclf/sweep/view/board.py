@@ -10,6 +10,7 @@ from typing import Self
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -35,9 +36,10 @@ from astroclf.sweep.view.wording import (
     validations_text,
     value_text,
 )
+from astroclf.util import terminal
 from astroclf.util.figures import shorten
 from astroclf.util.logs import log, log_to_file
-from astroclf.util.text import clock
+from astroclf.util.text import clock, visible
 
 MIN_ROWS = 4  # even in a very low terminal
 FINISHED_ROWS = 12  # the latest finished trials in the table, beside the best and all that run
@@ -84,7 +86,7 @@ class Board:
     ) -> None:
         self.title, self.directions, self.n_trials, self.workers = title, directions, n_trials, workers
         self.metrics, self.command = metrics, command
-        self._console = console or Console()
+        self._console = console or terminal.console()
         self._live: Live | None = None
         self._told: set[int] | None = None  # finished trials that were logged, or were there before
         self._clocks: dict[int, tuple[float, float]] = {}  # of running trials: recorded seconds, and when they were new
@@ -184,7 +186,7 @@ class Board:
         counts = state_counts(trials)
         done = finished_count(trials)
         parts = [f"{counts[name]} {name}" for name in ("running", "complete", "pruned", "failed") if counts[name]]
-        title = Text(f"Sweep {self.title}", style="bold")
+        title = terminal.plain(f"Sweep {self.title}", "bold")
         if done < self.n_trials:
             title.append(f"   time left {clock(self.seconds_left(trials))}", style="not bold")
         line = Table.grid(padding=(0, 2, 0, 0))
@@ -203,11 +205,12 @@ class Board:
             return [Text(f"Best {self.metrics[0]}: –")]
         text = Text("Best ")
         text.append(f"{self.metrics[0]} {value_text(best[0].values[0])}", style="bold")
-        text.append(f", trial {best[0].number}: {params_text(best[0].params, names)}")
+        text.append(visible(f", trial {best[0].number}: {params_text(best[0].params, names)}"))
         return [text]
 
     def _hint(self) -> Text:
-        return Text(f"(value): last validation so far. Ctrl-C stops cleanly; to go on: {self.command}", style="dim")
+        hint = f"(value): last validation so far. Ctrl-C stops cleanly; to go on: {self.command}"
+        return terminal.plain(hint, "dim")
 
 
 def _last_failure(trials: Sequence[FrozenTrial]) -> list[Text]:
@@ -215,7 +218,7 @@ def _last_failure(trials: Sequence[FrozenTrial]) -> list[Text]:
     if not failed:
         return []
     text = f"Trial {failed[-1].number} failed: {one_line(failed[-1].user_attrs['reason'])}"
-    return [Text(text, style="red", no_wrap=True, overflow="ellipsis")]
+    return [Text(visible(text), style="red", no_wrap=True, overflow="ellipsis")]
 
 
 def _cell(trial: FrozenTrial, key: str) -> str:
@@ -273,8 +276,10 @@ def trial_table(
     )
     for index, trial in enumerate(rows):
         before = [cells[index] for _, cells in (numbers, *shown, *objectives)]
-        state = Text(states[index], style=STATE_COLORS.get(trial.state, ""))
-        table.add_row(*map(Text, before), state, Text(times[index]), style="bold" if trial.number in front else "")
+        state = terminal.plain(states[index], STATE_COLORS.get(trial.state, ""))
+        table.add_row(
+            *map(terminal.Plain, before), state, Text(times[index]), style="bold" if trial.number in front else ""
+        )
     there = {name for name, _ in shown}
     return table, [name for name, _ in params if name not in there]
 
@@ -315,9 +320,9 @@ def _that_fit(columns: Sequence[Cells], room: int) -> tuple[list[Cells], int]:
 
 def _width(column: Cells) -> int:
     title, cells = column
-    return max(map(len, [*parts_of(title), *cells]))
+    return max(map(cell_len, [*parts_of(title), *cells]))
 
 
 def _column(column: Cells, side: JustifyMethod) -> Column:
     title = "\n".join(parts_of(column[0]))  # words in lines of their own: columns of numbers are narrow
-    return Column(title, justify=side, vertical="bottom", width=_width(column), no_wrap=True)
+    return Column(Text(title), justify=side, vertical="bottom", width=_width(column), no_wrap=True)

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial
 from astroclf.sweep.results import best_trials
 from astroclf.sweep.view.wording import param_text, parts_of, short_names, value_text
 from astroclf.util.figures import GREY, INK, ORANGE, figure, shorten
+from astroclf.util.fonts import drawable
 
 PANELS_IN_ROW = 4
 ROUND_STEPS = (1, 2, 5, 10)  # steps between ticks
@@ -64,7 +65,7 @@ class Scale:
     def ticks(self) -> list[tuple[float, str]]:
         """Choose round numbers, or the choices, and their labels."""
         if self.choices:
-            return [(place, shorten(choice, 14)) for place, choice in enumerate(self.choices)]
+            return [(place, shorten(drawable(choice), 14)) for place, choice in enumerate(self.choices)]
         if self.high == self.low:
             return [(self.low, param_text(self.low))]
         decades = math.log10(self.high / self.low) if self.log else 0
