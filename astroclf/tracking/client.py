@@ -5,6 +5,7 @@ MLflow's names, values, experiments and runs are found and made here; `mlflow` h
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -32,7 +33,13 @@ NAME_LENGTH = 250  # characters that MLflow's tables hold
 PARAM_LENGTH = 6000
 RUN_TAG_LENGTH = 8000
 
-_FORBIDDEN_IN_NAMES = re.compile(r"[^/\w.\- :]")  # MLflow's own rule for parameters, metrics and tags
+# What MLflow refuses in the names of parameters, metrics and tags: it reads them as relative paths (a colon is refused
+# on Windows and by older servers only). An underscore counts where it would be read as an escape.
+_FORBIDDEN = r"[^/\w.\- ]"
+_ESCAPED_IN_NAMES = re.compile(
+    rf"{_FORBIDDEN}|_(?=x[0-9A-F]+(?:_|{_FORBIDDEN}))|(?:^|(?<=/))/|/$|(?:^|(?<=/))\.(?=\.?(?:/|$))"
+)
+_NAME_END = 30  # characters that a name keeps of its end when it is cut
 _ENVIRONMENT = {  # what the user has set in the environment wins
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
@@ -147,13 +154,16 @@ def _remedy(error: BaseException, uri: str) -> str:
 
 
 def valid_name(name: str) -> str:
-    """Return the name itself, or the nearest one that MLflow takes (it reads names as relative paths).
+    """Return the name itself, or one that MLflow takes and no other name has: with codes for what it refuses.
 
-    >>> valid_name("test/Round Smooth/accuracy"), valid_name("test/Sb (barred)/recall")
-    ('test/Round Smooth/accuracy', 'test/Sb _barred_/recall')
+    >>> valid_name("test/Round Smooth/accuracy"), valid_name("test/Sa?/accuracy")
+    ('test/Round Smooth/accuracy', 'test/Sa_x3F_/accuracy')
     """
-    parts = [part for part in _FORBIDDEN_IN_NAMES.sub("_", name).split("/") if part not in ("", ".", "..")]
-    return "/".join(parts)[:NAME_LENGTH] or "_"
+    written = _ESCAPED_IN_NAMES.sub(lambda found: f"_x{ord(found[0]):X}_", name) or "_x5F_"  # which no other name becomes
+    if len(written) <= NAME_LENGTH:
+        return written
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{written[: NAME_LENGTH - _NAME_END - len(digest) - 2]}_{digest}_{written[-_NAME_END:]}"
 
 
 def limited_text(value: Any, limit: int) -> str:
