@@ -15,6 +15,7 @@ from astroclf.evaluation import plots
 from astroclf.evaluation.metrics import METRICS
 from astroclf.evaluation.predictions import Predictions
 from astroclf.util.atomic import write_text
+from astroclf.util.figures import class_labels
 from astroclf.util.html import render
 from astroclf.util.pictures import data_uri, picture_uri
 from astroclf.util.terminal import Plain, plain
@@ -92,7 +93,10 @@ def write_report(
         headlines=[(metric.label, number(metrics.get(f"test/{metric.name}"))) for metric in METRICS.values()],
         sentence=_sentence(predictions),
         plots=_plots(run_folder / PLOTS_FOLDER),
-        classes=[(row, _class_width(row.accuracy)) for row in predictions.by_class()],
+        classes=[
+            (row, _class_width(row.accuracy), label)
+            for row, label in zip(predictions.by_class(), class_labels(predictions.classes), strict=True)
+        ],
         number=number,
         mistakes=[_mistake(predictions, int(index), images) for index in wrong],
         wrong_total=int((~predictions.right).sum()),

@@ -159,7 +159,8 @@ def valid_name(name: str) -> str:
     >>> valid_name("test/Round Smooth/accuracy"), valid_name("test/Sa?/accuracy")
     ('test/Round Smooth/accuracy', 'test/Sa_x3F_/accuracy')
     """
-    written = _ESCAPED_IN_NAMES.sub(lambda found: f"_x{ord(found[0]):X}_", name) or "_x5F_"  # which no other name becomes
+    written = _ESCAPED_IN_NAMES.sub(lambda found: f"_x{ord(found[0]):X}_", name)
+    written = written or "_x5F_"  # which no other name becomes
     if len(written) <= NAME_LENGTH:
         return written
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]

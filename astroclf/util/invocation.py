@@ -10,9 +10,9 @@ from pathlib import Path
 
 
 def use_utf8() -> None:
-    """Start this process again in Python's UTF-8 mode where its locale knows ASCII alone, as ``LC_ALL=C`` does.
+    """Make Python read names of files as UTF-8 where its locale knows ASCII alone, as that of ``LC_ALL=C`` does.
 
-    Such a locale does not say how names of files are written, and they could not be read right. The terminal keeps its
+    The process starts again for it: what such names are read as is settled before any code runs. The terminal keeps its
     encoding.
     """
     if sys.getfilesystemencoding() != "ascii" or sys.flags.ignore_environment:

@@ -149,7 +149,8 @@ def test_tables_and_reports_hold_every_name_as_it_is(
     cells = {"".join(cell.split()) for cell in page.cells}
     for name in names:
         assert visible(name).strip() in file.getvalue()
-        assert "".join(visible(name, keep="\n\t").split()) in cells
+        shown = "".join(visible(name, keep="\n\t").split())
+        assert any(cell == shown or cell.startswith(f"{shown}inthefigures") for cell in cells)
 
 
 class Cells(HTMLParser):

@@ -26,7 +26,8 @@ def test_every_name_can_be_told_from_what_mlflow_gets(name: str) -> None:
 
 
 def test_names_that_look_alike_stay_apart() -> None:
-    names = ["Sa?", "Sa!", "Sa_", "Sa_x3F_", "a/b", "a//b", "/a/b", "a/./b", "x" * 300, "x" * 299 + "y", "", "_", "_x5F_", "_x_"]
+    names = ["Sa?", "Sa!", "Sa_", "Sa_x3F_", "a/b", "a//b", "/a/b", "a/./b", "", "_", "_x5F_", "_x_"]
+    names += ["x" * 300, "x" * 299 + "y"]
     assert len({valid_name(f"test/{name}/accuracy") for name in names}) == len(names)
 
 

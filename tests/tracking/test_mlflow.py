@@ -67,7 +67,7 @@ def test_a_run_records_what_was_done_and_how_it_ended(new_tracker: NewTracker, t
     assert run.data.params["long"].endswith("…")
     assert run.data.tags["git.commit"] == "abc123"
     assert run.data.tags["data.fingerprint"] == "f00"
-    assert run.data.metrics["val/Sb _barred_/accuracy"] == 0.25
+    assert run.data.metrics["val/Sb _x28_barred_x29_/accuracy"] == 0.25
     assert history(tracker, "val/loss")[0] == (10, 1.5)
     assert math.isnan(history(tracker, "val/loss")[1][1])
     assert (tmp_path / "artifacts" / "galaxies" / tracker.run_id / "artifacts" / "results" / "metrics.json").exists()
