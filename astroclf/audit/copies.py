@@ -9,6 +9,7 @@ import numpy as np
 from astroclf.audit.findings import Case, Finding, case_of, finding
 from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.catalog import SPLITS
+from astroclf.data.split.field_bands import find_fields, joining_hint
 from astroclf.data.split.links import Links, Pairs, connected
 
 SAME_OBJECT_ARCSEC = 1.0  # two positions closer than this are one object: it cannot have two labels
@@ -28,6 +29,13 @@ def copies(cache: ImageCache, links: Links) -> list[Finding]:
         *finding("exact duplicates", "warning", _conflicts_first(exact)),
         *finding("near duplicates", "warning", _conflicts_first(near)),
     ]
+
+
+def bands_of_fields(cache: ImageCache) -> list[Finding]:
+    """Find fields whose bands lie in files of their own, and say how one sample is made of each."""
+    fields = find_fields(cache.catalog)
+    cases = [case_of(cache, field.rows, f"the bands {', '.join(field.bands)} of one field") for field in fields]
+    return [Finding("bands of one field", "warning", tuple(cases), joining_hint(fields))] if cases else []
 
 
 def sky_neighbours(cache: ImageCache, pairs: Pairs, *, kept_together: bool) -> list[Finding]:
@@ -53,6 +61,7 @@ def leaks(cache: ImageCache, links: Links, split_of_row: np.ndarray) -> list[Fin
     n, group = len(cache.catalog), cache.catalog.group
     linked = [(rows, "equal pixel by pixel") for rows in _groups(n, links.exact)]
     linked += [(rows, "near duplicates") for rows in _groups(n, _torn_pairs(links.near, split_of_row))]
+    linked += [(rows, "bands of one field") for rows in _groups(n, _torn_pairs(links.bands, split_of_row))]
     if group is not None:
         names, number = np.unique(group, return_inverse=True)
         linked += [(rows, f"the group {name}") for rows in _rows_of_each(number) if (name := names[number[rows[0]]])]

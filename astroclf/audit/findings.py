@@ -50,12 +50,15 @@ class Finding:
     Attributes
     ----------
     kind
-        One of `KINDS`, or one that only a reader's own `ImageError` has.
+        One of `KINDS`, or one that only a reader's own `ImageError` or `Note` has.
+    hint
+        What to do about it in this data set, in words to paste; adds to `advice`.
     """
 
     kind: str
     severity: Severity
     cases: tuple[Case, ...]
+    hint: str = ""
 
     @property
     def title(self) -> str:
@@ -65,7 +68,7 @@ class Finding:
     @property
     def advice(self) -> str:
         """What to do about it, in a sentence or two."""
-        return KINDS.get(self.kind, ("", "Mend or remove them."))[1]
+        return " ".join(filter(None, [KINDS.get(self.kind, ("", "Mend or remove them."))[1], self.hint]))
 
     @property
     def conflicts(self) -> int:
@@ -186,6 +189,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "near duplicates": (
         "Near duplicates",
         "The same picture turned, mirrored, shifted or compressed again. Keep one of each if they are copies.",
+    ),
+    "bands of one field": (
+        "Bands of one field",
+        "Each file is a sample of its own, though they show the same; splits keep those of a field together.",
     ),
     "sky leak": (
         "Neighbours on the sky across splits",

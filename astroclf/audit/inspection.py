@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroclf.audit.copies import SAME_OBJECT_ARCSEC, copies, leaks, sky_neighbours
+from astroclf.audit.copies import SAME_OBJECT_ARCSEC, bands_of_fields, copies, leaks, sky_neighbours
 from astroclf.audit.files import blank_pictures, given_away, small_images, unreadable_files
 from astroclf.audit.findings import Case, Finding, Severity, finding
 from astroclf.audit.labels import balance, class_findings, suspicious_labels, unknown_to_model
@@ -142,6 +142,7 @@ def _look(
         *noted_images(cache),
         *blank_pictures(cache),
         *copies(cache, links),
+        *bands_of_fields(cache),
         *sky_neighbours(cache, links.sky, kept_together=dataset.sky_arcsec is not None),
         *leaks(cache, links, _split_of_row(cache, splits)),
         *balance(cache.catalog, splits.test if splits else None),
@@ -246,6 +247,9 @@ def _show(audit: Audit, folder: Path) -> None:
         screen.print()
         screen.print(findings_table(audit))
     screen.print()
+    for found in audit.findings:
+        if found.hint:
+            log.info("%s: %s", found.title, found.hint)
     log.info("Report    %s", folder / "report.html")
     log.info("As data   %s", folder / "check.json")
     log.info("%s (exit status %d)", STATUS_WORDS[audit.status].capitalize(), audit.status)

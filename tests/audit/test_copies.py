@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from astroclf.audit.copies import copies, leaks, sky_neighbours
+from astroclf.audit.copies import bands_of_fields, copies, leaks, sky_neighbours
 from astroclf.data.split.links import Links, Pairs
 from tests.audit.planted import bare_cache, catalog
 
@@ -50,3 +52,14 @@ def test_neighbours_contradict_only_where_they_are_one_object():
     assert sky_neighbours(cache, apart, kept_together=False)[0].severity == "warning"
     (same,) = sky_neighbours(cache, Pairs(np.array([[0, 1]]), np.array([0.2])), kept_together=True)
     assert (same.severity, same.conflicts) == ("warning", 1)
+
+
+def test_bands_of_a_field_are_one_case_with_the_setting_that_joins_them():
+    of = catalog([0, 0, 1], classes=("galaxy", "star"))
+    of = replace(of, ids=np.array(["galaxy/m51_g.fits", "galaxy/m51_r.fits", "star/vega.fits"]))
+    (found,) = bands_of_fields(bare_cache(of))
+    assert [case.rows for case in found.cases] == [(1, 0)]
+    assert "\"dataset.fits.files=['{id}_r.fits','{id}_g.fits']\" dataset.channels=2" in found.advice
+    torn = Links(bands=Pairs(np.array([[0, 1]]), np.ones(1)))
+    (leak,) = leaks(bare_cache(of), torn, np.array(["train", "test", "val"], dtype=object))
+    assert leak.cases[0].text == "train and test: bands of one field"

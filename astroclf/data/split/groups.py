@@ -17,7 +17,7 @@ def group_rows(catalog: Catalog, links: Links) -> tuple[np.ndarray, int]:
     together, and go with the first of these in the order of `SPLITS`.
     """
     count = len(catalog)
-    own, alike = _pairs_of(catalog.group), np.concatenate([links.near.rows, links.sky.rows])
+    own, alike = _pairs_of(catalog.group), np.concatenate([links.near.rows, links.sky.rows, links.bands.rows])
     groups = connected(count, links.exact.rows, own, alike)
     if catalog.split is None:
         return groups, 0

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from astroclf.data.cache.image_cache import ImageCache
+from astroclf.data.split.field_bands import field_pairs, find_fields
 from astroclf.data.split.perceptual import Hashes, hash_pictures, likeness, similarity, turned
 from astroclf.errors import AstroclfError
 from astroclf.util.atomic import atomic_path
@@ -144,11 +145,14 @@ class Links:
         Different pixels, the same picture; of exact copies, only the first is compared. Score: similarity.
     sky
         Neighbours on the sky. Score: separation in arcseconds.
+    bands
+        Bands of one field: each further one with the first, see `find_fields`. They are in no other but `sky`.
     """
 
     exact: Pairs = field(default_factory=no_pairs)
     near: Pairs = field(default_factory=no_pairs)
     sky: Pairs = field(default_factory=no_pairs)
+    bands: Pairs = field(default_factory=no_pairs)
 
     def copies(self, n: int) -> np.ndarray:
         """Give those of n rows that show the same picture the same number, (n,) int64."""
@@ -163,7 +167,7 @@ def find_links(cache: ImageCache, *, near: bool, sky_arcsec: float | None, progr
     cache
         The decoded data set.
     near
-        Look for near duplicates.
+        Look for near duplicates, and for bands of one field.
     sky_arcsec
         Samples at most so far apart on the sky are neighbours; None: nobody is.
     progress
@@ -179,11 +183,22 @@ def find_links(cache: ImageCache, *, near: bool, sky_arcsec: float | None, progr
         assert sky_arcsec is not None
         return sky_neighbours(cache.catalog.ra_deg, cache.catalog.dec_deg, sky_arcsec)
 
+    pairs = field_pairs(find_fields(cache.catalog)) if near else no_pairs().rows
     return Links(
         exact=exact_duplicates(cache.digests),
-        near=_kept(cache.path / f"near-{VERSION}.npz", compare) if near else no_pairs(),
+        near=_apart(_kept(cache.path / f"near-{VERSION}.npz", compare), pairs) if near else no_pairs(),
+        bands=Pairs(pairs, np.ones(len(pairs))),
         sky=no_pairs() if sky_arcsec is None else _kept(cache.path / f"sky-{VERSION}-{sky_arcsec!r}.npz", neighbours),
     )
+
+
+def _apart(pairs: Pairs, bands: np.ndarray) -> Pairs:
+    """Keep the pairs that are not two bands of one field."""
+    if not len(bands) or not len(pairs.rows):
+        return pairs
+    field_of_row = connected(int(max(bands.max(), pairs.rows.max())) + 1, bands)
+    apart = field_of_row[pairs.rows[:, 0]] != field_of_row[pairs.rows[:, 1]]
+    return Pairs(pairs.rows[apart], pairs.score[apart])
 
 
 def _kept(path: Path, find: Callable[[], Pairs]) -> Pairs:

@@ -15,6 +15,7 @@ import numpy as np
 from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.catalog import SPLIT_SPELLINGS, SPLITS, Catalog
 from astroclf.data.split.assign import Splits, assign_folds, split_fingerprint, split_rows, take_label_fraction
+from astroclf.data.split.field_bands import find_fields, joining_hint
 from astroclf.data.split.groups import group_rows, resolve_label_conflicts
 from astroclf.data.split.links import Links, find_links
 from astroclf.errors import ConfigError, DataError
@@ -126,6 +127,9 @@ def make_splits(
     among_kept = _assign(catalog.take(kept), groups[kept], np.asarray(digests)[kept], settings)
     splits = replace(among_kept, **{name: kept[getattr(among_kept, name)] for name in SPLITS})
     remarks = _remarks(links, conflicting, usable, divided, groups, splits, settings)
+    if len(links.bands.rows):
+        fields = find_fields(catalog)
+        remarks += (f"{len(fields)} field(s) have a file for each band, each a sample. {joining_hint(fields)}",)
     return SplitResult(catalog, splits, groups, conflicting, remarks)
 
 
@@ -203,7 +207,12 @@ def _remarks(
     settings: SplitSettings,
 ) -> tuple[str, ...]:
     remarks = []
-    counts = {"exact copies": links.exact, "near copies": links.near, "neighbours on the sky": links.sky}
+    counts = {
+        "exact copies": links.exact,
+        "near copies": links.near,
+        "neighbours on the sky": links.sky,
+        "bands of one field": links.bands,
+    }
     found = [f"{len(pairs.rows)} {name}" for name, pairs in counts.items() if len(pairs.rows)]
     if found:
         text = f"Kept together in one split: pairs of {', '.join(found)}"
@@ -213,8 +222,8 @@ def _remarks(
         remarks.append(f"{text}.")
     if divided:
         remarks.append(
-            f"{divided} group(s) of near copies or neighbours on the sky are divided by the splits that the data set "
-            "gives: these were kept. `python -m astroclf.check` lists them."
+            f"{divided} group(s) of near copies, bands of one field or neighbours on the sky are divided by the splits "
+            "that the data set gives: these were kept. `python -m astroclf.check` lists them."
         )
     largest = int(np.bincount(groups).max(initial=0))
     if largest > max(len(splits.test), 10):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.catalog import Catalog
 from astroclf.data.split import links as module
+from astroclf.data.split.groups import group_rows
 from astroclf.data.split.links import Links, Pairs, connected, find_links, sky_neighbours
 from tests.audit.planted import picture
 
@@ -133,3 +135,14 @@ def test_all_pairs_of_a_field_are_found():
     pairs = sky_neighbours(ra, dec, 40)
     assert expected == {tuple(pair) for pair in pairs.rows.tolist()}
     assert pairs.rows.tolist() == sorted(pairs.rows.tolist())
+
+
+def test_bands_of_one_field_are_linked_as_such_and_are_no_near_copies(tmp_path):
+    cache = make_image_cache(tmp_path)
+    names = np.array(["m51_g.fits", "m51_x.png", "m51_r.fits", "m81_g.fits", "m81_r.fits"])
+    cache = replace(cache, catalog=replace(cache.catalog, ids=names))
+    links = find_links(cache, near=True, sky_arcsec=None)
+    assert links.bands.rows.tolist() == [[0, 2], [3, 4]]
+    assert links.near.rows.tolist() == []  # row 2 is row 0 mirrored
+    assert len(find_links(cache, near=False, sky_arcsec=None).bands.rows) == 0
+    assert group_rows(cache.catalog, links)[0].tolist() == [0, 0, 0, 1, 1]
