@@ -176,6 +176,20 @@ KINDS: dict[str, tuple[str, str]] = {
         "Nearly blank images",
         "Next to nothing is to be seen in them: look, and remove what shows nothing.",
     ),
+    "narrow range": (
+        "Numbers that use little of the range from black to white",
+        "Their pictures are nearly black, or nearly of one grey: take dataset.tone.interval=dataset, or "
+        "dataset.tone.interval=limits with the black and white that suit them in dataset.tone.limits.",
+    ),
+    "beyond white": (
+        "Numbers beyond white",
+        "The files by which black and white were decided have smaller numbers: say both with "
+        "dataset.tone.interval=limits and dataset.tone.limits, or take another interval.",
+    ),
+    "smaller than crop": (
+        "Images smaller than the cut-out",
+        "They show less sky than dataset.crop asks for, and are padded: take a smaller cut-out, or larger files.",
+    ),
     "leak": (
         "Copies across splits",
         "Give them the same split, or let dataset.near_duplicates keep copies together: tests on what was trained on "

@@ -16,6 +16,7 @@ from astroclf.audit.labels import balance, class_findings, suspicious_labels, un
 from astroclf.audit.notes import noted_images, unread_files
 from astroclf.audit.report import write_audit_report
 from astroclf.audit.summary import STATUS_WORDS, Audit, class_table, findings_table, write_summary
+from astroclf.audit.tones import narrow_ranges
 from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, Skipped, open_image_cache
 from astroclf.data.catalog import SPLITS, DatasetReader, HasLeftOut
@@ -141,6 +142,7 @@ def _look(
         *unreadable_files(cache.skipped, reader.catalog, gravity),
         *noted_images(cache),
         *blank_pictures(cache),
+        *narrow_ranges(cache),
         *copies(cache, links),
         *bands_of_fields(cache),
         *sky_neighbours(cache, links.sky, kept_together=dataset.sky_arcsec is not None),
@@ -150,6 +152,8 @@ def _look(
     if facts:
         found += given_away(facts, cache.catalog) + small_images(facts, cache.catalog, dataset.image_size)
     details = {"decoded images": f"{cache.path}, of {dataset.image_size} px", "data_fingerprint": cache.fingerprint}
+    if cache.tones:
+        details["numbers to grey"] = " ".join(cache.tone_sentences())
     details |= {f"{name}_fingerprint": value for name, value in (splits.fingerprints if splits else {}).items()}
     if predictor is not None:
         found += unknown_to_model(cache.catalog, predictor.classes)

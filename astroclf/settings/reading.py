@@ -104,6 +104,17 @@ class ReadSettings(Settings):
         values["fits"] = fits if isinstance(fits, FitsSettings) else FitsSettings.with_defaults(**(fits or {}))
         return cls(**values)
 
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Return what `to_plain` gave, as a model package keeps it.
+
+        Raises
+        ------
+        ConfigError
+            It has a key that there is not.
+        """
+        return cls.with_defaults(**plain)
+
     def check_channels(self, channels: int) -> None:
         """Refuse settings that name another number of bands than `dataset.channels` can hold."""
         lists = {"fits.files": self.fits.files, "fits.hdu": self.fits.hdu, "planes": self.planes}

@@ -54,6 +54,8 @@ class ToneSettings(Settings):
             self._refuse("percentile", "it is a percentage above 0")
         if not 0 <= self.max_bad_fraction <= 1:
             self._refuse("max_bad_fraction", "it is a share from 0 to 1")
+        if not self.sigma >= 0:
+            self._refuse("sigma", "it is 0 or more")
         for name in ("lupton_stretch", "lupton_q"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 self._refuse(name, "it must be above 0")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -131,6 +132,21 @@ def test_files_none_of_which_can_be_read_are_all_named(check, tmp_path):
     saved = check()
     assert kinds(saved) == {"empty": "error", "damaged": "error"}
     assert saved["images"] == {"listed": 6, "readable": 0}
+
+
+def test_numbers_of_which_next_to_nothing_would_be_seen_are_found_with_the_key_that_mends_it(check, tmp_path):
+    for kind, name in enumerate(CLASSES):
+        (tmp_path / "sky" / name).mkdir(parents=True)
+        for number in range(12):
+            dark = picture(100 * kind + number).mean(axis=2).astype(np.uint16) * 3
+            dark[0, 0] = 60000 if number == 0 else 0
+            cv2.imwrite(str(tmp_path / "sky" / name / f"{number}.png"), dark)
+    saved = check()
+    case = cases(saved, "narrow range")[0]
+    assert case["numbers"] == "uint16"
+    assert case["used_share"] < 0.015
+    assert "65,535 (white)" in case["text"]
+    assert "narrow range" not in kinds(check("dataset.tone.interval=dataset"))
 
 
 def test_given_splits_that_share_a_picture_leak(check, tmp_path):

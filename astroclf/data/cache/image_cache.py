@@ -34,6 +34,7 @@ from astroclf.data.cache.builder import (
     writing_to,
 )
 from astroclf.data.catalog import Catalog, DatasetReader
+from astroclf.data.decode.tone import tones_from_plain
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.dataset import OnError
 from astroclf.util.logs import log, log_to_file
@@ -102,6 +103,10 @@ class ImageCache:
     tones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     decoded: int = 0
 
+    def tone_sentences(self) -> list[str]:
+        """Say how each kind of numbers became grey, in a line each."""
+        return [tone.sentence(kind) for kind, tone in tones_from_plain(self.tones).items()]
+
 
 def open_image_cache(
     reader: DatasetReader,
@@ -150,6 +155,7 @@ def open_image_cache(
                 cache = cache and replace(cache, decoded=decoded)
     if cache is None:
         raise DataError(f"The image cache {folder} was changed by something else while it was being built: run again.")
+    _say_tones(cache)
     _check_skipped(cache, on_error)
     _say_notes(cache)
     return cache
@@ -209,6 +215,13 @@ def _read(folder: Path, fingerprint: str) -> ImageCache | None:
         noted=tuple(Noted(*note) for note in marker["notes"]),
         tones=marker["tones"],
     )
+
+
+def _say_tones(cache: ImageCache) -> None:
+    """Say how numbers became grey: in the terminal when they did, later in the log file alone."""
+    say = log.info if cache.decoded else log_to_file
+    for sentence in cache.tone_sentences():
+        say(sentence)
 
 
 def _check_skipped(cache: ImageCache, on_error: OnError) -> None:

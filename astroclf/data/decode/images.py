@@ -86,10 +86,10 @@ def read_bands(paths: Sequence[Path], where: str, settings: ReadSettings, channe
 
 def to_picture(values: Values, settings: ReadSettings, channels: int, tones: Mapping[str, Tone], where: str) -> Decoded:
     """Make the picture of what `read_values` or `read_bands` gave: grey is repeated where color is wanted."""
-    image_HWP = to_grey(values, tones, settings.tone, where)
+    image_HWP, notes = to_grey(values, tones, settings.tone, where)
     if image_HWP.shape[2] == 1 and channels in (1, 3):
         image_HWP = np.repeat(image_HWP, 3, axis=2)
-    return Decoded(np.ascontiguousarray(image_HWP), values.notes)
+    return Decoded(np.ascontiguousarray(image_HWP), notes)
 
 
 def _check_there(path: Path) -> None:

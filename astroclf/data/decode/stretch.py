@@ -1,10 +1,9 @@
-"""The stretch from flux to brightness: bands of measured values to uint8 pictures that show faint and bright."""
+"""The stretch from numbers to brightness: bands of measured values to uint8 pictures that show faint and bright."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,51 +13,54 @@ from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
     from astropy import visualization
-else:  # takes two seconds to import, for it brings matplotlib: only where a FITS file is met
+else:  # half a second to import, for it brings matplotlib: only where ZScale or lupton is asked for
     visualization = lazy_import("astropy.visualization")
 
+InEachFile = Literal["zscale", "sigma", "percentile", "minmax"]
+Curve = Literal["linear", "asinh", "sqrt", "log"]
 
-@dataclass(frozen=True)
-class Tone:
-    """How numbers of one kind become grey.
+# Of larger images, black and white are found among every n-th pixel, and the picture is made in strips of rows, so that
+# a mosaic takes no more than a few MB beside its numbers and its picture.
+SAMPLED_PIXELS = 2**20
+CLIP_AT = 3.0  # σ, where the background ends
+CLIP_ROUNDS = 10  # of sigma clipping: the noise of an image converges in three to six
+FAINT = 0.1  # the share of the way to white where asinh turns from linear to logarithmic (astropy's default)
+LOG_RANGE = 1000.0  # brightness goes as log(LOG_RANGE x + 1) (astropy's default, and that of DS9)
 
-    Attributes
-    ----------
-    interval
-        ``limits``: `low` is black and `high` white, in every file; else how they are found in each file.
-    stretch
-        The curve between black and white.
-    """
-
-    interval: Literal["limits", "zscale", "sigma", "percentile", "minmax"]
-    stretch: Literal["linear", "asinh", "sqrt", "log"]
-    low: float | None = None
-    high: float | None = None
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return it as JSON holds it."""
-        return asdict(self)
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Return what `to_plain` gave."""
-        return cls(**plain)
+# What each curve makes of a share of the way from black to white, as astropy's stretches do with their defaults.
+CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "linear": lambda unit: unit,
+    "asinh": lambda unit: np.arcsinh(unit / FAINT) / np.arcsinh(1 / FAINT),
+    "sqrt": np.sqrt,
+    "log": lambda unit: np.log(LOG_RANGE * unit + 1) / np.log(LOG_RANGE + 1),
+}
 
 
-def stretch_bands(bands_PHW: np.ndarray, tone: Tone, settings: ToneSettings, where: str) -> np.ndarray:
-    """Turn the flux of P bands (NaN where unknown) into uint8 (H, W, P); `where` names the file in errors.
+def stretch_bands(
+    bands_PHW: np.ndarray,
+    interval: InEachFile | tuple[float, float],
+    curve: Curve,
+    settings: ToneSettings,
+    where: str,
+) -> np.ndarray:
+    """Turn the numbers of P bands (NaN where unknown) into uint8 (H, W, P); `where` names the file in errors.
 
     Each band gets its own black and white (their skies differ), or, with ``color=lupton``, three bands share one
     stretch that keeps the ratios between them (Lupton et al. 2004, PASP 116, 133).
+
+    Parameters
+    ----------
+    interval
+        Black and white, or how they are found.
 
     Raises
     ------
     ImageError
         Too few finite pixels, nothing but one value, or another number of bands than three for ``lupton``.
     """
-    seen_PHW = np.isfinite(bands_PHW)
-    bad = 1 - seen_PHW.mean()
-    if not seen_PHW.any():
+    known = [_known(band) for band in bands_PHW]
+    bad = 1 - sum(values.size for values in known) / bands_PHW.size
+    if bad == 1:
         raise ImageError(f"{where}: every pixel is NaN, infinite or BLANK.", "bad pixels")
     if bad > settings.max_bad_fraction:
         raise ImageError(
@@ -66,7 +68,7 @@ def stretch_bands(bands_PHW: np.ndarray, tone: Tone, settings: ToneSettings, whe
             f"dataset.tone.max_bad_fraction={settings.max_bad_fraction}.",
             "bad pixels",
         )
-    if all(np.ptp(band[seen]) == 0 for band, seen in zip(bands_PHW, seen_PHW, strict=True) if seen.any()):
+    if all(_is_constant(values) for values in known):
         raise ImageError(f"{where}: the image is constant: every pixel has the same value.", "constant")
     if settings.color == "lupton":
         if len(bands_PHW) != 3:
@@ -75,69 +77,138 @@ def stretch_bands(bands_PHW: np.ndarray, tone: Tone, settings: ToneSettings, whe
                 "three (red, green, blue). Name them with dataset.planes, dataset.fits.files or hdu, or take per_band.",
                 "wrong bands",
             )
-        return _lupton(bands_PHW, seen_PHW, tone, settings)
-    stretched = [_stretch_band(band, seen, tone, settings) for band, seen in zip(bands_PHW, seen_PHW, strict=True)]
-    return np.stack(stretched, axis=-1)
+        return _lupton(bands_PHW, known, interval, settings)
+    picture_HWP = np.zeros((*bands_PHW.shape[1:], len(bands_PHW)), np.uint8)
+    for index, (band_HW, values) in enumerate(zip(bands_PHW, known, strict=True)):
+        if not _is_constant(values):  # else one empty band of several: the others make the picture
+            _stretch_band(band_HW, values, interval, curve, settings, picture_HWP[..., index])
+    return picture_HWP
+
+
+def background(known: np.ndarray) -> tuple[float, float]:
+    """Measure the background and its noise σ by sigma clipping, of finite numbers (N,).
+
+    Where nearly all pixels have one value, σ is that of the last round in which any differed, and at least half a step
+    to the next value: of photon counts, one photon is noise.
+    """
+    kept = known.astype(np.float64)
+    level, noise = float(np.median(kept)), float(kept.std())
+    for _ in range(CLIP_ROUNDS):
+        inside = kept[np.abs(kept - level) <= CLIP_AT * noise]
+        if len(inside) in (0, len(kept)):
+            break
+        kept, level = inside, float(np.median(inside))
+        if not kept.std():
+            steps = np.abs(known.astype(np.float64) - level)
+            return level, max(noise, float(steps[steps > 0].min()) / 2)
+        noise = float(kept.std())
+    return level, noise
+
+
+def sampled(values: np.ndarray, most: int = SAMPLED_PIXELS) -> np.ndarray:
+    """Take every n-th of the values, so that at most `most` are left, (N,): the same ones each time."""
+    flat = values.reshape(-1)
+    return flat[:: -(-flat.size // most)] if flat.size > most else flat
 
 
 def _bands(count: int) -> str:
     return "1 band" if count == 1 else f"{count} bands"
 
 
-def _stretch_band(band_HW: np.ndarray, seen_HW: np.ndarray, tone: Tone, settings: ToneSettings) -> np.ndarray:
-    known = band_HW[seen_HW].astype(np.float64)
-    if known.size == 0 or np.ptp(known) == 0:
-        return np.zeros(band_HW.shape, np.uint8)  # one empty band of several: the others make the picture
-    low, high = _limits(known, tone, settings)
-    background = np.median(known) if settings.fill == "background" else low
-    filled = np.where(seen_HW, band_HW.astype(np.float64), background)
-    unit = np.clip((filled - low) / (high - low), 0, 1)
-    return np.round(255 * np.asarray(_stretch(tone)(unit, clip=True))).astype(np.uint8)
+def _known(band_HW: np.ndarray) -> np.ndarray:
+    """Return the finite numbers of a band, (N,); without a copy where all are."""
+    if band_HW.dtype.kind != "f":
+        return band_HW.reshape(-1)
+    seen_HW = np.isfinite(band_HW)
+    return band_HW.reshape(-1) if seen_HW.all() else band_HW[seen_HW]
 
 
-def _lupton(bands_3HW: np.ndarray, seen_3HW: np.ndarray, tone: Tone, settings: ToneSettings) -> np.ndarray:
+def _is_constant(known: np.ndarray) -> bool:
+    return known.size == 0 or known.min() == known.max()
+
+
+def _strips(height: int, width: int) -> Iterator[slice]:
+    """Divide the rows of an image into strips of `SAMPLED_PIXELS` or less."""
+    rows = max(1, SAMPLED_PIXELS // width)
+    return (slice(start, start + rows) for start in range(0, height, rows))
+
+
+def _stretch_band(
+    band_HW: np.ndarray,
+    known: np.ndarray,
+    interval: InEachFile | tuple[float, float],
+    curve: Curve,
+    settings: ToneSettings,
+    out_HW: np.ndarray,
+) -> None:
+    low, high = _limits(known, interval, settings)
+    level = float(np.median(sampled(known))) if settings.fill == "background" else low
+    for rows in _strips(*band_HW.shape):
+        strip = band_HW[rows].astype(np.float64)
+        strip[~np.isfinite(strip)] = level
+        unit = np.clip((strip - low) / (high - low), 0, 1)
+        out_HW[rows] = np.rint(255 * CURVES[curve](unit))
+
+
+def _lupton(
+    bands_3HW: np.ndarray,
+    known: list[np.ndarray],
+    interval: InEachFile | tuple[float, float],
+    settings: ToneSettings,
+) -> np.ndarray:
     """Make RGB (H, W, 3) of red, green, blue flux: one asinh of the mean flux, by which all three bands are scaled."""
     given = np.broadcast_to(np.array(settings.lupton_minimum, dtype=np.float64), 3)  # None becomes NaN
-    flux = np.zeros(bands_3HW.shape)
-    for band, seen, minimum, out in zip(bands_3HW, seen_3HW, given, flux, strict=True):
-        if seen.any():  # else its color is missing from the picture
-            sky = np.median(band[seen].astype(np.float64))
-            black = sky if np.isnan(minimum) else minimum
-            out[:] = np.where(seen, band, sky if settings.fill == "background" else black) - black
+    sky = [float(np.median(sampled(values))) if values.size else np.nan for values in known]
+    black = [level if np.isnan(minimum) else minimum for level, minimum in zip(sky, given, strict=True)]
+    unknown = sky if settings.fill == "background" else black
+
+    def flux_of(part_3N: np.ndarray) -> np.ndarray:
+        flux_3N = np.zeros(part_3N.shape)
+        for values, zero, filled, out in zip(part_3N, black, unknown, flux_3N, strict=True):
+            if not np.isnan(zero):  # else no pixel is known, and the color is missing from the picture
+                out[:] = np.where(np.isfinite(values), values, filled) - zero
+        return flux_3N
+
     stretch = settings.lupton_stretch
     if stretch is None:
-        low, high = _limits(flux.mean(axis=0)[seen_3HW.any(axis=0)], tone, settings)
+        step = -(-bands_3HW[0].size // SAMPLED_PIXELS)
+        some_3N = bands_3HW.reshape(3, -1)[:, ::step]
+        low, high = _limits(flux_of(some_3N).mean(axis=0)[np.isfinite(some_3N).any(axis=0)], interval, settings)
         stretch = (high - low) or 1.0  # bands that cancel each other out leave nothing to stretch
-    with np.errstate(invalid="ignore"):  # black pixels are 0 / 0 in there, and then 0
-        return visualization.make_lupton_rgb(*flux, stretch=stretch, Q=settings.lupton_q)
+    picture_HW3 = np.empty((*bands_3HW.shape[1:], 3), np.uint8)
+    for rows in _strips(*bands_3HW.shape[1:]):
+        with np.errstate(invalid="ignore"):  # black pixels are 0 / 0 in there, and then 0
+            strip = visualization.make_lupton_rgb(*flux_of(bands_3HW[:, rows]), stretch=stretch, Q=settings.lupton_q)
+        picture_HW3[rows] = strip
+    return picture_HW3
 
 
-def _limits(known: np.ndarray, tone: Tone, settings: ToneSettings) -> tuple[float, float]:
-    """Choose black and white among these fluxes, (N,); at least two of them differ."""
-    if tone.interval == "limits":
-        assert tone.low is not None
-        assert tone.high is not None
-        return tone.low, tone.high
-    low, high = _interval(tone, settings).get_limits(known.reshape(1, -1))
+def _limits(
+    known: np.ndarray, interval: InEachFile | tuple[float, float], settings: ToneSettings
+) -> tuple[float, float]:
+    """Choose black and white among these numbers, (N,); at least two of them differ."""
+    if isinstance(interval, tuple):
+        return interval
+    low, high = _found_limits(known, interval, settings)
     if not high > low:  # mostly one value, e.g. a masked background
-        low, high = known.min(), known.max()
-    return float(low), float(high)
+        low, high = float(known.min()), float(known.max())
+    return low, high
 
 
-def _interval(tone: Tone, settings: ToneSettings) -> visualization.BaseInterval:
-    if tone.interval == "minmax":
-        return visualization.MinMaxInterval()
-    if tone.interval == "percentile":
+def _found_limits(known: np.ndarray, interval: InEachFile, settings: ToneSettings) -> tuple[float, float]:
+    if interval == "minmax":
+        return float(known.min()), float(known.max())
+    some = sampled(known)
+    if interval == "percentile":
         outside = (100 - settings.percentile) / 2
-        return visualization.AsymmetricPercentileInterval(outside, 100 - outside)
-    return visualization.ZScaleInterval()
-
-
-def _stretch(tone: Tone) -> visualization.BaseStretch:
-    stretches = {
-        "asinh": visualization.AsinhStretch,
-        "linear": visualization.LinearStretch,
-        "log": visualization.LogStretch,
-        "sqrt": visualization.SqrtStretch,
-    }
-    return stretches[tone.stretch]()
+        low, high = np.percentile(some, [outside, 100 - outside])
+        return float(low), float(high)
+    if interval == "sigma":
+        level, noise = background(some)
+        low = level + settings.sigma * noise
+        above = known[known > low]
+        if above.size < 2:  # nothing stands out: the noise is shown
+            return level, float(known.max())
+        return low, float(np.percentile(above, settings.percentile))
+    low, high = visualization.ZScaleInterval().get_limits(some.astype(np.float64).reshape(1, -1))
+    return float(low), float(high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,7 @@ from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerp
 from astroclf.data.readers.classes import choose_classes, class_key, unique_names
 from astroclf.data.readers.tables import Listing, read_metadata
 from astroclf.errors import ConfigError, DataError, ImageError
-from astroclf.settings.fits import FitsSettings
+from astroclf.settings.fits import FitsSettings, is_fits
 from astroclf.settings.reading import ReadSettings
 from astroclf.settings.tone import ToneSettings
 from astroclf.util.logs import log
@@ -32,6 +33,7 @@ BLOCK_BYTES = 32 * 2**20
 BLOCK_ROWS = 32
 UNUSED_SHOWN = 3
 TONE_SAMPLE = 200  # files, spread evenly over the data set, by which it is decided how numbers become grey
+ALWAYS_UNSIGNED = ("BMP", "GIF", "JPEG", "PNG", "WEBP")  # 8 bits of these formats are grey values: no need to decode
 
 
 class ClassFolder:
@@ -132,11 +134,18 @@ class ClassFolder:
     def decide_tones(self, num_workers: int) -> dict[str, dict[str, Any]]:
         """Look at some of the files, and decide how the numbers in all of them become grey."""
         rows = np.unique(np.linspace(0, len(self.catalog) - 1, TONE_SAMPLE).astype(int)).tolist()
-        with closing(run_ahead(self._sampled, rows, num_workers)) as sample:
+        with (
+            warnings.catch_warnings(action="ignore"),  # decoders' remarks about single files
+            closing(run_ahead(self._sampled, rows, num_workers)) as sample,
+        ):
             self.tones = decide_tones((values for values in sample if values is not None), self.reading.tone)
         return {kind: tone.to_plain() for kind, tone in self.tones.items()}
 
     def _sampled(self, row: int) -> Values | None:
+        """Read the numbers of a row; None where its header says that they are grey already."""
+        facts = None if is_fits(self._files(row)[0]) else self.facts(row)
+        if facts is not None and facts.bits <= 8 and facts.format in ALWAYS_UNSIGNED:
+            return None
         try:
             return self._read(row)
         except ImageError:  # its own turn comes

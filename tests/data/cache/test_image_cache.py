@@ -20,10 +20,12 @@ from astroclf.data.cache import builder
 from astroclf.data.cache.image_cache import image_cache_folder, open_image_cache
 from astroclf.data.cache.npy_file import RowFile
 from astroclf.data.catalog import Block, Catalog, Note
+from astroclf.data.decode.tone import Tone
 from astroclf.data.decode.values import Decoded
 from astroclf.data.readers.blocks import decode_rows
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.errors import ConfigError, DataError, ImageError
+from astroclf.util.logs import log
 
 ROWS, SIDE, BLOCK = 24, 8, 5
 NOTED = 7
@@ -98,12 +100,18 @@ def test_holds_pixels_and_catalog(reader, tmp_path):
     np.testing.assert_array_equal(np.load(cache.path / "images.npy", mmap_mode="r"), cache.images)
 
 
-def test_notes_and_how_numbers_became_grey_are_kept(reader, tmp_path):
-    reader.decide_tones = lambda num_workers: {"float": {"interval": "limits", "low": 0.0, "high": 1.5}}
-    for _ in range(2):  # built, and opened again
+def test_notes_and_how_numbers_became_grey_are_kept_and_said_and_not_measured_again(reader, tmp_path, caplog):
+    tone = Tone("limits", "linear", 0.0, 1.5, "the largest is 1.5", 0.9)
+    measured = []
+    reader.decide_tones = lambda num_workers: measured.append(num_workers) or {"float": tone.to_plain()}
+    caplog.set_level("INFO", log.name)
+    for said in (1, 1):  # built, and opened again, when the line is for the log file alone
         cache = build(reader, tmp_path)
         assert [tuple(note) for note in cache.noted] == [(f"n{NOTED}", "guess", f"n{NOTED}: upside down?")]
-        assert cache.tones == {"float": {"interval": "limits", "low": 0.0, "high": 1.5}}
+        assert cache.tones == {"float": tone.to_plain()}
+        assert cache.tone_sentences() == [tone.sentence("float")]
+        assert caplog.messages.count(tone.sentence("float")) == said
+    assert measured == [2]
 
 
 def test_second_opening_decodes_nothing(reader, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from astroclf.data.decode.stretch import Tone, stretch_bands
+from astroclf.data.decode.stretch import stretch_bands
 from astroclf.errors import ImageError
 from astroclf.settings.tone import ToneSettings
 
@@ -16,7 +16,7 @@ SKY = np.array([300.0, 120.0, 40.0])
 def stretched(bands_PHW: np.ndarray, settings: ToneSettings) -> np.ndarray:
     """Stretch as the settings say, or by ZScale and asinh where they leave it open."""
     interval = "zscale" if settings.interval == "auto" else settings.interval
-    return stretch_bands(bands_PHW, Tone(interval, "asinh"), settings, "a.fits")
+    return stretch_bands(bands_PHW, interval, "asinh", settings, "a.fits")
 
 
 def galaxy(color=(3.0, 2.0, 1.0), peak: float = 500.0, side: int = 48) -> np.ndarray:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from astropy.io import fits
 from PIL import Image
 
+from astroclf.data.decode.images import read_values
+from astroclf.data.readers import folder
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.errors import ConfigError, DataError
 from tests.data.decode.pictures import decoded_file, reading
@@ -341,3 +344,20 @@ def test_pictures_have_no_other_number_of_bands_than_three_or_one(sky):
     fault = ClassFolder(sky, "found", 16, channels=5).read(range(1)).faults[0]
     assert fault.kind == "wrong bands"
     assert "0.png: a picture has 3 bands (RGB) or 1 (grey), but dataset.channels=5" in fault.message
+
+
+def test_how_numbers_become_grey_is_decided_on_a_sample_and_8_bit_files_are_not_decoded_for_it(sky, monkeypatch):
+    for number in range(4):
+        ramp = np.linspace(0, 1000 * (number + 1), 256).astype(np.uint16).reshape(16, 16)
+        cv2.imwrite(str(sky / "star" / f"deep{number}.png"), ramp)
+    read = []
+    monkeypatch.setattr(folder, "read_values", lambda path, *rest: read.append(path.name) or read_values(path, *rest))
+    reader = ClassFolder(sky, "found", 16)
+    tones = reader.decide_tones(2)
+    assert sorted(read) == [f"deep{number}.png" for number in range(4)]
+    assert (tones["uint16"]["low"], tones["uint16"]["high"]) == (0, 4095)
+    assert ClassFolder(sky, "found", 16).decide_tones(1) == tones
+    block = reader.read(range(len(reader.catalog)))
+    brightest = {name: int(image.max()) for name, image in zip(reader.catalog.ids, block.images_BHWC, strict=True)}
+    # whereas a range of each file's own would make them all equally bright
+    assert [brightest[f"star/deep{number}.png"] for number in range(4)] == [62, 125, 187, 249]
