@@ -54,7 +54,7 @@ _NETWORK = (
 )
 _OTHER_WAYS = {
     **dict.fromkeys(("gpu", "gpus", "gpu_id", "gpu_ids", "cuda", "device_id", "devices"), _GPU),
-    **dict.fromkeys(("num_classes", "n_classes", "nb_classes", "class_names", "labels"), _CLASSES),
+    **dict.fromkeys(("num_classes", "n_classes", "nb_classes", "labels"), _CLASSES),
     "model": _NETWORK,
 }
 _OPEN = ("hydra.sweeper.params.", "hydra.sweeper.when.", "hydra.job.env_set.")  # mappings that take new entries

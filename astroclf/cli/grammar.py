@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    from astroclf.data.readers import editions
+else:
+    editions = lazy_import("astroclf.data.readers.editions")  # with h5py: only where a path stands alone
+
 DATA_PATH = "dataset.path"
-_HDF5 = (".h5", ".hdf5", ".hdf")
 _METADATA = "metadata.csv"
+_ARRAYS = ("images.npy", "labels.npy")  # of which the folder is the data set
 
 
 class Assignment(NamedTuple):
@@ -61,14 +68,13 @@ def exists(name: str) -> bool:
 
 def reader_of(path: Path) -> str:
     """Return the choice of ``dataset`` that reads what lies at a path."""
-    galaxy10 = path.suffix.lower() in _HDF5 or (path / "images.npy").is_file()
-    return "galaxy10" if galaxy10 else "folder"
+    return editions.choose_reader(path) if editions.holds_arrays(path) else "folder"
 
 
 def data_set_words(path: str, *, reader_is_chosen: bool = False) -> list[str]:
     """Return the overrides that a path standing alone means: which reader, unless one is chosen, and where."""
     place = Path(path).expanduser()
-    if place.name == _METADATA:
+    if place.name in (_METADATA, *_ARRAYS):
         place = place.parent
     where = f"{DATA_PATH}={hydra_value(str(place))}"
     return [where] if reader_is_chosen else [f"dataset={reader_of(place)}", where]

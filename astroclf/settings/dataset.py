@@ -94,6 +94,7 @@ class DatasetSettings(SplitSettings, ComponentSettings):
     name: Annotated[str, FOR_THE_RUN]
     path: Annotated[str | Absent | None, PATH, CHANGEABLE] = ABSENT
     classes: list[str] | str | Absent | None = ABSENT
+    class_names: list[str] | Absent | None = ABSENT
     exclude_classes: list[str] | Absent = ABSENT
     image_size: Annotated[int, at_least(8), FOR_THE_RUN]
     channels: Annotated[int, at_least(1), FOR_THE_RUN]

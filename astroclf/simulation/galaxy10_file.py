@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from astroclf.data.readers.galaxy10 import CLASSES
+from astroclf.data.readers.editions import DECALS
 from astroclf.errors import DataError
 from astroclf.simulation.galaxies import FIELD_ARCSEC, draw_galaxy
 from astroclf.util.atomic import atomic_path
@@ -56,7 +56,7 @@ def write_galaxy10(
     """
     path = Path(path)
     _check(path, samples, image_size)
-    labels = np.arange(samples) * len(CLASSES) // samples
+    labels = np.arange(samples) * len(DECALS.classes) // samples
 
     def draw(row: int) -> np.ndarray:
         return draw_galaxy(int(labels[row]), np.random.default_rng([seed, row]), image_size)
@@ -83,9 +83,9 @@ def write_galaxy10(
 def _check(path: Path, samples: int, image_size: int) -> None:
     if path.exists():
         raise DataError(f"{path} exists already and is not overwritten: delete it first, or name another file.")
-    if samples < len(CLASSES):
+    if samples < len(DECALS.classes):
         raise DataError(
-            f"samples={samples} is too few for the {len(CLASSES)} classes of Galaxy10: ask for {len(CLASSES)} or more."
+            f"samples={samples} is too few for Galaxy10: ask for {len(DECALS.classes)} or more, one a class at least."
         )
     if image_size < _SMALLEST_IMAGE:
         raise DataError(f"image_size={image_size} shows no galaxy: use {_SMALLEST_IMAGE} pixels or more (default 64).")

@@ -23,7 +23,8 @@ import h5py
 import numpy as np
 
 from astroclf.data.cache.image_cache import open_image_cache
-from astroclf.data.readers.galaxy10 import CLASSES, Galaxy10
+from astroclf.data.readers.editions import DECALS
+from astroclf.data.readers.galaxy10 import Galaxy10
 from astroclf.data.split.links import find_links
 from astroclf.data.split.splits import make_splits
 from astroclf.registry.package import load_package
@@ -92,7 +93,7 @@ def train(folder: Path, name: str, options: tuple[str, ...], epochs: int, seed: 
 
 def accuracy_on(run: Path, images: np.ndarray, labels: np.ndarray) -> float:
     predicted = load_package(run / "model", "cpu").predict(images)["label"]
-    return float(np.mean(predicted.to_numpy() == np.array(CLASSES)[labels]))
+    return float(np.mean(predicted.to_numpy() == np.array(DECALS.classes)[labels]))
 
 
 def main() -> None:

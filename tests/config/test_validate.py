@@ -35,7 +35,9 @@ def config(*overrides: str):
 
 @pytest.mark.parametrize(("group", "choice"), [choice for choice in CHOICES if choice[0] != "kind"])
 def test_every_choice_of_every_group_composes_and_is_typed(group, choice, tmp_path):
-    needs_path = (group, choice) in [("dataset", "astro8"), ("dataset", "folder"), ("experiment", "seed_astro8")]
+    needs_path = (group, choice) in [
+        ("dataset", "arrays"), ("dataset", "astro8"), ("dataset", "folder"), ("experiment", "seed_astro8"),
+    ]  # fmt: skip
     result = config(f"{group}={choice}", *([f"dataset.path={tmp_path}"] if needs_path else []))
     assert result.dataset.image_size >= 8
 

@@ -85,7 +85,7 @@ Error: 'path' is no key of this configuration. What is there is read with
 
 $ astroclf train path=my_image
 Error: 'path' is no key of this configuration. Did you mean 'dataset.path'? It is a key of
-dataset=astro8, folder or galaxy10.
+dataset=arrays, astro8, folder or others.
 
 $ astroclf train dataset.path=my_images
 Error: 'dataset.path' is no key of the chosen dataset, galaxy10_sim, only of astro8, folder and
@@ -157,7 +157,7 @@ Error: dataset.classes=[star cannot be read: is there a bracket or quote without
 stray sign?
 
 $ astroclf prepare dataset=folder dataset.path=galaxies.h5
-Error: dataset.path={here}/galaxies.h5 is an HDF5 file, and no folder of images: dataset=galaxy10
+Error: dataset.path={here}/galaxies.h5 is an HDF5 file, and no folder of images: dataset=arrays
 reads it.
 
 $ astroclf prepare dataset=folder dataset.path=my_images/metadata.csv

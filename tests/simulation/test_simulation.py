@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from astroclf.data.readers.editions import DECALS
 from astroclf.data.readers.folder import ClassFolder
-from astroclf.data.readers.galaxy10 import CLASSES, Galaxy10
+from astroclf.data.readers.galaxy10 import Galaxy10
 from astroclf.errors import AstroclfError, DataError
 from astroclf.simulate import main
 from astroclf.simulation import contact_sheet, write_astro8, write_galaxy10
@@ -94,7 +95,7 @@ def test_class_names_are_earned() -> None:
     for name in ("Round Smooth", "In-between Round Smooth", "Cigar Shaped Smooth", "Edge-on without Bulge"):
         ratios = []
         for number in range(8):
-            image = draw_galaxy(CLASSES.index(name), np.random.default_rng([9, number]), 64)
+            image = draw_galaxy(DECALS.classes.index(name), np.random.default_rng([9, number]), 64)
             light = np.maximum(image[16:48, 16:48].mean(axis=2) - 70.0, 0.0)
             y, x = np.mgrid[0:32, 0:32]
             points = np.stack([x.ravel(), y.ravel()])

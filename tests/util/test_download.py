@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astroclf.data.readers import galaxy10
+from astroclf.data.readers.editions import DECALS
+from astroclf.data.readers.galaxy10 import Galaxy10
 from astroclf.errors import DownloadError
 from astroclf.util import download
 from astroclf.util.download import RemoteFile, fetch
@@ -306,11 +307,9 @@ def test_galaxy10_is_fetched_when_asked(server, tmp_path, monkeypatch):
         file["images"], file["ans"] = np.zeros((10, 8, 8, 3), np.uint8), np.arange(10)
     content = (tmp_path / "small.h5").read_bytes()
     monkeypatch.setattr(Mirror, "serve_small", lambda self: self.send(200, content), raising=False)
-    remote = replace(
-        galaxy10.GALAXY10, urls=(f"{server}/small",), sha256=hashlib.sha256(content).hexdigest(), min_bytes=1
-    )
-    monkeypatch.setattr(galaxy10, "GALAXY10", remote)
-    reader = galaxy10.Galaxy10(None, download=True, cache_dir=tmp_path / "cache")
+    remote = replace(DECALS.remote, urls=(f"{server}/small",), sha256=hashlib.sha256(content).hexdigest(), min_bytes=1)
+    monkeypatch.setattr(Galaxy10, "edition", replace(DECALS, remote=remote))
+    reader = Galaxy10(None, download=True, cache_dir=tmp_path / "cache")
     assert len(reader.catalog) == 10
     assert reader.path == tmp_path / "cache" / "Galaxy10_DECals.h5"
 
@@ -318,18 +317,20 @@ def test_galaxy10_is_fetched_when_asked(server, tmp_path, monkeypatch):
 def test_galaxy10_offline_says_where_to_put_the_file_and_finds_it_there(tmp_path, monkeypatch):
     import h5py
 
-    monkeypatch.setattr(galaxy10, "GALAXY10", replace(galaxy10.GALAXY10, urls=("http://127.0.0.1:9/x",)))
+    offline = replace(DECALS.remote, urls=("http://127.0.0.1:9/x",))
+    monkeypatch.setattr(Galaxy10, "edition", replace(DECALS, remote=offline))
     with pytest.raises(DownloadError, match=r"no connection.*offline.*put it there") as caught:
-        galaxy10.Galaxy10(None, download=True, cache_dir=tmp_path)
+        Galaxy10(None, download=True, cache_dir=tmp_path)
     assert "\n" not in str(caught.value)
     place = Path(re.search(r"could not be fetched to (\S+):", str(caught.value))[1])
     with h5py.File(place, "w") as file:
         file["images"], file["ans"] = np.zeros((10, 8, 8, 3), np.uint8), np.arange(10)
     for fetching in (False, True):
-        assert galaxy10.Galaxy10(None, download=fetching, cache_dir=tmp_path).path == place
+        assert Galaxy10(None, download=fetching, cache_dir=tmp_path).path == place
 
 
 def test_galaxy10_that_cannot_be_fetched_names_the_ways_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(galaxy10, "GALAXY10", replace(galaxy10.GALAXY10, urls=("http://127.0.0.1:9/x",)))
+    offline = replace(DECALS.remote, urls=("http://127.0.0.1:9/x",))
+    monkeypatch.setattr(Galaxy10, "edition", replace(DECALS, remote=offline))
     with pytest.raises(DownloadError, match=r"zenodo\.org/records/10845026.*dataset\.path=FILE.*dataset\.cache_dir="):
-        galaxy10.Galaxy10(None, download=True, cache_dir=tmp_path)
+        Galaxy10(None, download=True, cache_dir=tmp_path)

@@ -16,9 +16,11 @@ from astroclf.data.decode.headers import FileFacts, file_facts
 from astroclf.data.decode.images import PREPARATION_VERSION, is_image, read_bands, read_values, to_picture
 from astroclf.data.decode.tone import Tone, decide_tones
 from astroclf.data.decode.values import Decoded, Values
+from astroclf.data.readers.array_files import HDF5_SUFFIXES
 from astroclf.data.readers.band_files import BandFiles
 from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
 from astroclf.data.readers.classes import choose_classes, class_key, unique_names
+from astroclf.data.readers.editions import choose_reader
 from astroclf.data.readers.tables import Listing, read_metadata
 from astroclf.errors import ConfigError, DataError, ImageError
 from astroclf.settings.fits import FitsSettings, is_fits
@@ -175,8 +177,8 @@ def _no_folder(path: Path) -> str:
         return ": there is no such folder"
     if path.name == METADATA_FILE:
         return f" is the table itself: give the folder that it lies in, dataset.path={path.parent}"
-    if path.suffix.lower() in (".h5", ".hdf5"):
-        return " is an HDF5 file, and no folder of images: dataset=galaxy10 reads it"
+    if path.suffix.lower() in HDF5_SUFFIXES:
+        return f" is an HDF5 file, and no folder of images: dataset={choose_reader(path)} reads it"
     return " is a file: give the folder that holds the class folders or a metadata.csv"
 
 

@@ -1,15 +1,13 @@
-"""Galaxy10 DECaLS: 17,736 galaxies of the DESI Legacy Imaging Surveys in ten morphological classes.
+"""Galaxy10: galaxies in ten morphological classes, of the DESI Legacy Imaging Surveys (DECaLS) or of the older SDSS.
 
-Leung & Bovy; labels by Galaxy Zoo. https://zenodo.org/records/10845026
+Leung & Bovy; labels by Galaxy Zoo. https://zenodo.org/records/10845026, https://zenodo.org/records/10844811
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from astroclf.data.catalog import Block, Catalog
@@ -17,47 +15,17 @@ from astroclf.data.decode.headers import FileFacts
 from astroclf.data.decode.images import PREPARATION_VERSION
 from astroclf.data.decode.pictures import MAX_PIXELS
 from astroclf.data.decode.values import Decoded
+from astroclf.data.readers.array_files import ArrayFile, identity, open_arrays, read_degrees, slab_blocks
 from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
 from astroclf.data.readers.classes import choose_classes, class_key
-from astroclf.data.readers.hdf5 import read_column, read_rows, slab_rows
+from astroclf.data.readers.editions import DECALS, IMAGES, SDSS, Edition, has_all_ten, label_name, recognise
+from astroclf.data.readers.hdf5 import WrongFile
 from astroclf.errors import ConfigError, DataError
-from astroclf.util.download import RemoteFile, fetch, wrong_file
-
-CLASSES = (
-    "Disturbed",
-    "Merging",
-    "Round Smooth",
-    "In-between Round Smooth",
-    "Cigar Shaped Smooth",
-    "Barred Spiral",
-    "Unbarred Tight Spiral",
-    "Unbarred Loose Spiral",
-    "Edge-on without Bulge",
-    "Edge-on with Bulge",
-)
-
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-FETCH_BY_HAND = (
-    "Fetch Galaxy10_DECals.h5 (2.5 GB) from https://zenodo.org/records/10845026 and put it there, or give its place as "
-    "dataset.path=FILE"
-)
-GALAXY10 = RemoteFile(
-    name="Galaxy10_DECals.h5",
-    urls=(
-        "https://www.astro.utoronto.ca/~hleung/shared/Galaxy10/Galaxy10_DECals.h5",
-        "https://zenodo.org/records/10845026/files/Galaxy10_DECals.h5?download=1",
-    ),
-    sha256="19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571",
-    remedy=f"{FETCH_BY_HAND}, or choose a folder with room by dataset.cache_dir=.",
-    magic=HDF5_MAGIC,
-    min_bytes=2_000_000_000,
-)
-NPY_SLAB_ROWS = 256
-IDENTITY_BYTES = 2**20  # of the head and of the tail of a file, hashed into the fingerprint
+from astroclf.util.download import fetch
 
 
 class Galaxy10:
-    """The official HDF5 file, or the same data as ``images.npy`` and ``labels.npy``, as a `DatasetReader`.
+    """Galaxy10 DECaLS: the official HDF5 file, or the same as ``images.npy`` and ``labels.npy``, as a `DatasetReader`.
 
     Parameters
     ----------
@@ -70,17 +38,19 @@ class Galaxy10:
     exclude_classes
         Leave these classes out.
     download
-        Fetch the file (2.5 GB) when it is not there.
+        Fetch the file when it is not there.
     cache_dir
         Where a downloaded file is kept when `path` is None.
     channels
-        3 (the g, r, z bands as RGB) or 1 (grey).
+        3 (the bands as RGB) or 1 (grey).
 
     Raises
     ------
     DataError
-        The file is missing, incomplete, or not laid out like Galaxy10.
+        The file is missing, incomplete, not laid out like Galaxy10, or of the other edition.
     """
+
+    edition = DECALS
 
     def __init__(
         self,
@@ -99,48 +69,41 @@ class Galaxy10:
                 f"dataset.channels={channels}: Galaxy10's images have 3 channels (RGB), or 1 made of them."
             )
         self.image_size, self.channels = image_size, channels
-        self.path = _find(path, Path(cache_dir).expanduser(), download)
-        columns = _check_npy(self.path) if self.path.is_dir() else _check_hdf5(self.path)
-        self._shape: tuple[int, ...] = columns["shape"]
-        self._slab = NPY_SLAB_ROWS if self.path.is_dir() else slab_rows(self._shape, columns["chunks"])
+        self.path = _find(self.edition, path, Path(cache_dir).expanduser(), download)
+        self._file = self._open()
         if classes == "found":  # all ten have images
             classes = None
-        chosen = choose_classes(CLASSES, classes, exclude_classes, "Galaxy10")
-        renumbered = np.full(len(CLASSES), -1, np.int64)
-        renumbered[[_CLASS_INDEX[class_key(name)] for name in chosen]] = np.arange(len(chosen))
-        labels = renumbered[columns["labels"]]
-        self._file_rows = np.flatnonzero(labels >= 0)
+        chosen = choose_classes(self.edition.classes, classes, exclude_classes, "Galaxy10")
+        labels = self._labels(named=chosen if classes is not None else ())
+        number_of = {class_key(name): number for number, name in enumerate(self.edition.classes)}
+        renumbered = np.full(len(self.edition.classes), -1, np.int64)
+        renumbered[[number_of[class_key(name)] for name in chosen]] = np.arange(len(chosen))
+        self._file_rows = np.flatnonzero(renumbered[labels] >= 0)
         if not len(self._file_rows):
             raise DataError(f"{self.path}: no image is of the classes {', '.join(chosen)} (dataset.classes).")
         everything = Catalog(
             ids=np.array([f"row-{row:06d}" for row in range(len(labels))]),
-            labels=labels,
+            labels=renumbered[labels],
             classes=chosen,
-            ra_deg=columns.get("ra"),
-            dec_deg=columns.get("dec"),
+            **read_degrees(self._file, len(labels)),
         )
         self.catalog = everything.take(self._file_rows)
 
     def fingerprint(self) -> str:
         """Return a hex digest of the file's size, time, head and tail, the labels, and all that changes a pixel."""
-        files = [self.path / "images.npy", self.path / "labels.npy"] if self.path.is_dir() else [self.path]
         settings = {"image_size": self.image_size, "channels": self.channels, "preparation": PREPARATION_VERSION}
-        return reader_fingerprint("galaxy10", self.catalog, settings, *map(_identity, files))
+        files = self._file.files_of(IMAGES, self._label_name)
+        return reader_fingerprint(self.edition.choice, self.catalog, settings, *map(identity, files))
 
     def blocks(self) -> list[range]:
         """Divide the rows into blocks whose images lie in the same slab of the file."""
-        slabs = self._file_rows // self._slab
-        starts = [0, *(np.flatnonzero(np.diff(slabs)) + 1).tolist(), len(slabs)]
-        return [range(start, stop) for start, stop in itertools.pairwise(starts)]
+        return slab_blocks(self._file_rows, self._file.slab_rows(IMAGES))
 
     def read(self, rows: range) -> Block:
         """Decode one block; a damaged file is a DataError, for it concerns every image in it."""
         wanted = self._file_rows[rows.start : rows.stop]
         first, stop = int(wanted[0]), int(wanted[-1]) + 1
-        if self.path.is_dir():
-            stored = np.asarray(np.load(self.path / "images.npy", mmap_mode="r")[first:stop])
-        else:
-            stored = read_rows(self.path, "images", first, stop)
+        stored = self._file.read_rows(IMAGES, first, stop)
 
         def image(row: int) -> Decoded:
             return Decoded(stored[self._file_rows[row] - first])
@@ -152,19 +115,94 @@ class Galaxy10:
 
     def facts(self, row: int) -> FileFacts:
         """Return what every image of the file is."""
-        return FileFacts("NumPy" if self.path.is_dir() else "HDF5", "RGB", 8, self._shape[2], self._shape[1])
+        _, height, width, _ = self._file.shape(IMAGES)
+        return FileFacts(self._file.format, "RGB", 8, width, height)
+
+    # ---- is it the file that it should be? -------------------------------------------------------------------------
+
+    def _open(self) -> ArrayFile:
+        try:
+            file = open_arrays(self.path)
+            names = file.names()
+            self._label_name = label_name(names) or ("labels" if self.path.is_dir() else "ans")
+            for name in (IMAGES, self._label_name):
+                if name not in names:
+                    has = ", ".join(map(file.called, names)) or "nothing"
+                    raise DataError(
+                        f"{self.path} has no {file.called(name)}; Galaxy10 is {file.called(IMAGES)} (N, H, W, 3) uint8 "
+                        f"and {file.called(self._label_name)} (N,), here is {has}."
+                    )
+            _check_arrays(file, self._label_name)
+        except WrongFile as error:
+            raise self._wrong_file(error) from error
+        return file
+
+    def _wrong_file(self, error: WrongFile) -> DataError:
+        if self.path.is_dir():
+            return error
+        remote = self.edition.remote
+        return DataError(f"{error} The SHA-256 of a whole {remote.name} is {remote.sha256}. {self.edition.by_hand}.")
+
+    def _labels(self, named: Sequence[str]) -> np.ndarray:
+        """Return the labels as int64, once they are known to be those of this edition.
+
+        Parameters
+        ----------
+        named
+            The classes that somebody has named: whoever does knows what the labels mean.
+        """
+        try:
+            labels = self._file.read(self._label_name)
+        except WrongFile as error:
+            raise self._wrong_file(error) from error
+        labels = labels.reshape(-1).astype(np.int64)
+        shape = self._file.shape(IMAGES)
+        found = recognise(shape, labels, self._file.names())
+        if found not in (self.edition, None):
+            raise DataError(
+                f"{self.path}: this is {found.title} ({shape[1]} px), not {self.edition.title}: it has other "
+                f"classes. Read it with dataset={found.choice}."
+            )
+        own = "Arrays of your own are read, under their own class names, with dataset=arrays."
+        wrong = np.flatnonzero((labels < 0) | (labels >= len(self.edition.classes)))
+        if len(wrong):
+            where = f"{self.path}: {self._file.called(self._label_name)}"
+            if labels.min() == 1 and labels.max() == len(self.edition.classes):
+                raise DataError(
+                    f"{where} counts the classes from 1 to 10: labels of Galaxy10 are 0 to 9, so every class would get "
+                    f"the name of the next. Write them again less 1. {own}"
+                )
+            raise DataError(
+                f"{where} has the label {labels[wrong[0]]} in row {wrong[0]} ({len(wrong)} such rows); labels of "
+                f"Galaxy10 are 0 to 9. {own}"
+            )
+        if found is None and not has_all_ten(labels):
+            present = [self.edition.classes[label] for label in np.unique(labels)]
+            if not {class_key(name) for name in present} <= {class_key(name) for name in named}:
+                raise DataError(
+                    f"{self.path} is not known to be Galaxy10: {len(labels):,} images of {shape[1]} x {shape[2]} px "
+                    f"with the labels {', '.join(map(str, np.unique(labels)))}. {own} If it is a part of "
+                    f"{self.edition.about}, name its classes: dataset.classes={present}."
+                )
+        return labels
 
 
-_CLASS_INDEX = {class_key(name): index for index, name in enumerate(CLASSES)}
+class Galaxy10Sdss(Galaxy10):
+    """Galaxy10 SDSS, the older edition: 21,785 images of 69 px in ten other classes, under the same keys.
+
+    The parameters are those of `Galaxy10`.
+    """
+
+    edition = SDSS
 
 
-def _find(path: str | Path | None, cache_dir: Path, download: bool) -> Path:
+def _find(edition: Edition, path: str | Path | None, cache_dir: Path, download: bool) -> Path:
     """Find the HDF5 file, or the folder of the npy pair."""
-    place = Path(path).expanduser() if path is not None else cache_dir / GALAXY10.name
+    place = Path(path).expanduser() if path is not None else cache_dir / edition.remote.name
     if place.is_dir():
         if (place / "images.npy").exists() or (place / "labels.npy").exists():
             return place
-        official = place / GALAXY10.name
+        official = place / edition.remote.name
         found = [official] if official.exists() else sorted([*place.glob("*.h5"), *place.glob("*.hdf5")])
         if len(found) == 1:
             return found[0]
@@ -175,112 +213,30 @@ def _find(path: str | Path | None, cache_dir: Path, download: bool) -> Path:
     if place.exists():
         return place
     if download:
-        return fetch(GALAXY10, place)
+        return fetch(edition.remote, place)
     where = f"{place} is not there" if path is not None else f"dataset.path is not set, and {place} is not there"
     raise DataError(
-        f"Galaxy10 DECaLS: {where}. {FETCH_BY_HAND}, or let it be fetched with dataset.download=true. A folder with "
+        f"{edition.title}: {where}. {edition.by_hand}, or let it be fetched with dataset.download=true. A folder with "
         "images.npy (N, H, W, 3) and labels.npy (N,) serves as well."
     )
 
 
-def _check_hdf5(path: Path) -> dict:
-    fault = wrong_file(path, HDF5_MAGIC)
-    again = "Fetch it again, by hand or with dataset.download=true after removing it."
-    if fault:
-        raise DataError(f"{path} is not an HDF5 file: it is {fault}. {again}")
-    try:
-        with h5py.File(path, "r") as file:
-            for name in ("images", "ans"):
-                if not isinstance(file.get(name), h5py.Dataset):
-                    has = ", ".join(file) or "nothing"
-                    raise DataError(
-                        f"{path} has no data set `{name}`; a Galaxy10 file has `images` (N, H, W, 3) uint8 and `ans` "
-                        f"(N,), this one has {has}."
-                    )
-            images, answers = file["images"], file["ans"]
-            _check_arrays(path, images, answers, names=("images", "ans"))
-            columns = {"shape": images.shape, "chunks": images.chunks}
-            columns["labels"] = _check_labels(path, read_column(answers), name="ans")
-            for name, limit in (("ra", 360), ("dec", 90)):
-                if isinstance(file.get(name), h5py.Dataset):
-                    columns[name] = _check_degrees(path, file[name], name, limit, len(images))
-    except DataError:
-        raise
-    except Exception as error:  # HDF5 meets arbitrary bytes here, and raises whatever it stumbled over
-        raise DataError(f"{path} is a damaged or incompletely copied HDF5 file ({error}). {again}") from error
-    if "ra" not in columns or "dec" not in columns:
-        columns.pop("ra", None)
-        columns.pop("dec", None)
-    return columns
-
-
-def _check_npy(folder: Path) -> dict:
-    arrays = {}
-    for name in ("images", "labels"):
-        file = folder / f"{name}.npy"
-        if not file.exists():
-            raise DataError(f"{file} is missing: images.npy (N, H, W, 3) uint8 and labels.npy (N,) belong together.")
-        try:
-            arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
-        except Exception as error:  # NumPy's parser of the header raises whatever it stumbled over
-            raise DataError(f"{file} is not a readable .npy file ({error}): write it again with numpy.save.") from error
-        surplus = file.stat().st_size - arrays[name].offset - arrays[name].nbytes
-        if surplus:
-            raise DataError(
-                f"{file} is {surplus:,} bytes longer than the array of shape {arrays[name].shape} that its header "
-                "announces: it is damaged, write it again with numpy.save."
-            )
-    images, labels = arrays["images"], arrays["labels"]
-    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    _check_arrays(folder, images, labels, names=("images.npy", "labels.npy"))
-    return {"shape": images.shape, "chunks": None, "labels": _check_labels(folder, labels, name="labels.npy")}
-
-
-def _check_arrays(
-    path: Path, images: h5py.Dataset | np.ndarray, labels: h5py.Dataset | np.ndarray, *, names: tuple[str, str]
-) -> None:
+def _check_arrays(file: ArrayFile, label_name: str) -> None:
     """Check shapes and types before any of it is read: a damaged header may claim more than memory holds."""
-    shape, dtype = images.shape, images.dtype
+    path, shape, dtype = file.path, file.shape(IMAGES), file.dtype(IMAGES)
+    images, labels = file.called(IMAGES), file.called(label_name)
     if len(shape) != 4 or shape[3] != 3 or 0 in shape or dtype != np.uint8:
-        raise DataError(f"{path}: `{names[0]}` is {dtype} of shape {shape}; it must be uint8 of shape (N, H, W, 3).")
+        raise DataError(
+            f"{path}: {images} is {dtype} of shape {shape}; Galaxy10's must be uint8 of shape (N, H, W, 3). Other "
+            "arrays are read with dataset=arrays."
+        )
     if shape[1] * shape[2] > MAX_PIXELS:
-        raise DataError(f"{path}: `{names[0]}` has images of {shape[1]} x {shape[2]} pixels: more than {MAX_PIXELS:,}.")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"{path}: `{names[1]}` is {labels.dtype} of shape {labels.shape}; it must be integers (N,).")
-    if len(labels) != shape[0]:
-        raise DataError(f"{path}: `{names[0]}` holds {shape[0]} images, but `{names[1]}` {len(labels)} labels.")
-
-
-def _check_labels(path: Path, labels: np.ndarray, *, name: str) -> np.ndarray:
-    """Return the labels as int64, once they are known to be Galaxy10's."""
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(CLASSES)))
-    if len(wrong):
+        raise DataError(f"{path}: {images} has images of {shape[1]} x {shape[2]} pixels: more than {MAX_PIXELS:,}.")
+    label_shape, label_dtype = file.shape(label_name), file.dtype(label_name)
+    if label_shape[1:] not in ((), (1,)) or not label_shape or label_dtype.kind not in "iu":
         raise DataError(
-            f"{path}: `{name}` has the label {labels[wrong[0]]} in row {wrong[0]} ({len(wrong)} such rows); labels "
-            f"of Galaxy10 are 0 to {len(CLASSES) - 1}."
+            f"{path}: {labels} is {label_dtype} of shape {label_shape}; Galaxy10's must be integers (N,). Other "
+            "labels, such as names, are read with dataset=arrays."
         )
-    return labels.astype(np.int64)
-
-
-def _check_degrees(path: Path, stored: h5py.Dataset, name: str, limit: int, images: int) -> np.ndarray:
-    """Return sky positions as float64, once they are known to be degrees; NaN is unknown."""
-    if stored.shape != (images,):
-        raise DataError(f"{path}: `{name}` has shape {stored.shape}, but there are {images} images.")
-    degrees = read_column(stored).astype(np.float64)
-    wrong = np.flatnonzero(np.abs(degrees) > limit)
-    if len(wrong):
-        raise DataError(
-            f"{path}: `{name}` is {degrees[wrong[0]]} in row {wrong[0]} ({len(wrong)} such rows): no angle in degrees "
-            f"from -{limit} to {limit}."
-        )
-    return degrees
-
-
-def _identity(path: Path) -> bytes:
-    """Return what tells one version of a file from another, without reading gigabytes."""
-    status = path.stat()
-    with path.open("rb") as file:
-        head = file.read(IDENTITY_BYTES)
-        file.seek(max(0, status.st_size - IDENTITY_BYTES))
-        tail = file.read(IDENTITY_BYTES)
-    return f"{status.st_size}|{status.st_mtime_ns}|".encode() + head + tail
+    if label_shape[0] != shape[0]:
+        raise DataError(f"{path}: {images} holds {shape[0]} images, but {labels} {label_shape[0]} labels.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from astroclf.data.readers.galaxy10 import CLASSES, Galaxy10
+from astroclf.data.readers.editions import DECALS, DECALS_COUNTS, SDSS, recognise
+from astroclf.data.readers.galaxy10 import Galaxy10, Galaxy10Sdss
 from astroclf.errors import ConfigError, DataError
 
 ROWS = 30
@@ -43,7 +45,7 @@ def read_all(reader: Galaxy10) -> np.ndarray:
 def test_reads_pixels_labels_and_sky_positions(tmp_path):
     data = write_h5(tmp_path / "g.h5")
     reader = Galaxy10(tmp_path / "g.h5", image_size=40)
-    assert reader.catalog.classes == CLASSES
+    assert reader.catalog.classes == DECALS.classes
     np.testing.assert_array_equal(reader.catalog.labels, data["ans"])
     np.testing.assert_array_equal(reader.catalog.ra_deg, data["ra"])
     np.testing.assert_array_equal(reader.catalog.dec_deg, data["dec"])
@@ -51,9 +53,9 @@ def test_reads_pixels_labels_and_sky_positions(tmp_path):
 
 
 def test_official_class_order():
-    assert CLASSES[3] == "In-between Round Smooth"
-    assert CLASSES[9] == "Edge-on with Bulge"
-    assert len(CLASSES) == 10
+    assert DECALS.classes[3] == "In-between Round Smooth"
+    assert DECALS.classes[9] == "Edge-on with Bulge"
+    assert len(DECALS.classes) == 10
 
 
 @pytest.mark.parametrize("layout", [{}, {"compression": "lzf"}, {"compression": "gzip", "shuffle": True}])
@@ -129,7 +131,7 @@ def test_subset_of_classes_is_renumbered_and_keeps_its_pixels(tmp_path):
 def test_excluded_classes_are_gone(tmp_path):
     write_h5(tmp_path / "g.h5")
     reader = Galaxy10(tmp_path / "g.h5", exclude_classes=["Disturbed", "Edge-on with Bulge"])
-    assert reader.catalog.classes == CLASSES[1:9]
+    assert reader.catalog.classes == DECALS.classes[1:9]
     assert (reader.catalog.class_counts() == 3).all()
 
 
@@ -176,8 +178,8 @@ def test_downloaded_file_in_the_cache_is_found_without_a_path(tmp_path):
 
 
 BROKEN = [
-    ("no `ans`|has no data set `ans`", {"ans": None}),
-    ("has no data set `images`", {"images": None}),
+    ("has no `ans`; Galaxy10 is `images`", {"ans": None}),
+    ("has no `images`", {"images": None}),
     ("30 images, but `ans` 29", {"ans": np.zeros(29, np.uint8)}),
     ("label 10 in row 4", {"ans": np.where(np.arange(ROWS) == 4, 10, 0)}),
     ("label -1", {"ans": np.full(ROWS, -1)}),
@@ -227,7 +229,7 @@ def test_damaged_chunk_is_a_data_error(tmp_path):
 
 def test_half_a_pair_and_unreadable_npy(tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((3, 8, 8, 3), np.uint8))
-    with pytest.raises(DataError, match=r"labels\.npy is missing"):
+    with pytest.raises(DataError, match=r"has no `labels\.npy`"):
         Galaxy10(tmp_path)
     (tmp_path / "labels.npy").write_bytes(b"\x93NUMPY broken")
     with pytest.raises(DataError, match=r"labels\.npy is not a readable"):
@@ -241,3 +243,81 @@ def test_half_a_pair_and_unreadable_npy(tmp_path):
 def test_impossible_sizes(tmp_path, image_size):
     with pytest.raises(ConfigError, match="image_size"):
         Galaxy10(tmp_path / "g.h5", image_size=image_size)
+
+
+# ---- which edition, or neither -------------------------------------------------------------------------------------
+
+
+def write_pair(folder: Path, labels: np.ndarray, side: int = 20) -> Path:
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "images.npy", np.random.default_rng(1).integers(0, 256, (len(labels), side, side, 3), np.uint8))
+    np.save(folder / "labels.npy", labels)
+    return folder
+
+
+def test_the_sdss_edition_is_read_under_its_own_names_and_no_other(tmp_path):
+    write_h5(tmp_path / "Galaxy10.h5", side=69, ra=None, dec=None, redshift=None)
+    reader = Galaxy10Sdss(tmp_path, image_size=69)
+    assert reader.path == tmp_path / "Galaxy10.h5"
+    assert reader.catalog.classes == SDSS.classes
+    assert reader.catalog.classes[5] == "Disk, Edge-on, Boxy Bulge"
+    assert read_all(reader).shape == (ROWS, 69, 69, 3)
+    with pytest.raises(DataError, match=r"this is Galaxy10 SDSS \(69 px\).*dataset=galaxy10_sdss"):
+        Galaxy10(tmp_path / "Galaxy10.h5")
+
+
+def test_the_decals_edition_is_not_read_as_sdss(tmp_path):
+    write_h5(tmp_path / "small.h5", pxscale=np.full(ROWS, 0.262), side=69)  # shrunk, and still known by its columns
+    with pytest.raises(DataError, match=r"this is Galaxy10 DECaLS.*dataset=galaxy10\."):
+        Galaxy10Sdss(tmp_path / "small.h5")
+    assert len(Galaxy10(tmp_path / "small.h5").catalog) == ROWS
+
+
+def test_editions_are_those_of_their_documentation():
+    assert sum(DECALS_COUNTS) == DECALS.images == 17736
+    assert (SDSS.images, SDSS.side, len(SDSS.classes)) == (21785, 69, 10)
+    whole = np.repeat(np.arange(10), DECALS_COUNTS)
+    assert recognise((len(whole), 64, 64, 3), whole, ["images", "labels"]) is DECALS
+    ten = np.arange(10)
+    assert recognise((10, 256, 256, 3), ten, ["images", "ans"]) is DECALS
+    assert recognise((10, 256, 256, 3), ten, ["images", "labels"]) is None  # ten classes of 256 px: anybody's
+    assert recognise((10, 69, 69, 3), ten[:4], ["images", "ans"]) is SDSS
+
+
+@pytest.mark.parametrize("reader", [Galaxy10, Galaxy10Sdss])
+def test_arrays_that_are_not_known_to_be_galaxy10_are_refused_with_the_two_ways_on(tmp_path, reader):
+    folder = write_pair(tmp_path / "own", np.arange(12) % 3)
+    with pytest.raises(DataError, match=r"not known to be Galaxy10.*dataset=arrays.*dataset\.classes=\[") as caught:
+        reader(folder)
+    named = ast.literal_eval(str(caught.value).partition("dataset.classes=")[2].rstrip("."))
+    assert named == list(reader.edition.classes[:3])
+    part = reader(folder, classes=named)  # whoever names them knows what the labels mean
+    assert part.catalog.classes == reader.edition.classes[:3]
+    assert len(part.catalog) == 12
+
+
+def test_a_pair_with_all_ten_classes_is_taken_as_it_is_declared(tmp_path):
+    folder = write_pair(tmp_path / "small", np.arange(20) % 10)
+    assert Galaxy10(folder).catalog.classes == DECALS.classes
+    assert Galaxy10Sdss(folder).catalog.classes == SDSS.classes
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.arange(1, 11), r"counts the classes from 1 to 10: .* less 1\..*dataset=arrays"),
+        (np.arange(12), r"label 10 in row 10 \(2 such rows\).*dataset=arrays"),
+        (np.arange(10) - 1, r"label -1 in row 0"),
+    ],
+)
+def test_labels_that_are_shifted_or_others_are_told(tmp_path, labels, message):
+    with pytest.raises(DataError, match=message):
+        Galaxy10(write_pair(tmp_path / "pair", labels))
+
+
+def test_a_damaged_file_is_never_to_be_removed_and_its_checksum_is_told(tmp_path):
+    (tmp_path / "g.h5").write_bytes(b"<!DOCTYPE html><html>404</html>")
+    with pytest.raises(DataError, match="HTML page") as caught:
+        Galaxy10(tmp_path / "g.h5")
+    assert DECALS.remote.sha256 in str(caught.value)
+    assert "remov" not in str(caught.value)

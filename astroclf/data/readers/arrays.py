@@ -1,0 +1,376 @@
+"""People's own arrays: images and labels as numpy or HDF5 keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astroclf.data.catalog import SPLIT_SPELLINGS, Block, Catalog, LeftOut, Note
+from astroclf.data.decode.headers import FileFacts
+from astroclf.data.decode.images import PREPARATION_VERSION, to_picture
+from astroclf.data.decode.pictures import MAX_PIXELS, numbers
+from astroclf.data.decode.tone import Tone, decide_tones
+from astroclf.data.decode.values import EIGHT_BIT, Decoded, Values
+from astroclf.data.readers.array_files import (
+    HDF5_SUFFIXES,
+    NPZ_SUFFIX,
+    ArrayFile,
+    identity,
+    open_arrays,
+    read_degrees,
+    slab_blocks,
+)
+from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
+from astroclf.data.readers.classes import choose_classes, unique_names
+from astroclf.data.readers.editions import IMAGES, label_name
+from astroclf.errors import ConfigError, DataError
+from astroclf.settings.fits import bands_give
+from astroclf.settings.reading import ReadSettings
+from astroclf.settings.tone import ToneSettings
+from astroclf.util.logs import log
+
+CLASSES = "classes"  # the array, or text file of a folder, that names the numbers in the labels
+COLUMNS = ("ra", "dec", "split", "group")  # arrays beside the images that are read where they are there
+NO_LABEL = ("", "nan", "none", "null", "-")
+TONE_SLABS, TONE_ROWS = 20, 10  # parts of the file, and rows of each, by which it is decided how numbers become grey
+
+
+class Arrays:
+    """Images and labels as ``images.npy`` and ``labels.npy``, in an ``.npz`` or in an HDF5 file, as a `DatasetReader`.
+
+    `images` is (N, H, W) or (N, H, W, bands), of any number type; `labels` (N,) are whole numbers or texts. Beside
+    them may lie `classes` (names of the numbers 0, 1, …; in a folder also as ``classes.txt``, one a line), `ra` and
+    `dec` (degrees), `split` and `group` (texts). Sample ids are ``row-000017``.
+
+    Parameters
+    ----------
+    path
+        The folder, or the file.
+    image_size
+        Side of the prepared images in pixels: the longest side is scaled to it, the rest padded with zeros.
+    class_names
+        Names of the numbers 0, 1, … in the labels; None: those in `classes`, else the labels themselves.
+    classes
+        Use only these classes, numbered in this order; None uses all; ``found`` all that have images.
+    exclude_classes
+        Leave these classes out.
+    channels
+        3 (RGB), 1 (grey), or the number of bands.
+    crop, pixel_scale, planes, collapse, tone
+        How numbers become a picture, as in ``conf/dataset``; of a mapping, keys that it lacks are as there.
+
+    Raises
+    ------
+    DataError
+        Arrays are missing, damaged, or do not fit each other.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None,
+        image_size: int,
+        *,
+        class_names: Sequence[str] | None = None,
+        classes: Sequence[str] | str | None = None,
+        exclude_classes: Sequence[str] = (),
+        channels: int = 3,
+        crop: int | str | None = None,
+        pixel_scale: float | None = None,
+        planes: Sequence[int] | None = None,
+        collapse: str = "mean",
+        tone: ToneSettings | Mapping[str, Any] | None = None,
+    ) -> None:
+        check_size(image_size, channels)
+        self.image_size, self.channels = image_size, channels
+        self.reading = ReadSettings.with_defaults(
+            crop=crop,
+            pixel_scale=pixel_scale,
+            planes=None if planes is None else list(planes),
+            collapse=collapse,
+            tone=tone,
+        )
+        self.reading.check_channels(channels)
+        if isinstance(classes, str) and classes != "found":
+            raise ConfigError(f"dataset.classes={classes}: give a list of names, or `found` for the classes present.")
+        self.path = _find(path)
+        self._file = open_arrays(self.path)
+        self._label_name = label_name(self._file.names()) or "labels"
+        self._check()
+        self._bands_axis, self._notes = _bands_axis(self._file)
+        self._check_bands()
+        self.tones: dict[str, Tone] = {}
+        numbers_N, known = _labels(self._file, self._label_name, class_names)
+        self.catalog, self._file_rows, self.left_out = self._list(numbers_N, known, classes, exclude_classes)
+
+    def fingerprint(self) -> str:
+        """Return a hex digest of the files' size, time, head and tail, the labels, and all that changes a pixel."""
+        settings = {
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "reading": self.reading.to_plain(),
+            "preparation": PREPARATION_VERSION,
+        }
+        files = self._file.files_of(IMAGES, self._label_name)
+        return reader_fingerprint("arrays", self.catalog, settings, *map(identity, files))
+
+    def blocks(self) -> list[range]:
+        """Divide the rows into blocks whose images lie in the same slab of the file."""
+        return slab_blocks(self._file_rows, self._file.slab_rows(IMAGES))
+
+    def read(self, rows: range) -> Block:
+        """Decode one block; an image of which nothing can be seen is one of its faults."""
+        wanted = self._file_rows[rows.start : rows.stop]
+        first = int(wanted[0])
+        stored = self._file.read_rows(IMAGES, first, int(wanted[-1]) + 1)
+
+        def decode(row: int) -> Decoded:
+            file_row = int(self._file_rows[row])
+            values = self._values(stored[file_row - first])
+            if row == 0:  # what is to be said of the whole file is said once
+                values = values.noted(*self._notes)
+            where = f"{self.path}, {self._file.called(IMAGES)}, row {file_row}"
+            return to_picture(values, self.reading, self.channels, self.tones, where)
+
+        return decode_rows(rows, decode, self.image_size, self.channels)
+
+    def facts(self, row: int) -> FileFacts:
+        """Return what every image of the arrays is."""
+        height, width, bands = self._size()
+        dtype = self._file.dtype(IMAGES)
+        mode = {1: "L", 3: "RGB"}.get(bands, f"{bands} bands") if dtype == np.uint8 else dtype.name
+        return FileFacts(self._file.format, mode, 8 * dtype.itemsize, width, height)
+
+    def decide_tones(self, num_workers: int) -> dict[str, dict[str, Any]]:
+        """Look at some of the images, and decide how the numbers in all of them become grey."""
+        self.tones = decide_tones(self._sampled(), self.reading.tone)
+        return {kind: tone.to_plain() for kind, tone in self.tones.items()}
+
+    def _sampled(self) -> Iterator[Values]:
+        """Yield the numbers of some images, all over the file: rows that lie together are cheap to read together."""
+        if self._file.dtype(IMAGES) == np.uint8:
+            return
+        blocks = self.blocks()
+        for index in np.unique(np.linspace(0, len(blocks) - 1, TONE_SLABS).astype(int)):
+            rows = self._file_rows[blocks[index].start : blocks[index].stop]
+            rows = rows[np.unique(np.linspace(0, len(rows) - 1, TONE_ROWS).astype(int))]
+            stored = self._file.read_rows(IMAGES, int(rows[0]), int(rows[-1]) + 1)
+            yield from (self._values(stored[row - rows[0]]) for row in rows)
+
+    def _values(self, stored: np.ndarray) -> Values:
+        """Return the numbers of one image, (H, W) or with a band axis, as (H, W, P)."""
+        if stored.ndim == 3:
+            stored = np.moveaxis(stored, self._bands_axis - 1, 2)
+        if stored.dtype == bool:
+            return Values(np.atleast_3d(stored.astype(np.uint8) * 255), EIGHT_BIT)
+        values = numbers(stored)
+        return Values(values.pixels_HWP[..., self.reading.planes], values.kind) if self.reading.planes else values
+
+    # ---- do the arrays fit? ----------------------------------------------------------------------------------------
+
+    def _size(self) -> tuple[int, int, int]:
+        """Return height, width and bands of the images."""
+        shape = list(self._file.shape(IMAGES))
+        bands = shape.pop(self._bands_axis) if len(shape) == 4 else 1
+        return shape[1], shape[2], bands
+
+    def _check(self) -> None:
+        """Check names, shapes and types before any of it is read: a damaged header may claim more than memory holds."""
+        file, names = self._file, self._file.names()
+        for name in (IMAGES, self._label_name):
+            if name not in names:
+                has = ", ".join(map(file.called, names)) or "no array"
+                raise DataError(
+                    f"{self.path} has no {file.called(name)}, but {has}: own arrays are called images (N, H, W) or "
+                    "(N, H, W, bands) and labels (N,)."
+                )
+        shape, dtype, called = file.shape(IMAGES), file.dtype(IMAGES), file.called(IMAGES)
+        if len(shape) not in (3, 4) or 0 in shape or dtype.kind not in "biuf":
+            raise DataError(
+                f"{self.path}: {called} is {dtype} of shape {shape}; it must be numbers of shape (N, H, W) or "
+                "(N, H, W, bands)."
+            )
+        for name in (self._label_name, *(column for column in COLUMNS if column in names)):
+            length = (file.shape(name) or (0,))[0]
+            if length != shape[0]:
+                raise DataError(
+                    f"{self.path}: {called} holds {shape[0]} images, but {file.called(name)} {length} rows."
+                )
+
+    def _check_bands(self) -> None:
+        height, width, bands = self._size()
+        if height * width > MAX_PIXELS:
+            raise DataError(f"{self.path}: images of {height} x {width} pixels are more than {MAX_PIXELS:,}.")
+        planes = self.reading.planes
+        if planes and max(planes) >= bands:
+            raise DataError(f"{self.path}: dataset.planes={planes}, but the images have {bands} bands, counted from 0.")
+        if not bands_give(len(planes) if planes else bands, self.channels):
+            raise DataError(
+                f"{self.path}: {self._file.called(IMAGES)} has images of {bands} bands, but dataset.channels="
+                f"{self.channels}. Set dataset.channels={bands}, or choose bands with dataset.planes, such as "
+                f"dataset.planes={list(range(min(bands, 3)))}."
+            )
+
+    def _list(
+        self, numbers_N: np.ndarray, known: Sequence[str], classes: Sequence[str] | str | None, excluded: Sequence[str]
+    ) -> tuple[Catalog, np.ndarray, list[LeftOut]]:
+        """Return the catalog of the rows that are used, where they lie in the file, and what is left out."""
+        if classes == "found":
+            known_here = [name for number, name in enumerate(known) if (numbers_N == number).any()]
+            chosen = choose_classes(known_here, None, excluded, str(self.path))
+        else:
+            chosen = choose_classes(known, None if isinstance(classes, str) else classes, excluded, str(self.path))
+        index = {name: number for number, name in enumerate(chosen)}
+        renumbered = np.array([*(index.get(name, -1) for name in known), -1])  # the last is for rows without a label
+        labels = renumbered[numbers_N]
+        rows = np.flatnonzero(labels >= 0)
+        if not len(rows):
+            raise DataError(f"{self.path}: no image is of the classes {', '.join(chosen)}.")
+        ids = np.array([f"row-{row:06d}" for row in range(len(labels))])
+        unlabelled = numbers_N < 0
+        if unlabelled.any():
+            log.warning("%s: %s of %s images have no label and are left out.", self.path, unlabelled.sum(), len(labels))
+        left_out = [LeftOut(str(name), "without a label") for name in ids[unlabelled]]
+        left_out += [LeftOut(str(name), "of an excluded class") for name in ids[(labels < 0) & ~unlabelled]]
+        unused = set(self._file.names()) - {IMAGES, self._label_name, CLASSES, *COLUMNS}
+        left_out += [
+            LeftOut(self._file.called(name).strip("`"), "an array that is not used") for name in sorted(unused)
+        ]
+        texts = {name: _texts(self._file, name) for name in ("split", "group") if name in self._file.names()}
+        if "split" in texts:
+            texts["split"] = _splits(self._file, texts["split"])
+        everything = Catalog(ids=ids, labels=labels, classes=chosen, **texts, **read_degrees(self._file, len(labels)))
+        return everything.take(rows), rows, left_out
+
+
+def _find(path: str | Path | None) -> Path:
+    if path is None:
+        raise DataError("dataset.path is not set: give a folder with images.npy and labels.npy, an .npz or HDF5 file.")
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise DataError(f"dataset.path={path}: there is no such file or folder.")
+    if place.suffix.lower() == ".npy":
+        raise DataError(f"dataset.path={path} is one array: give the folder that holds it, {place.parent}.")
+    if place.is_dir() and not (place / f"{IMAGES}.npy").exists():
+        suffixes = (*HDF5_SUFFIXES, NPZ_SUFFIX)
+        found = sorted(file for file in place.iterdir() if file.suffix.lower() in suffixes)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(file.name for file in found)
+            raise DataError(f"{place} holds several files of arrays ({names}): give one of them as dataset.path=.")
+    return place
+
+
+def _bands_axis(file: ArrayFile) -> tuple[int, tuple[Note, ...]]:
+    """Find the axis of (N, …) that holds bands: the last, unless the second is the shortest, a guess that is noted."""
+    shape = file.shape(IMAGES)
+    if len(shape) == 3:
+        return 3, ()
+    _, bands, height, width = shape
+    if bands >= min(height, width):
+        return 3, ()
+    text = (
+        f"{file.path}: {file.called(IMAGES)} of shape {shape} is taken as {bands} bands of {height} x {width} pixels: "
+        "its second axis is the shortest."
+    )
+    log.info("%s", text)
+    return 1, (Note("guessed axes", text),)
+
+
+# ---- labels ---------------------------------------------------------------------------------------------------------
+
+
+def _labels(file: ArrayFile, name: str, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the number of each row's class, -1 where it has no label, and the names of the classes."""
+    where = f"{file.path}: {file.called(name)}"
+    shape, dtype = file.shape(name), file.dtype(name)
+    if len(shape) == 2 and shape[1] > 1:
+        raise DataError(
+            f"{where} is of shape {shape}; it must be (N,). One column a class becomes that by labels.argmax(axis=1)."
+        )
+    if len(shape) not in (1, 2) or dtype.kind not in "biufUS":
+        raise DataError(f"{where} is {dtype} of shape {shape}; it must be whole numbers or texts, (N,).")
+    names = _class_names(file, class_names)
+    stored = file.read(name).reshape(-1)
+    if dtype.kind in "US":
+        return _named(where, _as_text(stored), names)
+    if dtype.kind == "f":
+        missing = np.isnan(stored)
+        whole = np.where(missing, 0, stored)
+        if (whole != np.rint(whole)).any():
+            row = int(np.flatnonzero(whole != np.rint(whole))[0])
+            raise DataError(f"{where} is {stored[row]} in row {row}: labels are whole numbers or texts.")
+        return _numbered(where, whole.astype(np.int64), missing, names)
+    return _numbered(where, stored.astype(np.int64), np.zeros(len(stored), bool), names)
+
+
+def _numbered(
+    where: str, stored: np.ndarray, missing: np.ndarray, names: tuple[str, ...] | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Name the classes of labels that are numbers: by their number, or else after it."""
+    if names is None:
+        log.info("%s are numbers, and the classes are called by them: dataset.class_names=[...] names them.", where)
+        values, labels = np.unique(stored[~missing], return_inverse=True)
+        numbers_N = np.full(len(stored), -1)
+        numbers_N[~missing] = labels
+        return numbers_N, tuple(map(str, values.tolist()))
+    wrong = np.flatnonzero(~missing & ((stored < 0) | (stored >= len(names))))
+    if len(wrong):
+        known = stored[~missing]
+        shifted = bool(known.min() == 1 and known.max() == len(names))
+        raise DataError(
+            f"{where} is {stored[wrong[0]]} in row {wrong[0]} ({len(wrong)} such rows), but there are {len(names)} "
+            f"names of classes, for the numbers 0 to {len(names) - 1}."
+            + (" The labels count from 1: write them again less 1, or every class would be misnamed." * shifted)
+        )
+    return np.where(missing, -1, stored), names
+
+
+def _named(where: str, stored: np.ndarray, names: tuple[str, ...] | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Turn labels that are texts into numbers: in the order of the names, or else sorted."""
+    missing = np.array([text.strip().casefold() in NO_LABEL for text in stored], bool)
+    present = sorted(set(stored[~missing].tolist()))
+    if names is not None and (strange := [name for name in present if name not in names]):
+        raise DataError(f"{where} has the label `{strange[0]}`, which is none of the classes {', '.join(names)}.")
+    names = names or tuple(present)
+    number = {name: index for index, name in enumerate(names)}
+    return np.array([-1 if gone else number[text] for text, gone in zip(stored.tolist(), missing, strict=True)]), names
+
+
+def _class_names(file: ArrayFile, given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the names of the numbers 0, 1, …, if somebody gives them."""
+    if given is not None:
+        return unique_names(given, "dataset.class_names")
+    text = file.path / f"{CLASSES}.txt"
+    if CLASSES in file.names():
+        if len(file.shape(CLASSES)) != 1 or file.dtype(CLASSES).kind not in "US":
+            raise DataError(f"{file.path}: {file.called(CLASSES)} must be texts (C,), the names of the classes.")
+        return unique_names(_as_text(file.read(CLASSES)).tolist(), f"{file.path}: {file.called(CLASSES)}")
+    if file.path.is_dir() and text.is_file():
+        lines = text.read_text(encoding="utf-8-sig").splitlines()
+        return unique_names([line.strip() for line in lines if line.strip()], str(text))
+    return None
+
+
+def _as_text(stored: np.ndarray) -> np.ndarray:
+    return np.char.decode(stored, "utf-8") if stored.dtype.kind == "S" else stored
+
+
+def _texts(file: ArrayFile, name: str) -> np.ndarray:
+    """Read one text a row; numbers as text."""
+    stored = file.read(name).reshape(-1)
+    return _as_text(stored) if stored.dtype.kind in "US" else np.array([str(value) for value in stored.tolist()])
+
+
+def _splits(file: ArrayFile, stored: np.ndarray) -> np.ndarray:
+    spelled = [str(text).strip().casefold() for text in stored]
+    for row, text in enumerate(spelled):
+        if text not in SPLIT_SPELLINGS:
+            raise DataError(
+                f"{file.path}: {file.called('split')} is `{stored[row]}` in row {row}: give train, val, test, or an "
+                "empty text, which leaves the choice to us."
+            )
+    return np.array([SPLIT_SPELLINGS[text] for text in spelled])
