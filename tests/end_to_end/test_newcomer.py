@@ -88,8 +88,8 @@ Error: 'path' is no key of this configuration. Did you mean 'dataset.path'? It i
 dataset=arrays, astro8, folder or others.
 
 $ astroclf train dataset.path=my_images
-Error: 'dataset.path' is no key of the chosen dataset, galaxy10_sim, only of astro8, folder and
-galaxy10. What is there is read with
+Error: 'dataset.path' is no key of the chosen dataset, galaxy10_sim, only of arrays, astro8, folder
+and others. What is there is read with
   astroclf train dataset=folder dataset.path=my_images
 
 $ astroclf train xyzzy=1

@@ -36,12 +36,27 @@ def apply(images_BHWC: np.ndarray, steps: Steps, threads: int | None = None) -> 
     return images_out
 
 
+def background(image_HWC: np.ndarray) -> np.ndarray:
+    """Estimate the background of each band, (C,) uint8: the lower median of the pixels on the image's border.
+
+    Its twin in torch is `on_torch.backgrounds`, equal to the bit.
+    """
+    edges = (image_HWC[0], image_HWC[-1], image_HWC[1:-1, 0], image_HWC[1:-1, -1])
+    border = np.concatenate(edges[: 1 if len(image_HWC) == 1 else 4])
+    middle = (len(border) - 1) // 2
+    return np.partition(border, middle, axis=0)[middle]
+
+
 def _apply_to_one(image_HWC: np.ndarray, steps: Steps, i: int, table: np.ndarray, out_HWC: np.ndarray) -> None:
     top, left, height, width = steps.crop
     # Contiguous, because cv2.transform is six times slower on a view.
     image = np.ascontiguousarray(image_HWC[top : top + height, left : left + width])
+    outside_C = background(image) if steps.filled else np.zeros(image.shape[2], np.uint8)
     if steps.color_BCC is not None:
-        image = _with_bands(cv2.transform(image, _color_map(image, steps, i)), image)
+        colors = _color_map(image, steps, i)
+        image = _with_bands(cv2.transform(image, colors), image)
+        if steps.filled:  # as a pixel of the image would be
+            outside_C = cv2.transform(outside_C[None, None], colors).reshape(-1)
     if steps.blur_BL is not None:
         # GaussianBlur rounds its kernel to 1/256 for uint8 images and is off by more than 1; sepFilter2D is not.
         kernel = steps.blur_BL[i]
@@ -49,7 +64,7 @@ def _apply_to_one(image_HWC: np.ndarray, steps: Steps, i: int, table: np.ndarray
     if steps.area is not None:
         image = _average_down(image, steps.area)
     if steps.warp_B23 is not None:
-        image = _warp(image, steps.warp_B23[i], steps.output)
+        image = _warp(image, steps.warp_B23[i], steps.output, outside_C)
     cv2.LUT(image, table, dst=out_HWC)
     if steps.noise_keys_B is not None:
         field = noise_field(steps.noise_keys_B[i], out_HWC.size).reshape(out_HWC.shape[0], -1)
@@ -75,22 +90,26 @@ def _average_down(image_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return in_fours(resize, image_HWC)
 
 
-def _warp(image_HWC: np.ndarray, map_23: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Transform an image, black outside of it; a rim of repeated pixels keeps the black from bleeding in."""
+def _warp(image_HWC: np.ndarray, map_23: np.ndarray, size: tuple[int, int], outside_C: np.ndarray) -> np.ndarray:
+    """Transform an image, `outside_C` around it; a rim of repeated pixels keeps that from bleeding in."""
     moved = map_23.copy()
     moved[:, 2] += 1  # for the rim
 
-    def warp(part: np.ndarray) -> np.ndarray:
+    def warp(part: np.ndarray, outside: list[int]) -> np.ndarray:
         bands = part.shape[2]
         if bands == 2:  # these alone OpenCV resamples at coordinates rounded to 1/32 of a pixel
-            part = np.concatenate([part, part], axis=2)
+            part, outside = np.concatenate([part, part], axis=2), outside * 2
         rimmed = cv2.copyMakeBorder(part, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-        warped = cv2.warpAffine(rimmed, moved, size[::-1], flags=_WARP_FLAGS)
+        warped = cv2.warpAffine(rimmed, moved, size[::-1], flags=_WARP_FLAGS, borderValue=outside)
         return warped.reshape(*size, part.shape[2])[:, :, :bands]
 
-    if image_HWC.shape[2] == 3:  # OpenCV resamples four bands twice as fast as three
-        return cv2.cvtColor(warp(cv2.cvtColor(image_HWC, cv2.COLOR_RGB2RGBA)), cv2.COLOR_RGBA2RGB)
-    return in_fours(warp, image_HWC)
+    outside = outside_C.tolist()
+    if len(outside) == 3:  # OpenCV resamples four bands twice as fast as three
+        rgba = warp(cv2.cvtColor(image_HWC, cv2.COLOR_RGB2RGBA), [*outside, 0])
+        return cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
+    fours = range(0, len(outside), 4)
+    parts = [warp(np.ascontiguousarray(image_HWC[:, :, at : at + 4]), outside[at : at + 4]) for at in fours]
+    return np.concatenate(parts, axis=2)
 
 
 def _normalisation_table(steps: Steps) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -24,15 +25,19 @@ def apply(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
     cropped_BHWC = images_BHWC[:, top : top + height, left : left + width]
     with torch.autocast(device.type, enabled=False):
         values_BHWC = cropped_BHWC.float()
+        outside_BC = backgrounds(cropped_BHWC).float() if steps.filled else None
         if steps.color_BCC is not None:
-            values_BHWC = _color(cropped_BHWC, values_BHWC, steps)
+            color = _color_map(cropped_BHWC, steps)
+            values_BHWC = color(values_BHWC)
+            if outside_BC is not None:  # as a pixel of the image would be
+                outside_BC = color(outside_BC[:, None, None])[:, 0, 0]
         values_BCHW = values_BHWC.permute(0, 3, 1, 2)
         if steps.blur_BL is not None:
             values_BCHW = _blur(values_BCHW, send(steps.blur_BL, device))
         if steps.area is not None:
             values_BCHW = _average_down(values_BCHW, steps.area)
         if steps.warp_B23 is not None:
-            values_BCHW = _warp(values_BCHW, send(steps.warp_B23, device), steps.output)
+            values_BCHW = _warp(values_BCHW, send(steps.warp_B23, device), steps.output, outside_BC)
         values_BCHW = values_BCHW * _bands(steps.scale_C, device) + _bands(steps.offset_C, device)
         if steps.noise_keys_B is not None:
             noise_BHWC = noise_fields(steps.noise_keys_B, (*steps.output, values_BCHW.shape[1]), device)
@@ -54,25 +59,32 @@ def _bands(values_C: np.ndarray, device: torch.device) -> torch.Tensor:
     return send(values_C, device)[None, :, None, None]
 
 
-def _color(images_BHWC: torch.Tensor, values_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
+def _color_map(images_BHWC: torch.Tensor, steps: Steps) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the photometry of each image, as a function of values (B, H, W, C)."""
     assert steps.color_BCC is not None
     device = images_BHWC.device
     bands = images_BHWC.shape[3]
     matrix = send(steps.color_BCC, device)[:, None, None]  # (B, 1, 1, C out, C in)
-    if bands == 3:
-        mixed = values_BHWC[..., 0:1] * matrix[..., 0]
-        for band in range(1, bands):
-            mixed += values_BHWC[..., band : band + 1] * matrix[..., band]
-    else:
-        mixed = values_BHWC * torch.diagonal(matrix, dim1=-2, dim2=-1)
+    added = torch.zeros(1, device=device)
     if steps.pivot_BC is not None:
         # Integer sums are exact in any order, so the mean does not depend on how the device splits the batch.
         pixels = images_BHWC.shape[1] * images_BHWC.shape[2]
         means_BC = images_BHWC.sum(dim=(1, 2), dtype=torch.int64).to(torch.float32) / pixels
         if bands == 3:
             means_BC = (means_BC * send(GREY_WEIGHTS, device)).sum(dim=1, keepdim=True)
-        mixed += (means_BC * send(steps.pivot_BC, device))[:, None, None]
-    return mixed.clamp_(0, 255)
+        added = (means_BC * send(steps.pivot_BC, device))[:, None, None]
+
+    def color(values_BHWC: torch.Tensor) -> torch.Tensor:
+        if bands == 3:
+            mixed = values_BHWC[..., 0:1] * matrix[..., 0]
+            for band in range(1, bands):
+                mixed += values_BHWC[..., band : band + 1] * matrix[..., band]
+        else:
+            mixed = values_BHWC * torch.diagonal(matrix, dim1=-2, dim2=-1)
+        mixed += added
+        return mixed.clamp_(0, 255)
+
+    return color
 
 
 def _blur(values_BCHW: torch.Tensor, kernels_BL: torch.Tensor) -> torch.Tensor:
@@ -99,7 +111,17 @@ def _average_down(values_BCHW: torch.Tensor, size: tuple[int, int]) -> torch.Ten
     return values_BCHW
 
 
-def _warp(values_BCHW: torch.Tensor, maps_B23: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def backgrounds(images_BHWC: torch.Tensor) -> torch.Tensor:
+    """Estimate the background of each image and band, (B, C) uint8, equal to `on_cpu.background` bit for bit."""
+    edges = [images_BHWC[:, 0], images_BHWC[:, -1], images_BHWC[:, 1:-1, 0], images_BHWC[:, 1:-1, -1]]
+    border_BLC = torch.cat(edges[: 1 if images_BHWC.shape[1] == 1 else 4], dim=1)
+    # Sorted, because torch knows no deterministic median on a GPU.
+    return border_BLC.sort(dim=1).values[:, (border_BLC.shape[1] - 1) // 2]
+
+
+def _warp(
+    values_BCHW: torch.Tensor, maps_B23: torch.Tensor, size: tuple[int, int], outside_BC: torch.Tensor | None
+) -> torch.Tensor:
     height, width = values_BCHW.shape[2:]
     device = values_BCHW.device
     x_out = torch.arange(size[1], device=device, dtype=torch.float32)[None, None, :]
@@ -109,10 +131,12 @@ def _warp(values_BCHW: torch.Tensor, maps_B23: torch.Tensor, size: tuple[int, in
     y = m[:, 1, 0] * x_out + m[:, 1, 1] * y_out + m[:, 1, 2]
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     sampled = F.grid_sample(values_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    # Repeated pixels for one pixel around the image, then a linear fall to black: what OpenCV makes of a rim of
-    # repeated pixels with black around it. (Padding here would cost the exactness of quarter turns.)
+    # Repeated pixels for one pixel around the image, then a linear passage to what lies outside: what OpenCV makes of a
+    # rim of repeated pixels with that around it. (Padding here would cost the exactness of quarter turns.)
     inside = torch.minimum(x + 2, width + 1 - x).clamp(0, 1) * torch.minimum(y + 2, height + 1 - y).clamp(0, 1)
-    return sampled * inside[:, None]
+    inside_B1HW = inside[:, None]
+    sampled = sampled * inside_B1HW
+    return sampled if outside_BC is None else sampled + outside_BC[:, :, None, None] * (1 - inside_B1HW)
 
 
 # ---- noise: the torch twin of draws.noise_field -------------------------------------------------------------------

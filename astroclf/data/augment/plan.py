@@ -31,6 +31,7 @@ class Steps:
     blur_BL: np.ndarray | None  # one-dimensional kernels, applied along both axes
     area: tuple[int, int] | None  # average down to this height and width before resampling
     warp_B23: np.ndarray | None  # output pixel (x, y, 1) -> source pixel (x, y)
+    filled: bool  # whether the warp may show what lies outside of the image: it is filled with the background
     output: tuple[int, int]  # height, width
     scale_C: np.ndarray  # normalised = value * scale + offset, on values 0 to 255
     offset_C: np.ndarray
@@ -56,6 +57,9 @@ def plan(recipe: Augmentation, shape_BHWC: tuple[int, ...], draws: Draws | None)
         or recipe.rotation != (0, 0)
         or recipe.zoom != (1, 1)
     )
+    # Quarter turns of a square stay inside of it, and so does what is flipped or magnified.
+    shows_outside = recipe.rotation != (0, 0) or recipe.zoom[0] < 1 or recipe.shift > 0
+    shows_outside = shows_outside or (recipe.dihedral and cropped[0] != cropped[1])
     return Steps(
         crop=crop,
         color_BCC=color_matrices(recipe, draws, bands) if draws is not None and random_color else None,
@@ -65,6 +69,7 @@ def plan(recipe: Augmentation, shape_BHWC: tuple[int, ...], draws: Draws | None)
         warp_B23=affine_maps(draws if random_geometry else None, count, cropped, shrunk, output)
         if random_geometry or shrunk != output
         else None,
+        filled=draws is not None and shows_outside,
         output=output,
         scale_C=(1 / (255 * std)).astype(np.float32),
         offset_C=(-mean / std).astype(np.float32),

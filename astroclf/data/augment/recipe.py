@@ -28,8 +28,9 @@ class Augmentation:
     """A recipe that makes normalised float tensors of stored uint8 pixels, with or without random changes.
 
     The steps, in this order: centre crop, color, blur, (area averaging where the output is smaller than the crop),
-    flips, rotation, zoom, shift and resize as one bilinear resampling, normalisation, noise. What lies outside the
-    crop is black.
+    flips, rotation, zoom, shift and resize as one bilinear resampling, normalisation, noise. What rotation, zoom and
+    shift show of the outside of the crop is filled with its background: in each band, the median of the pixels on the
+    crop's border. (Around pictures that were padded to a square that is the padding, black.)
 
     Parameters
     ----------

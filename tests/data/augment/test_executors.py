@@ -103,6 +103,15 @@ def test_noise_fields_are_equal_bit_for_bit(shape: tuple[int, int, int]) -> None
     np.testing.assert_array_equal(by_torch, by_numpy)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (2, 2), (3, 5), (24, 24), (17, 40)])
+def test_backgrounds_are_equal_bit_for_bit(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, (7, *shape, 4), dtype=np.uint8)
+    by_torch = on_torch.backgrounds(torch.from_numpy(pixels)).numpy()
+    by_numpy = np.stack([on_cpu.background(image) for image in pixels])
+    np.testing.assert_array_equal(by_torch, by_numpy)
+    assert by_torch.dtype == np.uint8
+
+
 def test_threads_do_not_change_a_bit() -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
     augmentation = Augmentation(**EVERYTHING)

@@ -159,13 +159,49 @@ def test_shift_and_zoom_move_as_their_names_say() -> None:
     assert zoomed.sum() == pytest.approx(4 * pixels.sum().item(), rel=0.01)
 
 
-def test_a_flat_image_stays_flat_but_for_black_corners() -> None:
-    pixels = torch.full((1, 32, 32, 3), 200, dtype=torch.uint8)
+@settings(max_examples=40, deadline=None)
+@given(bands=st.sampled_from([1, 2, 3, 4, 5, 9]), size=st.integers(2, 40), seed=st.integers(0, 99))
+def test_a_flat_image_stays_flat_to_its_corners(bands: int, size: int, seed: int) -> None:
+    levels = np.random.default_rng(seed).integers(0, 256, bands, dtype=np.uint8)
+    pixels = torch.from_numpy(np.broadcast_to(levels, (1, size, size, bands)).copy())
+    drawn = {"angle": 45.0, "zoom": 0.6, "shift_x": 0.3, "shift_y": -0.2}
+    assert torch.equal(apply(ANY_GEOMETRY, pixels, **drawn), pixels)
+
+
+def test_resizing_darkens_no_edge() -> None:
+    enlarged = Augmentation(output_size=50)(torch.full((1, 32, 32, 3), 200, dtype=torch.uint8), None)
+    assert (enlarged == enlarged[0, 0, 25, 25]).all()
+
+
+def test_what_lies_outside_is_sky_and_not_black() -> None:
+    """The sky is 40 and noisy, with a star on the edge and a galaxy in the middle: neither is the background."""
+    sky = np.random.default_rng(0).normal(40, 3, (1, 48, 48, 3)).clip(0, 255)
+    sky[:, 18:30, 18:30] = 220
+    sky[:, :9, 20:29] = 255
+    pixels = torch.from_numpy(sky.astype(np.uint8))
+    for drawn in ({"angle": 45.0}, {"zoom": 0.5}, {"shift_x": 0.4}):
+        changed = apply(ANY_GEOMETRY, pixels, **drawn)[0].float()
+        corner = changed[-4:, :4]
+        assert corner.std() < 3.5
+        assert 38 <= corner.mean() <= 42, drawn
+        assert changed.min() > 20
+
+
+def test_what_lies_outside_gets_the_photometry_of_the_image() -> None:
+    pixels = torch.full((1, 24, 24, 3), 100, dtype=torch.uint8)
+    augmentation = replace(ANY_GEOMETRY, brightness=0.5, contrast=0.5, hue=0.5, blur_kernel=3)
+    turned = apply(augmentation, pixels, angle=45.0, brightness=1.4, contrast=0.7, hue=0.3)
+    assert (turned == turned[0, 12, 12]).all()
+    assert turned[0, 0, 0, 0] == 140
+
+
+def test_padding_of_a_picture_that_is_no_square_stays_and_goes_on() -> None:
+    pixels = torch.zeros((1, 40, 40, 3), dtype=torch.uint8)
+    pixels[:, 10:30] = 60
     turned = apply(ANY_GEOMETRY, pixels, angle=45.0)[0]
-    assert (turned[16, 2:-2] == 200).all()
-    assert (turned[:4, :4] == 0).all()
-    enlarged = Augmentation(output_size=50)(pixels, None)
-    assert (enlarged == enlarged[0, 0, 25, 25]).all()  # resizing darkens no edge
+    assert (turned[20, 18:22] == 60).all()
+    for corner in (turned[:6, :6], turned[-6:, -6:]):
+        assert (corner == 0).all()
 
 
 # ---- torchvision as judge ------------------------------------------------------------------------------------------
