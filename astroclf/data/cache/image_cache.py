@@ -233,7 +233,7 @@ def _check_skipped(cache: ImageCache, on_error: OnError) -> None:
     files = f"{len(cache.skipped)} of {len(cache.skipped) + len(cache.catalog)} files"
     if on_error == "raise":
         raise DataError(
-            f"{files} hold no usable image: {shown}. Mend or remove them, or leave them out with dataset.on_error=skip."
+            f"{files} hold no usable image: {shown}. Mend them, or leave them out with dataset.on_error=skip."
         )
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(s.kind for s in cache.skipped).most_common())
     log.warning(
