@@ -113,6 +113,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("my_images/spiral/a.png", "my_images/smooth/b.png", "my_cubes/spiral/a.png"):
         (desk / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(desk / name), np.zeros((8, 8, 3), np.uint8))
+    (desk / "my_arrays").mkdir()
+    np.save(desk / "my_arrays" / "images.npy", np.zeros((2, 8, 8), np.uint8))
     for name in ("Galaxy10_DECals.h5", "g10.h5"):
         write_galaxy10(desk / name, samples=20, image_size=16, seed=0)
     return desk

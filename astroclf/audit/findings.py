@@ -68,7 +68,7 @@ class Finding:
     @property
     def advice(self) -> str:
         """What to do about it, in a sentence or two."""
-        return " ".join(filter(None, [KINDS.get(self.kind, ("", "Mend or remove them."))[1], self.hint]))
+        return " ".join(filter(None, [KINDS.get(self.kind, ("", "Mend them, or leave them out."))[1], self.hint]))
 
     @property
     def conflicts(self) -> int:
@@ -139,7 +139,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "missing": ("Files that are not there", "Restore them, or take them out of metadata.csv."),
     "empty": ("Empty files", "Fetch them again or remove them."),
     "truncated": ("Truncated files", "They were copied or fetched incompletely: fetch them again or remove them."),
-    "damaged": ("Files that cannot be read", "Fetch them again or remove them."),
+    "damaged": (
+        "Files that cannot be read",
+        "Compare them with their source, or leave them out: dataset.on_error=skip.",
+    ),
     "no image": ("Files without an image", "Remove them, or name the HDU with dataset.fits.hdu."),
     "wrong bands": ("Images with other bands", "Set dataset.channels and dataset.fits to what the files hold."),
     "too large": ("Images that are too large", "Cut them into cut-outs, or fetch them again if the header is damaged."),

@@ -131,10 +131,9 @@ class Arrays:
             values = self._values(stored[file_row - first])
             if row == 0:  # what is to be said of the whole file is said once
                 values = values.noted(*self._notes)
-            where = f"{self.path}, {self._file.called(IMAGES)}, row {file_row}"
-            return to_picture(values, self.reading, self.channels, self.tones, where)
+            return to_picture(values, self.reading, self.channels, self.tones, self._where(row))
 
-        return decode_rows(rows, decode, self.image_size, self.channels)
+        return decode_rows(rows, decode, self._where, self.image_size, self.channels)
 
     def facts(self, row: int) -> FileFacts:
         """Return what every image of the arrays is."""
@@ -158,6 +157,9 @@ class Arrays:
             rows = rows[np.unique(np.linspace(0, len(rows) - 1, TONE_ROWS).astype(int))]
             stored = self._file.read_rows(IMAGES, int(rows[0]), int(rows[-1]) + 1)
             yield from (self._values(stored[row - rows[0]]) for row in rows)
+
+    def _where(self, row: int) -> str:
+        return f"{self.path}, {self._file.called(IMAGES)}, row {self._file_rows[row]}"
 
     def _values(self, stored: np.ndarray) -> Values:
         """Return the numbers of one image, (H, W) or with a band axis, as (H, W, P)."""
