@@ -12,6 +12,7 @@ import numpy as np
 from astroclf.audit.copies import SAME_OBJECT_ARCSEC, bands_of_fields, copies, leaks, sky_neighbours
 from astroclf.audit.files import blank_pictures, given_away, small_images, unreadable_files
 from astroclf.audit.findings import Case, Finding, Severity, finding
+from astroclf.audit.gallery import GalleryRow, draw_gallery
 from astroclf.audit.labels import balance, class_findings, suspicious_labels, unknown_to_model
 from astroclf.audit.notes import noted_images, unread_files
 from astroclf.audit.report import write_audit_report
@@ -61,15 +62,23 @@ def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
     reader, found = _list(config.dataset)
     if reader is None:
         audit, images = _audit(config, command, found), None
+        gallery: list[GalleryRow] = []
     else:
         left_out = tuple(reader.left_out) if isinstance(reader, HasLeftOut) else ()
         audit, images = _look(config, command, reader, found + unread_files(left_out), predictor)
         audit = replace(audit, left_out=left_out)
+        gallery = [] if images is None else draw_gallery(audit, images, reader, _first_hdu(config.dataset))
     folder = Path(folder)
     write_summary(folder / "check.json", audit)
-    write_audit_report(folder, audit, images)
+    write_audit_report(folder, audit, images, gallery)
     _show(audit, folder)
     return audit.status
+
+
+def _first_hdu(dataset: DatasetSettings) -> int | str | None:
+    """Return the HDU that FITS files are drawn from: the first that is named, None for the first that there is."""
+    hdu = dataset.reading.fits.hdu
+    return hdu[0] if isinstance(hdu, list) else hdu
 
 
 def _load_model(config: CheckConfig) -> Predictor | None:

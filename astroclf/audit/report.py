@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from astroclf.audit.findings import SEVERITIES, Case, Finding
+from astroclf.audit.gallery import GalleryRow
 from astroclf.audit.summary import EFFECTIVE_NUMBER_BETA, STATUS_WORDS, Audit, ClassRow, audit_sentence
 from astroclf.util.atomic import write_text
 from astroclf.util.html import render
@@ -17,9 +18,6 @@ from astroclf.util.pictures import picture_uri
 PICTURED_CASES = 50  # of a finding; the others are in check.json
 LISTED_CASES = 200  # of a finding without pictures
 PICTURES_OF_A_CASE = 6
-EXAMPLES_OF_A_CLASS = 8
-EXAMPLES = 240  # of all classes together
-EXAMPLE_SIDE = 96  # pixels
 
 
 @dataclass(frozen=True)
@@ -56,13 +54,20 @@ class Section:
         return self.finding.kind.replace(" ", "-")
 
 
-def write_audit_report(folder: str | Path, audit: Audit, images: Sequence[np.ndarray] | np.ndarray | None) -> Path:
+def write_audit_report(
+    folder: str | Path,
+    audit: Audit,
+    images: Sequence[np.ndarray] | np.ndarray | None,
+    gallery: Sequence[GalleryRow] = (),
+) -> Path:
     """Write ``report.html`` into a folder: one file that opens anywhere, offline.
 
     Parameters
     ----------
     images
         Those of the audit's table, (N, H, W, C) uint8, or anything that gives image i for index i.
+    gallery
+        Of `draw_gallery`.
     """
     sections = [_section(found, images) for found in audit.findings]
     page = render(
@@ -75,7 +80,8 @@ def write_audit_report(folder: str | Path, audit: Audit, images: Sequence[np.nda
         sections=sections,
         largest=max((row.images for row in audit.classes), default=1) or 1,
         beta=EFFECTIVE_NUMBER_BETA,
-        examples=[] if images is None else _examples(audit, images),
+        gallery=gallery,
+        has_drawings=any(pair.files for row in gallery for pair in row.pairs),
         has_files=any(row.formats for row in audit.classes),
         size_words=_size_words,
     )
@@ -97,18 +103,6 @@ def _shown(case: Case, images: Sequence[np.ndarray] | np.ndarray | None) -> Show
         picture = picture_uri(np.asarray(images[case.rows[index]])) if images is not None and case.rows else ""
         samples.append(Sample(name, case.labels[index] if case.labels else "", picture))
     return ShownCase(case.text, samples, len(case.ids) - len(samples), case.conflict)
-
-
-def _examples(audit: Audit, images: Sequence[np.ndarray] | np.ndarray) -> list[tuple[ClassRow, list[str]]]:
-    """Choose some pictures of each class, spread evenly over its samples."""
-    assert audit.catalog is not None
-    each = max(1, min(EXAMPLES_OF_A_CLASS, EXAMPLES // max(1, len(audit.classes))))
-    examples = []
-    for label, row in enumerate(audit.classes[:EXAMPLES]):
-        rows = np.flatnonzero(audit.catalog.labels == label)
-        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, each).astype(int))] if len(rows) else rows
-        examples.append((row, [picture_uri(np.asarray(images[i]), EXAMPLE_SIDE) for i in chosen.tolist()]))
-    return examples
 
 
 def _size_words(row: ClassRow) -> str:

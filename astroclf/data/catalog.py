@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -81,6 +82,14 @@ class LeftOut(NamedTuple):
     reason: str  # a few words by which they are counted, such as ``hidden``, ``no image format``
 
 
+class Source(NamedTuple):
+    """Where the numbers of one sample lie, for whoever wants to look at them without its reader."""
+
+    files: tuple[Path, ...]  # one, or one a band
+    row: int | None = None  # of an array of all images; None: the file is of this sample alone
+    array: str = ""  # its name, in a file of several
+
+
 class Block(NamedTuple):
     """Decoded images of B consecutive rows, as `astroclf.data.readers.blocks.decode_rows` makes it.
 
@@ -98,7 +107,7 @@ class Block(NamedTuple):
 class DatasetReader(Protocol):
     """A data set's way from files on disk to prepared uint8 images: one class a file format, in `data/readers`.
 
-    A reader may have more: `HasLeftOut`, `HasTones`, or `HasFacts` of `decode.headers`.
+    A reader may have more: `HasLeftOut`, `HasSources`, `HasTones`, or `HasFacts` of `decode.headers`.
     """
 
     catalog: Catalog
@@ -123,6 +132,15 @@ class HasLeftOut(Protocol):
     """A reader that accounts for what lies in its folder and is no sample."""
 
     left_out: Sequence[LeftOut]
+
+
+@runtime_checkable
+class HasSources(Protocol):
+    """A reader that can say where each of its samples lies."""
+
+    def source(self, row: int) -> Source:
+        """Return the place of a row's numbers."""
+        ...
 
 
 @runtime_checkable

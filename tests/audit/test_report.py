@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from astroclf.audit.findings import Case, finding
+from astroclf.audit.gallery import draw_gallery
 from astroclf.audit.report import PICTURED_CASES, PICTURES_OF_A_CASE, write_audit_report
 from astroclf.audit.summary import Audit, class_table, findings_table, write_summary
 from astroclf.data.catalog import Catalog
@@ -60,13 +61,14 @@ def images() -> np.ndarray:
 
 
 def page_of(folder: Path, audit: Audit, images: np.ndarray | None) -> str:
-    return write_audit_report(folder, audit, images).read_text(encoding="utf-8")
+    gallery = [] if images is None else draw_gallery(audit, images)
+    return write_audit_report(folder, audit, images, gallery).read_text(encoding="utf-8")
 
 
 def test_the_report_is_one_file_that_asks_nothing_of_the_network(tmp_path, audit, images):
     page = page_of(tmp_path, audit, images)
     sources = re.findall(r'(?:src|url)\s*[=(]\s*["\']?([^"\')\s>]+)', page)
-    examples = 6 + 2
+    examples = 4 + 1 + 1  # of six PNG files, one PNG file, and one whose kind is not known
     assert len(sources) == 2 + PICTURED_CASES * PICTURES_OF_A_CASE + examples
     assert all(source.startswith("data:image/") for source in sources)
     assert "<script" not in page
@@ -82,7 +84,8 @@ def test_the_report_shows_findings_the_gravest_first_and_links_to_them(tmp_path,
     ):  # fmt: skip
         assert text in words, text
     titles = re.findall(r'<section id="([^"]+)"', words)
-    assert titles == ["empty", "exact-duplicates", "near-duplicates", "few-tests"]
+    assert titles == ["empty", "exact-duplicates", "near-duplicates", "few-tests", "gallery"]
+    titles.remove("gallery")  # no finding
     assert all(f'href="#{title}"' in words for title in titles)
 
 

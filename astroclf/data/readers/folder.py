@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from astroclf.data.catalog import Block, Catalog
+from astroclf.data.catalog import Block, Catalog, Source
 from astroclf.data.decode.headers import FileFacts, file_facts
 from astroclf.data.decode.images import PREPARATION_VERSION, is_image, read_bands, read_values, to_picture
 from astroclf.data.decode.tone import Tone, decide_tones
@@ -132,6 +132,10 @@ class ClassFolder:
     def facts(self, row: int) -> FileFacts | None:
         """Return what the header of a sample's (first) file says."""
         return file_facts(self._files(row)[0], self.reading.fits)
+
+    def source(self, row: int) -> Source:
+        """Return the file of a sample, or its files."""
+        return Source(tuple(self._files(row)))
 
     def decide_tones(self, num_workers: int) -> dict[str, dict[str, Any]]:
         """Look at some of the files, and decide how the numbers in all of them become grey."""

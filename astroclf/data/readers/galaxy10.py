@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from astroclf.data.catalog import Block, Catalog
+from astroclf.data.catalog import Block, Catalog, Source
 from astroclf.data.decode.headers import FileFacts
 from astroclf.data.decode.images import PREPARATION_VERSION
 from astroclf.data.decode.pictures import MAX_PIXELS
@@ -112,6 +112,11 @@ class Galaxy10:
             return f"{self.path}, row {self._file_rows[row]}"
 
         return decode_rows(rows, image, where, self.image_size, self.channels)
+
+    def source(self, row: int) -> Source:
+        """Return the place of an image in its file."""
+        file = self.path / "images.npy" if self.path.is_dir() else self.path
+        return Source((file,), int(self._file_rows[row]), "images")
 
     def facts(self, row: int) -> FileFacts:
         """Return what every image of the file is."""
