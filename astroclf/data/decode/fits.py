@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from astroclf.data.catalog import Note
+from astroclf.data.decode.axes import STOKES, AxisNames, choose_planes, planes_first
 from astroclf.data.decode.bands import check_bands
 from astroclf.data.decode.checksums import check_datasum, decompressed
+from astroclf.data.decode.companions import companion_word
+from astroclf.data.decode.limits import MAX_BYTES, claim_values, size_text
 from astroclf.data.decode.values import FITS, Values
 from astroclf.errors import ImageError
 from astroclf.settings.fits import FitsSettings
@@ -21,22 +25,23 @@ if TYPE_CHECKING:
 else:
     fits = lazy_import("astropy.io.fits")  # takes a second to import: only where a FITS file is met
 
-MAX_VALUES = 2**28  # 1 GB as float32: more is a survey mosaic or a damaged header, not a cut-out
-MAX_BYTES = 8 * MAX_VALUES  # that a compressed file may unpack to
+STRIP_VALUES = 2**21  # numbers that are read from the file at once
 
-COLLAPSE_FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
-    "mean": np.nanmean,
-    "median": np.nanmedian,
-    "max": np.nanmax,
-}
+
+class _Image(NamedTuple):
+    """What one HDU holds."""
+
+    values: np.ndarray  # floating point, as many axes as in the file; NaN where unknown
+    axes: AxisNames
+    notes: tuple[Note, ...] = ()
 
 
 def read_fits(path: Path, settings: ReadSettings, channels: int = 3) -> Values:
     """Read one FITS file, north as it has it (its first row is the bottom one, as FITS viewers show).
 
-    A 2-D image is one band. A cube is one band a plane where it has 3 or `channels` planes, (P, H, W) or (H, W, 3), or
-    where ``planes`` chooses some; else it is collapsed to one. Several HDUs give one band each. Integer scaling
-    (BSCALE, BZERO, unsigned), byte order, tile compression, .gz and .bz2 are undone by astropy.
+    A 2-D image is one band. A cube is one band a plane where it has 3 or `channels` planes, or where ``planes`` chooses
+    some; else it is collapsed to one. Which of its axes are planes, `axes` tells. Several HDUs give one band each.
+    Integer scaling (BSCALE, BZERO, unsigned), byte order, tile compression, .gz and .bz2 are undone by astropy.
 
     Returns
     -------
@@ -50,13 +55,14 @@ def read_fits(path: Path, settings: ReadSettings, channels: int = 3) -> Values:
     """
     images = _read_images(path, settings.fits)
     if isinstance(settings.fits.hdu, list):
-        bands = [_one_band(image, settings, path) for image in images]
-        bands_PHW = _stacked(bands, settings.fits.hdu, "HDU", str(path))
+        bands = [_bands(image, settings, 1, {1}, path) for image in images]
+        bands_PHW = _stacked([band[0] for band, _ in bands], settings.fits.hdu, "HDU", str(path))
+        notes = tuple(note for _, said in bands for note in said)
         given_by = f"{len(images)} HDUs"
     else:
-        bands_PHW = _bands(images[0], settings, {1, 3, channels}, path)
-        given_by = f"{_size(images[0].shape)} values"
-    return _values(bands_PHW, channels, str(path), given_by)
+        bands_PHW, notes = _bands(images[0], settings, channels, {1, 3, channels}, path)
+        given_by = f"{size_text(images[0].values.shape)} values"
+    return _values(bands_PHW, channels, str(path), given_by, notes)
 
 
 def read_band_files(paths: Sequence[Path], settings: ReadSettings, channels: int, where: str) -> Values:
@@ -67,28 +73,52 @@ def read_band_files(paths: Sequence[Path], settings: ReadSettings, channels: int
     ImageError
         A file is missing or holds no usable image, or the bands differ in size.
     """
-    bands = [_one_band(_read_images(path, settings.fits)[0], settings, path) for path in paths]
+    bands: list[np.ndarray] = []
+    notes: list[Note] = []
+    for path in paths:
+        bands_1HW, said = _bands(_read_images(path, settings.fits)[0], settings, 1, {1}, path)
+        bands.append(bands_1HW[0])
+        notes += said
     bands_PHW = _stacked(bands, [path.name for path in paths], "file", where)
-    return _values(bands_PHW, channels, where, f"{len(paths)} files")
+    return _values(bands_PHW, channels, where, f"{len(paths)} files", tuple(notes))
 
 
-def _values(bands_PHW: np.ndarray, channels: int, where: str, given_by: str) -> Values:
+def _values(bands_PHW: np.ndarray, channels: int, where: str, given_by: str, notes: tuple[Note, ...]) -> Values:
     check_bands(len(bands_PHW), channels, where, given_by)
-    return Values(np.moveaxis(bands_PHW, 0, 2)[::-1], FITS)
+    return Values(np.moveaxis(bands_PHW, 0, 2)[::-1], FITS, notes)
+
+
+def _bands(
+    image: _Image, settings: ReadSettings, channels: int, kept: set[int], path: Path
+) -> tuple[np.ndarray, tuple[Note, ...]]:
+    """Choose the bands, (P, H, W), of what an HDU holds."""
+    planes_PHW, notes = planes_first(image.values, channels, path, "first", image.axes)
+    return choose_planes(planes_PHW, settings, kept, path), image.notes + notes
+
+
+def _stacked(bands: Sequence[np.ndarray], names: Sequence[Any], kind: str, where: str) -> np.ndarray:
+    for band, name in zip(bands, names, strict=True):
+        if band.shape != bands[0].shape:
+            raise ImageError(
+                f"{where}: its bands differ in size: {size_text(bands[0].shape)} in {kind} {names[0]}, "
+                f"{size_text(band.shape)} in {kind} {name}. Bands must lie on the same pixels: resample them first.",
+                "wrong bands",
+            )
+    return np.stack(bands)
 
 
 # ---- from the file to arrays ----------------------------------------------------------------------------------------
 
 
-def _read_images(path: Path, settings: FitsSettings) -> list[np.ndarray]:
-    """Read the values of each HDU that the settings name, of two or more axes, floating point."""
+def _read_images(path: Path, settings: FitsSettings) -> list[_Image]:
+    """Read each HDU that the settings name."""
     # astropy meets arbitrary bytes here and raises whatever its parser stumbled over (OSError, ValueError, TypeError,
     # zlib.error, EOFError, ...): all of it means that this file is damaged.
     try:
         # uint=False: unsigned integers arrive as floats like everything that is scaled, and BLANK becomes NaN.
-        with fits.open(decompressed(path, MAX_BYTES), memmap=False, uint=False) as hdus:
+        with decompressed(path, MAX_BYTES) as content, fits.open(content, memmap=False, uint=False) as hdus:
             chosen = settings.hdu if isinstance(settings.hdu, list) else [settings.hdu]
-            return [_read_values(choose_hdu(hdus, name, path), settings, path) for name in chosen]
+            return [_read_hdu(hdus, name, settings, path) for name in chosen]
     except ImageError:
         raise
     except Exception as error:
@@ -99,18 +129,64 @@ def _read_images(path: Path, settings: FitsSettings) -> list[np.ndarray]:
         raise ImageError(f"{path}: damaged, or not a FITS file: {fault}.", kind) from error
 
 
-def _read_values(hdu: Any, settings: FitsSettings, path: Path) -> np.ndarray:
-    _check_axes(hdu, path)
+def _read_hdu(hdus: Any, name: int | str | None, settings: FitsSettings, path: Path) -> _Image:
+    hdu = choose_hdu(hdus, name, path)
+    claim_values(hdu.shape, path)
     if settings.checksum:
         check_datasum(hdu, path)
-    values = hdu.data
-    if values is None:
-        raise ImageError(f"{path}: HDU {hdu.name or 'PRIMARY'} holds no data.", "no image")
-    return np.asarray(values, dtype=np.result_type(np.float32, values.dtype.newbyteorder("=")))
+    notes = _passed_over(hdus, hdu, path) if name is None else ()
+    return _Image(_read_values(hdu), _axis_names(hdu), notes)
+
+
+def _read_values(hdu: Any) -> np.ndarray:
+    """Read the numbers of an HDU strip by strip, so that they are in memory once; infinities become NaN."""
+    axis = next((axis for axis, length in enumerate(hdu.shape) if length > 1), 0)
+    step = max(1, STRIP_VALUES * hdu.shape[axis] // max(1, int(np.prod(hdu.shape, dtype=np.int64))))
+    values: np.ndarray | None = None
+    for start in range(0, hdu.shape[axis], step):
+        place = (slice(None),) * axis + (slice(start, start + step),)
+        strip = hdu.section[place]
+        if values is None:
+            # Native byte order; 64 bits only where 32 would lose some.
+            values = np.empty(hdu.shape, np.result_type(np.float32, strip.dtype.newbyteorder("=")))
+        values[place] = strip
+        np.copyto(values[place], np.nan, where=~np.isfinite(values[place]))
+    assert values is not None
+    return values
+
+
+def _axis_names(hdu: Any) -> AxisNames:
+    header, axes = hdu.header, range(len(hdu.shape), 0, -1)  # the last axis of FITS is the first one here
+    names = tuple(str(header.get(f"CTYPE{axis}", "")) for axis in axes)
+    stokes_i: int | None = 0
+    for axis, name in zip(axes, names, strict=True):
+        if name.strip().upper() == STOKES and f"CRVAL{axis}" in header:  # 1 is I, 2 to 4 Q, U, V
+            step = float(header.get(f"CDELT{axis}", 1)) or 1.0
+            place = float(header.get(f"CRPIX{axis}", 1)) - 1 + (1 - float(header[f"CRVAL{axis}"])) / step
+            stokes_i = round(place) if np.isfinite(place) else None
+    return AxisNames(names, stokes_i)
+
+
+def _passed_over(hdus: Any, chosen: Any, path: Path) -> tuple[Note, ...]:
+    """Say that a mask is all there is, or that there are further images."""
+    word = companion_word(chosen.name)
+    if word:
+        return (Note("companion", f"{path}: its image is HDU {chosen.name}, by its name a companion of one ({word})."),)
+    try:
+        others = [hdu for hdu in hdus if hdu is not chosen and _is_image(hdu) and not companion_word(hdu.name)]
+    except Exception:  # what lies behind the image is damaged, with whatever error, and says nothing against it
+        return ()
+    if not others:
+        return ()
+    named = ", ".join(f"{hdus.index(hdu)}: {hdu.name or 'PRIMARY'}" for hdu in (chosen, *others)[:6])
+    text = f"{len(others) + 1} of its HDUs hold images ({named}), of which the first is taken"
+    return (Note("several HDUs", f"{path}: {text}: dataset.fits.hdu chooses."),)
 
 
 def choose_hdu(hdus: Any, name: int | str | None, path: Path) -> Any:
     """Return the HDU of this index or name; None: the first that holds an image.
+
+    One whose name says mask, weight, error or PSF is only taken where there is no other.
 
     Raises
     ------
@@ -128,9 +204,13 @@ def choose_hdu(hdus: Any, name: int | str | None, path: Path) -> Any:
         if not _is_image(hdu):
             raise ImageError(f"{path}: HDU `{name}` (dataset.fits.hdu) is not an image but {_kind(hdu)}.", "no image")
         return hdu
-    for hdu in hdus:
-        if _is_image(hdu):
+    companion = None
+    for hdu in hdus:  # no further than needed: what comes behind may be damaged
+        if _is_image(hdu) and not companion_word(hdu.name):
             return hdu
+        companion = companion or (hdu if _is_image(hdu) else None)
+    if companion is not None:
+        return companion
     kinds = ", ".join(_kind(hdu) for hdu in hdus)
     raise ImageError(f"{path}: no HDU holds an image; the file has {kinds}.", "no image")
 
@@ -145,69 +225,3 @@ def _kind(hdu: Any) -> str:
     if not hdu.is_image:
         return "a table"
     return f"{len(hdu.shape)}-D data" if hdu.shape else "a header without data"
-
-
-def _check_axes(hdu: Any, path: Path) -> None:
-    if 0 in hdu.shape:
-        raise ImageError(f"{path}: the image has an axis of size zero ({_size(hdu.shape)}).", "no image")
-    if np.prod(hdu.shape, dtype=float) > MAX_VALUES:
-        raise ImageError(
-            f"{path}: {_size(hdu.shape)} values are more than the limit of {MAX_VALUES:,}: a damaged header, or a "
-            "mosaic to be cut into cut-outs first.",
-            "too large",
-        )
-
-
-def _size(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
-
-
-# ---- from arrays to bands -------------------------------------------------------------------------------------------
-
-
-def _bands(values: np.ndarray, settings: ReadSettings, kept: set[int], path: Path) -> np.ndarray:
-    """Turn values (H, W), (P, H, W) or (H, W, 3) into bands (P, H, W); infinities become NaN.
-
-    A cube is collapsed to one band unless `planes` chooses of it, or the number of its planes is in `kept`.
-    """
-    while values.ndim > 3 and values.shape[0] == 1:  # radio images: degenerate Stokes and frequency axes
-        values = values[0]
-    if values.ndim > 3:
-        raise ImageError(f"{path}: the image has {values.ndim} axes ({_size(values.shape)}).", "no image")
-    if values.ndim == 2:
-        values = values[None]
-    elif values.shape[0] != 3 and values.shape[2] == 3:
-        values = np.moveaxis(values, 2, 0)
-    if settings.planes:
-        if max(settings.planes) >= len(values):
-            raise ImageError(
-                f"{path}: there is no plane {max(settings.planes)} (dataset.planes); the image has "
-                f"{len(values)}, counted from 0.",
-                "wrong bands",
-            )
-        values = values[settings.planes]
-    values = np.where(np.isfinite(values), values, np.nan)
-    return values if settings.planes or len(values) in kept else _collapsed(values, settings)[None]
-
-
-def _one_band(values: np.ndarray, settings: ReadSettings, path: Path) -> np.ndarray:
-    return _bands(values, settings, {1}, path)[0]
-
-
-def _collapsed(cube_PHW: np.ndarray, settings: ReadSettings) -> np.ndarray:
-    """Collapse a cube to one image, over the known values of each pixel; NaN where there is none."""
-    seen_HW = np.isfinite(cube_PHW).any(axis=0)
-    collapsed_HW = np.full(cube_PHW.shape[1:], np.nan, cube_PHW.dtype)
-    collapsed_HW[seen_HW] = COLLAPSE_FUNCTIONS[settings.collapse](cube_PHW[:, seen_HW], axis=0)
-    return collapsed_HW
-
-
-def _stacked(bands: Sequence[np.ndarray], names: Sequence[Any], kind: str, where: str) -> np.ndarray:
-    for band, name in zip(bands, names, strict=True):
-        if band.shape != bands[0].shape:
-            raise ImageError(
-                f"{where}: its bands differ in size: {_size(bands[0].shape)} in {kind} {names[0]}, "
-                f"{_size(band.shape)} in {kind} {name}. Bands must lie on the same pixels: resample them first.",
-                "wrong bands",
-            )
-    return np.stack(bands)

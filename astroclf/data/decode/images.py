@@ -12,22 +12,33 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from astroclf.data.catalog import Note
+from astroclf.data.decode.arrays import NPY_SUFFIX
 from astroclf.data.decode.bands import in_fours
+from astroclf.data.decode.companions import companion_file
 from astroclf.data.decode.fits import read_band_files, read_fits
-from astroclf.data.decode.pictures import PICTURE_SUFFIXES, read_picture
+from astroclf.data.decode.limits import one_large_at_a_time
+from astroclf.data.decode.pictures import picture_suffixes, read_picture
 from astroclf.data.decode.tone import Tone, to_grey
 from astroclf.data.decode.values import Decoded, Values
 from astroclf.errors import ImageError
 from astroclf.settings.fits import is_fits
 from astroclf.settings.reading import ReadSettings
 
+TIFF_SUFFIXES = (".tif", ".tiff")
+STRIP_ASPECT = 8  # longer than so many times their width, images are called strips
+
 # Raise this whenever the same file would give other pixels than before: image caches of the old rules are then rebuilt.
 PREPARATION_VERSION = 3
 
 
 def is_image(path: Path) -> bool:
-    """Tell if a name is one of a picture or FITS file."""
-    return path.suffix.lower() in PICTURE_SUFFIXES or is_fits(path)
+    """Tell if a name is one of a picture, array or FITS file."""
+    return (
+        path.suffix.lower() in (*TIFF_SUFFIXES, NPY_SUFFIX)
+        or is_fits(path)
+        or path.suffix.lower() in picture_suffixes()
+    )
 
 
 def decode_file(
@@ -52,7 +63,8 @@ def decode_file(
         The file is missing, empty, damaged, too large, or holds no image of so many bands.
     """
     settings = settings or ReadSettings.with_defaults()
-    return to_picture(read_values(path, settings, channels), settings, channels, tones or {}, str(path))
+    with one_large_at_a_time():
+        return to_picture(read_values(path, settings, channels), settings, channels, tones or {}, str(path))
 
 
 def decode_bands(
@@ -66,13 +78,19 @@ def decode_bands(
 
     `where` names the sample in errors that are of no single file.
     """
-    return to_picture(read_bands(paths, where, settings, channels), settings, channels, tones or {}, where)
+    with one_large_at_a_time():
+        return to_picture(read_bands(paths, where, settings, channels), settings, channels, tones or {}, where)
 
 
 def read_values(path: Path, settings: ReadSettings, channels: int = 3) -> Values:
     """Read the numbers of one file, as `decode_file` makes grey of them."""
     _check_there(path)
-    return read_fits(path, settings, channels) if is_fits(path) else read_picture(path, settings, channels)
+    with one_large_at_a_time():
+        values = read_fits(path, settings, channels) if is_fits(path) else read_picture(path, settings, channels)
+    word = companion_file(path)
+    if word:
+        values = values.noted(Note("companion", f"{path}: by its name the companion of an image ({word}), and none."))
+    return _struck(values, str(path))
 
 
 def read_bands(paths: Sequence[Path], where: str, settings: ReadSettings, channels: int = 3) -> Values:
@@ -81,7 +99,16 @@ def read_bands(paths: Sequence[Path], where: str, settings: ReadSettings, channe
         if not path.exists():
             raise ImageError(f"{path}: there is no such file, one of the bands in dataset.fits.files.", "missing")
         _check_there(path)
-    return read_band_files(paths, settings, channels, where)
+    with one_large_at_a_time():
+        return _struck(read_band_files(paths, settings, channels, where), where)
+
+
+def _struck(values: Values, where: str) -> Values:
+    """Note what strikes the eye: an image that is a strip."""
+    height, width = values.pixels_HWP.shape[:2]
+    if max(height, width) <= STRIP_ASPECT * min(height, width):
+        return values
+    return values.noted(Note("strip", f"{where}: an image of {width} x {height} pixels is a strip."))
 
 
 def to_picture(values: Values, settings: ReadSettings, channels: int, tones: Mapping[str, Tone], where: str) -> Decoded:

@@ -1,23 +1,31 @@
-"""Pictures: JPEG, PNG, WebP, TIFF, BMP, GIF files, as the numbers that they hold."""
+"""Pictures in the formats that Pillow reads: JPEG, PNG, WebP, AVIF, JPEG 2000, netpbm, BMP, GIF."""
 
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps, features
 
-from astroclf.data.decode.checksums import check_png
-from astroclf.data.decode.values import EIGHT_BIT, Values
+from astroclf.data.catalog import Note
+from astroclf.data.decode.arrays import NPY_MAGIC, NPY_SUFFIX, read_array
+from astroclf.data.decode.axes import upright
+from astroclf.data.decode.bands import check_bands
+from astroclf.data.decode.checksums import check_png, is_wide_png, pixel_chunks
+from astroclf.data.decode.limits import MAX_PIXELS, claim_pixels
+from astroclf.data.decode.tiff import TIFF_MAGIC, read_tiff
+from astroclf.data.decode.values import EIGHT_BIT, Values, kind_of
 from astroclf.errors import ImageError
 from astroclf.settings.reading import ReadSettings
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
-
-# A 20 kB file can claim 65500 x 65500 pixels. Pillow's own limit: 0.5 GB of RGB.
-MAX_PIXELS = 178_956_970
+# Formats of pictures by Pillow's names, of which those are read that the installed Pillow can read.
+PILLOW_FORMATS = ("JPEG", "MPO", "JPEG2000", "PNG", "WEBP", "AVIF", "PPM", "BMP", "GIF")
+OPTIONAL = {"JPEG2000": "jpg_2000", "WEBP": "webp", "AVIF": "avif"}  # what a Pillow can be built without
+MOVING_PICTURES = {".apng", ".avifs"}  # suffixes
+FRAMES_OF_ONE = ("MPO",)  # formats whose further frames are previews and depth of the first
 
 EXIF_ORIENTATION = 0x0112
 FORMAT_OF_MAGIC = {
@@ -30,8 +38,17 @@ FORMAT_OF_MAGIC = {
 }
 
 
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """List the suffixes of the picture formats that the installed Pillow reads."""
+    Image.init()
+    formats = {name for name in PILLOW_FORMATS if name not in OPTIONAL or features.check(OPTIONAL[name])}
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
+    return frozenset(suffixes - MOVING_PICTURES)
+
+
 def read_picture(path: Path, settings: ReadSettings, channels: int = 3) -> Values:
-    """Read one picture file.
+    """Read one picture file, TIFF files too; the content tells the format, whatever the name.
 
     Palette and CMYK become RGB, transparency is laid over black (the sky), EXIF rotation is undone.
 
@@ -40,33 +57,33 @@ def read_picture(path: Path, settings: ReadSettings, channels: int = 3) -> Value
     ImageError
         The file is damaged, too large, no picture, or has another number of bands than `channels` asks for.
     """
-    if channels not in (1, 3):
-        raise ImageError(
-            f"{path}: a picture has 3 bands (RGB) or 1 (grey), but dataset.channels={channels}: only FITS files have "
-            "other numbers of bands.",
-            "wrong bands",
-        )
-    # The decoders below meet arbitrary bytes and raise whatever their parser stumbled over (OSError, ValueError,
-    # SyntaxError, struct.error, ...): all of it means that this file is damaged.
     try:
-        encoded = path.read_bytes()
+        with path.open("rb") as file:
+            start = file.read(len(NPY_MAGIC))
+            if start.startswith(TIFF_MAGIC):
+                return read_tiff(path, settings, channels)
+            if start.startswith(NPY_MAGIC) or path.suffix.lower() == NPY_SUFFIX:
+                return read_array(path, settings, channels)
+            encoded = start + file.read()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}.", "missing") from error
+    # Pillow meets arbitrary bytes and raises whatever its parser stumbled over (OSError, ValueError, SyntaxError,
+    # struct.error, ...): all of it means that this file is damaged.
     try:
         check_png(encoded, path)
         with Image.open(io.BytesIO(encoded)) as picture:
-            _check_size(path, *picture.size)
-            return _from_pillow(picture)
+            claim_pixels(*picture.size, path)
+            values = _wide_png(picture, encoded) if is_wide_png(encoded) else _from_pillow(picture)
+            frames = 1 if picture.format in FRAMES_OF_ONE else getattr(picture, "n_frames", 1)
     except ImageError:
         raise
     except Exception as error:
-        # Only what Pillow does not know at all: what it finds damaged, OpenCV would read with other pixels.
-        is_other_tiff = isinstance(error, Image.UnidentifiedImageError) and encoded[:2] in (b"II", b"MM")
-        pixels = _read_tiff(path, encoded) if is_other_tiff else None
-        if pixels is None:
-            text, kind = _what_is_wrong(encoded, error)
-            raise ImageError(f"{path}: {text}", kind) from error
-        return numbers(pixels)
+        text, kind = _what_is_wrong(encoded, error)
+        raise ImageError(f"{path}: {text}", kind) from error
+    check_bands(values.pixels_HWP.shape[2], channels, str(path), "pixels")
+    if frames > 1:
+        return values.noted(Note("several frames", f"{path}: the first of its {frames} frames is taken."))
+    return values
 
 
 def _from_pillow(picture: Image.Image) -> Values:
@@ -74,7 +91,11 @@ def _from_pillow(picture: Image.Image) -> Values:
     picture = _turned_by_exif(picture)
     mode = picture.mode
     if mode.startswith(("I", "F")):
-        return numbers(np.asarray(picture))
+        numbers = np.asarray(picture)
+        # Of 16-bit netpbm, which Pillow scales to the full range of 16 bits and keeps in 32.
+        numbers = numbers.astype(np.uint16) if mode == "I" else numbers
+        numbers = numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
+        return Values(numbers[..., None], kind_of(numbers.dtype))
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
@@ -83,49 +104,27 @@ def _from_pillow(picture: Image.Image) -> Values:
 
 
 def _turned_by_exif(picture: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(picture) if _orientation(picture) != 1 else picture
+
+
+def _orientation(picture: Image.Image) -> int:
     try:
-        turned = picture.getexif().get(EXIF_ORIENTATION, 1) != 1
-        return ImageOps.exif_transpose(picture) if turned else picture
+        return int(picture.getexif().get(EXIF_ORIENTATION, 1))
     except Exception:  # a damaged EXIF block says nothing against the pixels, and any parser error may come from it
-        return picture
+        return 1
 
 
-def _read_tiff(path: Path, encoded: bytes) -> np.ndarray | None:
-    """Read a color TIFF of floats or wide integers, which Pillow does not know: (H, W, 3), RGB."""
-    try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(encoded[:8])
-        header = io.BytesIO(encoded)
-        header.seek(tags.next)
-        tags.load(header)
-        width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
-    except Exception:  # any error of its parser: no TIFF at all
-        return None
-    _check_size(path, width, height)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    if pixels is None:
-        return None
-    if pixels.ndim == 2:
-        return pixels
-    return np.ascontiguousarray(pixels[..., 2::-1]) if pixels.shape[2] >= 3 else pixels[..., 0]
-
-
-def numbers(pixels: np.ndarray) -> Values:
-    """Return (H, W) or (H, W, P) numbers of any type and byte order, with their kind."""
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    kind = EIGHT_BIT if pixels.dtype == np.uint8 else "float" if pixels.dtype.kind == "f" else pixels.dtype.name
-    return Values(pixels[..., None] if pixels.ndim == 2 else pixels, kind)
-
-
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{path}: {width} x {height} pixels are more than the limit of {MAX_PIXELS:,}: a damaged header, or a "
-            "mosaic to be cut into cut-outs first.",
-            "too large",
-        )
+def _wide_png(picture: Image.Image, encoded: bytes) -> Values:
+    """Read a PNG with 16 bits a color, of which Pillow keeps 8: OpenCV decodes what Pillow has found to be whole."""
+    picture.load()
+    # Without the chunks about color profiles and gamma, of which libpng writes remarks to stderr.
+    pixels = cv2.imdecode(np.frombuffer(pixel_chunks(encoded), np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        raise ValueError("its 16-bit colors cannot be decoded")
+    image_HWC = pixels[..., 2::-1]
+    if pixels.shape[2] == 4:
+        image_HWC = np.rint(image_HWC * (pixels[..., 3:] / 65535)).astype(np.uint16)
+    return Values(np.ascontiguousarray(upright(image_HWC, _orientation(picture))), kind_of(pixels.dtype))
 
 
 def _what_is_wrong(encoded: bytes, error: Exception) -> tuple[str, str]:
@@ -138,6 +137,9 @@ def _what_is_wrong(encoded: bytes, error: Exception) -> tuple[str, str]:
     if isinstance(error, Image.UnidentifiedImageError):
         if name := next((name for magic, name in FORMAT_OF_MAGIC.items() if encoded.startswith(magic)), None):
             return f"damaged or truncated: a {name} file that cannot be read beyond its beginning.", "damaged"
-        return "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, FITS).", "damaged"
+        return (
+            "not a picture in a known format (JPEG, PNG, WebP, TIFF, AVIF, JPEG 2000, netpbm, BMP, GIF, FITS, npy).",
+            "damaged",
+        )
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return f"damaged or truncated: {text}.", "truncated" if "truncated" in text.lower() else "damaged"

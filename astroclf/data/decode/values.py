@@ -22,8 +22,8 @@ class Values:
     pixels_HWP
         (H, W, P) of any number type in native byte order, first row on top; NaN where a value is unknown.
     kind
-        What the numbers are: `EIGHT_BIT`, ``FITS``, or a type such as ``uint16``, ``float``. How they become grey is
-        decided for all numbers of a kind together.
+        What the numbers are: `EIGHT_BIT`, ``FITS``, or a type such as ``uint16``, ``float``; ``uint12`` where a file
+        declares 12 bits. How they become grey is decided for all numbers of a kind together.
     notes
         What was guessed, or strikes the eye, in reading them.
     """
@@ -35,6 +35,11 @@ class Values:
     def noted(self, *notes: Note) -> Self:
         """Return the same with more notes."""
         return replace(self, notes=(*self.notes, *notes))
+
+
+def kind_of(dtype: np.dtype) -> str:
+    """Name the kind of numbers of this type."""
+    return EIGHT_BIT if dtype == np.uint8 else "float" if dtype.kind == "f" else dtype.name
 
 
 class Decoded(NamedTuple):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from astroclf.data.decode import pictures
+from astroclf.data.decode import limits
 from astroclf.data.decode.bands import to_channels
 from astroclf.data.decode.images import fit_square, is_image
 from astroclf.errors import ImageError
@@ -181,7 +181,7 @@ def test_missing_file_and_folder(tmp_path):
 
 def test_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     Image.new("L", (300, 300)).save(tmp_path / "bomb.png")
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 300 * 299)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 300 * 299)
     with pytest.raises(ImageError, match="300 x 300 pixels are more than the limit"):
         decoded_file(tmp_path / "bomb.png")
 
