@@ -20,7 +20,7 @@ class ImageError(DataError):
     ----------
     kind : str
         What is wrong with it, in a word or two by which such files are counted: ``missing``, ``empty``, ``truncated``,
-        ``damaged``, ``constant``, ``no image``, ``too large``, ``bad pixels``, ``wrong bands``.
+        ``damaged``, ``constant``, ``no image``, ``too large``, ``bad pixels``, ``wrong bands``, ``no decoder``.
     """
 
     def __init__(self, message: str, kind: str = "damaged") -> None:

@@ -165,7 +165,7 @@ def _collapsed(cube_PHW: np.ndarray, settings: ReadSettings) -> np.ndarray:
 def _plane_axis(
     shape: Sequence[int], names: Sequence[str], channels: int, custom: Literal["first", "last", "smallest"]
 ) -> tuple[int, bool]:
-    """Tell which of three axes holds planes, and if that is certain."""
+    """Find which of three axes holds planes, and if that is certain."""
     sky = [axis for axis in range(3) if _is_sky(names[axis])]
     named = [axis for axis in range(3) if names[axis] in PLANE_AXES]
     if len(sky) == 2:
@@ -180,7 +180,7 @@ def _plane_axis(
         return (0 if shape[0] < shape[2] else 2), False
     axis = {"first": 0, "last": 2}[custom]
     # By the custom of the format, and the numbers do not contradict it.
-    return axis, not few and shape[axis] <= min(shape)
+    return axis, not few and FEW_PLANES < shape[axis] <= min(shape)
 
 
 def _can_be_bands(shape: Sequence[int], axis: int, channels: int) -> bool:

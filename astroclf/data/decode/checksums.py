@@ -85,20 +85,24 @@ def decompressed(path: Path, most: int) -> Iterator[Path | BinaryIO]:
     with opened(path, "rb") as packed:
         content = packed.read(IN_MEMORY)
         if len(content) < IN_MEMORY:
+            _check_most(len(content), most, path)
             yield io.BytesIO(content)
             return
         with NamedTemporaryFile(prefix="astroclf-", suffix=".fits") as file:
             size = 0
             while content:
                 size += len(content)
-                if size > most:
-                    raise ImageError(
-                        f"{path}: more than {most:,} bytes when decompressed: cut what you need out first.", "too large"
-                    )
+                _check_most(size, most, path)
                 _write(file, content, path)
                 content = packed.read(PIECE)
-            _write(file, b"", path)
             yield Path(file.name)
+
+
+def _check_most(size: int, most: int, where: Path) -> None:
+    if size > most:
+        raise ImageError(
+            f"{where}: more than {most:,} bytes when decompressed: cut what you need out first.", "too large"
+        )
 
 
 def _write(file: Any, content: bytes, where: Path) -> None:

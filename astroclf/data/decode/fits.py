@@ -135,7 +135,7 @@ def _read_hdu(hdus: Any, name: int | str | None, settings: FitsSettings, path: P
     if settings.checksum:
         check_datasum(hdu, path)
     notes = _passed_over(hdus, hdu, path) if name is None else ()
-    return _Image(_read_values(hdu), _axis_names(hdu), notes)
+    return _Image(_read_values(hdu), axis_names(hdu), notes)
 
 
 def _read_values(hdu: Any) -> np.ndarray:
@@ -155,7 +155,8 @@ def _read_values(hdu: Any) -> np.ndarray:
     return values
 
 
-def _axis_names(hdu: Any) -> AxisNames:
+def axis_names(hdu: Any) -> AxisNames:
+    """Return what the header of an image HDU says of its axes."""
     header, axes = hdu.header, range(len(hdu.shape), 0, -1)  # the last axis of FITS is the first one here
     names = tuple(str(header.get(f"CTYPE{axis}", "")) for axis in axes)
     stokes_i: int | None = 0

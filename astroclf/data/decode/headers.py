@@ -10,15 +10,20 @@ import numpy as np
 from PIL import Image
 
 from astroclf.data.catalog import Catalog
-from astroclf.data.decode.fits import choose_hdu
+from astroclf.data.decode.arrays import NPY_SUFFIX
+from astroclf.data.decode.axes import planes_first
+from astroclf.data.decode.fits import axis_names, choose_hdu
+from astroclf.data.decode.tiff import listening
 from astroclf.settings.fits import FitsSettings, is_fits
 from astroclf.util.lazy import lazy_import
 from astroclf.util.progress import ProgressBar
 from astroclf.util.threads import available_cores, run_ahead
 
 if TYPE_CHECKING:
+    import tifffile
     from astropy.io import fits
 else:
+    tifffile = lazy_import("tifffile")
     fits = lazy_import("astropy.io.fits")  # takes a second to import: only where a FITS file is met
 
 _WIDE_MODES = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
@@ -59,15 +64,34 @@ def read_facts(reader: HasFacts, *, num_workers: int | None = None, progress: bo
 
 def file_facts(path: Path, fits: FitsSettings) -> FileFacts | None:
     """Read the header of one picture or FITS file; None where it cannot be read."""
-    return _fits_facts(path, fits) if is_fits(path) else _picture_facts(path)
+    read = (_fits_facts,) if is_fits(path) else (_array_facts,) if path.suffix == NPY_SUFFIX else PICTURE_READERS
+    for facts in read:
+        try:
+            return facts(path, fits)
+        except Exception:  # arbitrary bytes: any parser error may come from them, and decoding says what is wrong
+            continue
+    return None
 
 
-def _picture_facts(path: Path) -> FileFacts | None:
-    try:
-        with Image.open(path) as picture:
-            return FileFacts(str(picture.format), picture.mode, _bits(picture), *picture.size)
-    except Exception:  # arbitrary bytes: any parser error may come from them, and decoding says what is wrong
-        return None
+def _picture_facts(path: Path, _: FitsSettings) -> FileFacts:
+    with Image.open(path) as picture:
+        return FileFacts(str(picture.format), picture.mode, _bits(picture), *picture.size)
+
+
+def _tiff_facts(path: Path, _: FitsSettings) -> FileFacts:
+    with listening(), tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        bits = int(np.max(page.bitspersample))
+        return FileFacts("TIFF", np.dtype(page.dtype).name, bits, page.imagewidth, page.imagelength)
+
+
+PICTURE_READERS = (_picture_facts, _tiff_facts)  # the second for TIFF files that Pillow does not know
+
+
+def _array_facts(path: Path, _: FitsSettings) -> FileFacts:
+    values = np.load(path, mmap_mode="r", allow_pickle=False)
+    height, width = planes_first(values, 3, path, "smallest").values_PHW.shape[1:]
+    return FileFacts("npy", values.dtype.name, 8 * values.dtype.itemsize, width, height)
 
 
 def _bits(picture: Image.Image) -> int:
@@ -80,14 +104,11 @@ def _bits(picture: Image.Image) -> int:
     return 16 if ";16" in raw else _WIDE_MODES.get(picture.mode, 8)
 
 
-def _fits_facts(path: Path, settings: FitsSettings) -> FileFacts | None:
-    try:
-        with fits.open(path) as hdus:
-            hdu = choose_hdu(hdus, settings.hdu[0] if isinstance(settings.hdu, list) else settings.hdu, path)
-            shape, bits, offset = hdu.shape, int(hdu.header["BITPIX"]), float(hdu.header.get("BZERO", 0))
-    except Exception:  # as above
-        return None
+def _fits_facts(path: Path, settings: FitsSettings) -> FileFacts:
+    with fits.open(path) as hdus:
+        hdu = choose_hdu(hdus, settings.hdu[0] if isinstance(settings.hdu, list) else settings.hdu, path)
+        bits, offset = int(hdu.header["BITPIX"]), float(hdu.header.get("BZERO", 0))
+        planes = planes_first(np.broadcast_to(np.uint8(0), hdu.shape), 3, path, "first", axis_names(hdu))
     unsigned = bits > 8 and offset == 2.0 ** (bits - 1)  # the FITS way to write unsigned integers
-    colors_last = len(shape) == 3 and shape[2] == 3 and shape[0] != 3
-    height, width = shape[:2] if colors_last else shape[-2:]
-    return FileFacts("FITS", "u" * unsigned + _FITS_MODES[bits], abs(bits), int(width), int(height))
+    height, width = planes.values_PHW.shape[1:]
+    return FileFacts("FITS", "u" * unsigned + _FITS_MODES[bits], abs(bits), width, height)

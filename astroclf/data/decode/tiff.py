@@ -41,7 +41,7 @@ ORIENTATION_TAG, OLD_SUBFILE_TAG, INK_SET_TAG = 274, 255, 332
 class _Stack(NamedTuple):
     """Pages of one size and kind."""
 
-    pages_NHWS: np.ndarray
+    pages_PHWS: np.ndarray
     kind: str  # of `Values`
     colors: int  # how many of the samples make the picture; the others are bands of their own
 
@@ -57,7 +57,7 @@ def read_tiff(path: Path, settings: ReadSettings, channels: int) -> Values:
     ImageError
         The file is damaged, too large, needs imagecodecs, or has bands or pages between which nothing decides.
     """
-    with _listening() as remarks:
+    with listening() as remarks:
         try:
             # Not other files that the description of this one names.
             with tifffile.TiffFile(path, is_ome=False, is_mmstack=False, is_ndtiff=False) as file:
@@ -95,7 +95,8 @@ _listener = _Listener()
 
 
 @contextmanager
-def _listening() -> Iterator[list[tuple[int, str]]]:
+def listening() -> Iterator[list[tuple[int, str]]]:
+    """Collect what tifffile remarks in this thread, as level and text, instead of printing it."""
     logging.getLogger("tifffile").addFilter(_listener)  # once, however often
     remarks: list[tuple[int, str]] = []
     _listener.remarks = remarks
@@ -143,13 +144,13 @@ def _read_stack(series: Any, path: Path) -> _Stack:
         pages = series.asarray(maxworkers=1)
     else:
         pages = np.stack([read_page(each, path) for each in series.pages])
-    pages_NHWS = _arranged(pages.reshape(series.get_shape(squeeze=False)), series.get_axes(squeeze=False))
+    pages_PHWS = _arranged(pages.reshape(series.get_shape(squeeze=False)), series.get_axes(squeeze=False))
     orientation = page.tags.valueof(ORIENTATION_TAG, 1)
-    return _interpreted(upright(pages_NHWS, orientation, rows=1), page, path)
+    return _interpreted(upright(pages_PHWS, orientation, rows=1), page, path)
 
 
 def _arranged(pages: np.ndarray, axes: str) -> np.ndarray:
-    """Bring the axes that tifffile names to (N, H, W, S)."""
+    """Bring the axes that tifffile names to (P, H, W, S)."""
     samples = [axes.index("S")] if "S" in axes else []
     last = [axes.index("Y"), axes.index("X"), *samples]
     pages = pages.transpose([axis for axis in range(pages.ndim) if axis not in last] + last)
@@ -159,56 +160,56 @@ def _arranged(pages: np.ndarray, axes: str) -> np.ndarray:
 # ---- from numbers to brightness -------------------------------------------------------------------------------------
 
 
-def _interpreted(pages_NHWS: np.ndarray, page: Any, path: Path) -> _Stack:
+def _interpreted(pages_PHWS: np.ndarray, page: Any, path: Path) -> _Stack:
     """Undo what the photometric interpretation says: bands in which more is brighter."""
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8 * page.dtype.itemsize
     colors = COLORS_OF[page.photometric]
-    if pages_NHWS.shape[3] < colors:
-        raise ImageError(f"{path}: damaged: {pages_NHWS.shape[3]} samples where its colors need {colors}.", "damaged")
+    if pages_PHWS.shape[3] < colors:
+        raise ImageError(f"{path}: damaged: {pages_PHWS.shape[3]} samples where its colors need {colors}.", "damaged")
     if page.photometric == PALETTE:
-        return _Stack(_looked_up(pages_NHWS[..., 0], page.colormap, path), EIGHT_BIT, 3)
+        return _Stack(_looked_up(pages_PHWS[..., 0], page.colormap, path), EIGHT_BIT, 3)
     white: float = 1
-    if pages_NHWS.dtype == bool or (pages_NHWS.dtype.kind == "u" and bits < 8):
+    if pages_PHWS.dtype == bool or (pages_PHWS.dtype.kind == "u" and bits < 8):
         greys = np.rint(np.linspace(0, 255, 2**bits)).astype(np.uint8)
-        pages_NHWS = greys[pages_NHWS.astype(np.uint8)]
+        pages_PHWS = greys[pages_PHWS.astype(np.uint8)]
         white = 255
-    elif pages_NHWS.dtype.kind == "u":
+    elif pages_PHWS.dtype.kind == "u":
         white = 2**bits - 1
-    elif pages_NHWS.dtype.kind == "i":
+    elif pages_PHWS.dtype.kind == "i":
         white = -1  # -1 - x turns the range of a signed type round
-    elif pages_NHWS.dtype == np.float16:
-        pages_NHWS = pages_NHWS.astype(np.float32)
-    kind = f"uint{bits}" if pages_NHWS.dtype == np.uint16 and bits < 16 else kind_of(pages_NHWS.dtype)
+    elif pages_PHWS.dtype == np.float16:
+        pages_PHWS = pages_PHWS.astype(np.float32)
+    kind = f"uint{bits}" if pages_PHWS.dtype == np.uint16 and bits < 16 else kind_of(pages_PHWS.dtype)
     if page.photometric == WHITE_IS_ZERO:
-        pages_NHWS = np.concatenate([white - pages_NHWS[..., :1], pages_NHWS[..., 1:]], axis=3, dtype=pages_NHWS.dtype)
+        pages_PHWS = np.concatenate([white - pages_PHWS[..., :1], pages_PHWS[..., 1:]], axis=3, dtype=pages_PHWS.dtype)
     if page.photometric == CMYK:
         if page.tags.valueof(INK_SET_TAG, 1) != 1:
             raise ImageError(f"{path}: it holds inks other than CMYK, which are not read: save it as RGB.", "no image")
-        ink = pages_NHWS[..., :4].astype(np.float64)
+        ink = pages_PHWS[..., :4].astype(np.float64)
         light = (white - ink[..., :3]) * (white - ink[..., 3:]) / white
-        pages_NHWS = np.concatenate([_like(light, pages_NHWS), pages_NHWS[..., 4:]], axis=3)
+        pages_PHWS = np.concatenate([_like(light, pages_PHWS), pages_PHWS[..., 4:]], axis=3)
         colors = 3
-    return _Stack(_over_black(pages_NHWS, page, colors, white), kind, colors)
+    return _Stack(_over_black(pages_PHWS, page, colors, white), kind, colors)
 
 
-def _looked_up(indices_NHW: np.ndarray, colormap: np.ndarray | None, path: Path) -> np.ndarray:
+def _looked_up(indices_PHW: np.ndarray, colormap: np.ndarray | None, path: Path) -> np.ndarray:
     if colormap is None:
         raise ImageError(f"{path}: damaged: it has a palette without colors.", "damaged")
     eight_bit = colormap if colormap.max() < 256 else colormap >> 8  # some programs write 8 bits into these 16
-    return np.moveaxis(eight_bit.astype(np.uint8), 0, -1)[indices_NHW]
+    return np.moveaxis(eight_bit.astype(np.uint8), 0, -1)[indices_PHW]
 
 
-def _over_black(pages_NHWS: np.ndarray, page: Any, colors: int, white: float) -> np.ndarray:
+def _over_black(pages_PHWS: np.ndarray, page: Any, colors: int, white: float) -> np.ndarray:
     """Lay the colors over black by their transparency; extra samples of no declared meaning stay."""
     extras = [int(kind) for kind in page.extrasamples]
     place = next((i for i, kind in enumerate(extras) if kind in (PREMULTIPLIED, TRANSPARENCY)), None)
     if place is None:
-        return pages_NHWS
+        return pages_PHWS
     alpha = colors + place
-    lit = pages_NHWS[..., :colors]
+    lit = pages_PHWS[..., :colors]
     if extras[place] == TRANSPARENCY:
-        lit = _like(lit.astype(np.float64) * (pages_NHWS[..., alpha, None] / white), pages_NHWS)
-    return np.concatenate([lit, pages_NHWS[..., colors:alpha], pages_NHWS[..., alpha + 1 :]], axis=3)
+        lit = _like(lit.astype(np.float64) * (pages_PHWS[..., alpha, None] / white), pages_PHWS)
+    return np.concatenate([lit, pages_PHWS[..., colors:alpha], pages_PHWS[..., alpha + 1 :]], axis=3)
 
 
 def _like(numbers: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -220,7 +221,7 @@ def _like(numbers: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _joined(stacks: Sequence[_Stack], settings: ReadSettings, channels: int, path: Path) -> Values:
     """Make one image of all pages, or refuse where nothing says how."""
-    pages = [(page_HWS, stack) for stack in stacks for page_HWS in stack.pages_NHWS]
+    pages = [(page_HWS, stack) for stack in stacks for page_HWS in stack.pages_PHWS]
     if len(pages) == 1:
         return _of_one_page(*pages[0], settings, channels, path)
     if settings.planes:

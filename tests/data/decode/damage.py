@@ -21,6 +21,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import tifffile
 from astropy.io import fits
 from PIL import Image
 
@@ -142,6 +143,20 @@ def picture(kind: str, mode: str = "RGB", **options: object) -> Callable[[], byt
     return make
 
 
+def tiff(samples: int, kind: type[np.number], pages: int = 1, **options: object) -> Callable[[], bytes]:
+    """A TIFF file as tifffile writes it; planar where there are several samples and `planarconfig` says so."""
+
+    def make() -> bytes:
+        image = scene().astype(kind) * kind(1 if kind is np.float32 else 257)
+        planes = np.moveaxis(image, 2, 0)[:pages] if pages > 1 else image if samples == 3 else image[..., 0]
+        planes = np.moveaxis(image, 2, 0) if "planarconfig" in options else planes
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, planes, photometric="rgb" if samples == 3 else "minisblack", **options)
+        return buffer.getvalue()
+
+    return make
+
+
 def fits_file(
     *, compressed: bool = False, checksum: bool = False, pack: Callable[[bytes], bytes] = bytes
 ) -> Callable[[], bytes]:
@@ -204,6 +219,15 @@ FORMATS = {
     "tiff-lzw": Format("sky/a.tif", picture("TIFF", compression="tiff_lzw")),
     "tiff-deflate": Format("sky/a.tif", picture("TIFF", compression="tiff_adobe_deflate")),
     "tiff-16-bit": Format("sky/a.tif", picture("TIFF", "I;16")),
+    "tiff-planar-floats": Format("sky/a.tif", tiff(3, np.float32, planarconfig="separate")),
+    "tiff-deflate-16-bit": Format("sky/a.tif", tiff(3, np.uint16, compression="zlib", bigtiff=True, rowsperstrip=7)),
+    "tiff-tiles": Format("sky/a.tif", tiff(1, np.float32, compression="zlib", tile=(16, 16))),
+    "tiff-pages": Format("sky/a.tif", tiff(1, np.uint16, pages=3)),
+    "tiff-jpeg": Format("sky/a.tif", picture("TIFF", compression="jpeg")),
+    "avif": Format("sky/a.avif", picture("AVIF", quality=90)),
+    "jpeg-2000": Format("sky/a.jp2", picture("JPEG2000")),
+    "netpbm": Format("sky/a.pgm", picture("PPM", "L")),
+    "array": Format("sky/a.npy", npy_file(scene)),
     "webp": Format("sky/a.webp", picture("WEBP")),
     "webp-lossless": Format("sky/a.webp", picture("WEBP", lossless=True)),
     "gif": Format("sky/a.gif", picture("GIF", "P")),

@@ -8,6 +8,7 @@ import io
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from astropy.io import fits
 from PIL import Image
 
@@ -45,6 +46,27 @@ def test_sixteen_bits_of_color_are_seen_though_pillow_opens_eight(tmp_path, name
 
 
 @pytest.mark.parametrize(
+    ("kind", "options", "expected"),
+    [
+        ("f2", {}, ("float16", 16)),
+        ("f4", {"bigtiff": True}, ("F", 32)),
+        ("u2", {"bigtiff": True, "compression": "zlib"}, ("I;16", 16)),
+        ("f8", {}, ("float64", 64)),
+    ],
+)
+def test_tiff_files_that_pillow_may_not_know(tmp_path, kind, options, expected, capfd):
+    tifffile.imwrite(tmp_path / "a.tif", GREY.astype(kind), **options)
+    assert file_facts(tmp_path / "a.tif", SETTINGS) == ("TIFF", *expected, 30, 20)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (3, 20, 30)])
+def test_arrays(tmp_path, shape):
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.uint16))
+    assert file_facts(tmp_path / "a.npy", SETTINGS) == FileFacts("npy", "uint16", 16, 30, 20)
+
+
+@pytest.mark.parametrize(
     ("hdus", "settings", "expected"),
     [
         ([fits.PrimaryHDU(GREY.astype(np.int16))], SETTINGS, ("int16", 16, 30, 20)),
@@ -69,7 +91,7 @@ def test_fits(tmp_path, hdus, settings, expected):
     assert file_facts(tmp_path / "a.fits.bz2", settings) == FileFacts("FITS", *expected)
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.fits", "a.fits.gz", "a.tif"])
+@pytest.mark.parametrize("name", ["a.png", "a.fits", "a.fits.gz", "a.tif", "a.npy"])
 @pytest.mark.parametrize("content", [b"", b"<html>", None])
 def test_a_file_without_a_header_has_no_facts(tmp_path, name, content):
     if content is not None:

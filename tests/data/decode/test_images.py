@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import cv2
@@ -13,9 +14,9 @@ from PIL import Image
 
 from astroclf.data.decode import limits
 from astroclf.data.decode.bands import to_channels
-from astroclf.data.decode.images import fit_square, is_image
+from astroclf.data.decode.images import fit_square, is_image, read_values
 from astroclf.errors import ImageError
-from tests.data.decode.pictures import decoded_file
+from tests.data.decode.pictures import decoded_file, reading
 
 RED = (255, 0, 0)
 
@@ -37,6 +38,13 @@ def scene(side: int = 24) -> np.ndarray:
         (".webp", {"lossless": True}, 0),
         (".bmp", {}, 0),
         (".JPG", {"quality": 95, "subsampling": 0}, 8),
+        (".jfif", {"quality": 95, "subsampling": 0}, 8),
+        (".jpe", {"quality": 95, "subsampling": 0}, 8),
+        (".mpo", {"quality": 95, "subsampling": 0}, 8),
+        (".jp2", {}, 0),
+        (".avif", {"quality": 95, "subsampling": "4:4:4"}, 12),
+        (".ppm", {}, 0),
+        (".pnm", {}, 0),
     ],
 )
 def test_formats_give_the_same_picture(tmp_path, suffix, options, tolerance):
@@ -117,6 +125,49 @@ def test_sixteen_bits_scale_by_their_full_range(tmp_path, suffix):
     color = decoded_file(tmp_path / f"color{suffix}").astype(int)
     assert np.abs(color[..., 0] - values / 257 / 4).max() <= 1
     assert np.abs(color[..., 2] - values / 257).max() <= 1
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_sixteen_bits_of_color_in_png_are_kept(tmp_path, alpha, capfd):
+    """Pillow opens them as 8 bits: 12-bit data would be left with 16 greys."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 4096, (16, 16, 3 + alpha), np.uint16)
+    if alpha:
+        values[..., 3] = 65535
+    cv2.imwrite(str(tmp_path / "a.png"), values)  # BGR
+    read = read_values(tmp_path / "a.png", reading(), 3)
+    assert read.kind == "uint16"
+    np.testing.assert_array_equal(read.pixels_HWP, values[..., 2::-1])
+    whole = (tmp_path / "a.png").read_bytes()
+    profile = b"iCCPa\0\0bad"  # of which libpng would write to stderr
+    chunk = (len(profile) - 4).to_bytes(4) + profile + zlib.crc32(profile).to_bytes(4)
+    (tmp_path / "b.png").write_bytes(whole[:33] + chunk + whole[33:])
+    np.testing.assert_array_equal(read_values(tmp_path / "b.png", reading(), 3).pixels_HWP, values[..., 2::-1])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_sixteen_bit_netpbm(tmp_path):
+    values = np.linspace(0, 65535, 256).reshape(16, 16).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.pgm")
+    read = read_values(tmp_path / "a.pgm", reading(), 3)
+    assert read.kind == "uint16"
+    np.testing.assert_array_equal(read.pixels_HWP[..., 0], values)
+
+
+def test_of_a_moving_picture_the_first_frame_is_taken_and_said(tmp_path):
+    frames = [Image.fromarray(np.roll(scene(), 3 * i, axis=0)) for i in range(3)]
+    for name in ("a.png", "a.webp"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], lossless=True)
+        read = read_values(tmp_path / name, reading(), 3)
+        np.testing.assert_array_equal(read.pixels_HWP, scene())
+        assert [note.kind for note in read.notes] == ["several frames"]
+
+
+def test_a_picture_in_a_data_set_of_other_channels_is_named(tmp_path):
+    Image.fromarray(scene()).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"a\.png: its pixels give 3 bands, but dataset\.channels=5") as caught:
+        decoded_file(tmp_path / "a.png", channels=5)
+    assert caught.value.kind == "wrong bands"
 
 
 def test_big_endian_sixteen_bit_tiff(tmp_path):
@@ -238,7 +289,13 @@ def test_grey_keeps_luminance(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a.fits.gz", True), ("a.FIT", True), ("a.fts", True), ("a.fz", True), ("a.webp", True), ("a.csv", False)],
+    [
+        *(
+            (f"a.{suffix}", True)
+            for suffix in ("fits.gz", "FIT", "fts", "fz", "webp", "jfif", "AVIF", "jp2", "pgm", "npy")
+        ),
+        *((f"a.{suffix}", False) for suffix in ("csv", "npz", "h5", "pdf", "eps", "apng")),
+    ],
 )
 def test_names_of_images(name, expected):
     assert is_image(Path(name)) is expected
