@@ -95,7 +95,8 @@ def build_image_cache(
             missing = shape[0] - sum(block.stop - block.start for block in finished.values())
             _check_room(partial, images, thumbnails)
             workers = num_workers or available_cores()
-            tones = reader.decide_tones(workers) if isinstance(reader, HasTones) else {}
+            with warnings.catch_warnings(action="ignore"):  # as below
+                tones = reader.decide_tones(workers) if isinstance(reader, HasTones) else {}
             with (partial / RECORD_FILE).open("a", encoding="utf-8") as record:
                 for rows, block in _decode(reader, finished, workers, progress):
                     images.write(rows.start, block.images_BHWC)

@@ -13,7 +13,6 @@ from PIL import Image, ImageOps, features
 from astroclf.data.catalog import Note
 from astroclf.data.decode.arrays import NPY_MAGIC, NPY_SUFFIX, read_array
 from astroclf.data.decode.axes import upright
-from astroclf.data.decode.bands import check_bands
 from astroclf.data.decode.checksums import check_png, is_wide_png, pixel_chunks
 from astroclf.data.decode.limits import MAX_PIXELS, claim_pixels
 from astroclf.data.decode.tiff import TIFF_MAGIC, read_tiff
@@ -67,6 +66,12 @@ def read_picture(path: Path, settings: ReadSettings, channels: int = 3) -> Value
             encoded = start + file.read()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}.", "missing") from error
+    if channels not in (1, 3):
+        raise ImageError(
+            f"{path}: a picture has 3 bands (RGB) or 1 (grey), but dataset.channels={channels}: only FITS, TIFF and "
+            "npy files have other numbers of bands.",
+            "wrong bands",
+        )
     # Pillow meets arbitrary bytes and raises whatever its parser stumbled over (OSError, ValueError, SyntaxError,
     # struct.error, ...): all of it means that this file is damaged.
     try:
@@ -80,7 +85,6 @@ def read_picture(path: Path, settings: ReadSettings, channels: int = 3) -> Value
     except Exception as error:
         text, kind = _what_is_wrong(encoded, error)
         raise ImageError(f"{path}: {text}", kind) from error
-    check_bands(values.pixels_HWP.shape[2], channels, str(path), "pixels")
     if frames > 1:
         return values.noted(Note("several frames", f"{path}: the first of its {frames} frames is taken."))
     return values

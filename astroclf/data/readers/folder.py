@@ -14,6 +14,7 @@ import numpy as np
 from astroclf.data.catalog import Block, Catalog, Source
 from astroclf.data.decode.headers import FileFacts, file_facts
 from astroclf.data.decode.images import PREPARATION_VERSION, is_image, read_bands, read_values, to_picture
+from astroclf.data.decode.limits import one_large_at_a_time
 from astroclf.data.decode.tone import Tone, decide_tones
 from astroclf.data.decode.values import Decoded, Values
 from astroclf.data.readers.array_files import HDF5_SUFFIXES
@@ -168,7 +169,8 @@ class ClassFolder:
         return str(path) if self.bands is None else f"{path} ({', '.join(self.bands.patterns)})"
 
     def _decode(self, row: int) -> Decoded:
-        return to_picture(self._read(row), self.reading, self.channels, self.tones, self._where(row))
+        with one_large_at_a_time():
+            return to_picture(self._read(row), self.reading, self.channels, self.tones, self._where(row))
 
     def _files(self, row: int) -> list[Path]:
         name = str(self.catalog.ids[row])

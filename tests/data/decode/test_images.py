@@ -165,7 +165,9 @@ def test_of_a_moving_picture_the_first_frame_is_taken_and_said(tmp_path):
 
 def test_a_picture_in_a_data_set_of_other_channels_is_named(tmp_path):
     Image.fromarray(scene()).save(tmp_path / "a.png")
-    with pytest.raises(ImageError, match=r"a\.png: its pixels give 3 bands, but dataset\.channels=5") as caught:
+    with pytest.raises(
+        ImageError, match=r"a\.png: a picture has 3 bands .RGB. or 1 .grey., but dataset\.channels=5"
+    ) as caught:
         decoded_file(tmp_path / "a.png", channels=5)
     assert caught.value.kind == "wrong bands"
 
