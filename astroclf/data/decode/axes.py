@@ -165,7 +165,7 @@ def _collapsed(cube_PHW: np.ndarray, settings: ReadSettings) -> np.ndarray:
 def _plane_axis(
     shape: Sequence[int], names: Sequence[str], channels: int, custom: Literal["first", "last", "smallest"]
 ) -> tuple[int, bool]:
-    """Choose which of three axes is taken for planes, and say if that is certain."""
+    """Choose the axis of three that holds planes, and say if that is certain."""
     sky = [axis for axis in range(3) if _is_sky(names[axis])]
     named = [axis for axis in range(3) if names[axis] in PLANE_AXES]
     if len(sky) == 2:
