@@ -10,7 +10,7 @@ from astroclf.data.catalog import Note
 from astroclf.data.decode.axes import choose_planes, planes_first
 from astroclf.data.decode.bands import check_bands
 from astroclf.data.decode.limits import claim_values, size_text
-from astroclf.data.decode.values import Values, kind_of
+from astroclf.data.decode.values import Values, numbers
 from astroclf.errors import ImageError
 from astroclf.settings.reading import ReadSettings
 
@@ -45,7 +45,7 @@ def read_array(path: Path, settings: ReadSettings, channels: int) -> Values:
         notes = (*notes, Note("guessed axes", f"{path}: the fourth of its four samples is taken as transparency."))
     bands_PHW = choose_planes(planes_PHW, settings, {1, 3, channels}, path)
     check_bands(len(bands_PHW), channels, str(path), f"{size_text(values.shape)} numbers")
-    return Values(np.moveaxis(bands_PHW, 0, 2), kind_of(bands_PHW.dtype), notes)
+    return numbers(np.moveaxis(bands_PHW, 0, 2), *notes)
 
 
 def _load(path: Path) -> np.ndarray:

@@ -16,7 +16,7 @@ from astroclf.data.decode.axes import upright
 from astroclf.data.decode.checksums import check_png, is_wide_png, pixel_chunks
 from astroclf.data.decode.limits import MAX_PIXELS, claim_pixels
 from astroclf.data.decode.tiff import TIFF_MAGIC, read_tiff
-from astroclf.data.decode.values import EIGHT_BIT, Values, kind_of
+from astroclf.data.decode.values import EIGHT_BIT, Values, numbers
 from astroclf.errors import ImageError
 from astroclf.settings.reading import ReadSettings
 
@@ -95,11 +95,8 @@ def _from_pillow(picture: Image.Image) -> Values:
     picture = _turned_by_exif(picture)
     mode = picture.mode
     if mode.startswith(("I", "F")):
-        numbers = np.asarray(picture)
-        # Of 16-bit netpbm, which Pillow scales to the full range of 16 bits and keeps in 32.
-        numbers = numbers.astype(np.uint16) if mode == "I" else numbers
-        numbers = numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
-        return Values(numbers[..., None], kind_of(numbers.dtype))
+        # I: 16-bit netpbm, which Pillow scales to the full range of 16 bits and keeps in 32.
+        return numbers(np.asarray(picture, np.uint16) if mode == "I" else np.asarray(picture))
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
@@ -128,7 +125,7 @@ def _wide_png(picture: Image.Image, encoded: bytes) -> Values:
     image_HWC = pixels[..., 2::-1]
     if pixels.shape[2] == 4:
         image_HWC = np.rint(image_HWC * (pixels[..., 3:] / 65535)).astype(np.uint16)
-    return Values(np.ascontiguousarray(upright(image_HWC, _orientation(picture))), kind_of(pixels.dtype))
+    return numbers(np.ascontiguousarray(upright(image_HWC, _orientation(picture))))
 
 
 def _what_is_wrong(encoded: bytes, error: Exception) -> tuple[str, str]:

@@ -42,6 +42,12 @@ def kind_of(dtype: np.dtype) -> str:
     return EIGHT_BIT if dtype == np.uint8 else "float" if dtype.kind == "f" else dtype.name
 
 
+def numbers(pixels: np.ndarray, *notes: Note) -> Values:
+    """Take (H, W) or (H, W, P) numbers of any type and byte order for what they are."""
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return Values(pixels[..., None] if pixels.ndim == 2 else pixels, kind_of(pixels.dtype), notes)
+
+
 class Decoded(NamedTuple):
     """One image at its own size, and what is to be said of it."""
 

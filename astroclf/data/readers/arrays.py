@@ -11,9 +11,9 @@ import numpy as np
 from astroclf.data.catalog import SPLIT_SPELLINGS, Block, Catalog, LeftOut, Note
 from astroclf.data.decode.headers import FileFacts
 from astroclf.data.decode.images import PREPARATION_VERSION, to_picture
-from astroclf.data.decode.pictures import MAX_PIXELS, numbers
+from astroclf.data.decode.limits import MAX_PIXELS
 from astroclf.data.decode.tone import Tone, decide_tones
-from astroclf.data.decode.values import EIGHT_BIT, Decoded, Values
+from astroclf.data.decode.values import EIGHT_BIT, Decoded, Values, numbers
 from astroclf.data.readers.array_files import (
     HDF5_SUFFIXES,
     NPZ_SUFFIX,

@@ -13,7 +13,7 @@ import numpy as np
 from astroclf.data.catalog import Block, Catalog, Source
 from astroclf.data.decode.headers import FileFacts
 from astroclf.data.decode.images import PREPARATION_VERSION
-from astroclf.data.decode.pictures import MAX_PIXELS
+from astroclf.data.decode.limits import MAX_PIXELS
 from astroclf.data.decode.values import Decoded
 from astroclf.data.readers.array_files import ArrayFile, identity, open_arrays, read_degrees, slab_blocks
 from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint

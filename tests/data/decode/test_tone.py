@@ -8,9 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from astroclf.data.decode.pictures import numbers
 from astroclf.data.decode.tone import Tone, decide_tones, to_grey, tones_from_plain
-from astroclf.data.decode.values import FITS, Values
+from astroclf.data.decode.values import FITS, Values, numbers
 from astroclf.settings.tone import ToneSettings
 
 AUTO = ToneSettings.with_defaults()
