@@ -193,6 +193,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "Images smaller than the cut-out",
         "They show less sky than dataset.crop asks for, and are padded: take a smaller cut-out, or larger files.",
     ),
+    "no pixel scale": (
+        "Files that do not tell their pixel scale",
+        "Say the arcseconds a pixel with dataset.pixel_scale, or give dataset.crop in pixels.",
+    ),
     "leak": (
         "Copies across splits",
         "Give them the same split, or let dataset.near_duplicates keep copies together: tests on what was trained on "

@@ -35,9 +35,8 @@ def config(*overrides: str):
 
 @pytest.mark.parametrize(("group", "choice"), [choice for choice in CHOICES if choice[0] != "kind"])
 def test_every_choice_of_every_group_composes_and_is_typed(group, choice, tmp_path):
-    needs_path = (group, choice) in [
-        ("dataset", "arrays"), ("dataset", "astro8"), ("dataset", "folder"), ("experiment", "seed_astro8"),
-    ]  # fmt: skip
+    folders = [("dataset", name) for name in ("arrays", "astro8", "folder", "radio")]
+    needs_path = (group, choice) in [*folders, ("experiment", "seed_astro8")]
     result = config(f"{group}={choice}", *([f"dataset.path={tmp_path}"] if needs_path else []))
     assert result.dataset.image_size >= 8
 

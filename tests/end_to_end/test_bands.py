@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from astropy.io import fits
 
-from astroclf.data.decode.images import fit_square
+from astroclf.data.decode.images import decode_bands, fit_square
+from astroclf.data.decode.tone import tones_from_plain
 from astroclf.models.custom6conv import Custom6Conv
 from astroclf.registry.package import load_package
-from tests.data.decode.pictures import decoded_bands, reading
+from astroclf.settings.reading import ReadSettings
 
 BANDS = "yzirg"
 
@@ -48,7 +49,9 @@ def test_five_bands_from_pretrained_color_weights_to_a_model_that_loads(train, t
     assert all(name.startswith(("red/obj ", "blue/obj ")) and "fits" not in name for name in ids)
 
     files = [tmp_path / "survey" / f"{ids[0]}_{band}.fits" for band in BANDS]
-    image = decoded_bands(files, ids[0], reading(interval="percentile"), 5)
+    said = json.loads((run / "model" / "model.json").read_text())  # all that is needed to decode a new sample
+    settings, tones = ReadSettings.from_plain(said["reading"]), tones_from_plain(said["tones"])
+    image = decode_bands(files, ids[0], settings, said["channels"], tones).image_HWC
     table = load_package(run / "model", device="cpu").predict(fit_square(image, 32)[None])
     saved = (run / "predictions.csv").read_text().splitlines()
     row = dict(zip(saved[0].split(","), saved[1].split(","), strict=True))

@@ -16,6 +16,7 @@ from astroclf.data.catalog import Note
 from astroclf.data.decode.arrays import NPY_SUFFIX
 from astroclf.data.decode.bands import in_fours
 from astroclf.data.decode.companions import companion_file
+from astroclf.data.decode.crop import cropped
 from astroclf.data.decode.fits import read_band_files, read_fits
 from astroclf.data.decode.limits import one_large_at_a_time
 from astroclf.data.decode.pictures import picture_suffixes, read_picture
@@ -90,7 +91,7 @@ def read_values(path: Path, settings: ReadSettings, channels: int = 3) -> Values
     word = companion_file(path)
     if word:
         values = values.noted(Note("companion", f"{path}: by its name the companion of an image ({word}), and none."))
-    return _struck(values, str(path))
+    return _struck(cropped(values, settings, str(path)), str(path))
 
 
 def read_bands(paths: Sequence[Path], where: str, settings: ReadSettings, channels: int = 3) -> Values:
@@ -100,7 +101,8 @@ def read_bands(paths: Sequence[Path], where: str, settings: ReadSettings, channe
             raise ImageError(f"{path}: there is no such file, one of the bands in dataset.fits.files.", "missing")
         _check_there(path)
     with one_large_at_a_time():
-        return _struck(read_band_files(paths, settings, channels, where), where)
+        values = read_band_files(paths, settings, channels, where)
+    return _struck(cropped(values, settings, where), where)
 
 
 def _struck(values: Values, where: str) -> Values:

@@ -19,9 +19,8 @@ else:  # half a second to import, for it brings matplotlib: only where ZScale or
 InEachFile = Literal["zscale", "sigma", "percentile", "minmax"]
 Curve = Literal["linear", "asinh", "sqrt", "log"]
 
-# Of larger images, black and white are found among every n-th pixel, and the picture is made in strips of rows, so that
-# a mosaic takes no more than a few MB beside its numbers and its picture.
-SAMPLED_PIXELS = 2**20
+SAMPLED_PIXELS = 2**20  # of larger images, black and white are found among every n-th pixel
+STRIP_PIXELS = 2**18  # a picture is drawn in strips of rows: a mosaic needs a few MB beside its numbers and its picture
 CLIP_AT = 3.0  # σ, where the background ends
 CLIP_ROUNDS = 10  # of sigma clipping: the noise of an image converges in three to six
 FAINT = 0.1  # the share of the way to white where asinh turns from linear to logarithmic (astropy's default)
@@ -128,8 +127,8 @@ def _is_constant(known: np.ndarray) -> bool:
 
 
 def _strips(height: int, width: int) -> Iterator[slice]:
-    """Divide the rows of an image into strips of `SAMPLED_PIXELS` or less."""
-    rows = max(1, SAMPLED_PIXELS // width)
+    """Divide the rows of an image into strips of `STRIP_PIXELS` or less."""
+    rows = max(1, STRIP_PIXELS // width)
     return (slice(start, start + rows) for start in range(0, height, rows))
 
 

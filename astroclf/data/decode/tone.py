@@ -22,6 +22,10 @@ POOLED_PIXELS = 2**12  # of a file, among those of all files by which percentile
 # Integers that are not negative: white is the largest number of the fewest of these bits that hold all of the sample's.
 NATURAL_BITS = (8, 10, 12, 14, 16, 24, 32, 64)
 
+NUMBER_TYPES = {
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}  # others are bits that are declared
+
 # A file is a picture if all but so many of its numbers are 0 to 1 (integers: are not negative), as resampled pictures
 # overshoot at a few edges, and if those few are no farther off than OVERSHOOT. A kind of numbers is pictures if all but
 # STRAY_FILES of its files are, and the brightest number of all is not fainter than FAINTEST_WHITE: fluxes may be.
@@ -236,21 +240,21 @@ def _fixed(sample: Sequence[Measured], low: float, high: float, curve: Curve, re
 
 def _picture_limits(kind: str, sample: Sequence[Measured]) -> tuple[float, float, str] | None:
     """Find black and white of numbers that are a picture's grey values in another form, and say why; else None."""
-    if kind == FITS:
-        return None
+    if kind == "bool":
+        return 0.0, 1.0, "they are true or false"
     files, most = _files(len(sample)), max(file.most for file in sample)
     if kind == "float":
         good = [f.beyond_unit <= STRAY_SHARE and f.least >= -OVERSHOOT and f.most <= 1 + OVERSHOOT for f in sample]
-        if np.mean(good) < 1 - STRAY_FILES or most < FAINTEST_WHITE:
-            return None
-        return 0.0, 1.0, f"the numbers of {files} are 0 to 1"
-    numbers = np.dtype(kind)
-    if numbers.kind == "b":
-        return 0.0, 1.0, "they are true or false"
-    if np.mean([file.below_zero <= STRAY_SHARE for file in sample]) < 1 - STRAY_FILES:
+    else:
+        good = [f.below_zero <= STRAY_SHARE and kind != FITS for f in sample]
+    if np.mean(good) < 1 - STRAY_FILES or (kind == "float" and most < FAINTEST_WHITE):
         return None
-    there_are = 8 * numbers.itemsize - (numbers.kind == "i")
-    bits = next((bits for bits in NATURAL_BITS if most < 2**bits), NATURAL_BITS[-1])
+    if kind == "float":
+        return 0.0, 1.0, f"the numbers of {files} are 0 to 1"
+    there_are = int(kind.removeprefix("u").removeprefix("int")) - (not kind.startswith("u"))  # one bit is the sign
+    if kind not in NUMBER_TYPES:
+        return 0.0, float(2**there_are - 1), f"{there_are} bits are declared"
+    bits = next((bits for bits in NATURAL_BITS if most < 2**bits), there_are)
     return 0.0, float(2 ** min(bits, there_are) - 1), f"the largest number of {files} is {most:,.0f}"
 
 

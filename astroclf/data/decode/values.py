@@ -26,11 +26,14 @@ class Values:
         declares 12 bits. How they become grey is decided for all numbers of a kind together.
     notes
         What was guessed, or strikes the eye, in reading them.
+    pixel_scale_arcsec
+        Arcseconds a pixel, where the file tells.
     """
 
     pixels_HWP: np.ndarray
     kind: str
     notes: tuple[Note, ...] = ()
+    pixel_scale_arcsec: float | None = None
 
     def noted(self, *notes: Note) -> Self:
         """Return the same with more notes."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from astroclf.data.decode.stretch import stretch_bands
+from astroclf.data.decode import stretch
+from astroclf.data.decode.stretch import background, stretch_bands
 from astroclf.errors import ImageError
 from astroclf.settings.tone import ToneSettings
 
@@ -86,3 +89,45 @@ def test_bands_that_cancel_each_other_out_still_give_a_picture():
     wave = np.arange(64.0).reshape(8, 8) - 31.5
     picture = stretched(np.stack([wave, -wave, np.zeros((8, 8))]), LUPTON)
     assert picture.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("curve", ["linear", "asinh", "sqrt", "log"])
+def test_the_curves_are_astropys(curve):
+    from astropy import visualization
+
+    name = {"linear": "Linear", "asinh": "Asinh", "sqrt": "Sqrt", "log": "Log"}[curve]
+    unit = np.linspace(0, 1, 300).reshape(1, 15, 20)
+    expected = np.rint(255 * np.asarray(getattr(visualization, f"{name}Stretch")()(unit[0])))
+    drawn = stretch_bands(unit, (0.0, 1.0), curve, ToneSettings.with_defaults(), "a")[..., 0]
+    assert np.abs(drawn - expected).max() <= 1
+
+
+@pytest.mark.parametrize("interval", ["sigma", "percentile", "minmax", "zscale"])
+@pytest.mark.parametrize("color", ["per_band", "lupton"])
+def test_a_large_image_is_drawn_in_strips_and_takes_little_memory_beside_itself(monkeypatch, interval, color):
+    bands, settings = galaxy(side=64).astype(np.float32), ToneSettings.with_defaults(color=color)
+    bands[0, :3] = np.nan
+    whole = stretch_bands(bands, interval, "sqrt", settings, "a")
+    monkeypatch.setattr(stretch, "STRIP_PIXELS", 640)
+    np.testing.assert_array_equal(stretch_bands(bands, interval, "sqrt", settings, "a"), whole)
+    monkeypatch.setattr(stretch, "SAMPLED_PIXELS", 1024)
+    drawn = stretch_bands(bands, interval, "sqrt", settings, "a").astype(int)
+    assert np.abs(drawn - whole).mean() < 4  # black and white are found among a quarter of the pixels
+    monkeypatch.undo()
+    large = np.random.default_rng(0).normal(0, 1, (1, 2048, 2048)).astype(np.float32)
+    large[0, 0, 0] = np.nan
+    if color == "per_band":
+        tracemalloc.start()
+        stretch_bands(large, interval, "sqrt", settings, "a")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2.5 * large.nbytes
+
+
+def test_background_and_noise_are_those_under_sources_and_of_counts():
+    random = np.random.default_rng(0)
+    level, noise = background(np.r_[random.normal(50, 4, 20_000), random.uniform(80, 9000, 800)])
+    assert level == pytest.approx(50, abs=0.3)
+    assert noise == pytest.approx(4, rel=0.05)
+    assert background(np.r_[np.zeros(990), np.arange(1, 11)]) == (0, pytest.approx(0.5, abs=0.5))
+    assert background(np.full(10, 7.0)) == (7, 0)

@@ -61,6 +61,12 @@ def test_integers_of_any_number_of_bits_look_like_their_8_bit_version(dtype, bit
         np.testing.assert_allclose(grey(array, tones).astype(int), picture, atol=1)
 
 
+def test_bits_that_a_file_declares_are_believed():
+    tones = decide_tones([Values((eight_bit().astype("u2") * 4)[..., None], "uint12")], AUTO)
+    assert tones["uint12"].high == 4095
+    assert decide([np.array([[True, False]])])["bool"].high == 1
+
+
 def test_a_dark_file_among_12_bit_ones_stays_dark():
     bright, dark = eight_bit().astype("u2") * 16, eight_bit().astype("u2")
     tones = decide([bright, dark])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from astroclf.data.decode.images import read_values
+from astroclf.data.cache.image_cache import open_image_cache
+from astroclf.data.decode.images import decode_file, read_values
+from astroclf.data.decode.tone import tones_from_plain
 from astroclf.data.readers import folder
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.errors import ConfigError, DataError
+from astroclf.settings.reading import ReadSettings
 from tests.data.decode.pictures import decoded_file, reading
 
 
@@ -361,3 +365,26 @@ def test_how_numbers_become_grey_is_decided_on_a_sample_and_8_bit_files_are_not_
     brightest = {name: int(image.max()) for name, image in zip(reader.catalog.ids, block.images_BHWC, strict=True)}
     # whereas a range of each file's own would make them all equally bright
     assert [brightest[f"star/deep{number}.png"] for number in range(4)] == [62, 125, 187, 249]
+
+
+@pytest.mark.parametrize(
+    ("tone", "interval"),
+    [({}, "sigma"), ({"interval": "dataset", "fill": "background"}, "limits"), ({"sigma": 5}, "sigma")],
+)
+def test_what_a_package_keeps_decodes_a_new_file_as_training_did(tmp_path, tone, interval):
+    for number in range(6):
+        noise = np.random.default_rng(number).normal(0, 1, (40, 40)).astype(np.float32)
+        noise[18:21, 18:21] += 80 * (number + 1)
+        noise[0, :3] = np.nan
+        (tmp_path / "radio").mkdir(exist_ok=True)
+        fits.writeto(tmp_path / "radio" / f"{number}.fits", noise)
+    for number in range(3):
+        ramp = np.linspace(0, 1000 * (number + 1), 1600).astype(np.uint16).reshape(40, 40)
+        cv2.imwrite(str(tmp_path / "radio" / f"{number}.png"), ramp)
+    reader = ClassFolder(tmp_path, "found", 24, crop=24, tone=tone)
+    cache = open_image_cache(reader, tmp_path / "cache", progress=False)
+    kept = json.loads(json.dumps({"reading": reader.reading.to_plain(), "tones": cache.tones}))
+    settings, tones = ReadSettings.from_plain(kept["reading"]), tones_from_plain(kept["tones"])
+    assert tones["FITS"].interval == interval
+    for name, image in zip(cache.catalog.ids, cache.images, strict=True):
+        np.testing.assert_array_equal(decode_file(tmp_path / name, settings, 3, tones).image_HWC, image)
