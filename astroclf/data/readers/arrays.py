@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from astroclf.data.catalog import SPLIT_SPELLINGS, Block, Catalog, LeftOut, Note
+from astroclf.data.decode.crop import cropped
 from astroclf.data.decode.headers import FileFacts
 from astroclf.data.decode.images import PREPARATION_VERSION, to_picture
 from astroclf.data.decode.limits import MAX_PIXELS
@@ -26,7 +28,7 @@ from astroclf.data.readers.array_files import (
 from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
 from astroclf.data.readers.classes import choose_classes, unique_names
 from astroclf.data.readers.editions import IMAGES, label_name
-from astroclf.errors import ConfigError, DataError
+from astroclf.errors import ConfigError, DataError, ImageError
 from astroclf.settings.fits import bands_give
 from astroclf.settings.reading import ReadSettings
 from astroclf.settings.tone import ToneSettings
@@ -128,7 +130,7 @@ class Arrays:
 
         def decode(row: int) -> Decoded:
             file_row = int(self._file_rows[row])
-            values = self._values(stored[file_row - first])
+            values = cropped(self._values(stored[file_row - first]), self.reading, self._where(row))
             if row == 0:  # what is to be said of the whole file is said once
                 values = values.noted(*self._notes)
             return to_picture(values, self.reading, self.channels, self.tones, self._where(row))
@@ -156,7 +158,8 @@ class Arrays:
             rows = self._file_rows[blocks[index].start : blocks[index].stop]
             rows = rows[np.unique(np.linspace(0, len(rows) - 1, TONE_ROWS).astype(int))]
             stored = self._file.read_rows(IMAGES, int(rows[0]), int(rows[-1]) + 1)
-            yield from (self._values(stored[row - rows[0]]) for row in rows)
+            with suppress(ImageError):  # it is a fault of every image, and told as that
+                yield from (cropped(self._values(stored[row - rows[0]]), self.reading, str(self.path)) for row in rows)
 
     def _where(self, row: int) -> str:
         return f"{self.path}, {self._file.called(IMAGES)}, row {self._file_rows[row]}"

@@ -113,6 +113,15 @@ def test_numbers_that_are_not_8_bit_get_one_tone_for_all(tmp_path: Path, write: 
     assert np.abs(images[4, ..., 0].astype(float) - 255 * grey[4]).max() <= 0.5
 
 
+def test_a_cut_out_is_taken_of_each_image_and_an_angle_needs_the_scale(tmp_path: Path) -> None:
+    place = own(tmp_path)
+    np.testing.assert_array_equal(read_all(Arrays(place, 8, crop=8)), IMAGES[:, 4:12, 4:12])
+    np.testing.assert_array_equal(read_all(Arrays(place, 8, crop="4arcsec", pixel_scale=0.5)), IMAGES[:, 4:12, 4:12])
+    deep = Arrays(as_npz(tmp_path / "deep", {"images": IMAGES.astype(np.uint16), "labels": LABELS}), 8, crop="4arcsec")
+    assert deep.decide_tones(1) == {}
+    assert {fault.kind for fault in deep.read(range(3)).faults.values()} == {"no pixel scale"}
+
+
 def test_bands_before_rows_are_a_guess_that_is_said_once(tmp_path: Path) -> None:
     reader = Arrays(own(tmp_path, images=np.moveaxis(IMAGES, 3, 1)), 16)
     np.testing.assert_array_equal(read_all(reader), IMAGES)
