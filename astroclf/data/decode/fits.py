@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ from astroclf.data.decode.axes import STOKES, AxisNames, choose_planes, planes_f
 from astroclf.data.decode.bands import check_bands
 from astroclf.data.decode.checksums import check_datasum, decompressed
 from astroclf.data.decode.companions import companion_word
+from astroclf.data.decode.crop import header_pixel_scale
 from astroclf.data.decode.limits import MAX_BYTES, claim_values, size_text
 from astroclf.data.decode.values import FITS, Values
 from astroclf.errors import ImageError
@@ -33,6 +35,7 @@ class _Image(NamedTuple):
 
     values: np.ndarray  # floating point, as many axes as in the file; NaN where unknown
     axes: AxisNames
+    header: Any
     notes: tuple[Note, ...] = ()
 
 
@@ -62,7 +65,8 @@ def read_fits(path: Path, settings: ReadSettings, channels: int = 3) -> Values:
     else:
         bands_PHW, notes = _bands(images[0], settings, channels, {1, 3, channels}, path)
         given_by = f"{size_text(images[0].values.shape)} values"
-    return _values(bands_PHW, channels, str(path), given_by, notes)
+    values = _values(bands_PHW, channels, str(path), given_by, notes)
+    return replace(values, pixel_scale_arcsec=_pixel_scale(images[0], settings))
 
 
 def read_band_files(paths: Sequence[Path], settings: ReadSettings, channels: int, where: str) -> Values:
@@ -75,17 +79,26 @@ def read_band_files(paths: Sequence[Path], settings: ReadSettings, channels: int
     """
     bands: list[np.ndarray] = []
     notes: list[Note] = []
+    scale: float | None = None
     for path in paths:
-        bands_1HW, said = _bands(_read_images(path, settings.fits)[0], settings, 1, {1}, path)
+        image = _read_images(path, settings.fits)[0]
+        scale = scale or _pixel_scale(image, settings)
+        bands_1HW, said = _bands(image, settings, 1, {1}, path)
         bands.append(bands_1HW[0])
         notes += said
     bands_PHW = _stacked(bands, [path.name for path in paths], "file", where)
-    return _values(bands_PHW, channels, where, f"{len(paths)} files", tuple(notes))
+    values = _values(bands_PHW, channels, where, f"{len(paths)} files", tuple(notes))
+    return replace(values, pixel_scale_arcsec=scale)
 
 
 def _values(bands_PHW: np.ndarray, channels: int, where: str, given_by: str, notes: tuple[Note, ...]) -> Values:
     check_bands(len(bands_PHW), channels, where, given_by)
     return Values(np.moveaxis(bands_PHW, 0, 2)[::-1], FITS, notes)
+
+
+def _pixel_scale(image: _Image, settings: ReadSettings) -> float | None:
+    """Return the pixel scale where it matters: a WCS takes 10 ms."""
+    return header_pixel_scale(image.header) if settings.cutout and settings.cutout.unit == "arcsec" else None
 
 
 def _bands(
@@ -135,7 +148,7 @@ def _read_hdu(hdus: Any, name: int | str | None, settings: FitsSettings, path: P
     if settings.checksum:
         check_datasum(hdu, path)
     notes = _passed_over(hdus, hdu, path) if name is None else ()
-    return _Image(_read_values(hdu), axis_names(hdu), notes)
+    return _Image(_read_values(hdu), axis_names(hdu), hdu.header, notes)
 
 
 def _read_values(hdu: Any) -> np.ndarray:
