@@ -16,7 +16,9 @@ from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
     from astroclf.data.cache import image_cache
+    from astroclf.data.readers import accounts
 else:
+    accounts = lazy_import("astroclf.data.readers.accounts")
     image_cache = lazy_import("astroclf.data.cache.image_cache")  # OpenCV and h5py, once the configuration is sound
 
 
@@ -27,7 +29,8 @@ def prepare(config: PrepareConfig, job: Job) -> None:
     cache = image_cache.open_image_cache(
         reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=config.trainer.num_workers
     )
-    print(_summary(dataset.name, cache, time.monotonic() - began))
+    read = accounts.account(reader, len(cache.catalog), (skipped.id for skipped in cache.skipped))
+    print(f"{_summary(dataset.name, cache, time.monotonic() - began)}\n{read}")
 
 
 def _summary(name: str, cache: image_cache.ImageCache, seconds: float) -> str:
@@ -35,9 +38,8 @@ def _summary(name: str, cache: image_cache.ImageCache, seconds: float) -> str:
     counts = zip(cache.catalog.classes, cache.catalog.class_counts().tolist(), strict=True)
     on_disk = sum(path.stat().st_size for path in cache.path.iterdir())
     made = f"decoded {cache.decoded:,} images in {seconds:.1f} s, {cache.decoded / seconds:,.0f} images/s"
-    left_out = f", {len(cache.skipped):,} left out" if cache.skipped else ""
     return (
-        f"{name}: {len(cache.catalog):,} images of {height} x {width} x {channels}{left_out}\n"
+        f"{name}: {len(cache.catalog):,} images of {height} x {width} x {channels}\n"
         f"  classes      {', '.join(f'{label} {count:,}' for label, count in counts)}\n"
         f"  size         {decimal(on_disk)}\n"
         f"  place        {cache.path}\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +21,15 @@ from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, Skipped, open_image_cache
 from astroclf.data.catalog import SPLITS, DatasetReader, HasLeftOut
 from astroclf.data.decode.headers import FileFacts, HasFacts, read_facts
-from astroclf.data.readers.folder import METADATA_FILE
-from astroclf.data.readers.tables import read_metadata
+from astroclf.data.readers.accounts import account
+from astroclf.data.readers.find_table import AUTO
+from astroclf.data.readers.samples import wrong_rows
+from astroclf.data.readers.tables import TableRules
 from astroclf.data.split.assign import Splits
 from astroclf.data.split.links import find_links
 from astroclf.data.split.splits import check_classes, split_image_cache
 from astroclf.errors import ConfigError, DataError
+from astroclf.settings.columns import ColumnSettings
 from astroclf.settings.commands import CheckConfig
 from astroclf.settings.dataset import DatasetSettings
 from astroclf.util.lazy import lazy_import
@@ -105,7 +107,7 @@ def _list(dataset: DatasetSettings) -> tuple[DatasetReader | None, list[Finding]
             wrong = class_findings(dataset.classes, dataset.exclude_classes or [], reader.catalog)
             if wrong:
                 return reader, wrong
-        return None, finding("unusable", "error", map(Case, _wrong_rows(Path(dataset.path)) or [str(error)]))
+        return None, finding("unusable", "error", map(Case, _wrong_rows(dataset) or [str(error)]))
 
 
 def _as_found(dataset: DatasetSettings) -> DatasetReader | None:
@@ -116,13 +118,14 @@ def _as_found(dataset: DatasetSettings) -> DatasetReader | None:
         return None
 
 
-def _wrong_rows(folder: Path) -> list[str]:
-    """Find every row of metadata.csv that cannot be right: listing it as usual stops at the first."""
-    faults: list[str] = []
-    if (folder / METADATA_FILE).is_file():
-        with suppress(DataError):
-            read_metadata(folder / METADATA_FILE, faults=faults)
-    return faults
+def _wrong_rows(dataset: DatasetSettings) -> list[str]:
+    """Find every row of a folder's table that cannot be right: listing it as usual stops at the first."""
+    if not dataset.path or not Path(dataset.path).is_dir():
+        return []
+    columns, classes = dataset.columns or ColumnSettings.with_defaults(), dataset.classes
+    wanted = classes if isinstance(classes, list) else None
+    rules = TableRules(columns, dataset.min_vote or 0.0, dataset.on_unlabelled == "skip", wanted)
+    return wrong_rows(Path(dataset.path), dataset.table or AUTO, rules)
 
 
 def _look(
@@ -143,6 +146,7 @@ def _look(
         return _audit(config, command, found, listed=len(reader.catalog)), None
     facts = _facts(reader, cache, config.trainer.num_workers)
     log.info("Comparing images")
+    log.info("%s", account(reader, len(cache.catalog), (skipped.id for skipped in cache.skipped)))
     links = find_links(cache, near=True, sky_arcsec=dataset.sky_arcsec or SAME_OBJECT_ARCSEC)
     splits, refused = _split(cache, dataset)
     found = [

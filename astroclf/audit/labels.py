@@ -8,7 +8,7 @@ import numpy as np
 
 from astroclf.audit.findings import Case, Finding, counted, finding
 from astroclf.data.catalog import Catalog
-from astroclf.data.readers.classes import class_key
+from astroclf.data.readers.classes import class_key, match_names
 from astroclf.util.text import did_you_mean
 
 SEVERE_IMBALANCE = 100.0  # largest class over smallest; the long-tailed benchmarks of Cui et al. 2019 go from 10 to 200
@@ -18,18 +18,14 @@ CONFIDENT = 0.5  # least probability of another class at which a model doubts a 
 
 def class_findings(wanted: Sequence[str], excluded: Sequence[str], found: Catalog) -> list[Finding]:
     """Find classes asked for that have no files, and classes with files that nobody asked for."""
-    dropped = {class_key(name) for name in excluded}
-    names = {class_key(name): name for name in wanted if class_key(name) not in dropped}
-    counts = zip(found.classes, found.class_counts().tolist(), strict=True)
-    present = {class_key(name): (name, count) for name, count in counts}
-    missing = [Case(f"{name}: no images", labels=(name,)) for key, name in names.items() if key not in present]
+    dropped = match_names(excluded, [*wanted, *found.classes], "dataset.exclude_classes").values()
+    meant = match_names(wanted, found.classes, "dataset.classes")
+    names = [name for name in wanted if name not in dropped and meant.get(name) not in dropped]
+    missing = [Case(f"{name}: no images", labels=(name,)) for name in names if name not in meant]
     unknown = [
-        Case(
-            f"{name}: {counted(count, 'image')}{did_you_mean(name, names.values(), class_key).rstrip('.')}",
-            labels=(name,),
-        )
-        for key, (name, count) in present.items()
-        if key not in names and key not in dropped
+        Case(f"{name}: {counted(count, 'image')}{did_you_mean(name, names, class_key).rstrip('.')}", labels=(name,))
+        for name, count in zip(found.classes, found.class_counts().tolist(), strict=True)
+        if name not in meant.values() and name not in dropped
     ]
     return finding("classes missing", "error", missing) + finding("classes unknown", "error", unknown)
 
@@ -59,8 +55,9 @@ def columns_of(classes: Sequence[str], model_classes: Sequence[str]) -> np.ndarr
     (C,) int64
         -1 where the model has no such class.
     """
-    column = {class_key(name): index for index, name in enumerate(model_classes)}
-    return np.array([column.get(class_key(name), -1) for name in classes], np.int64)
+    known = list(model_classes)
+    meant = match_names(classes, known, "dataset.classes")
+    return np.array([known.index(meant[name]) if name in meant else -1 for name in classes], np.int64)
 
 
 def unknown_to_model(catalog: Catalog, model_classes: Sequence[str]) -> list[Finding]:

@@ -8,18 +8,19 @@ from collections.abc import Iterable
 from astroclf.audit.findings import Case, Finding, Severity, case_of, finding
 from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.catalog import LeftOut
+from astroclf.data.readers import accounts
 
 # Kinds of notes that need no look: what was read is what the file says. Any other is a warning, known here or not.
 CALM_NOTES = frozenset({"Stokes", "extra samples", "remark"})
 # Reasons to leave a file out that need no look: nobody took it for an image, or it was asked for.
 CALM_REASONS = frozenset(
     {
-        "hidden or of the system",
-        "of no image format",
-        "of an excluded class",
-        "linked a second time",
-        "with no vote above dataset.min_vote",
-        "with as many votes for another class",
+        accounts.HIDDEN,
+        accounts.NO_FORMAT,
+        accounts.EXCLUDED,
+        accounts.LINKED_TWICE,
+        accounts.LOW_VOTE,
+        accounts.TIED_VOTE,
     }
 )
 NAMES_SHOWN = 3

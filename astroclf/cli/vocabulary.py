@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -153,21 +153,28 @@ def commented_keys(text: str) -> dict[str, str]:
 def meant(name: str, keys: Iterable[str], *, at_most: int = 4) -> list[str]:
     """Return the few keys that a wrong one may have been meant for, the likeliest first.
 
-    Keys whose last part is the whole name come first and alone: ``lr`` is ``optimizer.lr``. Then come those of the
+    Keys whose last part is the whole name come first and alone, those of the fewest parts: ``lr`` is ``optimizer.lr``,
+    and ``path`` is ``dataset.path`` rather than ``dataset.columns.path``. Then come those of the
     section that was named, whose last part is spelt nearly so, then any whose last part or whole is.
     """
     names, wanted = list(dict.fromkeys(keys)), name.replace("-", "_").lower()
     if exact := [key for key in names if is_leaf(wanted, key)]:
-        return exact[:at_most]
+        return _shortest(exact)[:at_most]
     section, _, last = wanted.rpartition(".")
     beside = {key.rpartition(".")[2]: key for key in names if section and key.rpartition(".")[0] == section}
     if close := _closest(last, beside):
         return [beside[leaf] for leaf in close][:at_most]
     if section and (elsewhere := [key for key in names if is_leaf(last, key)]):
-        return elsewhere[:at_most]
+        return _shortest(elsewhere)[:at_most]
     close = _closest(last, {key.rpartition(".")[2] for key in names})
     by_leaf = [key for key in names if key.rpartition(".")[2] in close]
     return list(dict.fromkeys([*_closest(wanted, names), *by_leaf]))[:at_most]
+
+
+def _shortest(keys: Sequence[str]) -> list[str]:
+    """Return the keys that have the fewest parts."""
+    fewest = min(key.count(".") for key in keys)
+    return [key for key in keys if key.count(".") == fewest]
 
 
 def is_leaf(name: str, key: str) -> bool:

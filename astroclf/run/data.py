@@ -7,6 +7,7 @@ from pathlib import Path
 
 from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, open_image_cache
+from astroclf.data.readers.accounts import account
 from astroclf.data.split.assign import Splits
 from astroclf.data.split.splits import split_image_cache
 from astroclf.settings.config import Config
@@ -39,6 +40,7 @@ def load_data(config: Config) -> Data:
     cache = open_image_cache(
         reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=config.trainer.num_workers
     )
+    log.info("%s", account(reader, len(cache.catalog), (skipped.id for skipped in cache.skipped)))
     result = split_image_cache(cache, dataset)
     for remark in result.remarks:
         log.info("%s", remark)

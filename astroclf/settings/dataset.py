@@ -11,13 +11,16 @@ from astroclf.settings.base import (
     ABSENT,
     CHANGEABLE,
     FOR_THE_RUN,
+    FRACTION,
     PATH,
+    PATH_OR_NAME,
     Absent,
     ComponentSettings,
     Settings,
     above,
     at_least,
 )
+from astroclf.settings.columns import ColumnSettings
 from astroclf.settings.fits import FitsSettings
 from astroclf.settings.reading import ReadSettings
 from astroclf.settings.tone import ToneSettings
@@ -111,6 +114,10 @@ class DatasetSettings(SplitSettings, ComponentSettings):
     collapse: Literal["mean", "median", "max"] | Absent = ABSENT
     tone: ToneSettings | Absent = ABSENT
     fits: FitsSettings | Absent = ABSENT
+    table: Annotated[str | Absent, PATH_OR_NAME] = ABSENT
+    columns: ColumnSettings | Absent = ABSENT
+    min_vote: Annotated[float | Absent, FRACTION] = ABSENT
+    on_unlabelled: OnError | Absent = ABSENT
 
     def __post_init__(self) -> None:
         super().__post_init__()

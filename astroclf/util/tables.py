@@ -1,20 +1,59 @@
-"""Tables of comma-separated values that people write by hand: read strictly, with errors that name the file."""
+"""Tables that people keep beside their data: CSV, read strictly, and those that programs write, by astropy and pyarrow.
+
+Every cell comes as text; one that is masked, null or NaN is empty.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 from astroclf.errors import DataError
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    from astropy import table as astropy_table
+    from pyarrow import parquet
+else:
+    astropy_table = lazy_import("astropy.table")
+    parquet = lazy_import("pyarrow.parquet")
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab")
+ASTROPY_FORMATS = {
+    ".ecsv": "ascii.ecsv",
+    ".vot": "votable",
+    ".votable": "votable",
+    ".xml": "votable",
+    ".fits": "fits",
+    ".fit": "fits",
+    ".fts": "fits",
+}
+PARQUET_SUFFIX = ".parquet"
+DELIMITERS = ",\t;"
+
+
+def is_table(path: PurePath) -> bool:
+    """Tell if a name is one of a table; a FITS or XML file may be one."""
+    return path.suffix.lower() in (*TEXT_SUFFIXES, PARQUET_SUFFIX, *ASTROPY_FORMATS)
+
+
+def row_name(path: Path, number: int) -> str:
+    """Return what to call a row in errors, by the number that `read_table` gives: a line of a text file, else a row."""
+    return f"{path}, {'line' if path.suffix.lower() in TEXT_SUFFIXES else 'row'} {number}"
 
 
 def read_table(
     path: Path, check_header: Callable[[list[str]], None], called: str = ""
 ) -> Iterator[tuple[dict[str, str], int]]:
-    """Read the rows of a table in UTF-8, by column names in lower case, each with the number of its line.
+    """Read the rows of a table, by column names in lower case, each with the number of its line.
 
-    As in `csv.DictReader`, surplus cells are under the key None, and cells that a row lacks are None.
+    Of text files, as in `csv.DictReader`, surplus cells are under the key None, and cells that a row lacks are None.
+    They are in UTF-8, with commas, or with tabs or semicolons where the header has these and no comma.
 
     Parameters
     ----------
@@ -28,9 +67,22 @@ def read_table(
     DataError
         The file cannot be read, or is no such table.
     """
+    path = path.expanduser()
+    if not is_table(path) or path.suffix.lower() in TEXT_SUFFIXES:
+        yield from _text_rows(path, check_header, called)
+        return
+    names, columns = _columns(path, called)
+    check_header([name.strip().lower() for name in names])
+    for number, cells in enumerate(zip(*columns, strict=True), start=1):
+        yield {name.strip().lower(): _text(cell) for name, cell in zip(names, cells, strict=True)}, number
+
+
+def _text_rows(
+    path: Path, check_header: Callable[[list[str]], None], called: str
+) -> Iterator[tuple[dict[str, str], int]]:
     try:
-        with path.expanduser().open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True, delimiter=_delimiter(file, path))
             reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
             check_header(list(reader.fieldnames))
             for values in reader:
@@ -39,3 +91,38 @@ def read_table(
         raise DataError(f"{path} is not a table of comma-separated values in UTF-8 ({error}).") from error
     except OSError as error:
         raise DataError(f"{called or path} cannot be read: {error.strerror or error}.") from error
+
+
+def _delimiter(file: io.TextIOWrapper, path: Path) -> str:
+    """Find what stands between the cells of the first line, and go back to its beginning."""
+    header = file.readline()
+    file.seek(0)
+    if path.suffix.lower() != ".csv" and "\t" in header:
+        return "\t"
+    return next((delimiter for delimiter in DELIMITERS if delimiter in header), ",")
+
+
+def _columns(path: Path, called: str) -> tuple[list[str], list[Sequence[Any]]]:
+    """Read the columns that hold one value a row, of a table that a program wrote."""
+    if not path.is_file():
+        raise DataError(f"{called or path} cannot be read: there is no such file.")
+    format = ASTROPY_FORMATS.get(path.suffix.lower())
+    try:
+        if format is None:
+            table = parquet.read_table(path)
+            return list(table.column_names), [column.to_pylist() for column in table.columns]
+        with warnings.catch_warnings(action="ignore"):  # units and names that the standard does not know
+            read = astropy_table.Table.read(path, format=format)
+        names = [name for name in read.colnames if read[name].ndim == 1]
+        return names, [read[name].tolist() for name in names]
+    except ImportError as error:
+        raise DataError(f"{path} cannot be read without the package {error.name}: install it.") from error
+    except Exception as error:  # parsers of arbitrary bytes raise whatever they stumble over
+        text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise DataError(f"{path} is not a table that can be read as {format or 'parquet'} ({text}).") from error
+
+
+def _text(cell: Any) -> str:
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)

@@ -1,137 +1,192 @@
-"""The table ``metadata.csv``: which files a data set has, what they show, and what is known about them."""
+"""A table of the images: which samples a data set has, what they show, and what is known about them."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path, PurePosixPath, PureWindowsPath
-
-import numpy as np
+from pathlib import Path
 
 from astroclf.data.catalog import SPLIT_SPELLINGS
-from astroclf.data.readers.band_files import BandFiles
+from astroclf.data.readers.accounts import LOW_VOTE, TIED_VOTE, UNLABELLED, left_out
+from astroclf.data.readers.classes import label_key
+from astroclf.data.readers.column_guess import column_hint, list_columns
+from astroclf.data.readers.listing import Listing
+from astroclf.data.readers.names import SampleNames
 from astroclf.errors import DataError
-from astroclf.util.tables import read_table
+from astroclf.settings.columns import TEXT_COLUMNS, ColumnSettings
+from astroclf.util.tables import read_table, row_name
 from astroclf.util.text import did_you_mean
 
-METADATA_COLUMNS = ("path", "label", "split", "group", "ra", "dec")
+# What stands in tables for a label that is not known, in lower case: of people, pandas, astropy, databases.
+MISSING_LABELS = frozenset({"", "nan", "none", "null", "<na>", "nat", "n/a", "-", "--"})
+QUOTES = "'\""
 
 
-@dataclass
-class Listing:
-    """The samples of a folder as it names them: one entry a sample in every list that is not empty."""
+@dataclass(frozen=True)
+class TableRules:
+    """How the rows of a table are read: the keys of ``conf/dataset/_folder.yaml``.
 
-    ids: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    where: list[str] = field(default_factory=list)  # what to call the sample in an error: file and line
-    split: list[str] = field(default_factory=list)
-    group: list[str] = field(default_factory=list)
-    ra_deg: list[float] = field(default_factory=list)
-    dec_deg: list[float] = field(default_factory=list)
+    Attributes
+    ----------
+    columns
+        What the columns are called.
+    min_vote
+        The least of a sample's largest vote.
+    skip_unlabelled
+        Whether a row without a label is left out, and no error.
+    classes
+        The classes that are asked for, as typed; None: those that are there.
+    """
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """Return the optional columns that say anything, as arrays for a `Catalog`."""
-        texts = {"split": self.split, "group": self.group}
-        columns = {name: np.array(values) for name, values in texts.items() if any(values)}
-        if not all(math.isnan(value) for value in self.ra_deg):
-            columns |= {"ra_deg": np.array(self.ra_deg), "dec_deg": np.array(self.dec_deg)}
-        return columns
+    columns: ColumnSettings = field(default_factory=ColumnSettings.with_defaults)
+    min_vote: float = 0.0
+    skip_unlabelled: bool = False
+    classes: Sequence[str] | None = None
+
+    def is_missing(self, label: str) -> bool:
+        """Tell if a label stands for none: one that `classes` names is a class, whatever its name."""
+        named = {label_key(name) for name in self.classes or ()}
+        return label.casefold() in MISSING_LABELS and label_key(label) not in named
 
 
-def read_metadata(path: Path, bands: BandFiles | None = None, faults: list[str] | None = None) -> Listing:
-    """Read a metadata.csv with the columns path and label, and optionally split, group, ra, dec (degrees, ICRS).
-
-    Paths are relative to the file's folder and may not leave it. Where a sample's bands are files of their own, the
-    path is what they share, or that of any one of them.
+class TableReader:
+    """One reading of a table, row by row.
 
     Parameters
     ----------
     path
         The table.
-    bands
-        The name patterns of samples whose bands are files of their own.
-    faults
-        A list for what is wrong with rows: these are then left out, where else the first raises.
-
-    Raises
-    ------
-    DataError
-        Not a table, a column missing, or a row that cannot be right: its line is named.
+    names
+        The samples that the folder holds.
+    rules
+        What the columns are, and what becomes of rows without a label.
     """
-    listing = Listing()
-    lines: dict[str, int] = {}
-    for values, line in read_table(path, partial(_check_header, path)):
-        try:
-            _add_row(listing, lines, values, path, line, bands)
-        except DataError as error:
+
+    def __init__(self, path: Path, names: SampleNames, rules: TableRules) -> None:
+        self.path, self.names, self.rules = path, names, rules
+        self.columns = rules.columns.named()
+        self.votes = {name: column.strip().lower() for name, column in rules.columns.vote_columns().items()}
+        self.listing = Listing()
+        self.unlabelled: list[str] = []  # what is wrong with each such row
+        self._seen: dict[str, str] = {}
+
+    def read(self, faults: list[str] | None = None) -> Listing:
+        """Read the whole table.
+
+        Parameters
+        ----------
+        faults
+            A list for what is wrong with rows: these are then left out, where else the first raises.
+
+        Raises
+        ------
+        DataError
+            Not a table, a column missing, or a row that cannot be right: its line is named.
+        """
+        for values, number in read_table(self.path, self._check_header):
+            try:
+                self._add(values, row_name(self.path, number))
+            except DataError as error:
+                if faults is None:
+                    raise
+                faults.append(str(error))
+        if not self.rules.skip_unlabelled and self.unlabelled:
             if faults is None:
-                raise
-            faults.append(str(error))
-    if not listing.ids:
-        raise DataError(f"{path} lists no images: it has a header and nothing below.")
-    return listing
+                raise DataError(self._without_label())
+            faults += self.unlabelled
+        if not self.listing.ids:
+            header = "it has a header and nothing below" if not self._seen else "not one row has a label"
+            raise DataError(f"{self.path} lists no images: {header}.")
+        return self.listing
 
-
-def _check_header(path: Path, names: list[str]) -> None:
-    for column in ("path", "label"):
-        if column not in names:
+    def _check_header(self, names: list[str]) -> None:
+        for key in self.rules.columns.missing_in(names):
             raise DataError(
-                f"{path} has no column `{column}`; its first line must name the columns path and label, and "
-                f"optionally split, group, ra, dec. It names {', '.join(names) or 'nothing'}."
+                f"{self.path} has no column `{key}`; its first line must name the columns path and label, and "
+                f"optionally split, group, ra, dec. It names {list_columns(names)}."
+                f"{column_hint(self.path, names, self.names)}"
             )
-    repeated = [name for name in METADATA_COLUMNS if names.count(name) > 1]
-    if repeated:
-        raise DataError(f"{path} has the column `{repeated[0]}` twice.")
+        repeated = [name for name in (*self.columns.values(), *self.votes.values()) if names.count(name) > 1]
+        if repeated:
+            raise DataError(f"{self.path} has the column `{repeated[0]}` twice.")
 
+    def _add(self, values: Mapping[str, str], where: str) -> None:
+        if None in values:  # csv puts surplus cells under the key None
+            raise DataError(f"{where}: more cells than the header has columns (a comma in a name needs quotes).")
+        if None in values.values():  # an empty cell keeps its comma: a line without was cut, or two lines became one
+            raise DataError(f"{where}: fewer cells than the header has columns (an empty cell keeps its comma).")
+        cell = {key: values.get(self.columns[key], "").strip() for key in TEXT_COLUMNS}
+        if odd := [text for text in cell.values() if re.search(r"[\x00-\x1f\x7f]", text)]:
+            raise DataError(f"{where}: {odd[0]!r} holds a control character: the file is damaged.")
+        if not cell["path"]:
+            raise DataError(f"{where}: the path is empty.")
+        identifier = self.names.find(cell["path"], where)
+        if identifier in self._seen:
+            raise DataError(f"{where}: `{identifier}` is listed already in {self._seen[identifier]}.")
+        if cell["split"].lower() not in SPLIT_SPELLINGS:
+            hint = did_you_mean(cell["split"], SPLIT_SPELLINGS)
+            raise DataError(
+                f"{where}: the split `{cell['split']}` is none of train, val, test{hint} Leave it empty to have it "
+                "chosen."
+            )
+        ra, dec = (_degrees(cell[key], key, low, -low, where) for key, low in (("ra", -360), ("dec", -90)))
+        self._seen[identifier] = where.rpartition(", ")[2]
+        label = self._voted(values, identifier, where) if self.votes else self._label(cell["label"], identifier, where)
+        if label is None:
+            return
+        self.listing.ids.append(identifier)
+        self.listing.labels.append(label)
+        self.listing.where.append(where)
+        self.listing.split.append(SPLIT_SPELLINGS[cell["split"].lower()])
+        self.listing.group.append(cell["group"])
+        self.listing.ra_deg.append(ra)
+        self.listing.dec_deg.append(dec)
 
-def _add_row(
-    listing: Listing,
-    lines: dict[str, int],
-    values: dict[str, str],
-    path: Path,
-    line: int,
-    bands: BandFiles | None,
-) -> None:
-    where = f"{path}, line {line}"
-    if None in values:  # csv puts surplus cells under the key None
-        raise DataError(f"{where}: more cells than the header has columns (a comma in a name needs quotes).")
-    if None in values.values():  # an empty cell keeps its comma: a line without was cut, or two lines became one
-        raise DataError(f"{where}: fewer cells than the header has columns (an empty cell keeps its comma).")
-    cell = {name: values.get(name, "").strip() for name in METADATA_COLUMNS}
-    if odd := [text for text in cell.values() if re.search(r"[\x00-\x1f\x7f]", text)]:
-        raise DataError(f"{where}: {odd[0]!r} holds a control character: the file is damaged.")
-    for name in ("path", "label"):
-        if not cell[name]:
-            raise DataError(f"{where}: the {name} is empty.")
-    identifier = _inside(cell["path"], where)
-    if bands is not None:
-        identifier = bands.sample_of(identifier) or identifier
-    if identifier in lines:
-        raise DataError(f"{where}: `{identifier}` is listed already in line {lines[identifier]}.")
-    if cell["split"].lower() not in SPLIT_SPELLINGS:
-        hint = did_you_mean(cell["split"], SPLIT_SPELLINGS)
-        raise DataError(
-            f"{where}: the split `{cell['split']}` is none of train, val, test{hint} Leave it empty to have it chosen."
+    def _label(self, text: str, identifier: str, where: str) -> str | None:
+        """Return the label, without the quotes that make a class of a word for none; None: there is no label."""
+        if self.rules.is_missing(text):
+            self.unlabelled.append(f"{where}: the label is {f'`{text}`, which stands for none' if text else 'empty'}")
+            self.listing.left_out += left_out([identifier], UNLABELLED)
+            return None
+        quoted = len(text) > 2 and text[0] == text[-1] and text[0] in QUOTES
+        return text[1:-1] if quoted and text[1:-1].casefold() in MISSING_LABELS else text
+
+    def _voted(self, values: Mapping[str, str], identifier: str, where: str) -> str | None:
+        """Return the class with the most votes; None: no votes, too few, or as many for another."""
+        votes = {name: _vote(values[column], column, where) for name, column in self.votes.items()}
+        most = max(votes.values())
+        if most == 0:
+            self.unlabelled.append(f"{where}: no class has a vote")
+            self.listing.left_out += left_out([identifier], UNLABELLED)
+            return None
+        first = [name for name, vote in votes.items() if vote == most]
+        if most < self.rules.min_vote or len(first) > 1:
+            self.listing.left_out += left_out([identifier], LOW_VOTE if most < self.rules.min_vote else TIED_VOTE)
+            return None
+        return first[0]
+
+    def _without_label(self) -> str:
+        more = len(self.unlabelled) - 1
+        return (
+            f"{self.unlabelled[0]}{f', and {more:,} more have none' * (more > 0)}. Label them, or leave them out with "
+            "dataset.on_unlabelled=skip. A class that is called so stands in quotes in its cell, 'none', or is named "
+            "in dataset.classes."
         )
-    lines[identifier] = line
-    listing.ids.append(identifier)
-    listing.labels.append(cell["label"])
-    listing.where.append(where)
-    listing.split.append(SPLIT_SPELLINGS[cell["split"].lower()])
-    listing.group.append(cell["group"])
-    listing.ra_deg.append(_degrees(cell["ra"], "ra", -360, 360, where))
-    listing.dec_deg.append(_degrees(cell["dec"], "dec", -90, 90, where))
 
 
-def _inside(text: str, where: str) -> str:
-    """Return the path as a relative POSIX path; refuse one that points out of the folder."""
-    written = PurePosixPath(text.replace("\\", "/"))
-    parts = [part for part in written.parts if part != "."]
-    if written.is_absolute() or PureWindowsPath(text).drive or ".." in parts or "\0" in text or not parts:
-        raise DataError(f"{where}: the path `{text}` leaves the data set's folder; paths are relative to that folder.")
-    return "/".join(parts)
+def _vote(text: str, column: str, where: str) -> float:
+    """Return a fraction of votes; an empty cell is none."""
+    try:
+        vote = float(text or 0)
+    except ValueError:
+        vote = -1.0
+    if math.isnan(vote):
+        return 0.0
+    if not 0 <= vote <= 1:
+        raise DataError(f"{where}: {column}=`{text}` is not a fraction of votes from 0 to 1.")
+    return vote
 
 
 def _degrees(text: str, name: str, low: float, high: float, where: str) -> float:

@@ -34,7 +34,7 @@ def split_rows(
 
     A class gets ``round(fraction * n)`` rows in `val` and `test`, but at least one. Rows that come with a split keep
     it; the others fill up what is missing. When no row comes with ``val``, validation is cut from the rows given as
-    ``train``.
+    ``train``; and when every row comes with a split, but none with ``test``, so is the test.
 
     Parameters
     ----------
@@ -145,16 +145,11 @@ def _targets(catalog: Catalog, given: np.ndarray, val: float, test: float) -> np
         targets[larger[label], label] -= 1  # rounding left nothing to train on
         targets[TRAIN, label] += 1
     if not (given < 0).any():
-        # Nothing is left to us but to cut validation from train: a given test split stays as it is.
-        targets[TEST] = catalog.class_counts(np.flatnonzero(given == TEST))
-        if (given == VAL).any():
-            targets[VAL] = catalog.class_counts(np.flatnonzero(given == VAL))
+        # Nothing is left to us but to cut from train what is not given: a given split stays as it is.
+        for index in (VAL, TEST):
+            if (given == index).any():
+                targets[index] = catalog.class_counts(np.flatnonzero(given == index))
         targets[TRAIN] = counts - targets[VAL] - targets[TEST]
-        if test > 0 and not targets[TEST].any():
-            raise DataError(
-                "The data set gives every sample a split, but none is `test`: give some rows of metadata.csv the split "
-                "test, or leave the split of some empty to have it chosen."
-            )
     return targets
 
 
@@ -163,8 +158,9 @@ def _allowed(catalog: Catalog, groups: np.ndarray, given: np.ndarray) -> np.ndar
     allowed = np.ones((len(catalog), 3), bool)
     fixed = given >= 0
     allowed[fixed] = given[fixed, None] == np.arange(3)
-    if not (given == VAL).any():
-        allowed[given == TRAIN, VAL] = True
+    for index in (VAL, TEST):
+        if not (given == index).any() and (index == VAL or fixed.all()):
+            allowed[given == TRAIN, index] = True
     in_group = np.ones((groups.max(initial=0) + 1, 3), bool)
     np.logical_and.at(in_group, groups, allowed)
     torn = np.flatnonzero(~in_group.any(axis=1))
@@ -175,7 +171,7 @@ def _allowed(catalog: Catalog, groups: np.ndarray, given: np.ndarray) -> np.ndar
             f"`{catalog.ids[rows[0]]}` is given to the split {SPLITS[given[rows[0]]]} and `{catalog.ids[other]}` to "
             f"{SPLITS[given[other]]}, but they are duplicates or of one group, and a model tested on what it was "
             f"trained on looks better than it is ({len(torn)} such group{'s' if len(torn) > 1 else ''}). Give them the "
-            "same split in metadata.csv, or remove one."
+            "same split, or remove one."
         )
     return in_group[groups]
 

@@ -6,7 +6,7 @@ contradict each other are resolved; what the data set itself says of splits is h
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def make_splits(
     if settings.fold is not None and catalog.split is not None and (catalog.split != "").any():
         raise ConfigError(
             f"dataset.fold={settings.fold} cannot be used: the data set gives its samples splits of its own. Leave out "
-            "the fold, or take the column split out of metadata.csv."
+            "the fold, or take its splits away: the column split of its table, the folders train and test."
         )
     labels, conflicting, usable = resolve_label_conflicts(
         catalog.labels, links.copies(len(catalog)), settings.label_conflicts
@@ -126,7 +126,7 @@ def make_splits(
     kept = np.flatnonzero(usable)
     among_kept = _assign(catalog.take(kept), groups[kept], np.asarray(digests)[kept], settings)
     splits = replace(among_kept, **{name: kept[getattr(among_kept, name)] for name in SPLITS})
-    remarks = _remarks(links, conflicting, usable, divided, groups, splits, settings)
+    remarks = _remarks(catalog, links, conflicting, usable, divided, groups, splits, settings)
     if len(links.bands.rows):
         fields = find_fields(catalog)
         remarks += (f"{len(fields)} field(s) have a file for each band, each a sample. {joining_hint(fields)}",)
@@ -197,7 +197,16 @@ def read_split_file(path: Path, catalog: Catalog, unreadable: Collection[str] = 
     return splits
 
 
+def _cut_from_train(catalog: Catalog) -> Iterator[str]:
+    """Name the splits that the data set leaves out though it gives every sample one."""
+    if catalog.split is not None and (catalog.split != "").all():
+        missing = [name for name in ("val", "test") if not (catalog.split == name).any()]
+        if missing and (catalog.split == "train").any():
+            yield f"The data set gives no {' and no '.join(missing)} images: they are cut from those given as train."
+
+
 def _remarks(
+    catalog: Catalog,
     links: Links,
     conflicting: np.ndarray,
     usable: np.ndarray,
@@ -206,7 +215,7 @@ def _remarks(
     splits: Splits,
     settings: SplitSettings,
 ) -> tuple[str, ...]:
-    remarks = []
+    remarks = list(_cut_from_train(catalog))
     counts = {
         "exact copies": links.exact,
         "near copies": links.near,

@@ -184,10 +184,14 @@ def test_duplicate_of_a_given_test_image_joins_it():
     assert {0, 39} <= set(make_splits(catalog, digests).test)
 
 
-def test_no_test_rows_among_given_splits():
-    catalog, digests = make_catalog([0] * 10, split=["train"] * 8 + ["val"] * 2)
-    with pytest.raises(DataError, match="none is `test`"):
-        make_splits(catalog, digests)
+def test_a_test_split_that_is_not_given_is_cut_from_the_given_train():
+    catalog, digests = make_catalog(np.arange(100) % 2, split=["train"] * 80 + ["val"] * 20)
+    splits = make_splits(catalog, digests, test=0.2)
+    np.testing.assert_array_equal(splits.val, np.arange(80, 100))
+    assert_every_row_once(splits, 100)
+    assert catalog.class_counts(splits.test).tolist() == [10, 10]
+    only_train, digests = make_catalog(np.arange(100) % 2, split=["train"] * 100)
+    assert [len(part) for part in parts(make_splits(only_train, digests))] == [60, 20, 20]
 
 
 @pytest.mark.parametrize("digests", [None, ["a", "b", *["same"] * 8]])

@@ -1,0 +1,73 @@
+"""The samples of a folder: of its table, or of its class folders; and an account of all else that lies there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from astroclf.data.catalog import LeftOut
+from astroclf.data.readers.accounts import NO_FORMAT, NOT_LISTED, UNREAD_TABLE, left_out
+from astroclf.data.readers.band_files import BandFiles
+from astroclf.data.readers.find_table import AUTO, find_table, unread_tables
+from astroclf.data.readers.layout import list_folders
+from astroclf.data.readers.listing import Listing
+from astroclf.data.readers.names import SampleNames
+from astroclf.data.readers.tables import TableReader, TableRules
+from astroclf.data.readers.walk import Tree, walk
+from astroclf.errors import DataError
+
+
+def list_samples(root: Path, table: str, rules: TableRules, bands: BandFiles | None = None) -> Listing:
+    """List the samples of a folder, and what in it is none.
+
+    Parameters
+    ----------
+    table
+        ``dataset.table``: a file, ``auto`` or ``none``.
+    rules
+        How the rows of a table are read.
+    bands
+        The name patterns of samples whose bands are files of their own.
+
+    Raises
+    ------
+    DataError
+        The folder holds no images whose class can be told, or contradicts itself.
+    """
+    tree = walk(root)
+    names = _names(root, tree, bands)
+    path = find_table(root, tree, table, rules.columns, names)
+    listing = TableReader(path, names, rules).read() if path else list_folders(root, tree, rules.classes, bands)
+    listing.left_out += _rest(root, tree, listing, path, bands)
+    return listing
+
+
+def wrong_rows(root: Path, table: str = AUTO, rules: TableRules | None = None) -> list[str]:
+    """Find what is wrong with every row of the table that cannot be right; `list_samples` stops at the first."""
+    rules, faults = rules or TableRules(), list[str]()
+    try:
+        tree = walk(root)
+        names = _names(root, tree, None)
+        if path := find_table(root, tree, table, rules.columns, names):
+            TableReader(path, names, rules).read(faults)
+    except DataError:  # not a row, but the whole
+        pass
+    return faults
+
+
+def _names(root: Path, tree: Tree, bands: BandFiles | None) -> SampleNames:
+    return SampleNames(root, tree.images if bands is None else bands.group(tree.images)[0], bands)
+
+
+def _rest(root: Path, tree: Tree, listing: Listing, table: Path | None, bands: BandFiles | None) -> list[LeftOut]:
+    """List the visible files that are neither samples nor left out already, and what was passed over."""
+    files = {file for name in listing.ids for file in (bands.files(name) if bands else [name])}
+    named = {item.name for item in listing.left_out}
+    tables = set(unread_tables(tree, table, root))
+    images = set(tree.images)
+    rest = [file for file in tree.files if file not in files and str(root / file) != str(table)]
+    return [
+        *(item for item in left_out((file for file in rest if file in images), NOT_LISTED) if item.name not in named),
+        *left_out((file for file in rest if file in tables), UNREAD_TABLE),
+        *left_out((file for file in rest if file not in tables and file not in images), NO_FORMAT),
+        *tree.left_out,
+    ]
