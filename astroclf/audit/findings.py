@@ -136,7 +136,7 @@ KINDS: dict[str, tuple[str, str]] = {
         "Rename them, add them to dataset.classes, or leave them out with dataset.exclude_classes.",
     ),
     "one class": ("Only one class", "Add images of another class, or look whether the right folder is meant."),
-    "missing": ("Files that are not there", "Restore them, or take them out of metadata.csv."),
+    "missing": ("Files that are not there", "Restore them, or take them out of the table."),
     "empty": ("Empty files", "Fetch them again or remove them."),
     "truncated": ("Truncated files", "They were copied or fetched incompletely: fetch them again or remove them."),
     "damaged": (

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from astroclf.data.catalog import Block, Catalog, Source
+from astroclf.data.catalog import Block, Source
 from astroclf.data.decode.headers import FileFacts, file_facts
 from astroclf.data.decode.images import PREPARATION_VERSION, read_bands, read_values, to_picture
 from astroclf.data.decode.limits import one_large_at_a_time
