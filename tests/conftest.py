@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ hypothesis.settings.load_profile("no deadline")
 # What pip writes into bin/astroclf.
 SCRIPT = f"#!{sys.executable}\nimport sys\nfrom astroclf.__main__ import main\nsys.exit(main())\n"
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, and what it starts, ignores it
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch starts its threads
 
 

@@ -25,7 +25,7 @@ from astroclf.cli.grammar import DATA_PATH
 from astroclf.cli.help import help_page
 from astroclf.cli.options import Options, read_options
 from astroclf.cli.vocabulary import Vocabulary
-from astroclf.cli.words import Reader
+from astroclf.cli.words import WordReader
 from astroclf.config.compose import checked_as
 from astroclf.config.resume import resumed_config, split_changes
 from astroclf.errors import AstroclfError, ConfigError, Interrupted
@@ -172,7 +172,7 @@ class _Command:
                 return
             vocabulary, typed_program = Vocabulary(session, self.verb.settings), program(self.verb.name)
             answers = Answers(vocabulary, typed_program)
-            words = Reader(vocabulary, answers, options, self.verb.positional).overrides()
+            words = WordReader(vocabulary, answers, options, self.verb.positional).overrides()
             overrides, self.changes = split_changes(words)
             if options.help:
                 print(help_page(vocabulary, session.compose(overrides), typed_program))

@@ -26,7 +26,7 @@ _FUNCTION = re.compile(r"(choice|range|interval|glob|tag|sort|shuffle|extend_lis
 
 
 @dataclass(frozen=True)
-class Reader:
+class WordReader:
     """Reads the words of one command line.
 
     Attributes

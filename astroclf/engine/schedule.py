@@ -81,7 +81,6 @@ class OneCycle(Schedule):
     the *initial* rate.) None gives PyTorch's defaults: peak / 25, and that / 10,000.
     """
 
-    warmup_fraction: float = 0.3
     start_lr: float | None = None
     end_lr: float | None = None
 

@@ -29,18 +29,18 @@ class FocalLoss(nn.Module):
         Training samples of each class.
     gamma : float
         0 is cross entropy; larger values turn to hard samples.
-    beta : float
-        Class balance, see `class_weights`; the true class's weight multiplies the sample's loss. 0: none.
     activation : {"softmax", "sigmoid"}
         See above.
+    beta : float
+        Class balance, see `class_weights`; the true class's weight multiplies the sample's loss. 0: none.
     """
 
     def __init__(
         self,
         class_counts: Sequence[int] | np.ndarray | Tensor,
-        gamma: float = 2.0,
+        gamma: float,
+        activation: str,
         beta: float = 0.0,
-        activation: str = "softmax",
     ) -> None:
         super().__init__()
         if activation not in ("softmax", "sigmoid"):

@@ -47,7 +47,7 @@ class Custom6Conv(nn.Module):
         channels: int = 3,
         weights: str | None = None,
         grad_checkpointing: bool = False,
-        dropout: float = 0.5,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if weights == "imagenet":

@@ -59,10 +59,10 @@ class ResNet18(nn.Module):
     def __init__(
         self,
         image_size: int,
+        stem: str,
         channels: int = 3,
         weights: str | None = None,
         grad_checkpointing: bool = False,
-        stem: str = "imagenet",
     ) -> None:
         super().__init__()
         if stem not in ("imagenet", "small"):

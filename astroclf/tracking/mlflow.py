@@ -73,7 +73,7 @@ class MlflowTracker:
     params
         Configuration, nested or flat; shown by dotted keys. Values beyond 6,000 characters are cut.
     system_metrics
-        Record CPU, memory, disk, network and GPU load every `system_metrics_seconds`.
+        Record CPU, memory, disk, network and GPU load every `system_metrics_seconds`; 0: never.
     tensorboard, tensorboard_dir, resume_step
         Whether and where to write curves and histograms, too; see `TensorBoardCurves`.
 
@@ -95,7 +95,7 @@ class MlflowTracker:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
         system_metrics: bool = False,
-        system_metrics_seconds: float = 10.0,
+        system_metrics_seconds: float = 0.0,
         tensorboard: bool = False,
         tensorboard_dir: str | Path | None = None,
         resume_step: int | None = None,
@@ -120,7 +120,7 @@ class MlflowTracker:
             self._log_params(flatten(params or {}), known=run.data.params)
             if run_id:
                 self._send_tags(texts)
-        if system_metrics:
+        if system_metrics and system_metrics_seconds:
             self._start_monitor(system_metrics_seconds, resumed=run_id is not None)
 
     # What the trainer calls -------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from astroclf.cli.answers import Answers
 from astroclf.cli.grammar import DATA_PATH, hydra_value, parse
 from astroclf.cli.options import read_options
 from astroclf.cli.vocabulary import Vocabulary
-from astroclf.cli.words import Reader
+from astroclf.cli.words import WordReader
 from astroclf.errors import ConfigError
 from astroclf.settings.config import Config
 from astroclf.settings.yaml_files import config_dir
@@ -38,7 +38,7 @@ def read(vocabulary: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     def read_words(*words: str) -> list[str]:
         answers = Answers(vocabulary, "astroclf train")
-        return Reader(vocabulary, answers, read_options(words), (DATA_PATH,)).overrides()
+        return WordReader(vocabulary, answers, read_options(words), (DATA_PATH,)).overrides()
 
     return read_words
 

@@ -146,10 +146,10 @@ def test_a_sweep_killed_five_times_ends_as_if_it_had_not_been(tmp_path, clean_en
     ]  # fmt: skip
     command.remove("backbone=custom6conv")
     for kill in range(6):
-        log = (tmp_path / f"start-{kill}.txt").open("w")
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=clean_environment, stdout=log, stderr=log, start_new_session=True
-        )
+        with (tmp_path / f"start-{kill}.txt").open("w") as log:
+            process = subprocess.Popen(
+                command, cwd=tmp_path, env=clean_environment, stdout=log, stderr=log, start_new_session=True
+            )
         try:
             process.wait(600 if kill == 5 else rng.uniform(8, 30))
             break

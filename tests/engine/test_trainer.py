@@ -294,7 +294,7 @@ def test_early_stopping_ends_the_run(images, tmp_path):
     trainer = make_trainer(
         images, tmp_path, epochs=50, patience=2, make_optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0)
     )
-    trainer.schedule = OneCycle(peak_lr=0.0, total_steps=250)
+    trainer.schedule = OneCycle(peak_lr=0.0, total_steps=250, warmup_fraction=0.3)
     result = trainer.fit()
     assert result.stopped_early
     assert result.steps < 250

@@ -21,7 +21,7 @@ def parts():
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 255, (7, 32, 32, 3), dtype=np.uint8), np.arange(7) % 3
     model = Classifier(Custom6Conv(image_size=32), 3, uncertainty=True)
-    criterion = Criterion(FocalLoss([3, 2, 2], activation="sigmoid"))
+    criterion = Criterion(FocalLoss([3, 2, 2], activation="sigmoid", gamma=2.0))
 
     def loader(pictures):
         pixels = PixelBuffer(np.ascontiguousarray(pictures), "memory", "cpu")

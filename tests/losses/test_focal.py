@@ -28,7 +28,7 @@ def test_golden_values(activation: str, gamma: float, expected: float) -> None:
 
 def test_gamma_zero_is_cross_entropy_over_a_softmax() -> None:
     logits, labels = torch.randn(64, 10) * 10, torch.randint(10, (64,))
-    loss = FocalLoss([1] * 10, gamma=0.0)
+    loss = FocalLoss([1] * 10, gamma=0.0, activation="softmax")
     torch.testing.assert_close(loss(logits, labels), F.cross_entropy(logits, labels, reduction="none"))
 
 
@@ -73,7 +73,7 @@ def test_gradients_are_those_of_the_formula(gamma: float) -> None:
 
 def test_tiny_losses_of_saturated_samples_are_not_rounded_to_zero() -> None:
     """exp(-30) is below float32's spacing at 1, and still is the loss."""
-    loss = FocalLoss([1, 1], gamma=0.0)(torch.tensor([[30.0, 0.0]]), torch.tensor([0]))
+    loss = FocalLoss([1, 1], gamma=0.0, activation="softmax")(torch.tensor([[30.0, 0.0]]), torch.tensor([0]))
     assert loss.item() == pytest.approx(math.exp(-30), rel=1e-3)
 
 
@@ -81,7 +81,7 @@ def test_larger_gamma_turns_to_hard_samples() -> None:
     easy_and_hard = torch.tensor([[3.0, 0.0], [0.0, 1.0]])
     shares = []
     for gamma in (0.0, 1.0, 2.0, 5.0):
-        easy, hard = FocalLoss([1, 1], gamma=gamma)(easy_and_hard, torch.tensor([0, 0]))
+        easy, hard = FocalLoss([1, 1], gamma=gamma, activation="softmax")(easy_and_hard, torch.tensor([0, 0]))
         shares.append(float(hard / (easy + hard)))
     assert shares == sorted(shares)
     assert shares[0] < 0.97
@@ -89,12 +89,12 @@ def test_larger_gamma_turns_to_hard_samples() -> None:
 
 
 def test_the_first_bias() -> None:
-    assert FocalLoss([1] * 10, activation="sigmoid").initial_bias(10) == pytest.approx(-math.log(9))
-    assert FocalLoss([1] * 10).initial_bias(10) is None
+    assert FocalLoss([1] * 10, activation="sigmoid", gamma=2.0).initial_bias(10) == pytest.approx(-math.log(9))
+    assert FocalLoss([1] * 10, activation="softmax", gamma=2.0).initial_bias(10) is None
 
 
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="tanh"):
-        FocalLoss([1, 1], activation="tanh")
+        FocalLoss([1, 1], activation="tanh", gamma=2.0)
     with pytest.raises(ValueError, match="gamma"):
-        FocalLoss([1, 1], gamma=-1.0)
+        FocalLoss([1, 1], gamma=-1.0, activation="softmax")

@@ -1,19 +1,24 @@
-"""Fixtures of the model tests. A new backbone is tested by adding its class to BACKBONES."""
+"""Fixtures of the networks."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from torch import nn
 
-from astroclf.models.custom6conv import Custom6Conv
-from astroclf.models.resnet18 import ResNet18
+from astroclf.settings.components import locate
+from astroclf.settings.yaml_files import config_dir, yaml_values
 
-BACKBONES: tuple[type[nn.Module], ...] = (ResNet18, Custom6Conv)
+BACKBONES = sorted(path.stem for path in (config_dir() / "backbone").glob("*.yaml"))
 
 
-@pytest.fixture(params=BACKBONES, ids=lambda backbone: backbone.__name__)
-def backbone_class(request: pytest.FixtureRequest) -> type[nn.Module]:
-    return request.param
+@pytest.fixture(params=BACKBONES)
+def new_backbone(request: pytest.FixtureRequest) -> Callable[..., nn.Module]:
+    """Build one of the backbones of ``conf/backbone`` with the options of its yaml, and what a test adds."""
+    options = yaml_values(f"backbone/{request.param}")
+    return partial(locate("backbone", options.pop("_target_")), **options)
 
 
 @pytest.fixture(autouse=True)

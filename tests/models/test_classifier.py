@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,10 +16,10 @@ from astroclf.models.custom6conv import Custom6Conv
 
 @pytest.mark.parametrize(("refinement", "attention", "uncertainty"), [*itertools.product([False, True], repeat=3)])
 def test_each_head_can_be_switched(
-    backbone_class: type[nn.Module], refinement: bool, attention: bool, uncertainty: bool
+    new_backbone: Callable[..., nn.Module], refinement: bool, attention: bool, uncertainty: bool
 ) -> None:
     model = Classifier(
-        backbone_class(image_size=32),
+        new_backbone(image_size=32),
         num_classes=7,
         refinement=refinement,
         attention=attention,
@@ -42,17 +43,17 @@ def test_each_head_can_be_switched(
     assert heads == {name for name, wanted in asked.items() if wanted}
 
 
-def test_the_uncertainty_head_also_teaches_the_backbone(backbone_class: type[nn.Module]) -> None:
-    model = Classifier(backbone_class(image_size=32), 3, uncertainty=True)
+def test_the_uncertainty_head_also_teaches_the_backbone(new_backbone: Callable[..., nn.Module]) -> None:
+    model = Classifier(new_backbone(image_size=32), 3, uncertainty=True)
     uncertainty = model(torch.randn(2, 3, 32, 32)).uncertainty_B
     uncertainty.sum().backward()
     assert sum(float(parameter.grad.abs().sum()) for parameter in model.backbone.parameters()) > 0
 
 
 def test_training_under_bfloat16_autocast_gives_float32_outputs_and_finite_gradients(
-    backbone_class: type[nn.Module],
+    new_backbone: Callable[..., nn.Module],
 ) -> None:
-    model = Classifier(backbone_class(image_size=32), 4, refinement=True, attention=True, uncertainty=True)
+    model = Classifier(new_backbone(image_size=32), 4, refinement=True, attention=True, uncertainty=True)
     model = model.to(memory_format=torch.channels_last).train()
     images = torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
@@ -62,9 +63,9 @@ def test_training_under_bfloat16_autocast_gives_float32_outputs_and_finite_gradi
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
 
-def test_it_can_be_exported_with_any_batch_size(backbone_class: type[nn.Module]) -> None:
+def test_it_can_be_exported_with_any_batch_size(new_backbone: Callable[..., nn.Module]) -> None:
     """torch.export is how a model is packaged without pickled code."""
-    model = Classifier(backbone_class(image_size=32), 4, refinement=True, attention=True, uncertainty=True).eval()
+    model = Classifier(new_backbone(image_size=32), 4, refinement=True, attention=True, uncertainty=True).eval()
     batch = torch.export.Dim("batch")
     exported = torch.export.export(model, (torch.randn(2, 3, 32, 32),), dynamic_shapes=({0: batch},))
     images = torch.randn(5, 3, 32, 32)
@@ -80,10 +81,10 @@ def test_the_output_bias_sets_the_first_probabilities() -> None:
     assert (first - 0.1).abs().max() < 0.05
 
 
-def test_it_can_learn_a_handful_of_images(backbone_class: type[nn.Module]) -> None:
+def test_it_can_learn_a_handful_of_images(new_backbone: Callable[..., nn.Module]) -> None:
     labels = torch.arange(4)
     images = torch.randn(4, 3, 32, 32) * 0.3 + torch.linspace(-1, 1, 4)[:, None, None, None]
-    model = Classifier(backbone_class(image_size=32), 4)
+    model = Classifier(new_backbone(image_size=32), 4)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-4)
     for _ in range(60):
         loss = nn.functional.cross_entropy(model(images).logits_BC, labels)

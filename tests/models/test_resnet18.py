@@ -16,7 +16,7 @@ def test_the_network_is_torchvisions(tmp_path: Path) -> None:
     """Loaded from torchvision's own file, it gives torchvision's features (before its last layer)."""
     theirs = torchvision.models.resnet18().eval()
     torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
-    mine = ResNet18(image_size=64, weights=str(tmp_path / "resnet18.pth")).eval()
+    mine = ResNet18(image_size=64, weights=str(tmp_path / "resnet18.pth"), stem="imagenet").eval()
     theirs.fc = torch.nn.Identity()
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -36,7 +36,7 @@ def test_imagenet_weights_that_cannot_be_fetched_name_both_ways_out(
     url = "http://127.0.0.1:9/models/resnet18-f37072fd.pth"
     monkeypatch.setattr(resnet18, "IMAGENET", replace(resnet18.IMAGENET, urls=(url,)))
     with pytest.raises(WeightsError) as raised:
-        ResNet18(image_size=64, weights="imagenet")
+        ResNet18(image_size=64, weights="imagenet", stem="imagenet")
     message = str(raised.value)
     assert url in message
     assert "refused" in message
@@ -65,7 +65,7 @@ def test_weights_of_another_stem_are_refused(tmp_path: Path) -> None:
     torch.save(ResNet18(32, stem="small").state_dict(), tmp_path / "trained.pth")
     assert ResNet18(32, stem="small", weights=str(tmp_path / "trained.pth")).conv1.kernel_size == (3, 3)
     with pytest.raises(WeightsError, match=r"conv1\.weight"):
-        ResNet18(32, weights=str(tmp_path / "trained.pth"))
+        ResNet18(32, weights=str(tmp_path / "trained.pth"), stem="imagenet")
 
 
 def test_a_stem_that_cannot_be_is_refused() -> None:

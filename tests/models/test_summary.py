@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -10,12 +11,12 @@ from astroclf.models.resnet18 import ResNet18
 from astroclf.models.summary import model_statistics, model_summary
 
 
-def test_layers_shapes_parameters_and_cost_are_in_the_table(backbone_class: type[nn.Module]) -> None:
-    model = Classifier(backbone_class(image_size=64), 7, uncertainty=True)
+def test_layers_shapes_parameters_and_cost_are_in_the_table(new_backbone: Callable[..., nn.Module]) -> None:
+    model = Classifier(new_backbone(image_size=64), 7, uncertainty=True)
     table = model_summary(model, image_size=64, batch_size=2)
     size = sum(parameter.numel() for parameter in model.parameters())
     for expected in (
-        backbone_class.__name__,
+        type(model.backbone).__name__,
         "Conv2d",
         "[2, 7]",
         "Mult-Adds",
@@ -26,8 +27,8 @@ def test_layers_shapes_parameters_and_cost_are_in_the_table(backbone_class: type
     assert "Units" not in table
 
 
-def test_looking_leaves_no_trace(backbone_class: type[nn.Module]) -> None:
-    model = Classifier(backbone_class(image_size=32), 3, refinement=True).train()
+def test_looking_leaves_no_trace(new_backbone: Callable[..., nn.Module]) -> None:
+    model = Classifier(new_backbone(image_size=32), 3, refinement=True).train()
     model.backbone.eval()  # a frozen part must stay frozen
     before = {name: value.clone() for name, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
@@ -40,7 +41,7 @@ def test_looking_leaves_no_trace(backbone_class: type[nn.Module]) -> None:
 
 
 def test_large_images_cost_nothing_to_look_at() -> None:
-    model = Classifier(ResNet18(image_size=1280), 8)
+    model = Classifier(ResNet18(image_size=1280, stem="imagenet"), 8)
     start = time.monotonic()
     statistics = model_statistics(model, image_size=1280, batch_size=64)
     assert statistics.total_mult_adds > 1e12
@@ -48,5 +49,5 @@ def test_large_images_cost_nothing_to_look_at() -> None:
 
 
 def test_a_compiled_model_shows_its_layers() -> None:
-    model = Classifier(ResNet18(image_size=32), 3)
+    model = Classifier(ResNet18(image_size=32, stem="imagenet"), 3)
     assert model_summary(torch.compile(model), image_size=32) == model_summary(model, image_size=32)

@@ -10,6 +10,7 @@ import yaml
 from astroclf.errors import ConfigError
 from astroclf.settings.base import ABSENT, ComponentSettings, Settings
 from astroclf.settings.commands import CheckConfig, PrepareConfig, PromoteConfig, SimulateConfig, StoresConfig
+from astroclf.settings.components import locate, parameters_of
 from astroclf.settings.config import GROUPS, Config
 from astroclf.settings.evaluation import PromotionSettings
 from astroclf.settings.sweep import SweepSettings
@@ -52,6 +53,20 @@ def test_a_verb_has_the_groups_sections_and_keys_of_its_yaml(name):
     assert groups | set(parts) | set(values) - {"hydra"} == set(declared)
     for section, keys in parts.items():
         assert keys == set(declared[section].type.declared())
+
+
+CHANGES_NOTHING = (None, False, 0, "", (), [], (0.0, 0.0), (1.0, 1.0))  # off, none, empty, no turn, no zoom
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS))
+def test_a_number_that_somebody_chose_stands_in_a_yaml_and_not_in_a_constructor_too(group):
+    for choice in choices(group):
+        values = yaml_values(f"{group}/{choice}")
+        if not values["_target_"].startswith("astroclf."):
+            continue
+        parameters = parameters_of(locate(group, values["_target_"]))
+        defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty and key in values}
+        assert {key: value for key, value in defaults.items() if value not in CHANGES_NOTHING} == {}
 
 
 @pytest.mark.parametrize("section", ["trainer", "head", "evaluation", "promotion", "hydra.sweeper"])
