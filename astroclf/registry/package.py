@@ -38,7 +38,7 @@ SPEC_FILE = "model.json"
 WEIGHTS_FILE = "weights.pt"
 LOADER_MODULE = "astroclf.registry.package"
 DEFAULT_BATCH_SIZE = 32
-_REQUIRED_KEYS = ("backbone", "classes", "image_size")
+_REQUIRED_KEYS = ("backbone", "classes", "image_size", "augment")
 
 
 def write_package(folder: str | Path, spec: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> Path:
@@ -66,7 +66,7 @@ def write_package(folder: str | Path, spec: Mapping[str, Any], state_dict: Mappi
     folder = Path(folder)
     if folder.exists():
         raise AstroclfError(f"The model package {folder} exists already; remove it or write to another folder.")
-    spec = {"format": FORMAT, "channels": 3, "head": {}, "augment": {}, "activation": "softmax", "tta_views": 1, **spec}
+    spec = {"format": FORMAT, "channels": 3, "head": {}, "activation": "softmax", "tta_views": 1, **spec}
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         torch.save({name: tensor.detach().cpu() for name, tensor in state_dict.items()}, temporary / WEIGHTS_FILE)
@@ -153,7 +153,7 @@ class Predictor:
         self.channels = int(spec.get("channels", 3))
         self.activation = str(spec.get("activation", "softmax"))
         self.tta_views = int(spec.get("tta_views", 1))
-        self.augmentation = Augmentation(**spec.get("augment", {}))
+        self.augmentation = Augmentation(**spec["augment"])
         self.device = device
 
     def predict(self, images: np.ndarray, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -244,7 +244,7 @@ def _build(folder: Path, spec: Mapping[str, Any]) -> Classifier:
     network = NetworkSpec(
         backbone=spec["backbone"] if isinstance(spec["backbone"], Mapping) else {},
         num_classes=len(spec["classes"]),
-        image_size=spec.get("augment", {}).get("output_size") or spec["image_size"],
+        image_size=spec["augment"].get("output_size") or spec["image_size"],
         channels=spec.get("channels", 3),
         head=spec.get("head", {}),
     )
@@ -257,6 +257,7 @@ def _build(folder: Path, spec: Mapping[str, Any]) -> Classifier:
             "since a model file must not choose what code runs here. If it is one of a newer astroclf, upgrade."
         ) from error
     try:
+        Augmentation(**spec["augment"])
         return build_network(network)
     except (ConfigError, TypeError, ValueError) as error:
         raise WeightsError(

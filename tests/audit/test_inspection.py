@@ -21,6 +21,7 @@ from astroclf.errors import AstroclfError, ConfigError, DataError, WeightsError
 from astroclf.settings.commands import CheckConfig
 from astroclf.simulation import write_galaxy10
 from tests.audit.planted import CLASSES, SIDE, picture, plant_faults, save, write_clean
+from tests.data.augment.recipes import recipe_values
 
 
 def config(*overrides: str) -> CheckConfig:
@@ -194,6 +195,7 @@ def model(tmp_path: Path) -> Path:
         "backbone": {"_target_": "astroclf.models.custom6conv.Custom6Conv"},
         "classes": list(probabilities),
         "image_size": SIDE,
+        "augment": recipe_values(),
     }
     return write_package(tmp_path / "model", spec, state)
 

@@ -17,6 +17,7 @@ from astroclf.registry.register import register
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
 from astroclf.tracking.client import connect
 from astroclf.tracking.mlflow import MlflowTracker
+from tests.data.augment.recipes import recipe_values
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -29,7 +30,7 @@ def template(made_database: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     backbone = {"_target_": "astroclf.models.custom6conv.Custom6Conv"}
     model = Classifier(Custom6Conv(image_size=64), 2)
-    spec = {"backbone": backbone, "classes": ["a", "b"], "image_size": 64}
+    spec = {"backbone": backbone, "classes": ["a", "b"], "image_size": 64, "augment": recipe_values()}
     package = write_package(folder / "package", spec, model.state_dict())
     for accuracy in (0.912, 0.905):
         tracker = MlflowTracker(uri, "galaxies", folder / "artifacts")

@@ -18,9 +18,10 @@ import torch
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.loader import Batch, BatchLoader, PixelBuffer
 from astroclf.errors import ConfigError, DataError
+from tests.data.augment.recipes import recipe, recipe_values
 
 COUNT, SIZE = 43, 16
-AUGMENTATION = Augmentation(dihedral=True, brightness=0.2, zoom=(0.9, 1.1), noise=0.01)
+AUGMENTATION = recipe(dihedral=True, brightness=0.2, zoom=(0.9, 1.1), noise=0.01)
 LABELS = np.arange(COUNT) % 7
 
 
@@ -75,7 +76,7 @@ def test_training_shuffles_each_epoch_anew_and_drops_the_rest(memmap: np.memmap)
 
 
 def test_evaluation_keeps_order_all_rows_and_the_pixels(memmap: np.memmap) -> None:
-    evaluated = loader(memmap, train=False, augmentation=Augmentation(rotation=(0, 90), mean=[0.0], std=[1.0]))
+    evaluated = loader(memmap, train=False, augmentation=recipe(rotation=(0, 90), mean=[0.0], std=[1.0]))
     batches = list(evaluated.epoch(0))
     assert len(batches) == len(evaluated) == 6
     np.testing.assert_array_equal(np.concatenate([batch.rows_B for batch in batches]), np.arange(2, COUNT))
@@ -163,7 +164,14 @@ class Slow(Augmentation):
 def test_an_exception_in_a_worker_reaches_the_consumer_in_its_place(num_workers: int) -> None:
     images = np.zeros((COUNT, SIZE, SIZE, 3), dtype=np.uint8)
     images[5] = 255
-    broken = loader(images, rows=np.arange(10), batch_size=1, train=False, num_workers=num_workers, augmentation=Slow())
+    broken = loader(
+        images,
+        rows=np.arange(10),
+        batch_size=1,
+        train=False,
+        num_workers=num_workers,
+        augmentation=Slow(**recipe_values()),
+    )
     seen: list[int] = []
     with pytest.raises(OSError, match="the disk went away"):
         seen.extend(int(batch.rows_B[0]) for batch in broken.epoch(0))
@@ -180,7 +188,7 @@ def test_work_ahead_is_bounded_and_waiting_is_counted() -> None:
             return super().__call__(images_BHWC, draws, threads)
 
     images = np.zeros((COUNT, SIZE, SIZE, 3), dtype=np.uint8)
-    patient = loader(images, batch_size=1, num_workers=2, augmentation=Counting())
+    patient = loader(images, batch_size=1, num_workers=2, augmentation=Counting(**recipe_values()))
     batches = patient.epoch(0)
     list(islice(batches, 2))
     waited = patient.data_wait_seconds

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.parameter_groups import parameter_groups
@@ -24,6 +23,7 @@ from astroclf.models.custom6conv import Custom6Conv
 from astroclf.models.precision import choose_precision
 from astroclf.settings.training import TrainerSettings
 from astroclf.tracking.none import NullTracker
+from tests.data.augment.recipes import recipe
 from tests.settings.defaults import default
 
 CLASSES = ("dark", "bright", "striped")
@@ -72,7 +72,7 @@ def make_trainer(
     torch.manual_seed(0)
     model = Classifier(TinyBackbone(), 3, uncertainty=True).to(device)
     pixels = PixelBuffer(pictures, "memory" if device.type == "cpu" else "device", device)
-    augmentation = Augmentation(dihedral=True, brightness=0.1)
+    augmentation = recipe(dihedral=True, brightness=0.1)
     rows = np.arange(60)
     loaders = [
         BatchLoader(pixels, labels, part, batch_size=8, augmentation=augmentation, seed=3, train=train)

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from astroclf.data.augment.dihedral import dihedral_views
-from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.evaluation.inference import evaluate, predict_proba
 from astroclf.losses.criterion import Criterion
@@ -11,6 +10,7 @@ from astroclf.losses.focal import FocalLoss
 from astroclf.models.classifier import Classifier, Prediction, probabilities
 from astroclf.models.custom6conv import Custom6Conv
 from astroclf.models.precision import choose_precision
+from tests.data.augment.recipes import recipe
 
 CLASSES = ("a", "b", "c")
 
@@ -25,7 +25,7 @@ def parts():
 
     def loader(pictures):
         pixels = PixelBuffer(np.ascontiguousarray(pictures), "memory", "cpu")
-        return BatchLoader(pixels, labels, np.arange(7), batch_size=3, augmentation=Augmentation(), seed=0, train=False)
+        return BatchLoader(pixels, labels, np.arange(7), batch_size=3, augmentation=recipe(), seed=0, train=False)
 
     return model, criterion, loader, images
 

@@ -26,6 +26,7 @@ from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
 from astroclf.settings.evaluation import PromotionSettings
 from astroclf.tracking.client import connect
 from astroclf.tracking.mlflow import MlflowTracker
+from tests.data.augment.recipes import recipe_values
 from tests.settings.defaults import default
 
 CLASSES = ("Merging", "Round Smooth", "Edge-on")
@@ -74,7 +75,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pat
         "backbone": {"_target_": "astroclf.models.mean_color.MeanColor"},
         "classes": list(CLASSES),
         "image_size": 8,
-        "augment": {"mean": [0.0] * 3, "std": [1.0] * 3},
+        "augment": recipe_values(mean=[0.0] * 3, std=[1.0] * 3),
     }
     folder = tmp_path_factory.mktemp("packages")
     yield {

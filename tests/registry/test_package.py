@@ -17,9 +17,10 @@ from astroclf.models.classifier import Classifier, probabilities
 from astroclf.models.custom6conv import Custom6Conv
 from astroclf.models.resnet18 import ResNet18
 from astroclf.registry.package import load_package, write_package
+from tests.data.augment.recipes import recipe_values
 
 CLASSES = ["Merging", "Round Smooth", "Sb (barred)"]
-AUGMENT = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4], "dihedral": True}
+AUGMENT = recipe_values(mean=[0.4, 0.5, 0.6], std=[0.2, 0.3, 0.4], dihedral=True)
 SPEC: dict[str, Any] = {
     "backbone": {"_target_": "astroclf.models.tiny.Tiny"},
     "head": {"refinement": True, "attention": True, "uncertainty": True, "hidden": 16},
@@ -88,7 +89,7 @@ def test_a_model_of_any_number_of_bands(channels: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Classifier(Custom6Conv(32, channels), 3)
     backbone = {"_target_": "astroclf.models.custom6conv.Custom6Conv"}
-    augment = {"mean": None, "std": None, "saturation": 0.2}
+    augment = recipe_values(mean=None, std=None, saturation=0.2)
     spec = {**SPEC, "backbone": backbone, "head": {}, "channels": channels, "augment": augment}
     predictor = load_package(write_package(tmp_path / "package", spec, model.state_dict()), device="cpu")
     images = np.random.default_rng(0).integers(0, 256, (3, 48, 40, channels), dtype=np.uint8)

@@ -15,11 +15,13 @@ from astroclf.registry.package import write_package
 from astroclf.registry.register import register
 from astroclf.tracking.client import connect
 from astroclf.tracking.mlflow import MlflowTracker
+from tests.data.augment.recipes import recipe_values
 
 SPEC: dict[str, Any] = {
     "backbone": {"_target_": "astroclf.models.tiny.Tiny"},
     "classes": ["Merging", "Round Smooth"],
     "image_size": 32,
+    "augment": recipe_values(),
 }
 IMAGES = np.random.default_rng(0).integers(0, 256, (17, 32, 32, 3), dtype=np.uint8)
 

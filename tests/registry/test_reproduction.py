@@ -14,9 +14,15 @@ from astroclf.models.precision import Precision
 from astroclf.registry.decision import Condition
 from astroclf.registry.package import Predictor, load_package, write_package
 from astroclf.registry.reproduction import picked, reproduces
+from tests.data.augment.recipes import recipe_values
 
 CLASSES = ("Merging", "Round Smooth", "Edge-on")
-SPEC = {"backbone": {"_target_": "astroclf.models.tiny.Tiny"}, "head": {"uncertainty": True}, "classes": list(CLASSES)}
+SPEC = {
+    "backbone": {"_target_": "astroclf.models.tiny.Tiny"},
+    "head": {"uncertainty": True},
+    "classes": list(CLASSES),
+    "augment": recipe_values(),
+}
 COLORS = np.random.default_rng(0).integers(0, 200, (17, 1, 1, 3))
 IMAGES = (COLORS + np.random.default_rng(1).integers(0, 56, (17, 32, 32, 3))).astype(np.uint8)
 
@@ -60,7 +66,11 @@ def test_a_sound_package_repeats_its_test(package: Package, precision: str) -> N
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_another_model_does_not(package: Package, precision: str) -> None:
     expected = said_in_the_test(package(), precision)
-    for other in (package(1), package(activation="sigmoid"), package(augment={"mean": [0.4] * 3, "std": [0.1] * 3})):
+    for other in (
+        package(1),
+        package(activation="sigmoid"),
+        package(augment=recipe_values(mean=[0.4] * 3, std=[0.1] * 3)),
+    ):
         found = check(other, expected, precision)
         assert found.passed is False
         assert "does not repeat the probabilities of its test" in found.said

@@ -79,14 +79,16 @@ class Augmentation:
     [1 − value, 1 + value], which changes the ratios between bands as saturation changes those of RGB.
     """
 
+    reference_size: int
+    blur_sigma: Sequence[float]
+    mean: Sequence[float] | float | None
+    std: Sequence[float] | float | None
     crop: Sequence[int] | None = None
-    reference_size: int = 256
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
     blur_kernel: int = 0
-    blur_sigma: Sequence[float] = (0.1, 2.0)
     hflip: float = 0.0
     vflip: float = 0.0
     dihedral: bool = False
@@ -95,8 +97,6 @@ class Augmentation:
     shift: float = 0.0
     noise: float = 0.0
     output_size: int | None = None
-    mean: Sequence[float] | float | None = (0.5,)
-    std: Sequence[float] | float | None = (0.5,)
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):

@@ -14,6 +14,7 @@ from astroclf.data.augment import on_cpu, on_torch
 from astroclf.data.augment.draws import noise_field, sample_keys
 from astroclf.data.augment.plan import plan
 from astroclf.data.augment.recipe import Augmentation
+from tests.data.augment.recipes import recipe
 
 EVERYTHING: dict[str, Any] = {
     "crop": [170, 240],
@@ -65,7 +66,7 @@ def test_executors_agree_on_white_noise(
 ) -> None:
     """White noise is the hardest image: a neighbouring pixel can differ by 255."""
     pixels = np.random.default_rng(seed).integers(0, 256, (3, size, size, bands), dtype=np.uint8)
-    augmentation = Augmentation(**options, output_size=output, mean=np.linspace(0.3, 0.6, bands).tolist())
+    augmentation = recipe(**options, output_size=output, mean=np.linspace(0.3, 0.6, bands).tolist())
     by_opencv, by_torch = both(augmentation, pixels, evaluate, seed)
     assert np.abs(by_opencv - by_torch).max() < 2
 
@@ -74,7 +75,7 @@ def test_executors_agree_on_white_noise(
 def test_symmetries_agree_exactly(size: int, exact: bool) -> None:
     """To the last bit where the size is a power of two; else to the rounding of grid_sample's coordinates."""
     pixels = np.random.default_rng(1).integers(0, 256, (64, size, size, 3), dtype=np.uint8)
-    augmentation = Augmentation(dihedral=True)
+    augmentation = recipe(dihedral=True)
     draws = augmentation.draw(0, 0, np.arange(64))
     steps = plan(augmentation, pixels.shape, draws)
     by_opencv = on_cpu.apply(pixels, steps)
@@ -85,7 +86,7 @@ def test_symmetries_agree_exactly(size: int, exact: bool) -> None:
 
 def test_torch_batch_is_its_samples_one_by_one() -> None:
     pixels = np.random.default_rng(2).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
-    augmentation = Augmentation(**EVERYTHING)
+    augmentation = recipe(**EVERYTHING)
     together = on_torch.apply(
         torch.from_numpy(pixels), plan(augmentation, pixels.shape, augmentation.draw(0, 0, np.arange(8)))
     )
@@ -114,7 +115,7 @@ def test_backgrounds_are_equal_bit_for_bit(shape: tuple[int, int]) -> None:
 
 def test_threads_do_not_change_a_bit() -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
-    augmentation = Augmentation(**EVERYTHING)
+    augmentation = recipe(**EVERYTHING)
     steps = plan(augmentation, pixels.shape, augmentation.draw(0, 0, np.arange(9)))
     np.testing.assert_array_equal(on_cpu.apply(pixels, steps, 1), on_cpu.apply(pixels, steps, 4))
 
@@ -123,7 +124,7 @@ def test_threads_do_not_change_a_bit() -> None:
 @pytest.mark.parametrize("options", SUBSETS)
 def test_cuda_agrees_with_opencv(options: dict[str, Any]) -> None:
     pixels = torch.from_numpy(np.random.default_rng(4).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8))
-    augmentation = Augmentation(**options)
+    augmentation = recipe(**options)
     draws = augmentation.draw(0, 0, np.arange(16))
     by_cuda = augmentation(pixels.cuda(), draws)
     assert by_cuda.is_cuda

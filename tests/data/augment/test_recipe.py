@@ -19,6 +19,7 @@ from astroclf.data.augment.draws import Draws
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.errors import ConfigError
 from astroclf.settings.yaml_files import yaml_values
+from tests.data.augment.recipes import recipe
 
 ROWS = np.arange(8)
 
@@ -26,12 +27,6 @@ ROWS = np.arange(8)
 def images(count: int = 8, size: int = 32, bands: int = 3, seed: int = 0) -> torch.Tensor:
     pixels = np.random.default_rng(seed).integers(0, 256, (count, size, size, bands), dtype=np.uint8)
     return torch.from_numpy(pixels)
-
-
-def recipe(name: str, **changes: Any) -> Augmentation:
-    options = yaml_values(f"augment/{name}")
-    options.pop("_target_")
-    return Augmentation(**{**options, **changes})
 
 
 def neutral(count: int) -> Draws:
@@ -48,7 +43,7 @@ def apply(augmentation: Augmentation, pixels: torch.Tensor, **drawn: Any) -> tor
     return torch.from_numpy(augmentation.to_uint8(augmentation(pixels, draws)))
 
 
-ANY_GEOMETRY = Augmentation(hflip=0.5, vflip=0.5, rotation=(0, 360), zoom=(0.5, 2), shift=0.5)
+ANY_GEOMETRY = recipe(hflip=0.5, vflip=0.5, rotation=(0, 360), zoom=(0.5, 2), shift=0.5)
 
 
 @pytest.mark.parametrize("name", ["astro8", "galaxy10", "dihedral", "none"])
@@ -169,7 +164,7 @@ def test_a_flat_image_stays_flat_to_its_corners(bands: int, size: int, seed: int
 
 
 def test_resizing_darkens_no_edge() -> None:
-    enlarged = Augmentation(output_size=50)(torch.full((1, 32, 32, 3), 200, dtype=torch.uint8), None)
+    enlarged = recipe(output_size=50)(torch.full((1, 32, 32, 3), 200, dtype=torch.uint8), None)
     assert (enlarged == enlarged[0, 0, 25, 25]).all()
 
 
@@ -220,7 +215,7 @@ def test_padding_of_a_picture_that_is_no_square_stays_and_goes_on() -> None:
 )
 def test_light_and_saturation_equal_torchvisions(field: str, factor: float, judge: Any) -> None:
     pixels = images(2)
-    ours = apply(Augmentation(**{field: 0.5}), pixels, **{field: factor})
+    ours = apply(recipe(**{field: 0.5}), pixels, **{field: factor})
     theirs = judge(pixels.permute(0, 3, 1, 2), factor).permute(0, 2, 3, 1)
     assert (ours.int() - theirs.int()).abs().max() <= 2  # torchvision cuts its decimals off
 
@@ -228,7 +223,7 @@ def test_light_and_saturation_equal_torchvisions(field: str, factor: float, judg
 def test_hue_turns_red_into_green_and_keeps_grey() -> None:
     red, grey = torch.tensor([150, 0, 0]), torch.tensor([90, 90, 90])
     pixels = torch.stack([red, grey]).to(torch.uint8).reshape(2, 1, 1, 3).expand(2, 4, 4, 3).contiguous()
-    turned = apply(Augmentation(hue=0.5), pixels, hue=1 / 3)
+    turned = apply(recipe(hue=0.5), pixels, hue=1 / 3)
     assert turned[0, 0, 0].tolist() == pytest.approx([0, 150, 0], abs=1)
     assert turned[1, 0, 0].tolist() == [90, 90, 90]
 
@@ -236,7 +231,7 @@ def test_hue_turns_red_into_green_and_keeps_grey() -> None:
 @pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
 def test_blur_equals_torchvisions(sigma: float) -> None:
     pixels = images(2)
-    ours = apply(Augmentation(blur_kernel=3), pixels, blur_sigma=sigma)
+    ours = apply(recipe(blur_kernel=3), pixels, blur_sigma=sigma)
     theirs = tv.gaussian_blur(pixels.permute(0, 3, 1, 2).contiguous(), [3, 3], [sigma, sigma]).permute(0, 2, 3, 1)
     assert (ours.int() - theirs.int()).abs().max() <= 1
 
@@ -263,7 +258,7 @@ def test_evaluation_of_galaxy10_is_crop_resize_normalise(size: int) -> None:
 def test_smaller_output_averages_instead_of_skipping_pixels() -> None:
     checkerboard = (torch.arange(64)[:, None] + torch.arange(64)[None]) % 2 * 255
     pixels = checkerboard.to(torch.uint8)[None, :, :, None].expand(1, 64, 64, 3).contiguous()
-    out = Augmentation(output_size=32)(pixels, None)
+    out = recipe(output_size=32)(pixels, None)
     assert out.abs().max() <= 1 / 127  # mid-grey everywhere
 
 
@@ -272,7 +267,7 @@ def test_smaller_output_averages_instead_of_skipping_pixels() -> None:
 
 def test_noise_has_the_width_asked_for_and_is_the_samples_own() -> None:
     pixels = torch.full((2, 64, 64, 3), 128, dtype=torch.uint8)
-    augmentation = Augmentation(noise=0.01, mean=[0.0], std=[1.0])
+    augmentation = recipe(noise=0.01, mean=[0.0], std=[1.0])
     out = augmentation(pixels, augmentation.draw(0, 0, np.array([3, 4]))) - 128 / 255
     assert out.std().item() == pytest.approx(0.01, rel=0.03)
     assert not torch.equal(out[0], out[1])
@@ -290,7 +285,7 @@ def test_bands_that_are_not_rgb_keep_their_ratios_without_saturation(bands: int)
 @pytest.mark.parametrize("bands", [2, 5])
 def test_saturation_gives_each_band_a_factor_of_its_own(bands: int) -> None:
     flat = torch.full((200, 8, 8, bands), 100, dtype=torch.uint8)
-    augmentation = Augmentation(saturation=0.2)
+    augmentation = recipe(saturation=0.2)
     draws = augmentation.draw(0, 0, np.arange(200))
     factors = augmentation.to_uint8(augmentation(flat, draws))[:, 4, 4] / 100
     assert 0.79 < factors.min() < 0.82
@@ -303,7 +298,7 @@ def test_saturation_gives_each_band_a_factor_of_its_own(bands: int) -> None:
 def test_contrast_turns_about_each_bands_mean() -> None:
     """Whatever the factors of exposure, contrast and band: the mean over the image is scaled by exposure and band."""
     pixels = images(4, 32, 5) // 4 + torch.arange(60, 110, 10, dtype=torch.uint8)
-    augmentation = Augmentation(contrast=0.3, saturation=0.2)
+    augmentation = recipe(contrast=0.3, saturation=0.2)
     draws = replace(augmentation.draw(0, 0, np.arange(4)), brightness=np.full(4, 0.9))
     without = replace(draws, contrast=np.ones(4))
     means = [augmentation(pixels, drawn).mean(dim=(2, 3)) for drawn in (draws, without)]
@@ -312,7 +307,7 @@ def test_contrast_turns_about_each_bands_mean() -> None:
 
 def test_a_single_band_has_no_color_to_change() -> None:
     pixels = images(8, 16, 1)
-    augmentation = Augmentation(saturation=0.9, hue=0.5)
+    augmentation = recipe(saturation=0.9, hue=0.5)
     assert torch.equal(augmentation(pixels, augmentation.draw(0, 0, ROWS)), augmentation(pixels, None))
 
 
@@ -345,7 +340,7 @@ def test_normalisation_suits_the_number_of_bands(name: str) -> None:
 )
 def test_values_that_cannot_work_are_named(options: dict[str, Any], part: str) -> None:
     with pytest.raises(ConfigError, match=part):
-        Augmentation(**options)
+        recipe(**options)
 
 
 def test_normalisation_that_does_not_fit_the_bands_is_named() -> None:
@@ -360,7 +355,7 @@ def test_float_images_are_refused() -> None:
 
 def test_a_recipe_is_checked_before_torch_and_opencv_load() -> None:
     program = (
-        "import sys; from astroclf.data.augment.recipe import Augmentation; Augmentation(hflip=0.5);"
+        "import sys; from astroclf.data.augment.recipe import Augmentation;"
         "print(sorted({'torch', 'cv2'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
