@@ -135,6 +135,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "Unknown classes",
         "Rename them, add them to dataset.classes, or leave them out with dataset.exclude_classes.",
     ),
+    "like classes": (
+        "Classes whose names look alike",
+        "If they are one, give them one name; if not, name them in dataset.classes as they are written.",
+    ),
     "one class": ("Only one class", "Add images of another class, or look whether the right folder is meant."),
     "missing": ("Files that are not there", "Restore them, or take them out of the table."),
     "empty": ("Empty files", "Fetch them again or remove them."),

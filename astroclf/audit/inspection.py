@@ -12,7 +12,7 @@ from astroclf.audit.copies import SAME_OBJECT_ARCSEC, bands_of_fields, copies, l
 from astroclf.audit.files import blank_pictures, given_away, small_images, unreadable_files
 from astroclf.audit.findings import Case, Finding, Severity, finding
 from astroclf.audit.gallery import GalleryRow, draw_gallery
-from astroclf.audit.labels import balance, class_findings, suspicious_labels, unknown_to_model
+from astroclf.audit.labels import balance, class_findings, like_classes, suspicious_labels, unknown_to_model
 from astroclf.audit.notes import noted_images, unread_files
 from astroclf.audit.report import write_audit_report
 from astroclf.audit.summary import STATUS_WORDS, Audit, class_table, findings_table, write_summary
@@ -102,7 +102,7 @@ def _list(dataset: DatasetSettings) -> tuple[DatasetReader | None, list[Finding]
     except DataError as error:
         if not dataset.path or not Path(dataset.path).exists():
             raise
-        reader = _as_found(dataset)
+        reader = _as_found(dataset) if isinstance(dataset.classes, list) else None
         if reader is not None and isinstance(dataset.classes, list):
             wrong = class_findings(dataset.classes, dataset.exclude_classes or [], reader.catalog)
             if wrong:
@@ -161,6 +161,7 @@ def _look(
         *sky_neighbours(cache, links.sky, kept_together=dataset.sky_arcsec is not None),
         *leaks(cache, links, _split_of_row(cache, splits)),
         *balance(cache.catalog, splits.test if splits else None),
+        *(like_classes(cache.catalog) if dataset.classes == "found" else []),
     ]
     if facts:
         found += given_away(facts, cache.catalog) + small_images(facts, cache.catalog, dataset.image_size)

@@ -8,7 +8,7 @@ import numpy as np
 
 from astroclf.audit.findings import Case, Finding, counted, finding
 from astroclf.data.catalog import Catalog
-from astroclf.data.readers.classes import class_key, match_names
+from astroclf.data.readers.classes import class_key, look_alikes, match_names
 from astroclf.util.text import did_you_mean
 
 SEVERE_IMBALANCE = 100.0  # largest class over smallest; the long-tailed benchmarks of Cui et al. 2019 go from 10 to 200
@@ -28,6 +28,16 @@ def class_findings(wanted: Sequence[str], excluded: Sequence[str], found: Catalo
         if name not in meant.values() and name not in dropped
     ]
     return finding("classes missing", "error", missing) + finding("classes unknown", "error", unknown)
+
+
+def like_classes(catalog: Catalog) -> list[Finding]:
+    """Find classes whose names look alike, for somebody may have meant one."""
+    counts = dict(zip(catalog.classes, catalog.class_counts().tolist(), strict=True))
+    cases = [
+        Case(" and ".join(f"`{name}` ({counted(counts[name], 'image')})" for name in alike), labels=alike)
+        for alike in look_alikes(catalog.classes)
+    ]
+    return finding("like classes", "warning", cases)
 
 
 def balance(catalog: Catalog, test_rows: np.ndarray | None) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from astroclf.audit.labels import balance, class_findings, columns_of, suspicious_labels, unknown_to_model
+from astroclf.audit.labels import balance, class_findings, columns_of, like_classes, suspicious_labels, unknown_to_model
 from astroclf.data.catalog import Catalog
 from tests.audit.planted import catalog
 
@@ -36,6 +36,20 @@ def test_confident_disagreement_is_ranked_by_how_wide_it_is():
 
 def test_a_model_that_agrees_finds_nothing():
     assert suspicious_labels(TABLE, PROBABILITIES[[0, 0, 3, 3, 4]], MODEL, np.zeros(5, bool)) == []
+
+
+def test_classes_whose_names_look_alike_are_found():
+    names = ("SB", "Sb", "S0", "S0-", "black hole", "Black_Hole")
+    (found,) = like_classes(catalog([0, 1, 2, 3, 4, 4, 5], names))
+    assert found.severity == "warning"
+    assert [case.text for case in found.cases] == [
+        "`SB` (1 image) and `Sb` (1 image)", "`black hole` (2 images) and `Black_Hole` (1 image)",
+    ]  # fmt: skip
+    assert like_classes(TABLE) == []
+
+
+def test_a_model_that_knows_both_of_two_like_classes_judges_each_by_its_own():
+    assert columns_of(("Sb", "SB", "S0", "-5"), ("SB", "S0-", "Sb", "5")).tolist() == [2, 0, -1, -1]
 
 
 def test_classes_are_matched_by_name():

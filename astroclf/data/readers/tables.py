@@ -95,7 +95,7 @@ class TableReader:
         if not self.rules.skip_unlabelled and self.unlabelled:
             if faults is None:
                 raise DataError(self._without_label())
-            faults += self.unlabelled
+            faults += [f"{text}: dataset.on_unlabelled=skip leaves it out" for text in self.unlabelled]
         if not self.listing.ids:
             header = "it has a header and nothing below" if not self._seen else "not one row has a label"
             raise DataError(f"{self.path} lists no images: {header}.")
