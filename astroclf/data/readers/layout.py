@@ -10,6 +10,7 @@ from astroclf.data.catalog import SPLIT_SPELLINGS
 from astroclf.data.readers.accounts import (
     BESIDE,
     BROKEN_LINK,
+    CLOSED,
     LINKED_TWICE,
     LOOP,
     NO_PATTERN,
@@ -81,9 +82,11 @@ def list_folders(root: Path, tree: Tree, wanted: Sequence[str] | None, bands: Ba
         warn_of(root, strays, BESIDE)
     listing.left_out = [*left_out(strays, BESIDE), *left_out(unused, NO_PATTERN)]
     full = set(listing.labels)
+    closed = {item.name for item in tree.left_out if item.reason == CLOSED}
     for place in places:
         if place.label not in full:
-            listing.empty[place.label] = suffixes_in(tree.below(place.folder))
+            is_closed = f"{place.folder}/" in closed
+            listing.empty[place.label] = "what may not be seen" if is_closed else suffixes_in(tree.below(place.folder))
     for item in tree.left_out:
         folder, _, name = item.name.rpartition("/")
         is_class = item.reason in LINKS and item.name.count("/") == depth and not Path(name).suffix

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from astroclf.data.catalog import LeftOut
-from astroclf.data.readers.accounts import NO_FORMAT, NOT_LISTED, UNREAD_TABLE, left_out
+from astroclf.data.readers.accounts import CLOSED, NO_FORMAT, NOT_LISTED, UNREAD_TABLE, first_names, left_out
 from astroclf.data.readers.band_files import BandFiles
 from astroclf.data.readers.find_table import AUTO, find_table, unread_tables
 from astroclf.data.readers.layout import list_folders
@@ -14,6 +14,7 @@ from astroclf.data.readers.names import SampleNames
 from astroclf.data.readers.tables import TableReader, TableRules
 from astroclf.data.readers.walk import Tree, walk
 from astroclf.errors import DataError
+from astroclf.util.logs import log
 
 
 def list_samples(root: Path, table: str, rules: TableRules, bands: BandFiles | None = None) -> Listing:
@@ -34,6 +35,8 @@ def list_samples(root: Path, table: str, rules: TableRules, bands: BandFiles | N
         The folder holds no images whose class can be told, or contradicts itself.
     """
     tree = walk(root)
+    if closed := [item.name for item in tree.left_out if item.reason == CLOSED]:
+        log.warning("%s: may not be opened, and nothing in it is read: %s.", root, first_names(closed))
     names = _names(root, tree, bands)
     path = find_table(root, tree, table, rules.columns, names)
     listing = TableReader(path, names, rules).read() if path else list_folders(root, tree, rules.classes, bands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
 
@@ -77,6 +78,25 @@ def test_a_class_folder_that_is_a_link_to_another_is_not_lost(tmp_path):
     put(tmp_path, *numbered("disc", "bar"))
     (tmp_path / "ring").symlink_to(tmp_path / "bar")
     with pytest.raises(DataError, match=r"class folder ring/ \(holds only a link, linked a second time\)"):
+        reader(tmp_path)
+
+
+def test_a_folder_that_may_not_be_opened_is_told(tmp_path, caplog, monkeypatch):
+    put(tmp_path, *numbered("disc", "disc/night", "bar"))
+    scandir = os.scandir
+
+    def guarded(path):
+        if str(path).endswith(closed):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    closed = "night"
+    found = reader(tmp_path)
+    assert reasons_of(found) == {"disc/night/": "in a folder that may not be opened"}
+    assert "may not be opened, and nothing in it is read: disc/night/." in caplog.text
+    closed = "bar"
+    with pytest.raises(DataError, match=r"bar/ \(holds what may not be seen\)"):
         reader(tmp_path)
 
 
