@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from astroclf.data.readers.hdf5 import Hdf5Arrays, WrongFile, slab_rows
+from astroclf.data.readers.hdf5 import Hdf5Arrays, WrongFile
 from astroclf.errors import DataError
 from astroclf.util.download import wrong_file
 
@@ -21,6 +21,7 @@ NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK\x03\x04"
 IDENTITY_BYTES = 2**20  # of the head and of the tail of a file, hashed into the fingerprint
 DEGREE_LIMITS = {"ra": 360, "dec": 90}
+NUMPY_SLAB_ROWS, NUMPY_SLAB_BYTES = 256, 64 * 2**20  # what is read at once, where nothing lies in chunks
 
 
 class ArrayFile(Protocol):
@@ -140,6 +141,7 @@ class NpyFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._headers: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
 
     def names(self) -> list[str]:
         """List the arrays that there are."""
@@ -155,16 +157,15 @@ class NpyFolder:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of an array, before any of it is read."""
-        return self._mapped(name).shape
+        return self._header(name)[0]
 
     def dtype(self, name: str) -> np.dtype:
         """Return the type of an array, before any of it is read."""
-        return self._mapped(name).dtype
+        return self._header(name)[1]
 
     def slab_rows(self, name: str) -> int:
         """Return how many rows are cheap to read at once."""
-        array = self._mapped(name)
-        return slab_rows(array.shape, None, array.dtype.itemsize)
+        return _numpy_slab_rows(*self._header(name))
 
     def read(self, name: str) -> np.ndarray:
         """Read all of a small array."""
@@ -173,6 +174,12 @@ class NpyFolder:
     def read_rows(self, name: str, first: int, stop: int) -> np.ndarray:
         """Read the rows [first, stop) of an array."""
         return np.array(self._mapped(name)[first:stop])
+
+    def _header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+        if name not in self._headers:
+            array = self._mapped(name)
+            self._headers[name] = (array.shape, array.dtype)
+        return self._headers[name]
 
     def _mapped(self, name: str) -> np.ndarray:
         file = self.path / f"{name}.npy"
@@ -216,7 +223,7 @@ class NpzArchive:
                 for member in archive.namelist():
                     if member.endswith(".npy"):
                         with archive.open(member) as opened:
-                            self._headers[member.removesuffix(".npy")] = _header(opened)
+                            self._headers[member.removesuffix(".npy")] = _header_of(opened)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
         except Exception as error:  # the parsers of zip and npy meet arbitrary bytes
@@ -245,7 +252,7 @@ class NpzArchive:
 
     def slab_rows(self, name: str) -> int:
         """Return how many rows are cheap to read at once."""
-        return slab_rows(self.shape(name), None, self.dtype(name).itemsize)
+        return _numpy_slab_rows(*self._headers[name])
 
     def read(self, name: str) -> np.ndarray:
         """Read all of an array, once."""
@@ -271,7 +278,12 @@ class NpzArchive:
         return self.read(name)[first:stop]
 
 
-def _header(opened: Any) -> tuple[tuple[int, ...], np.dtype]:
+def _numpy_slab_rows(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    row_bytes = max(1, int(np.prod(shape[1:])) * dtype.itemsize)
+    return max(1, min(NUMPY_SLAB_ROWS, NUMPY_SLAB_BYTES // row_bytes))
+
+
+def _header_of(opened: Any) -> tuple[tuple[int, ...], np.dtype]:
     """Read shape and type of an array in the ``.npy`` format."""
     version = np.lib.format.read_magic(opened)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

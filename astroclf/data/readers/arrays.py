@@ -37,7 +37,7 @@ from astroclf.util.logs import log
 CLASSES = "classes"  # the array, or text file of a folder, that names the numbers in the labels
 COLUMNS = ("ra", "dec", "split", "group")  # arrays beside the images that are read where they are there
 NO_LABEL = ("", "nan", "none", "null", "-")
-TONE_SLABS, TONE_ROWS = 20, 10  # parts of the file, and rows of each, by which it is decided how numbers become grey
+TONE_SLABS, TONE_SAMPLE = 20, 200  # parts of the file, and images in all, that decide how numbers become grey
 
 
 class Arrays:
@@ -154,9 +154,10 @@ class Arrays:
         if self._file.dtype(IMAGES) == np.uint8:
             return
         blocks = self.blocks()
-        for index in np.unique(np.linspace(0, len(blocks) - 1, TONE_SLABS).astype(int)):
+        looked_at = np.unique(np.linspace(0, len(blocks) - 1, TONE_SLABS).astype(int))
+        for index in looked_at:
             rows = self._file_rows[blocks[index].start : blocks[index].stop]
-            rows = rows[np.unique(np.linspace(0, len(rows) - 1, TONE_ROWS).astype(int))]
+            rows = rows[np.unique(np.linspace(0, len(rows) - 1, TONE_SAMPLE // len(looked_at)).astype(int))]
             stored = self._file.read_rows(IMAGES, int(rows[0]), int(rows[-1]) + 1)
             with suppress(ImageError):  # it is a fault of every image, and told as that
                 yield from (cropped(self._values(stored[row - rows[0]]), self.reading, str(self.path)) for row in rows)
@@ -239,15 +240,20 @@ class Arrays:
             log.warning("%s: %s of %s images have no label and are left out.", self.path, unlabelled.sum(), len(labels))
         left_out = [LeftOut(str(name), "without a label") for name in ids[unlabelled]]
         left_out += [LeftOut(str(name), "of an excluded class") for name in ids[(labels < 0) & ~unlabelled]]
-        unused = set(self._file.names()) - {IMAGES, self._label_name, CLASSES, *COLUMNS}
-        left_out += [
-            LeftOut(self._file.called(name).strip("`"), "an array that is not used") for name in sorted(unused)
-        ]
+        left_out += [LeftOut(name, "beside images and labels") for name in self._unused()]
         texts = {name: _texts(self._file, name) for name in ("split", "group") if name in self._file.names()}
         if "split" in texts:
             texts["split"] = _splits(self._file, texts["split"])
         everything = Catalog(ids=ids, labels=labels, classes=chosen, **texts, **read_degrees(self._file, len(labels)))
         return everything.take(rows), rows, left_out
+
+    def _unused(self) -> list[str]:
+        """List the arrays that are not read, and of a folder what else lies in it."""
+        used = {IMAGES, self._label_name, CLASSES, *COLUMNS}
+        if not self.path.is_dir():
+            return sorted(set(self._file.names()) - used)
+        known = {*self._file.files_of(*used), self.path / f"{CLASSES}.txt"}
+        return sorted(place.name + "/" * place.is_dir() for place in self.path.iterdir() if place not in known)
 
 
 def _find(path: str | Path | None) -> Path:
@@ -281,7 +287,6 @@ def _bands_axis(file: ArrayFile) -> tuple[int, tuple[Note, ...]]:
         f"{file.path}: {file.called(IMAGES)} of shape {shape} is taken as {bands} bands of {height} x {width} pixels: "
         "its second axis is the shortest."
     )
-    log.info("%s", text)
     return 1, (Note("guessed axes", text),)
 
 

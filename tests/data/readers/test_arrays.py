@@ -140,13 +140,22 @@ def test_planes_choose_bands_and_others_are_refused(tmp_path: Path) -> None:
         Arrays(path, 16, planes=[5])
 
 
+def test_what_else_lies_in_the_folder_is_accounted_for(tmp_path: Path) -> None:
+    path = own(tmp_path, redshift=np.ones(ROWS), classes=np.array(["a", "b", "c"]))
+    (path / "notes.txt").touch()
+    (path / "pictures").mkdir()
+    assert [item.name for item in Arrays(path, 16).left_out] == ["notes.txt", "pictures/", "redshift.npy"]
+    npz = as_npz(tmp_path / "a", {"images": IMAGES, "labels": LABELS, "redshift": np.ones(ROWS)})
+    assert [item.name for item in Arrays(npz, 16).left_out] == ["redshift"]
+
+
 def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
     labels = np.where(np.arange(ROWS) == 4, np.nan, LABELS)
     reader = Arrays(own(tmp_path, labels=labels, weights=np.ones(ROWS)), 16, exclude_classes=["2"])
     assert len(reader.catalog) == 7
     reasons = [item.reason for item in reader.left_out]
     assert (reasons.count("without a label"), reasons.count("of an excluded class")) == (1, 4)
-    assert ("weights.npy", "an array that is not used") in reader.left_out
+    assert ("weights.npy", "beside images and labels") in reader.left_out
     np.testing.assert_array_equal(read_all(reader), IMAGES[np.isin(labels, [0, 1])])
 
 
