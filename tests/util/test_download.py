@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from astroclf.data.readers.editions import DECALS
-from astroclf.data.readers.galaxy10 import Galaxy10
+from astroclf.data.readers.galaxy10 import Galaxy10, Galaxy10Sdss
 from astroclf.errors import DownloadError
 from astroclf.util import download
 from astroclf.util.download import RemoteFile, fetch
@@ -329,8 +329,9 @@ def test_galaxy10_offline_says_where_to_put_the_file_and_finds_it_there(tmp_path
         assert Galaxy10(None, download=fetching, cache_dir=tmp_path).path == place
 
 
-def test_galaxy10_that_cannot_be_fetched_names_the_ways_out(tmp_path, monkeypatch):
-    offline = replace(DECALS.remote, urls=("http://127.0.0.1:9/x",))
-    monkeypatch.setattr(Galaxy10, "edition", replace(DECALS, remote=offline))
-    with pytest.raises(DownloadError, match=r"zenodo\.org/records/10845026.*dataset\.path=FILE.*dataset\.cache_dir="):
-        Galaxy10(None, download=True, cache_dir=tmp_path)
+@pytest.mark.parametrize(("reader", "record"), [(Galaxy10, 10845026), (Galaxy10Sdss, 10844811)])
+def test_galaxy10_that_cannot_be_fetched_names_the_ways_out(tmp_path, monkeypatch, reader, record):
+    offline = replace(reader.edition.remote, urls=("http://127.0.0.1:9/x",))
+    monkeypatch.setattr(reader, "edition", replace(reader.edition, remote=offline))
+    with pytest.raises(DownloadError, match=rf"zenodo\.org/records/{record}.*dataset\.path=FILE.*dataset\.cache_dir="):
+        reader(None, download=True, cache_dir=tmp_path)
