@@ -29,6 +29,7 @@ from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerp
 from astroclf.data.readers.classes import choose_classes, unique_names
 from astroclf.data.readers.editions import IMAGES, label_name
 from astroclf.errors import ConfigError, DataError, ImageError
+from astroclf.settings.dataset import OnError
 from astroclf.settings.fits import bands_give
 from astroclf.settings.reading import ReadSettings
 from astroclf.settings.tone import ToneSettings
@@ -63,6 +64,8 @@ class Arrays:
         3 (RGB), 1 (grey), or the number of bands.
     crop, pixel_scale, planes, collapse, tone
         How numbers become a picture, as in ``conf/dataset``; of a mapping, keys that it lacks are as there.
+    on_unlabelled
+        ``raise``: a row without a label is a DataError; ``skip``: it is left out and counted.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class Arrays:
         planes: Sequence[int] | None = None,
         collapse: str = "mean",
         tone: ToneSettings | Mapping[str, Any] | None = None,
+        on_unlabelled: OnError = "raise",
     ) -> None:
         check_size(image_size, channels)
         self.image_size, self.channels = image_size, channels
@@ -105,6 +109,11 @@ class Arrays:
         self._check_bands()
         self.tones: dict[str, Tone] = {}
         numbers_N, known = _labels(self._file, self._label_name, class_names)
+        if on_unlabelled == "raise" and (numbers_N < 0).any():
+            raise DataError(
+                f"{self.path}: {self._file.called(self._label_name)} has no label in row {np.argmin(numbers_N)} "
+                f"({(numbers_N < 0).sum()} such rows). Label them, or leave them out with dataset.on_unlabelled=skip."
+            )
         self.catalog, self._file_rows, self.left_out = self._list(numbers_N, known, classes, exclude_classes)
 
     def fingerprint(self) -> str:
@@ -236,8 +245,6 @@ class Arrays:
             raise DataError(f"{self.path}: no image is of the classes {', '.join(chosen)}.")
         ids = np.array([f"row-{row:06d}" for row in range(len(labels))])
         unlabelled = numbers_N < 0
-        if unlabelled.any():
-            log.warning("%s: %s of %s images have no label and are left out.", self.path, unlabelled.sum(), len(labels))
         left_out = [LeftOut(str(name), "without a label") for name in ids[unlabelled]]
         left_out += [LeftOut(str(name), "of an excluded class") for name in ids[(labels < 0) & ~unlabelled]]
         left_out += [LeftOut(name, "beside images and labels") for name in self._unused()]
@@ -341,7 +348,7 @@ def _numbered(
 
 def _named(where: str, stored: np.ndarray, names: tuple[str, ...] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Turn labels that are texts into numbers: in the order of the names, or else sorted."""
-    missing = np.array([text.strip().casefold() in NO_LABEL for text in stored], bool)
+    missing = np.array([text.strip().casefold() in NO_LABEL and text not in (names or ()) for text in stored], bool)
     present = sorted(set(stored[~missing].tolist()))
     if names is not None and (strange := [name for name in present if name not in names]):
         raise DataError(f"{where} has the label `{strange[0]}`, which is none of the classes {', '.join(names)}.")

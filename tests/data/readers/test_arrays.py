@@ -86,6 +86,13 @@ def test_names_may_lie_in_a_text_file(tmp_path: Path) -> None:
     assert Arrays(path, 16, classes=["edge-on", "smooth"]).catalog.class_counts().tolist() == [4, 4]
 
 
+def test_a_class_may_be_called_none_where_it_is_named(tmp_path: Path) -> None:
+    path = own(tmp_path, labels=np.array(["none", "arc", "ring"])[LABELS])
+    with pytest.raises(DataError, match="no label in row 0"):
+        Arrays(path, 16)
+    assert Arrays(path, 16, class_names=["arc", "none", "ring"]).catalog.class_counts().tolist() == [4, 4, 4]
+
+
 def test_numbers_are_classes_in_the_order_of_their_size(tmp_path: Path) -> None:
     stages = np.array([10, -5, 2])[LABELS].astype(np.float32)
     assert Arrays(own(tmp_path, labels=stages), 16).catalog.classes == ("-5", "2", "10")
@@ -149,9 +156,12 @@ def test_what_else_lies_in_the_folder_is_accounted_for(tmp_path: Path) -> None:
     assert [item.name for item in Arrays(npz, 16).left_out] == ["redshift"]
 
 
-def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_rows_without_a_label_stop_the_run_or_are_left_out_and_counted(tmp_path: Path) -> None:
     labels = np.where(np.arange(ROWS) == 4, np.nan, LABELS)
-    reader = Arrays(own(tmp_path, labels=labels, weights=np.ones(ROWS)), 16, exclude_classes=["2"])
+    path = own(tmp_path, labels=labels, weights=np.ones(ROWS))
+    with pytest.raises(DataError, match=r"no label in row 4 \(1 such rows\).*dataset\.on_unlabelled=skip"):
+        Arrays(path, 16)
+    reader = Arrays(path, 16, exclude_classes=["2"], on_unlabelled="skip")
     assert len(reader.catalog) == 7
     reasons = [item.reason for item in reader.left_out]
     assert (reasons.count("without a label"), reasons.count("of an excluded class")) == (1, 4)
