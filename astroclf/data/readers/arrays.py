@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from astroclf.data.catalog import SPLIT_SPELLINGS, Block, Catalog, LeftOut, Note
+from astroclf.data.decode.axes import check_planes, choose_planes
 from astroclf.data.decode.crop import cropped
 from astroclf.data.decode.headers import FileFacts
 from astroclf.data.decode.images import PREPARATION_VERSION, to_picture
@@ -180,8 +181,12 @@ class Arrays:
             stored = np.moveaxis(stored, self._bands_axis - 1, 2)
         if stored.dtype == bool:
             return Values(np.atleast_3d(stored.astype(np.uint8) * 255), EIGHT_BIT)
-        values = numbers(stored)
-        return Values(values.pixels_HWP[..., self.reading.planes], values.kind) if self.reading.planes else values
+        if stored.dtype == np.float16:  # too coarse to compute with
+            stored = stored.astype(np.float32)
+        if stored.ndim == 3:
+            kept = {1, 3, self.channels}
+            stored = np.moveaxis(choose_planes(np.moveaxis(stored, 2, 0), self.reading, kept, self.path), 0, 2)
+        return numbers(stored)
 
     # ---- do the arrays fit? ----------------------------------------------------------------------------------------
 
@@ -219,9 +224,10 @@ class Arrays:
         if height * width > MAX_PIXELS:
             raise DataError(f"{self.path}: images of {height} x {width} pixels are more than {MAX_PIXELS:,}.")
         planes = self.reading.planes
-        if planes and max(planes) >= bands:
-            raise DataError(f"{self.path}: dataset.planes={planes}, but the images have {bands} bands, counted from 0.")
-        if not bands_give(len(planes) if planes else bands, self.channels):
+        if planes:
+            check_planes(bands, planes, self.path)
+            bands = len(planes)
+        if not bands_give(bands, self.channels) and self.channels != 1:  # for grey, they are collapsed
             raise DataError(
                 f"{self.path}: {self._file.called(IMAGES)} has images of {bands} bands, but dataset.channels="
                 f"{self.channels}. Set dataset.channels={bands}, or choose bands with dataset.planes, such as "
