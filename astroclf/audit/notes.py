@@ -18,6 +18,7 @@ CALM_REASONS = frozenset(
         accounts.HIDDEN,
         accounts.NO_FORMAT,
         accounts.EXCLUDED,
+        accounts.BESIDE_ARRAYS,
         accounts.LINKED_TWICE,
         accounts.LOW_VOTE,
         accounts.TIED_VOTE,

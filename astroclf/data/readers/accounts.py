@@ -11,6 +11,7 @@ from astroclf.util.logs import log
 
 # Reasons, worded so that they follow a number: "8 beside the class folders".
 BESIDE = "beside the class folders"
+BESIDE_ARRAYS = "beside images and labels"
 NO_FORMAT = "of no image format"
 UNREAD_TABLE = "a table that is not read"
 HIDDEN = "hidden or of the system"

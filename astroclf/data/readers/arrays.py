@@ -17,6 +17,7 @@ from astroclf.data.decode.images import PREPARATION_VERSION, to_picture
 from astroclf.data.decode.limits import MAX_PIXELS
 from astroclf.data.decode.tone import Tone, decide_tones
 from astroclf.data.decode.values import EIGHT_BIT, Decoded, Values, numbers
+from astroclf.data.readers.accounts import BESIDE_ARRAYS, EXCLUDED, HIDDEN, UNLABELLED, left_out
 from astroclf.data.readers.array_files import (
     HDF5_SUFFIXES,
     NPZ_SUFFIX,
@@ -251,22 +252,26 @@ class Arrays:
             raise DataError(f"{self.path}: no image is of the classes {', '.join(chosen)}.")
         ids = np.array([f"row-{row:06d}" for row in range(len(labels))])
         unlabelled = numbers_N < 0
-        left_out = [LeftOut(str(name), "without a label") for name in ids[unlabelled]]
-        left_out += [LeftOut(str(name), "of an excluded class") for name in ids[(labels < 0) & ~unlabelled]]
-        left_out += [LeftOut(name, "beside images and labels") for name in self._unused()]
+        rest = [
+            *left_out(ids[unlabelled].tolist(), UNLABELLED),
+            *left_out(ids[(labels < 0) & ~unlabelled].tolist(), EXCLUDED),
+            *self._unused(),
+        ]
         texts = {name: _texts(self._file, name) for name in ("split", "group") if name in self._file.names()}
         if "split" in texts:
             texts["split"] = _splits(self._file, texts["split"])
         everything = Catalog(ids=ids, labels=labels, classes=chosen, **texts, **read_degrees(self._file, len(labels)))
-        return everything.take(rows), rows, left_out
+        return everything.take(rows), rows, rest
 
-    def _unused(self) -> list[str]:
+    def _unused(self) -> list[LeftOut]:
         """List the arrays that are not read, and of a folder what else lies in it."""
         used = {IMAGES, self._label_name, CLASSES, *COLUMNS}
-        if not self.path.is_dir():
-            return sorted(set(self._file.names()) - used)
-        known = {*self._file.files_of(*used), self.path / f"{CLASSES}.txt"}
-        return sorted(place.name + "/" * place.is_dir() for place in self.path.iterdir() if place not in known)
+        names = sorted(set(self._file.names()) - used)
+        if self.path.is_dir():
+            known = {*self._file.files_of(*used), self.path / f"{CLASSES}.txt"}
+            names = sorted(place.name + "/" * place.is_dir() for place in self.path.iterdir() if place not in known)
+        hidden = [name for name in names if name.startswith(".")]
+        return left_out([name for name in names if name not in hidden], BESIDE_ARRAYS) + left_out(hidden, HIDDEN)
 
 
 def _find(path: str | Path | None) -> Path:

@@ -15,6 +15,7 @@ from astroclf.data.decode.headers import FileFacts
 from astroclf.data.decode.images import PREPARATION_VERSION
 from astroclf.data.decode.limits import MAX_PIXELS
 from astroclf.data.decode.values import Decoded
+from astroclf.data.readers.accounts import EXCLUDED, left_out
 from astroclf.data.readers.array_files import ArrayFile, identity, open_arrays, read_degrees, slab_blocks
 from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
 from astroclf.data.readers.classes import choose_classes, class_key
@@ -88,6 +89,7 @@ class Galaxy10:
             **read_degrees(self._file, len(labels)),
         )
         self.catalog = everything.take(self._file_rows)
+        self.left_out = left_out(everything.ids[everything.labels < 0].tolist(), EXCLUDED)
 
     def fingerprint(self) -> str:
         """Return a hex digest of the file's size, time, head and tail, the labels, and all that changes a pixel."""

@@ -133,6 +133,8 @@ def test_excluded_classes_are_gone(tmp_path):
     reader = Galaxy10(tmp_path / "g.h5", exclude_classes=["Disturbed", "Edge-on with Bulge"])
     assert reader.catalog.classes == DECALS.classes[1:9]
     assert (reader.catalog.class_counts() == 3).all()
+    assert {item.reason for item in reader.left_out} == {"of an excluded class"}
+    assert [item.name for item in reader.left_out[:3]] == ["row-000000", "row-000001", "row-000002"]
 
 
 def test_unknown_class_names_the_nearest(tmp_path):
