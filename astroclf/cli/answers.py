@@ -14,7 +14,7 @@ from astroclf.cli.vocabulary import Vocabulary, is_leaf, meant
 from astroclf.errors import ConfigError
 from astroclf.util.text import closest, nearest
 
-# Names that other tools have for a key of ours.
+# Names that other tools have for a key of ours, and those that we had for it before.
 _HABITS = {
     "amp": "trainer.precision",
     "arch": "backbone",
@@ -27,13 +27,17 @@ _HABITS = {
     "data": DATA_PATH,
     "data_dir": DATA_PATH,
     "data_path": DATA_PATH,
+    "dataset.contradictions": "dataset.label_conflicts",
+    "dataset.residency": "dataset.keep_images_on",
     "fp16": "trainer.precision",
     "img_size": "dataset.image_size",
     "learning_rate": "optimizer.lr",
     "network": "backbone",
+    "objective": "monitor",
     "output": "hydra.run.dir",
     "output_dir": "hydra.run.dir",
     "pretrained": "backbone.weights",
+    "trainer.max_skipped": "trainer.max_nonfinite_steps",
     "transforms": "augment",
 }
 # Names of what is done in another way altogether: the key that does it, and the answer.

@@ -154,8 +154,9 @@ def meant(name: str, keys: Iterable[str], *, at_most: int = 4) -> list[str]:
     """Return the few keys that a wrong one may have been meant for, the likeliest first.
 
     Keys whose last part is the whole name come first and alone, those of the fewest parts: ``lr`` is ``optimizer.lr``,
-    and ``path`` is ``dataset.path`` rather than ``dataset.columns.path``. Then come those of the
-    section that was named, whose last part is spelt nearly so, then any whose last part or whole is.
+    and ``path`` is ``dataset.path`` rather than ``dataset.columns.path``. Then come those of the section that was named,
+    whose last part is spelt nearly so, those of its group whose last part is the same, and then any whose last part or
+    whole is spelt nearly so.
     """
     names, wanted = list(dict.fromkeys(keys)), name.replace("-", "_").lower()
     if exact := [key for key in names if is_leaf(wanted, key)]:
@@ -165,7 +166,8 @@ def meant(name: str, keys: Iterable[str], *, at_most: int = 4) -> list[str]:
     if close := _closest(last, beside):
         return [beside[leaf] for leaf in close][:at_most]
     if section and (elsewhere := [key for key in names if is_leaf(last, key)]):
-        return _shortest(elsewhere)[:at_most]
+        group = section.partition(".")[0]
+        return _shortest([key for key in elsewhere if key.startswith(f"{group}.")] or elsewhere)[:at_most]
     close = _closest(last, {key.rpartition(".")[2] for key in names})
     by_leaf = [key for key in names if key.rpartition(".")[2] in close]
     return list(dict.fromkeys([*_closest(wanted, names), *by_leaf]))[:at_most]

@@ -140,7 +140,7 @@ class BatchLoader:
         if train and len(rows) == 0:
             raise DataError(
                 "There are no images to train on: the training split is empty. Look at the data set with "
-                "`python -m astroclf.check`, or lower the fractions held out for validation and test."
+                "`astroclf check`, or lower the fractions held out for validation and test."
             )
         if len(labels) != len(pixels):
             raise ValueError(f"{len(labels)} labels for {len(pixels)} images")

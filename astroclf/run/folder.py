@@ -152,7 +152,7 @@ def resume_command(folder: Path) -> str:
     name = str(folder)
     if not re.fullmatch(r"[A-Za-z0-9_./+-]+", name):
         name = "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return f"python -m astroclf.train {shlex.quote(f'resume={name}')}"
+    return f"astroclf train {shlex.quote(f'resume={name}')}"
 
 
 def run_folder(dataset: str, resume: str | None) -> str:

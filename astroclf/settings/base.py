@@ -122,7 +122,8 @@ class Settings:
             value = getattr(self, key.name)
             for rule in key.rules:
                 if isinstance(rule, Range) and isinstance(value, (int, float)) and not rule.holds(value):
-                    raise ConfigError(f"'{self.full_name(key.name)}' is {value}; it must be {rule}.")
+                    finite = "" if math.isfinite(value) else "a finite number "
+                    raise ConfigError(f"'{self.full_name(key.name)}' is {value}; it must be {finite}{rule}.")
 
     @classmethod
     @cache

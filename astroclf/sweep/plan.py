@@ -170,7 +170,7 @@ class SweepPlan:
 
 def train_command(arguments: Sequence[str]) -> str:
     """Write the command that trains one model with these arguments, quoted for the shell."""
-    return " ".join(["python -m astroclf.train", *map(shlex.quote, arguments)])
+    return " ".join(["astroclf train", *map(shlex.quote, arguments)])
 
 
 def planned_validations(config: Config) -> int | None:

@@ -203,7 +203,7 @@ def _create_tables(uri: str) -> None:
 
 def _open(uri: str) -> None:
     """Let MLflow open the database (kept for this process) and write its default experiment, still under the lock."""
-    with tracking_errors(uri, "open the store of"):
+    with tracking_errors(uri, "open the database of"):
         connect(uri).search_experiments(max_results=1)
 
 

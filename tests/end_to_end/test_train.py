@@ -117,7 +117,7 @@ def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, tr
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 128 + ending
-        assert f"  python -m astroclf.train resume={run.relative_to(parts)}\n" in err
+        assert f"  astroclf train resume={run.relative_to(parts)}\n" in err
         assert "Traceback" not in err
 
     import mlflow
@@ -219,16 +219,13 @@ def test_what_may_change_when_a_run_is_resumed(train, tmp_path, clean_environmen
 
 
 @pytest.mark.slow
-def test_the_command_that_a_stopped_run_prints_can_be_pasted(start, tmp_path, clean_environment):
+def test_the_command_that_a_stopped_run_prints_can_be_pasted(start, tmp_path, shell):
     process = start(*SMALL, "trainer.epochs=40", "tracking=none", "hydra.run.dir='my runs/one'")
     wait_for((tmp_path / "my runs" / "one" / "history.csv").is_file, process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
-    (command,) = [line.strip() for line in err.splitlines() if line.startswith("  python -m astroclf.train")]
-    command = command.replace("python", sys.executable, 1)
-    done = subprocess.run(
-        f"{command} trainer.epochs=1", shell=True, cwd=tmp_path, env=clean_environment, capture_output=True, check=False
-    )
+    (command,) = [line.strip() for line in err.splitlines() if line.startswith("  astroclf train")]
+    done = shell(f"{command} trainer.epochs=1")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "my runs" / "one" / "metrics.json").is_file()
 

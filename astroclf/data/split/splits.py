@@ -232,7 +232,7 @@ def _remarks(
     if divided:
         remarks.append(
             f"{divided} group(s) of near copies, bands of one field or neighbours on the sky are divided by the splits "
-            "that the data set gives: these were kept. `python -m astroclf.check` lists them."
+            "that the data set gives: these were kept. `astroclf check` lists them."
         )
     largest = int(np.bincount(groups).max(initial=0))
     if largest > max(len(splits.test), 10):

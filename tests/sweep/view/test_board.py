@@ -13,7 +13,7 @@ from astroclf.sweep.view import board as board_module
 from astroclf.sweep.view.board import Board
 
 UP, DOWN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
-COMMAND = "python -m astroclf.train -m dataset=galaxy10 sweep=galaxy10 hydra.sweeper.study_name=galaxy10"
+COMMAND = "astroclf train -m dataset=galaxy10 sweep=galaxy10 hydra.sweeper.study_name=galaxy10"
 
 
 def board(width=150, height=50, terminal=True, n_trials=30, directions=(UP,), metrics=("val/accuracy",), workers=2):

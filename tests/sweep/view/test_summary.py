@@ -4,7 +4,7 @@ from optuna.trial import TrialState
 
 from astroclf.sweep.view.summary import summary_text
 
-COMMAND = "python -m astroclf.train --config-dir experiments/sweeps/galaxy10/conf experiment=galaxy10"
+COMMAND = "astroclf train --config-dir experiments/sweeps/galaxy10/conf experiment=galaxy10"
 
 
 def keep_checkpoint(trial, root):
@@ -32,7 +32,7 @@ def test_the_summary_says_what_came_out_and_how_to_go_on(trials, study_of, tmp_p
     assert "  optimizer.lr=0.0009134840540103571" in lines
     assert lines[lines.index("Train with the parameters of trial 25 again:") + 1] == f"  {COMMAND}"
     assert lines[lines.index("Test and register another trial, such as trial 9 (val/accuracy 0.8506):") + 1] == (
-        "  python -m astroclf.train resume=experiments/sweeps/galaxy10/9"
+        "  astroclf train resume=experiments/sweeps/galaxy10/9"
     )
     assert lines[-2:] == ["Model   models:/galaxy10/3", "MLflow  mlflow ui"]
 
