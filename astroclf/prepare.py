@@ -13,6 +13,7 @@ from astroclf.cli.verb import Job, Verb
 from astroclf.config.build import build
 from astroclf.settings.commands import PrepareConfig
 from astroclf.util.lazy import lazy_import
+from astroclf.util.text import visible
 
 if TYPE_CHECKING:
     from astroclf.data.cache import image_cache
@@ -30,7 +31,7 @@ def prepare(config: PrepareConfig, job: Job) -> None:
         reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=config.trainer.num_workers
     )
     read = accounts.account(reader, len(cache.catalog), (skipped.id for skipped in cache.skipped))
-    print(f"{_summary(dataset.name, cache, time.monotonic() - began)}\n{read}")
+    print(visible(f"{_summary(dataset.name, cache, time.monotonic() - began)}\n{read}", keep="\n"))
 
 
 def _summary(name: str, cache: image_cache.ImageCache, seconds: float) -> str:

@@ -12,6 +12,7 @@ from astroclf.cli.verb import Job, Verb
 from astroclf.errors import DataError
 from astroclf.settings.commands import StoresConfig
 from astroclf.util.lazy import lazy_import
+from astroclf.util.text import visible
 
 if TYPE_CHECKING:
     from astroclf.data.cache import listing
@@ -24,7 +25,7 @@ def stores(config: StoresConfig, job: Job) -> int:
     cache_dir = Path(config.dataset.cache_dir)
     entries = listing.list_cache(cache_dir)
     if not config.removes():
-        print(listing.table(entries, cache_dir))
+        print(visible(listing.table(entries, cache_dir), keep="\n"))
         return 0
     freed, kept = 0, 0
     for entry in listing.chosen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,7 +196,8 @@ def _all_faults(reader: DatasetReader) -> list[Skipped] | None:
     """Say what is wrong with each file where none can be read; None as soon as one can."""
     skipped: list[Skipped] = []
     for rows in reader.blocks():
-        block = reader.read(rows)
+        with warnings.catch_warnings(action="ignore"):  # decoders' remarks; what is wrong comes as a fault
+            block = reader.read(rows)
         if len(block.faults) < len(rows):
             return None
         skipped += [Skipped(str(reader.catalog.ids[row]), *fault) for row, fault in block.faults.items()]

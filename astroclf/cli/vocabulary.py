@@ -154,9 +154,9 @@ def meant(name: str, keys: Iterable[str], *, at_most: int = 4) -> list[str]:
     """Return the few keys that a wrong one may have been meant for, the likeliest first.
 
     Keys whose last part is the whole name come first and alone, those of the fewest parts: ``lr`` is ``optimizer.lr``,
-    and ``path`` is ``dataset.path`` rather than ``dataset.columns.path``. Then come those of the section that was named,
-    whose last part is spelt nearly so, those of its group whose last part is the same, and then any whose last part or
-    whole is spelt nearly so.
+    and ``path`` is ``dataset.path`` rather than ``dataset.columns.path``. Then come those of the section that was
+    named, whose last part is spelt nearly so, those of its group whose last part is the same, and then any whose last
+    part or whole is spelt nearly so.
     """
     names, wanted = list(dict.fromkeys(keys)), name.replace("-", "_").lower()
     if exact := [key for key in names if is_leaf(wanted, key)]:

@@ -49,7 +49,7 @@ def test_files_that_cannot_be_read_end_it_or_are_left_out(prepare, tmp_path):
     for row in range(4):
         path = tmp_path / "sky" / "star" / f"{row}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((16, 16, 3), 40 + row, np.uint8)).save(path)
+        Image.fromarray(np.arange(16 * 16, dtype=np.uint8).reshape(16, 16) + np.uint8(row)).save(path)
     path.write_bytes(b"")
     data = ("dataset=folder", f"dataset.path={tmp_path / 'sky'}", "dataset.image_size=16")
     refused = prepare(*data)
@@ -59,7 +59,8 @@ def test_files_that_cannot_be_read_end_it_or_are_left_out(prepare, tmp_path):
     skipped = prepare(*data, "dataset.on_error=skip")
     assert skipped.returncode == 0
     assert "star/3.png: the file is empty" in skipped.stdout
-    assert "3 images of 16 x 16 x 3, 1 left out" in skipped.stdout
+    assert "3 images of 16 x 16 x 3\n" in skipped.stdout
+    assert skipped.stdout.endswith("3 images read; left out: 1 without a usable image.\n")
     assert (tmp_path / "here").is_dir()
     assert list((tmp_path / "here").iterdir()) == []
 

@@ -55,7 +55,8 @@ def test_never_more_than_a_handful_is_named():
 def test_groups_and_choices_are_those_of_the_verb(train):
     assert train.groups["dataset"] == "galaxy10_sim"
     assert train.groups["experiment"] is None
-    assert train.choices("dataset") == ["astro8", "astro8_sim", "folder", "galaxy10", "galaxy10_sim"]
+    assert {"astro8", "folder", "galaxy10", "galaxy10_sim"} <= set(train.choices("dataset"))
+    assert not any(choice.startswith("_") for choice in train.choices("dataset"))  # what others are built on
 
 
 def test_a_verb_has_no_groups_of_another():

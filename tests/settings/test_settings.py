@@ -102,7 +102,8 @@ def test_promotion_that_cannot_be_is_refused_by_its_key(wrong):
         ({"epochs": 0}, "'trainer.epochs' is 0; it must be at least 1."),
         ({"patience": 0.0}, "'trainer.patience' is 0.0; it must be above 0."),
         ({"ema_decay": 1.0}, "'trainer.ema_decay' is 1.0; it must be at least 0 and below 1."),
-        ({"validate_every": float("nan")}, "'trainer.validate_every' is nan; it must be above 0."),
+        ({"validate_every": float("nan")}, "'trainer.validate_every' is nan; it must be a finite number above 0."),
+        ({"grad_clip_norm": float("inf")}, "'trainer.grad_clip_norm' is inf; it must be a finite number above 0."),
     ],
 )
 def test_a_number_out_of_range_is_refused_by_its_key(wrong, says):

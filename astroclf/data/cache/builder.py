@@ -85,7 +85,10 @@ def build_image_cache(
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
     shape = (len(reader.catalog), reader.image_size, reader.image_size, reader.channels)
     header = {"version": VERSION, "fingerprint": fingerprint, "shape": list(shape), "about": _describe(reader)}
-    with writing_to(partial):
+    with (
+        writing_to(partial),
+        warnings.catch_warnings(action="ignore"),  # decoders' remarks about single files; faults come as errors
+    ):
         _fresh_unless(partial, header)
         with (
             RowFile(partial / IMAGES_FILE, shape) as images,
@@ -140,7 +143,6 @@ def _decode(
     missing = [rows for rows in reader.blocks() if rows.start not in finished]
     done = sum(block.stop - block.start for block in finished.values())
     with (
-        warnings.catch_warnings(action="ignore"),  # decoders' remarks about single files; faults come as errors
         ProgressBar("Preparing images", len(reader.catalog), done=done, enabled=progress) as bar,
         closing(run_ahead(decode, missing, num_workers)) as blocks,
     ):
