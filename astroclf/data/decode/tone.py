@@ -83,7 +83,7 @@ class Tone:
     def sentence(self, kind: str) -> str:
         """Say in one line what becomes of numbers of this kind."""
         rules = {
-            "limits": f"{self.low:,.6g} is black and {self.high:,.6g} white" if self.interval == "limits" else "",
+            "limits": f"{number_text(self.low)} is black and {number_text(self.high)} white",
             "zscale": "black and white of each file by ZScale",
             "sigma": "black above the noise of each file, white at its peak (interval=sigma)",
             "percentile": "black and white at percentiles of each file",
@@ -93,6 +93,13 @@ class Tone:
 
 
 Tones = Mapping[str, Tone]
+
+
+def number_text(number: float | None) -> str:
+    """Write black or white as the files have it: whole, or to six digits."""
+    if number is None:
+        return "unset"
+    return f"{number:,.0f}" if number == int(number) else f"{number:.6g}"
 
 
 class Measured(NamedTuple):
