@@ -37,7 +37,9 @@ from astroclf.util.threads import run_ahead
 
 BLOCK_BYTES = 32 * 2**20
 BLOCK_ROWS = 32
-TONE_SAMPLE = 200  # files, spread evenly over the data set, by which it is decided how numbers become grey
+TONE_SAMPLE = 200  # files of each suffix, spread evenly over them, by which it is decided how numbers become grey
+TONE_BYTES = 2**29  # of these files, as far as TONE_LEAST of them are not more: they are read for this alone
+TONE_LEAST = 8
 ALWAYS_UNSIGNED = ("BMP", "GIF", "JPEG", "PNG", "WEBP")  # 8 bits of these formats are grey values: no need to decode
 
 
@@ -153,13 +155,24 @@ class ClassFolder:
 
     def decide_tones(self, num_workers: int) -> dict[str, dict[str, Any]]:
         """Look at some of the files, and decide how the numbers in all of them become grey."""
-        rows = np.unique(np.linspace(0, len(self.catalog) - 1, TONE_SAMPLE).astype(int)).tolist()
         with (
             warnings.catch_warnings(action="ignore"),  # decoders' remarks about single files
-            closing(run_ahead(self._sampled, rows, num_workers)) as sample,
+            closing(run_ahead(self._sampled, self._tone_rows(), num_workers)) as sample,
         ):
             self.tones = decide_tones((values for values in sample if values is not None), self.reading.tone)
         return {kind: tone.to_plain() for kind, tone in self.tones.items()}
+
+    def _tone_rows(self) -> list[int]:
+        """Choose rows of every suffix, so that a few FITS files among many pictures are not missed."""
+        of_suffix: dict[str, list[int]] = {}
+        for row in range(len(self.catalog)):
+            of_suffix.setdefault(self._files(row)[0].suffix.lower(), []).append(row)
+        chosen: list[int] = []
+        for rows in of_suffix.values():
+            some = _spread(rows, TONE_SAMPLE)
+            size = sum(_size(file) for row in some for file in self._files(row))
+            chosen += _spread(some, max(TONE_LEAST, len(some) * TONE_BYTES // max(size, TONE_BYTES)))
+        return sorted(chosen)
 
     def _sampled(self, row: int) -> Values | None:
         """Read the numbers of a row; None where its header says that they are grey already."""
@@ -188,6 +201,18 @@ class ClassFolder:
     def _files(self, row: int) -> list[Path]:
         name = str(self.catalog.ids[row])
         return [self.path / file for file in (self.bands.files(name) if self.bands else [name])]
+
+
+def _spread(rows: Sequence[int], most: int) -> list[int]:
+    """Take at most so many of the rows, evenly from the first to the last."""
+    return [rows[place] for place in np.unique(np.linspace(0, len(rows) - 1, most).astype(int)).tolist()]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # missing: its own turn comes
+        return 0
 
 
 def _no_folder(path: Path) -> str:

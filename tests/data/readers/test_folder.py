@@ -388,3 +388,15 @@ def test_what_a_package_keeps_decodes_a_new_file_as_training_did(tmp_path, tone,
     assert tones["FITS"].interval == interval
     for name, image in zip(cache.catalog.ids, cache.images, strict=True):
         np.testing.assert_array_equal(decode_file(tmp_path / name, settings, 3, tones).image_HWC, image)
+
+
+def test_the_few_files_of_another_kind_are_in_the_sample_and_large_ones_are_fewer(tmp_path, monkeypatch):
+    for number in range(40):
+        write_image(tmp_path / "a" / f"{number}.png", value=number)
+    for number in range(12):
+        fits.writeto(tmp_path / "a" / f"{number}.fits", np.random.default_rng(number).normal(0, 1, (16, 16)))
+    monkeypatch.setattr(folder, "TONE_SAMPLE", 10)
+    monkeypatch.setattr(folder, "TONE_LEAST", 3)
+    assert "10 sampled files" in ClassFolder(tmp_path, "found", 16).decide_tones(2)["FITS"]["reason"]
+    monkeypatch.setattr(folder, "TONE_BYTES", 5 * (tmp_path / "a" / "0.fits").stat().st_size)
+    assert "5 sampled files" in ClassFolder(tmp_path, "found", 16).decide_tones(2)["FITS"]["reason"]
