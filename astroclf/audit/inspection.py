@@ -272,4 +272,5 @@ def _show(audit: Audit, folder: Path) -> None:
             log.info("%s: %s", found.title, found.hint)
     log.info("Report    %s", folder / "report.html")
     log.info("As data   %s", folder / "check.json")
-    log.info("%s (exit status %d)", STATUS_WORDS[audit.status].capitalize(), audit.status)
+    words = STATUS_WORDS[audit.status] + (" but for notes" if audit.status == 0 and audit.findings else "")
+    log.info("%s (exit status %d)", words.capitalize(), audit.status)

@@ -11,12 +11,16 @@ import pytest
 
 from astroclf.audit import gallery as module
 from astroclf.audit.gallery import PAIRS, PAIRS_OF_A_KIND, draw_gallery
+from astroclf.audit.rendering import render_source
 from astroclf.audit.report import write_audit_report
 from astroclf.audit.summary import Audit
 from astroclf.data.cache.image_cache import ImageCache
-from astroclf.data.catalog import Source
+from astroclf.data.catalog import HasSources, Source
 from astroclf.data.decode.headers import FileFacts, read_facts
+from astroclf.data.readers.arrays import Arrays
 from astroclf.data.readers.folder import ClassFolder
+from astroclf.data.readers.galaxy10 import Galaxy10
+from astroclf.simulation import write_galaxy10
 from tests.audit.planted import catalog, opened, picture, save, write_clean
 
 
@@ -95,3 +99,22 @@ def test_of_images_within_an_array_one_of_a_class_is_drawn(sky, tmp_path, monkey
     monkeypatch.setattr(module, "PAIRS_OF_A_KIND", 3)
     rows = draw_gallery(audit_of(reader, cache), cache.images, reader)
     assert [[len(pair.files) for pair in row.pairs] for row in rows] == [[1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 0]]
+
+
+def test_every_reader_says_where_its_images_lie(tmp_path):
+    write_galaxy10(tmp_path / "g.h5", samples=12, image_size=32, seed=0)
+    random = np.random.default_rng(0)
+    (tmp_path / "own").mkdir()
+    np.save(tmp_path / "own" / "images.npy", random.integers(0, 256, (4, 32, 32, 3), np.uint8))
+    np.save(tmp_path / "own" / "labels.npy", np.arange(4) % 2)
+    for reader in (Galaxy10(tmp_path / "g.h5", image_size=32), Arrays(tmp_path / "own", image_size=32)):
+        assert isinstance(reader, HasSources)
+        for rows in reader.blocks():
+            for row, image in zip(rows, reader.read(rows).images_BHWC, strict=True):
+                (drawing,) = render_source(reader.source(row))
+                np.testing.assert_allclose(drawing.image_HWC, stretched(image), atol=1)
+
+
+def stretched(image: np.ndarray) -> np.ndarray:
+    """From its least number to its largest."""
+    return (image - float(image.min())) * (255 / float(np.ptp(image)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from astroclf.data.catalog import SPLIT_SPELLINGS, Block, Catalog, LeftOut, Note
+from astroclf.data.catalog import SPLIT_SPELLINGS, Block, Catalog, LeftOut, Note, Source
 from astroclf.data.decode.axes import check_planes, choose_planes
 from astroclf.data.decode.crop import cropped
 from astroclf.data.decode.headers import FileFacts
@@ -147,6 +147,10 @@ class Arrays:
             return to_picture(values, self.reading, self.channels, self.tones, self._where(row))
 
         return decode_rows(rows, decode, self._where, self.image_size, self.channels)
+
+    def source(self, row: int) -> Source:
+        """Return the place of an image in its file."""
+        return Source(tuple(self._file.files_of(IMAGES)), int(self._file_rows[row]), IMAGES)
 
     def facts(self, row: int) -> FileFacts:
         """Return what every image of the arrays is."""
