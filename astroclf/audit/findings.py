@@ -174,6 +174,14 @@ KINDS: dict[str, tuple[str, str]] = {
         "Their names say that they belong to an image and are none. Take them out of the class folders, or name the "
         "HDU of the image with dataset.fits.hdu.",
     ),
+    "several HDUs": (
+        "Files with several images",
+        "The first HDU with an image is taken: look whether it is the right one, and choose with dataset.fits.hdu.",
+    ),
+    "extra samples": (
+        "Pictures with more than colors",
+        "What they hold beyond red, green and blue is left out: choose with dataset.planes and dataset.channels.",
+    ),
     "several frames": (
         "Files of several frames",
         "Only the first is used: save each as a file of its own, or choose with dataset.planes.",
@@ -244,7 +252,6 @@ KINDS: dict[str, tuple[str, str]] = {
         "A smaller dataset.image_size loses nothing and trains faster.",
     ),
     "Stokes": ("One Stokes parameter of several", "The total intensity is taken; choose with dataset.planes."),
-    "extra samples": ("Pictures with more than colors", "Nothing, if what they say is what is meant."),
     "remark": ("Remarks of decoders", "Nothing, if the pictures look right."),
     "ignored": ("Left aside", "Nothing: they are no images, or were left out as asked."),
     "suspicious labels": (

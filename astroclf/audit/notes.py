@@ -11,7 +11,7 @@ from astroclf.data.catalog import LeftOut
 from astroclf.data.readers import accounts
 
 # Kinds of notes that need no look: what was read is what the file says. Any other is a warning, known here or not.
-CALM_NOTES = frozenset({"Stokes", "extra samples", "remark"})
+CALM_NOTES = frozenset({"Stokes", "remark"})
 # Reasons to leave a file out that need no look: nobody took it for an image, or it was asked for.
 CALM_REASONS = frozenset(
     {
@@ -22,6 +22,7 @@ CALM_REASONS = frozenset(
         accounts.LINKED_TWICE,
         accounts.LOW_VOTE,
         accounts.TIED_VOTE,
+        "beside images and labels",  # of arrays
     }
 )
 NAMES_SHOWN = 3
