@@ -19,6 +19,7 @@ CALM_REASONS = frozenset(
         accounts.NO_FORMAT,
         accounts.EXCLUDED,
         accounts.BESIDE_ARRAYS,
+        accounts.SPLIT_TABLE,
         accounts.LINKED_TWICE,
         accounts.LOW_VOTE,
         accounts.TIED_VOTE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from astroclf.data.readers.accounts import first_names
+from astroclf.data.readers.accounts import SPLIT_TABLE, UNREAD_TABLE, first_names
 from astroclf.data.readers.column_guess import Guess, guess_columns, header_of, list_columns
 from astroclf.data.readers.names import SampleNames
 from astroclf.data.readers.walk import Tree
@@ -102,6 +102,8 @@ def _refuse_unread(root: Path, guesses: dict[str, Guess], names: SampleNames) ->
         )
 
 
-def unread_tables(tree: Tree, read: Path | None, root: Path) -> list[str]:
-    """Name the tables in the folder that are not read, wherever they lie."""
-    return [file for file in tree.files if is_listing(file) and root / file != read]
+def unread_tables(tree: Tree, read: Path | None, root: Path) -> dict[str, str]:
+    """Name the tables in the folder that are not read, wherever they lie, each with the reason."""
+    tables = [file for file in tree.files if is_listing(file) and root / file != read]
+    splits = {file for file in tables if "/" not in file and {"id", "split"} <= set(header_of(root / file))}
+    return {file: SPLIT_TABLE if file in splits else UNREAD_TABLE for file in tables}

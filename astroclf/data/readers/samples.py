@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from astroclf.data.catalog import LeftOut
-from astroclf.data.readers.accounts import CLOSED, NO_FORMAT, NOT_LISTED, UNREAD_TABLE, first_names, left_out
+from astroclf.data.readers.accounts import CLOSED, NO_FORMAT, NOT_LISTED, first_names, left_out
 from astroclf.data.readers.band_files import BandFiles
 from astroclf.data.readers.find_table import AUTO, find_table, unread_tables
 from astroclf.data.readers.layout import list_folders
@@ -65,12 +65,12 @@ def _rest(root: Path, tree: Tree, listing: Listing, table: Path | None, bands: B
     """List the visible files that are neither samples nor left out already, and what was passed over."""
     files = {file for name in listing.ids for file in (bands.files(name) if bands else [name])}
     named = {item.name for item in listing.left_out}
-    tables = set(unread_tables(tree, table, root))
+    tables = unread_tables(tree, table, root)
     images = set(tree.images)
     rest = [file for file in tree.files if file not in files and str(root / file) != str(table)]
     return [
         *(item for item in left_out((file for file in rest if file in images), NOT_LISTED) if item.name not in named),
-        *left_out((file for file in rest if file in tables), UNREAD_TABLE),
+        *(item for file in rest if file in tables for item in left_out([file], tables[file])),
         *left_out((file for file in rest if file not in tables and file not in images), NO_FORMAT),
         *tree.left_out,
     ]

@@ -94,7 +94,10 @@ def test_a_table_that_says_what_the_class_folders_say_is_only_accounted_for(tmp_
     put(tmp_path, *files)
     write_rows(tmp_path / "catalog.csv", "file,type", [f"{file},{file.partition('/')[0]}" for file in files])
     write_rows(tmp_path / "splits.csv", "id,split", [f"{file},train" for file in files])
-    assert set(reasons_of(reader(tmp_path)).values()) == {"a table that is not read"}
+    assert reasons_of(reader(tmp_path)) == {
+        "catalog.csv": "a table that is not read",
+        "splits.csv": "a table of splits, for dataset.split_file",
+    }
     write_rows(tmp_path / "catalog.csv", "file,type", [f"{file},ring" for file in files])
     with pytest.raises(DataError, match=r"the table catalog\.csv lists images"):
         reader(tmp_path)
