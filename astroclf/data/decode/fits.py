@@ -93,7 +93,21 @@ def read_band_files(paths: Sequence[Path], settings: ReadSettings, channels: int
 
 def _values(bands_PHW: np.ndarray, channels: int, where: str, given_by: str, notes: tuple[Note, ...]) -> Values:
     check_bands(len(bands_PHW), channels, where, given_by)
-    return Values(np.moveaxis(bands_PHW, 0, 2)[::-1], FITS, notes)
+    return Values(np.moveaxis(_top_first(bands_PHW), 0, 2), FITS, notes)
+
+
+def _top_first(bands_PHW: np.ndarray) -> np.ndarray:
+    """Turn the rows round, in place: most of what is done to a view turned round would copy it."""
+    height = bands_PHW.shape[1]
+    half = height // 2
+    step = max(1, STRIP_VALUES // max(1, bands_PHW[:, 0].size))
+    for start in range(0, half, step):
+        above = slice(start, min(start + step, half))
+        below = slice(height - above.stop, height - start)
+        kept = bands_PHW[:, above].copy()
+        bands_PHW[:, above] = bands_PHW[:, below][:, ::-1]
+        bands_PHW[:, below] = kept[:, ::-1]
+    return bands_PHW
 
 
 def _pixel_scale(image: _Image, settings: ReadSettings) -> float | None:

@@ -143,7 +143,8 @@ def _read_stack(series: Any, path: Path) -> _Stack:
     if series.dataoffset is not None:  # one run of numbers, of which not every page may have a directory
         pages = series.asarray(maxworkers=1)
     else:
-        pages = np.stack([read_page(each, path) for each in series.pages])
+        read = [read_page(each, path) for each in series.pages]
+        pages = np.stack(read) if len(read) > 1 else read[0][None]
     pages_PHWS = _arranged(pages.reshape(series.get_shape(squeeze=False)), series.get_axes(squeeze=False))
     orientation = page.tags.valueof(ORIENTATION_TAG, 1)
     return _interpreted(upright(pages_PHWS, orientation, rows=1), page, path)
