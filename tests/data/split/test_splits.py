@@ -119,7 +119,7 @@ def test_exact_copies_in_two_given_splits_are_refused_but_near_ones_only_said():
     result = make_splits(catalog, digests, Links(near=pairs((0, 1))), settings())
     assert split_of(result.splits, 32).tolist() == given
     assert "1 group(s)" in result.remarks[-1]
-    assert "astroclf.check" in result.remarks[-1]
+    assert "astroclf check" in result.remarks[-1]
 
 
 def test_a_linked_sample_without_a_split_joins_the_given_one():
