@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 else:  # takes a second to import: only where there are positions
     coordinates, units = lazy_import("astropy.coordinates"), lazy_import("astropy.units")
 
-VERSION = 2  # of the algorithms: raise it when the same images would give other links
+VERSION = 3  # of the algorithms: raise it when the same images would give other links
 
 # Similarity from which on two pictures count as the same. Measured on 1,000 real galaxies of 256 px: no two different
 # ones reach 0.63; the least of their copies has 0.98 (JPEG of quality 60), 0.94 (shifted by 2 px), 0.93 (turned,
@@ -70,7 +70,8 @@ def near_duplicates(thumbnails_NTT: np.ndarray, least: float = COPY_SIMILARITY, 
     Parameters
     ----------
     thumbnails_NTT
-        Grey uint8, (N, 64, 64), as `ImageCache.thumbnails`. Equal ones are pairs too, but not those that show nothing.
+        Grey uint8, (N, 64, 64), as `ImageCache.thumbnails`. Equal ones are pairs too, but not those that show next to
+        nothing.
     least
         Similarity from which on two images count as copies.
     progress

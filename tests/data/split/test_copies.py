@@ -147,3 +147,11 @@ def test_exact_duplicates_are_paired_with_the_first():
     assert pairs.score.tolist() == [1, 1, 1]
     assert exact_duplicates(np.array(["a", "b"])).rows.shape == (0, 2)
     assert exact_duplicates(np.array([], str)).rows.shape == (0, 2)
+
+
+def test_two_compact_sources_on_black_are_alike_and_no_copies_of_each_other():
+    y, x = np.mgrid[:64, :64]
+    pair = [200 * np.exp(-((y - 32) ** 2 + (x - column) ** 2) / 2) for column in (29, 35)]
+    first = np.clip(np.sum(pair, axis=0), 0, 255)
+    second = np.clip(0.9 * pair[0] + pair[1], 0, 255)
+    assert len(near_duplicates(np.stack([first, second]).astype(np.uint8)).rows) == 0
