@@ -148,6 +148,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "Compare them with their source, or leave them out: dataset.on_error=skip.",
     ),
     "no image": ("Files without an image", "Remove them, or name the HDU with dataset.fits.hdu."),
+    "no decoder": (
+        "Files that need imagecodecs",
+        "Install it (pip install 'astroclf[tiff]'), or save them with another compression.",
+    ),
     "wrong bands": ("Images with other bands", "Set dataset.channels and dataset.fits to what the files hold."),
     "too large": ("Images that are too large", "Cut them into cut-outs, or fetch them again if the header is damaged."),
     "bad pixels": (
