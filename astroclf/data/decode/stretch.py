@@ -21,6 +21,7 @@ Curve = Literal["linear", "asinh", "sqrt", "log"]
 
 SAMPLED_PIXELS = 2**20  # of larger images, black and white are found among every n-th pixel
 STRIP_PIXELS = 2**18  # a picture is drawn in strips of rows: a mosaic needs a few MB beside its numbers and its picture
+NOISE_PIXELS = 2**17  # of larger images, the noise is measured on every n-th pixel: that is true to 0.2 %
 CLIP_AT = 3.0  # σ, where the background ends
 CLIP_ROUNDS = 10  # of sigma clipping: the noise of an image converges in three to six
 FAINT = 0.1  # the share of the way to white where asinh turns from linear to logarithmic (astropy's default)
@@ -90,7 +91,7 @@ def background(known: np.ndarray) -> tuple[float, float]:
     Where nearly all pixels have one value, σ is that of the last round in which any differed, and at least half a step
     to the next value: of photon counts, one photon is noise.
     """
-    kept = known.astype(np.float64)
+    kept = known = sampled(known, NOISE_PIXELS).astype(np.float64)
     level, noise = float(np.median(kept)), float(kept.std())
     for _ in range(CLIP_ROUNDS):
         inside = kept[np.abs(kept - level) <= CLIP_AT * noise]
@@ -98,7 +99,7 @@ def background(known: np.ndarray) -> tuple[float, float]:
             break
         kept, level = inside, float(np.median(inside))
         if not kept.std():
-            steps = np.abs(known.astype(np.float64) - level)
+            steps = np.abs(known - level)
             return level, max(noise, float(steps[steps > 0].min()) / 2)
         noise = float(kept.std())
     return level, noise

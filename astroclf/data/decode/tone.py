@@ -16,7 +16,7 @@ from astroclf.data.decode.stretch import Curve, InEachFile, background, sampled,
 from astroclf.data.decode.values import EIGHT_BIT, FITS, Decoded, Values
 from astroclf.settings.tone import ToneSettings
 
-MEASURED_PIXELS = 2**17  # of a file, by which its background and noise are measured
+MEASURED_PIXELS = 2**17  # of a file, by which it is told what its numbers are
 POOLED_PIXELS = 2**12  # of a file, among those of all files by which percentiles are measured
 
 # Integers that are not negative: white is the largest number of the fewest of these bits that hold all of the sample's.
