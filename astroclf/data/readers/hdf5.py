@@ -229,16 +229,24 @@ def _check_written(dataset: h5py.Dataset, first: int, stop: int) -> None:
     plan = dataset.id.get_create_plist()
     if plan.get_layout() == h5py.h5d.CHUNKED:
         for corner in _corners(dataset, first, stop):
-            dataset.id.read_direct_chunk(corner)  # finds it the way a read does, and raises where that fails
+            _stored_chunk(dataset, corner)  # finds it the way a read does, and raises where that fails
     elif plan.get_layout() == h5py.h5d.CONTIGUOUS and dataset.external is None and not dataset.id.get_storage_size():
         raise OSError("they are nowhere in the file")
+
+
+def _stored_chunk(dataset: h5py.Dataset, corner: tuple[int, ...]) -> tuple[int, bytes]:
+    """Fetch a chunk as it lies in the file; OSError where it was never written."""
+    try:
+        return dataset.id.read_direct_chunk(corner)
+    except MemoryError as error:  # what h5py raises of a chunk without bytes
+        raise OSError("they are nowhere in the file") from error
 
 
 def _inflate_rows(dataset: h5py.Dataset, first: int, stop: int) -> np.ndarray:
     chunk = dataset.chunks
     rows = np.empty((stop - first, *dataset.shape[1:]), dataset.dtype)
     for corner in _corners(dataset, first, stop):
-        filter_mask, deflated = dataset.id.read_direct_chunk(corner)
+        filter_mask, deflated = _stored_chunk(dataset, corner)
         inflated = deflated if filter_mask else zlib.decompress(deflated)
         values = np.frombuffer(inflated, dataset.dtype).reshape(chunk)
         top = max(first, corner[0])
