@@ -30,7 +30,7 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 STRIP_ASPECT = 8  # longer than so many times their width, images are called strips
 
 # Raise this whenever the same file would give other pixels than before: image caches of the old rules are then rebuilt.
-PREPARATION_VERSION = 3
+PREPARATION_VERSION = 4
 
 
 def is_image(path: Path) -> bool:

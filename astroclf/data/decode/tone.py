@@ -34,6 +34,10 @@ OVERSHOOT = 0.25
 STRAY_FILES = 0.1
 FAINTEST_WHITE = 0.1
 
+# Floats are 8-bit pictures in another type if all are whole numbers up to WHITE_8_BIT, some beyond half of it, on a
+# background that is not 0: counts of photons are whole, too, and mostly none.
+WHITE_8_BIT = 255.0
+
 # Measured numbers are sparse if the medians over the sampled files are so: few pixels SPARSE_SIGMA σ above the
 # background, and a peak far above it. 48 VLA cut-outs: 0.24 % and 103 σ (their inner half 0.7 % and 73 σ, inner third
 # 1.6 % and 72 σ); single files 0.03 to 1.3 % and 7 to 1,900 σ. 43 simulated optical files: 5.3 % and 51 σ. Of 15 real
@@ -112,6 +116,7 @@ class Measured(NamedTuple):
     below_zero: float  # share of the numbers
     peak_sigma: float  # how far the PEAK_PIXELS brightest lie above the background, σ
     above_share: float  # of the pixels, more than SPARSE_SIGMA above the background
+    is_whole: bool  # whether all of these are whole numbers
     pooled: np.ndarray  # some of the numbers, float64
 
 
@@ -186,6 +191,7 @@ def measure(values: Values) -> Measured | None:
         below_zero=float(np.mean(numbers < 0)),
         peak_sigma=float(np.median([peak for peak, _ in noise])),
         above_share=float(np.median([share for _, share in noise])),
+        is_whole=bool(np.all(numbers == np.rint(numbers))),
         pooled=sampled(numbers, POOLED_PIXELS),
     )
 
@@ -251,6 +257,8 @@ def _picture_limits(kind: str, sample: Sequence[Measured]) -> tuple[float, float
         return 0.0, 1.0, "they are true or false"
     files, most = _files(len(sample)), max(file.most for file in sample)
     if kind == "float":
+        if _is_8_bit(sample, most):
+            return 0.0, WHITE_8_BIT, f"the numbers of {files} are whole ones from 0 to {most:,.0f}, as of 8 bits"
         good = [f.beyond_unit <= STRAY_SHARE and f.least >= -OVERSHOOT and f.most <= 1 + OVERSHOOT for f in sample]
     else:
         good = [f.below_zero <= STRAY_SHARE and kind != FITS for f in sample]
@@ -263,6 +271,13 @@ def _picture_limits(kind: str, sample: Sequence[Measured]) -> tuple[float, float
         return 0.0, float(2**there_are - 1), f"{there_are} bits are declared"
     bits = next((bits for bits in NATURAL_BITS if most < 2**bits), there_are)
     return 0.0, float(2 ** min(bits, there_are) - 1), f"the largest number of {files} is {most:,.0f}"
+
+
+def _is_8_bit(sample: Sequence[Measured], most: float) -> bool:
+    whole = all(file.is_whole and file.least >= 0 for file in sample)
+    return (
+        whole and WHITE_8_BIT / 2 < most <= WHITE_8_BIT and float(np.median([np.median(f.pooled) for f in sample])) > 0
+    )
 
 
 def _percentiles(sample: Sequence[Measured], percentile: float) -> tuple[float, float]:

@@ -116,7 +116,7 @@ def _equal_contrast(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def _is_telling(pictures_BTT: np.ndarray) -> np.ndarray:
-    """Tell which pictures hold enough to be recognised by, (B,) bool."""
+    """Find the pictures that hold enough to be recognised by, (B,) bool."""
     values = pictures_BTT.reshape(len(pictures_BTT), -1).astype(np.int16)
     deviation = np.abs(values - np.median(values, axis=1, keepdims=True))
     return np.count_nonzero(deviation > TELLING_LEVELS, axis=1) >= TELLING_PIXELS

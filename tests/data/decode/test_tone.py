@@ -30,6 +30,13 @@ def grey(array: np.ndarray, tones: dict[str, Tone], **tone) -> np.ndarray:
     return to_grey(numbers(array), tones, ToneSettings.with_defaults(**tone), "a.tif").image_HWC[..., 0]
 
 
+def eight_bit_floats() -> np.ndarray:
+    """A picture of 8 bits, kept as floats."""
+    grey = np.clip(np.random.default_rng(0).normal(20, 4, (48, 48)), 0, 255).round()
+    grey[20:26, 20:26] = 214
+    return grey.astype(np.float32)
+
+
 def radio(seed: int, peak: float = 100.0, side: int = 64) -> np.ndarray:
     """Noise of σ 1 and two small lobes, as interferometers see radio galaxies."""
     random = np.random.default_rng(seed)
@@ -209,3 +216,11 @@ def test_the_share_of_the_range_that_is_used_is_measured():
     assert decide([galaxy(0)])["float"].used_share is None
     outside = decide([galaxy(0)], interval="limits", limits=[0, 1])["float"]
     assert outside.used_share == 0  # all of it is white
+
+
+def test_floats_that_are_8_bit_pictures_look_like_them_and_photon_counts_do_not():
+    tone = decide([eight_bit_floats()] * 3)["float"]
+    assert (tone.interval, tone.low, tone.high, tone.stretch) == ("limits", 0, 255, "linear")
+    counts = np.random.default_rng(0).poisson(0.2, (48, 48)).astype(np.float32)
+    counts[20:23, 20:23] = 214
+    assert decide([counts] * 3)["float"].interval != "limits"
