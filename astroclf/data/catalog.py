@@ -33,6 +33,8 @@ class Catalog:
         (N,) str: the split given by the data set, one of `SPLITS`; empty where it leaves the choice to us.
     group
         (N,) str: samples with the same non-empty group must stay in one split.
+    votes
+        (N, C) float32: the share of each class in the votes on a sample; every row sums to 1.
     """
 
     ids: np.ndarray
@@ -42,6 +44,7 @@ class Catalog:
     dec_deg: np.ndarray | None = None
     split: np.ndarray | None = None
     group: np.ndarray | None = None
+    votes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -97,6 +97,7 @@ class Batch(NamedTuple):
     images_BCHW: torch.Tensor  # float32, channels_last, normalised, on the device
     labels_B: torch.Tensor  # int64, on the device
     rows_B: np.ndarray  # int64: which rows of the pixels these are
+    targets_BC: torch.Tensor | None = None  # float32, on the device: soft labels, where the loss takes them
 
 
 class BatchLoader:
@@ -113,6 +114,8 @@ class BatchLoader:
         (N,) int, of all images in `pixels`.
     rows
         (n,) int: the rows to make batches of.
+    targets
+        (N, C) soft labels of all images in `pixels`, where the loss takes them.
     num_workers
         Threads that read ahead. 0: none. None: half the cores on the CPU, where the network needs the others, nearly
         all beside a GPU; 8 at most. Images kept on ``device`` need none.
@@ -133,6 +136,7 @@ class BatchLoader:
         augmentation: Augmentation,
         seed: int,
         train: bool,
+        targets: np.ndarray | None = None,
         num_workers: int | None = None,
     ) -> None:
         if batch_size < 1:
@@ -144,6 +148,8 @@ class BatchLoader:
             )
         if len(labels) != len(pixels):
             raise ValueError(f"{len(labels)} labels for {len(pixels)} images")
+        if targets is not None and len(targets) != len(pixels):
+            raise ValueError(f"{len(targets)} soft labels for {len(pixels)} images")
         self.pixels = pixels
         self.rows = np.asarray(rows, dtype=np.int64)
         self.batch_size = batch_size
@@ -153,6 +159,9 @@ class BatchLoader:
         self.num_workers = _default_workers(pixels.device) if num_workers is None else num_workers
         self.data_wait_seconds = 0.0
         self._labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(pixels.device)
+        self._targets: torch.Tensor | None = None
+        if targets is not None:
+            self._targets = torch.from_numpy(np.array(targets, dtype=np.float32)).to(pixels.device)
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
@@ -199,7 +208,9 @@ class BatchLoader:
         """Augment gathered images where they are, and put the labels beside them."""
         draws = self.augmentation.draw(self.seed, epoch, rows_B) if self.train else None
         images_BCHW = self.augmentation(images_BHWC, draws, threads)
-        return Batch(images_BCHW, self._labels[send(rows_B, self.pixels.device)], rows_B)
+        rows = send(rows_B, self.pixels.device)
+        targets_BC = None if self._targets is None else self._targets[rows]
+        return Batch(images_BCHW, self._labels[rows], rows_B, targets_BC)
 
     def _made_on_cpu(self, todo: list[np.ndarray], epoch: int) -> Generator[Batch, None, None]:
         # Whole batches in parallel; one thread each. Without workers, the caller's thread uses all cores.
@@ -223,6 +234,8 @@ class BatchLoader:
             current.wait_event(copied)
             batch.images_BCHW.record_stream(current)  # the allocator must not reuse them while the network reads
             batch.labels_B.record_stream(current)
+            if batch.targets_BC is not None:
+                batch.targets_BC.record_stream(current)
             return batch
 
         with closing(run_ahead(self.pixels.gather, todo, self.num_workers)) as gathered:

@@ -192,7 +192,8 @@ class Trainer:
         for batch in group:
             with self.precision.autocast():
                 output = self.model(batch.images_BCHW)
-            sums = {name: loss_B.sum() for name, loss_B in self.criterion(output, batch.labels_B).by_name().items()}
+            losses = self.criterion(output, batch.labels_B, batch.targets_BC)
+            sums = {name: loss_B.sum() for name, loss_B in losses.by_name().items()}
             loss = sums["loss"]
             loss = loss * torch.where(torch.isfinite(loss), 1.0, math.nan)  # a loss of inf may have finite gradients
             self.scaler.scale(loss / images).backward()
@@ -361,8 +362,8 @@ class Trainer:
         changed = [name for name, value in self.fingerprints.items() if saved["fingerprints"].get(name) != value]
         if changed:
             raise CheckpointError(
-                f"The run cannot go on: its {' and '.join(changed)} split now holds other images than when it was "
-                "stopped. Bring back the data set and the split settings it began with, or start a new run."
+                f"The run cannot go on: its {' and '.join(changed)} split now holds other images or labels than when "
+                "it was stopped. Bring back the data set and the split settings it began with, or start a new run."
             )
         if saved["batches_per_epoch"] != len(self.train_loader):
             raise CheckpointError(

@@ -102,7 +102,7 @@ def evaluate(
             model, batch.images_BCHW, str(criterion.loss.activation), tta_views=tta_views, precision=precision
         )
         for output in estimate.outputs:
-            for name, loss_B in criterion(output, batch.labels_B).by_name().items():
+            for name, loss_B in criterion(output, batch.labels_B, batch.targets_BC).by_name().items():
                 mean = loss_B.double().sum() / len(estimate.outputs)
                 sums[name] = sums[name] + mean if name in sums else mean
         rows.append(batch.rows_B)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -25,15 +26,21 @@ class Losses(NamedTuple):
         return {"loss": self.total_B, **terms}
 
 
+def takes_soft_labels(loss: type[nn.Module]) -> bool:
+    """Tell if a class of losses has a `targets_BC` in its `forward`."""
+    return "targets_BC" in signature(loss.forward).parameters
+
+
 class Criterion(nn.Module):
     """Classification loss + weight x binary cross entropy of the uncertainty logit against "the prediction is wrong".
 
-    The target is 1 where the highest class score is not the label's, 0 where it is; no gradient flows through it.
+    The target of that is 1 where the highest class score is not the label's, 0 where it is; no gradient flows through
+    it.
 
     Parameters
     ----------
     loss : nn.Module
-        Logits (B, C) and labels (B,) to losses (B,).
+        Logits (B, C) and labels (B,) to losses (B,); where there are soft labels, with these (B, C) as a third.
     uncertainty_weight : float
         Weight of the uncertainty term; small, since it is an auxiliary task.
     """
@@ -43,9 +50,17 @@ class Criterion(nn.Module):
         self.loss = loss
         self.uncertainty_weight = uncertainty_weight
 
-    def forward(self, prediction: Prediction, labels_B: Tensor) -> Losses:
-        """Compute the loss of each sample and its terms."""
-        classification_B = self.loss(prediction.logits_BC, labels_B)
+    def forward(self, prediction: Prediction, labels_B: Tensor, targets_BC: Tensor | None = None) -> Losses:
+        """Compute the loss of each sample and its terms.
+
+        Parameters
+        ----------
+        labels_B : (B,) int64
+        targets_BC : (B, C) float32, optional
+            Soft labels, for the classification loss alone: what counts as wrong goes by `labels_B`.
+        """
+        soft = () if targets_BC is None else (targets_BC,)  # a loss need not know of them
+        classification_B = self.loss(prediction.logits_BC, labels_B, *soft)
         if prediction.uncertainty_B is None:
             return Losses(classification_B, classification_B, None)
         wrong_B = (prediction.logits_BC.argmax(dim=1) != labels_B).float()

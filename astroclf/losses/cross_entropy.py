@@ -14,14 +14,17 @@ from astroclf.losses.class_weights import class_weights
 class CrossEntropy(nn.Module):
     """The usual loss of a classifier, computed in float32.
 
+    With soft labels t it is ``-sum_c t_c log p_c``: the mean over the votes of the loss that each as label gives.
+
     Parameters
     ----------
     class_counts : (C,) int
         Training samples of each class.
     beta : float
-        Class balance, see `class_weights`; the true class's weight multiplies the sample's loss. 0: none.
+        Class balance, see `class_weights`; the true class's weight multiplies the sample's loss. 0: none. Also with
+        soft labels, that is the class of the label.
     label_smoothing : float
-        Share of the truth spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567).
+        Share of the truth, hard or soft, spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567).
     """
 
     activation = "softmax"
@@ -36,9 +39,10 @@ class CrossEntropy(nn.Module):
         self.weights_C: Tensor
         self.register_buffer("weights_C", class_weights(class_counts, beta), persistent=False)
 
-    def forward(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-        """Compute the loss of each sample, (B,) float32."""
-        losses_B = F.cross_entropy(logits_BC.float(), labels_B, reduction="none", label_smoothing=self.label_smoothing)
+    def forward(self, logits_BC: Tensor, labels_B: Tensor, targets_BC: Tensor | None = None) -> Tensor:
+        """Compute the loss of each sample, (B,) float32, against its label or, if given, its soft label."""
+        truth = labels_B if targets_BC is None else targets_BC
+        losses_B = F.cross_entropy(logits_BC.float(), truth, reduction="none", label_smoothing=self.label_smoothing)
         return self.weights_C[labels_B] * losses_B
 
     def initial_bias(self, num_classes: int) -> float | None:

@@ -20,6 +20,9 @@ class FocalLoss(nn.Module):
     sample. ``sigmoid``, the form of Lin and of Cui et al. 2019 (arXiv:1901.05555), sums one term per class: each output
     decides whether the image is of its class.
 
+    With soft labels t the loss is the mean over the votes of what each as label gives: with f(p) a term as above,
+    ``softmax`` sums ``t_c f(p_c)`` over the classes, ``sigmoid`` ``t_c f(p_c) + (1 - t_c) f(1 - p_c)``.
+
     Computed in float32 at least, from log-probabilities: value and gradient stay finite for gamma from 0 to 5 however
     large the logits (``(1 - exp(-ce))^gamma`` has an infinite derivative at a saturated sample when gamma < 1).
 
@@ -32,7 +35,8 @@ class FocalLoss(nn.Module):
     activation : {"softmax", "sigmoid"}
         See above.
     beta : float
-        Class balance, see `class_weights`; the true class's weight multiplies the sample's loss. 0: none.
+        Class balance, see `class_weights`; the true class's weight multiplies the sample's loss. 0: none. Also with
+        soft labels, that is the class of the label.
     """
 
     def __init__(
@@ -52,15 +56,23 @@ class FocalLoss(nn.Module):
         self.weights_C: Tensor
         self.register_buffer("weights_C", class_weights(class_counts, beta), persistent=False)
 
-    def forward(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-        """Compute the loss of each sample, (B,) float32."""
+    def forward(self, logits_BC: Tensor, labels_B: Tensor, targets_BC: Tensor | None = None) -> Tensor:
+        """Compute the loss of each sample, (B,) float32, against its label or, if given, its soft label."""
         logits_BC = logits_BC.float()
-        if self.activation == "softmax":
+        if targets_BC is not None:
+            losses_B = self._over_votes(logits_BC, targets_BC)
+        elif self.activation == "softmax":
             losses_B = focal_term(softmax_margin(logits_BC, labels_B), self.gamma)
         else:
             truth_BC = F.one_hot(labels_B, logits_BC.shape[1]).bool()
             losses_B = focal_term(torch.where(truth_BC, logits_BC, -logits_BC), self.gamma).sum(dim=1)
         return self.weights_C[labels_B] * losses_B
+
+    def _over_votes(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
+        if self.activation == "softmax":
+            return (targets_BC * focal_term(softmax_margins(logits_BC), self.gamma)).sum(dim=1)
+        is_BC, is_not_BC = focal_term(logits_BC, self.gamma), focal_term(-logits_BC, self.gamma)
+        return (targets_BC * is_BC + (1 - targets_BC) * is_not_BC).sum(dim=1)
 
     def initial_bias(self, num_classes: int) -> float | None:
         """Return the bias of the class scores to start from: -log(C - 1), a probability of 1/C each, for sigmoids."""
@@ -78,3 +90,10 @@ def softmax_margin(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
     truth_BC = F.one_hot(labels_B, logits_BC.shape[1]).bool()
     others_B = logits_BC.masked_fill(truth_BC, -torch.inf).logsumexp(dim=1)
     return logits_BC.gather(1, labels_B[:, None]).squeeze(1) - others_B
+
+
+def softmax_margins(logits_BC: Tensor) -> Tensor:
+    """Compute the `softmax_margin` of every class as if it were the truth, (B, C)."""
+    itself_CC = torch.eye(logits_BC.shape[1], dtype=torch.bool, device=logits_BC.device)
+    others_BC = logits_BC[:, None, :].masked_fill(itself_CC, -torch.inf).logsumexp(dim=2)
+    return logits_BC - others_BC

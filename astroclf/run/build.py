@@ -8,23 +8,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from astroclf.config.build import build
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.catalog import SPLITS
 from astroclf.data.loader import BatchLoader, PixelBuffer
+from astroclf.data.split.assign import split_fingerprint
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.trainer import Trainer, planned_steps
-from astroclf.errors import Interrupted, Pruned
-from astroclf.losses.criterion import Criterion
+from astroclf.errors import ConfigError, Interrupted, Pruned
+from astroclf.losses.criterion import Criterion, takes_soft_labels
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec, build_network
 from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
-from astroclf.run.data import Data, load_data
+from astroclf.run.data import Data, load_data, soft_labels
 from astroclf.run.environment import device_name, git_commit
 from astroclf.run.folder import RunFolder, resume_command
+from astroclf.settings.components import locate
 from astroclf.settings.config import Config
 from astroclf.settings.dataset import DatasetSettings, ImagePlace
 from astroclf.tracking.database import ensure_database
@@ -132,6 +135,11 @@ def opened_run(
     weights: dict[str, Any] = {} if checkpoint is None else {"weights": None}
     backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
     augmentation = build(config.augment)
+    if config.loss.soft_labels and not takes_soft_labels(locate("loss", config.loss.target)):
+        raise ConfigError(
+            f"loss.soft_labels=true: {config.loss.target} takes no soft labels: its forward has no `targets_BC`. "
+            "Choose another loss, or leave loss.soft_labels out."
+        )
 
     data = cache.data(config)
     loss = build(config.loss, class_counts=data.cache.catalog.class_counts(data.splits.train).tolist())
@@ -174,6 +182,7 @@ def _loaders(
             augmentation=augmentation,
             seed=config.seed,
             train=name == "train",
+            targets=soft_labels(data.cache.catalog, config.loss),
             num_workers=config.trainer.num_workers,
         )
         for name in SPLITS
@@ -259,9 +268,19 @@ def _trainer(
         tracker,
         monitor=config.monitor,
         resume_hint=resume_command(folder.path),
-        fingerprints=data.splits.fingerprints,
+        fingerprints=_contents(config, data),
         on_validation=context.on_validation,
     )
+
+
+def _contents(config: Config, data: Data) -> dict[str, str]:
+    """Return what of each split must be the same when the run is gone on with: its images, labels and soft labels."""
+    prints, votes = data.splits.fingerprints, soft_labels(data.cache.catalog, config.loss)
+    if votes is None:
+        return prints
+    texts = np.array([row.tobytes().hex() for row in votes])
+    rows = {name: getattr(data.splits, name) for name in SPLITS}
+    return {name: f"{prints[name]}-{split_fingerprint(texts[r], data.cache.digests[r])}" for name, r in rows.items()}
 
 
 def _greet(config: Config, folder: RunFolder, data: Data, network: Classifier, precision: Precision) -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, open_image_cache
+from astroclf.data.catalog import Catalog
 from astroclf.data.readers.accounts import account
 from astroclf.data.split.assign import Splits
 from astroclf.data.split.splits import split_image_cache
+from astroclf.errors import ConfigError
 from astroclf.settings.config import Config
+from astroclf.settings.training import LossSettings
 from astroclf.util.logs import log
 
 
@@ -37,6 +42,7 @@ def load_data(config: Config) -> Data:
     """List, decode (once) and split the configured data set; needs no torch."""
     dataset = config.dataset
     reader = build(dataset)
+    soft_labels(reader.catalog, config.loss)  # none to be had: said before anything is decoded
     cache = open_image_cache(
         reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=config.trainer.num_workers
     )
@@ -45,3 +51,21 @@ def load_data(config: Config) -> Data:
     for remark in result.remarks:
         log.info("%s", remark)
     return Data(replace(cache, catalog=result.catalog), result.splits)
+
+
+def soft_labels(catalog: Catalog, loss: LossSettings) -> np.ndarray | None:
+    """Return what a loss is to take beside the labels, (N, C) float32; None: the labels are all.
+
+    Raises
+    ------
+    ConfigError
+        Soft labels are asked for, and the data set has no votes.
+    """
+    if not loss.soft_labels:
+        return None
+    if catalog.votes is None:
+        raise ConfigError(
+            "loss.soft_labels=true trains against fractions of votes, and this data set has none. Name the columns of "
+            "its table that hold them, dataset.columns.votes=[smooth,disk], or leave loss.soft_labels out."
+        )
+    return catalog.votes

@@ -54,6 +54,7 @@ class LossSettings(ComponentSettings):
     beta: Annotated[float | Absent, FRACTION] = ABSENT
     activation: Literal["softmax", "sigmoid"] | Absent = ABSENT
     label_smoothing: Annotated[float | Absent, FRACTION] = ABSENT
+    soft_labels: Annotated[bool | Absent, FOR_THE_RUN] = ABSENT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,7 @@ def test_tracking_can_be_switched_off(run):
     [
         ("trainer.batch_size=8", "cannot change in a resumed run"),
         ("loss=focal", "cannot change in a resumed run"),
+        ("loss.soft_labels=true", "cannot change in a resumed run"),
         ("seed=2", "cannot change in a resumed run"),
         ("trainer.epoch=8", "Did you mean 'trainer.epochs'"),
         ("trainer.epochs=0", "at least 1"),

@@ -23,6 +23,7 @@ from tests.data.augment.recipes import recipe, recipe_values
 COUNT, SIZE = 43, 16
 AUGMENTATION = recipe(dihedral=True, brightness=0.2, zoom=(0.9, 1.1), noise=0.01)
 LABELS = np.arange(COUNT) % 7
+VOTES = np.random.default_rng(1).dirichlet(np.ones(7), COUNT).astype(np.float32)
 
 
 @pytest.fixture
@@ -40,6 +41,7 @@ def loader(images: np.ndarray, **changes: Any) -> BatchLoader:
         "augmentation": AUGMENTATION,
         "seed": 1,
         "train": True,
+        "targets": VOTES,
         "num_workers": 1,
         **changes,
     }
@@ -53,6 +55,7 @@ def assert_same(ours: list[Batch], theirs: list[Batch]) -> None:
         np.testing.assert_array_equal(a.rows_B, b.rows_B)
         assert torch.equal(a.images_BCHW, b.images_BCHW)
         assert torch.equal(a.labels_B, b.labels_B)
+        np.testing.assert_array_equal(a.targets_BC, VOTES[b.rows_B])
 
 
 def no_threads_left() -> bool:
@@ -72,6 +75,7 @@ def test_training_shuffles_each_epoch_anew_and_drops_the_rest(memmap: np.memmap)
             assert batch.images_BCHW.dtype == torch.float32
             np.testing.assert_array_equal(batch.labels_B.numpy(), LABELS[batch.rows_B])
             assert batch.labels_B.dtype == torch.int64
+            np.testing.assert_array_equal(batch.targets_BC.numpy(), VOTES[batch.rows_B])
     assert not np.array_equal(epochs[0][0].rows_B, epochs[1][0].rows_B)
 
 
@@ -241,8 +245,15 @@ def test_cuda_batches_equal_cpu_batches(memmap: np.memmap, keep_images_on: str) 
     for ours, theirs, repeated in zip(on_cuda.epoch(1), loader(memmap).epoch(1), again, strict=True):
         assert ours.images_BCHW.is_cuda
         assert ours.labels_B.is_cuda
+        np.testing.assert_array_equal(ours.targets_BC.cpu().numpy(), VOTES[theirs.rows_B])
         np.testing.assert_array_equal(ours.rows_B, theirs.rows_B)
         assert torch.equal(ours.labels_B.cpu(), theirs.labels_B)
         assert (ours.images_BCHW.cpu() - theirs.images_BCHW).abs().max() < 2 * 2 / 255
         assert torch.equal(ours.images_BCHW, repeated)
     assert no_threads_left()
+
+
+def test_without_soft_labels_a_batch_has_none(memmap: np.memmap) -> None:
+    assert next(loader(memmap, targets=None).epoch(0)).targets_BC is None
+    with pytest.raises(ValueError, match="42 soft labels for 43 images"):
+        loader(memmap, targets=VOTES[1:])

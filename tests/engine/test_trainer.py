@@ -61,7 +61,7 @@ def images():
 
 
 def make_trainer(
-    images, folder: Path, *, device="cpu", precision="fp32", make_optimizer=None, tracker=None, **settings
+    images, folder: Path, *, device="cpu", precision="fp32", make_optimizer=None, tracker=None, targets=None, **settings
 ) -> Trainer:
     pictures, labels = images
     settings = default(
@@ -75,7 +75,7 @@ def make_trainer(
     augmentation = recipe(dihedral=True, brightness=0.1)
     rows = np.arange(60)
     loaders = [
-        BatchLoader(pixels, labels, part, batch_size=8, augmentation=augmentation, seed=3, train=train)
+        BatchLoader(pixels, labels, part, batch_size=8, augmentation=augmentation, seed=3, train=train, targets=targets)
         for part, train in ((rows[:42], True), (rows[42:], False))
     ]
     make_optimizer = make_optimizer or (lambda groups: torch.optim.AdamW(groups, lr=3e-3, fused=True))
@@ -123,6 +123,20 @@ def test_learns_and_writes_what_the_contract_names(images, tmp_path):
     lines = (tmp_path / "history.csv").read_text().splitlines()
     assert len(lines) == 1 + 12
     assert lines[0].startswith("step,epoch,lr,train/loss")
+
+
+def test_training_and_validation_go_by_soft_labels_where_there_are_some(images, tmp_path):
+    other_class = np.eye(3, dtype=np.float32)[(images[1] + 1) % 3]
+    histories = []
+    for name, targets in (("hard", None), ("soft", other_class)):
+        trainer = make_trainer(images, tmp_path / name, epochs=8, targets=targets)
+        trainer.fit()
+        histories.append(trainer.state.history)
+    hard, soft = (history[-1] for history in histories)
+    assert hard["val/accuracy"] > 0.6
+    assert soft["val/accuracy"] < 0.1  # it learnt what the soft labels say
+    for name in ("train/classification_loss", "val/classification_loss"):
+        assert soft[name] < 0.95 * histories[0][0][name]  # and is measured by them
 
 
 def test_both_terms_of_the_loss_are_recorded_and_add_up(images, tmp_path):

@@ -23,9 +23,10 @@ def parts():
     model = Classifier(Custom6Conv(image_size=32), 3, uncertainty=True)
     criterion = Criterion(FocalLoss([3, 2, 2], activation="sigmoid", gamma=2.0))
 
-    def loader(pictures):
+    def loader(pictures, **options):
         pixels = PixelBuffer(np.ascontiguousarray(pictures), "memory", "cpu")
-        return BatchLoader(pixels, labels, np.arange(7), batch_size=3, augmentation=recipe(), seed=0, train=False)
+        fixed = {"batch_size": 3, "augmentation": recipe(), "seed": 0, "train": False}
+        return BatchLoader(pixels, labels, np.arange(7), **(fixed | options))
 
     return model, criterion, loader, images
 
@@ -87,3 +88,18 @@ def test_eight_views_are_the_mean_over_the_views(parts):
 def test_without_the_head_uncertainty_is_what_confidence_lacks():
     said = predict_proba(lambda images: Prediction(images, None), torch.tensor([[2.0, -1.0, 0.5]]), "softmax")
     assert said.uncertainty_B.item() == pytest.approx(1 - said.probabilities_BC.max().item())
+
+
+def test_soft_labels_change_the_loss_alone(parts):
+    model, criterion, loader, images = parts
+    votes = np.random.default_rng(1).dirichlet(np.ones(3), 7)
+    precision = choose_precision("fp32", torch.device("cpu"))
+    hard = evaluate(model, criterion, loader(images), precision, CLASSES)
+    soft = evaluate(model, criterion, loader(images, targets=votes), precision, CLASSES)
+    (batch,) = loader(images, targets=votes, batch_size=7).epoch(0)
+    with torch.no_grad():
+        expected = criterion(model.eval()(batch.images_BCHW), batch.labels_B, torch.from_numpy(votes).float()).total_B
+    assert soft.losses["loss"] == pytest.approx(float(expected.mean()), rel=1e-5)
+    assert soft.losses["uncertainty_loss"] == hard.losses["uncertainty_loss"]
+    np.testing.assert_array_equal(soft.labels, hard.labels)
+    np.testing.assert_array_equal(soft.probabilities, hard.probabilities)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from astroclf.losses.criterion import Criterion
+from astroclf.losses.criterion import Criterion, takes_soft_labels
 from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.models.classifier import Prediction
 
@@ -56,3 +56,25 @@ def test_extreme_doubt_stays_finite(dtype: torch.dtype, extreme: float) -> None:
     assert losses.total_B.dtype == torch.float32
     assert torch.isfinite(losses.total_B).all()
     assert torch.isfinite(doubt.grad).all()
+
+
+class OfTwoArguments(torch.nn.Module):
+    """A loss that knows of no soft labels, as docs/extending.md allows."""
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return -logits.gather(1, labels[:, None]).squeeze(1)
+
+
+def test_a_loss_need_not_know_of_soft_labels() -> None:
+    assert torch.equal(Criterion(OfTwoArguments())(Prediction(LOGITS, None), LABELS).total_B, -LOGITS[range(3), LABELS])
+    assert not takes_soft_labels(OfTwoArguments)
+    assert takes_soft_labels(CrossEntropy)
+
+
+def test_soft_labels_change_the_classification_alone() -> None:
+    votes, doubt = torch.tensor([[0.5, 0.4, 0.1], [0.3, 0.7, 0.0], [0.0, 0.2, 0.8]]), torch.randn(3)
+    loss = CrossEntropy([1, 1, 1])
+    hard, soft = (Criterion(loss)(Prediction(LOGITS, doubt), LABELS, *more) for more in ((), (votes,)))
+    assert torch.equal(soft.classification_B, loss(LOGITS, LABELS, votes))
+    assert not torch.equal(soft.classification_B, hard.classification_B)
+    assert torch.equal(soft.uncertainty_B, hard.uncertainty_B)

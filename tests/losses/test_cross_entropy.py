@@ -27,3 +27,14 @@ def test_the_true_classs_weight_multiplies_the_sample() -> None:
 def test_bad_smoothing_is_refused(smoothing: float) -> None:
     with pytest.raises(ValueError, match="label_smoothing"):
         CrossEntropy([1, 1], label_smoothing=smoothing)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_soft_labels_are_least_where_the_probabilities_are_the_smoothed_votes(smoothing: float) -> None:
+    votes = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.0, 0.8]])
+    best = (1 - smoothing) * votes + smoothing / 3
+    logits = best.clamp(min=1e-12).log().requires_grad_()
+    losses = CrossEntropy([1] * 3, label_smoothing=smoothing)(logits, votes.argmax(1), votes)
+    losses.sum().backward()
+    torch.testing.assert_close(losses, -torch.special.xlogy(best, best).sum(1))
+    torch.testing.assert_close(logits.grad, torch.zeros(2, 3), rtol=0, atol=1e-6)

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.losses.focal import FocalLoss
@@ -36,9 +37,11 @@ def loss(request: pytest.FixtureRequest) -> nn.Module:
     return LOSSES[request.param]()
 
 
-def value_and_gradient(loss: nn.Module, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_gradient(
+    loss: nn.Module, logits: Tensor, labels: Tensor, targets: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     logits = logits.clone().requires_grad_()
-    losses = loss(logits, labels)
+    losses = loss(logits, labels, targets)
     losses.sum().backward()
     assert logits.grad is not None
     return losses.detach(), logits.grad
@@ -113,3 +116,34 @@ def test_the_first_bias_makes_every_class_equally_likely(loss: nn.Module) -> Non
 def test_nothing_of_it_is_saved_with_the_model(loss: nn.Module) -> None:
     """Class weights come from the data set; a checkpoint serves another one too."""
     assert loss.state_dict() == {}
+
+
+# ---- soft labels ----------------------------------------------------------------------------------------------------
+
+VOTES = torch.tensor([[0.6, 0.3, 0.1], [0.0, 1.0, 0.0], [0.0, 0.49, 0.51], [1 / 3, 1 / 3, 1 / 3]])
+WON = torch.tensor([0, 1, 2, 0])
+
+
+def test_one_hot_soft_labels_give_value_and_gradient_of_the_labels(loss: nn.Module) -> None:
+    logits, labels = torch.randn(64, 3) * 5, torch.randint(3, (64,))
+    soft = value_and_gradient(loss, logits, labels, F.one_hot(labels, 3).float())
+    torch.testing.assert_close(soft, value_and_gradient(loss, logits, labels), rtol=1e-5, atol=1e-6)
+
+
+def test_soft_labels_give_the_mean_over_the_votes_with_the_weight_of_the_label(loss: nn.Module) -> None:
+    logits = torch.randn(4, 3) * 3
+    of_one_vote = [loss(logits, torch.full((4,), vote)) / loss.weights_C[vote] for vote in range(3)]
+    expected = loss.weights_C[WON] * (VOTES * torch.stack(of_one_vote, dim=1)).sum(dim=1)
+    torch.testing.assert_close(loss(logits, WON, VOTES), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_value_and_gradient_of_soft_labels_are_finite_at_extreme_logits(loss: nn.Module, dtype: torch.dtype) -> None:
+    grid = torch.cartesian_prod(*[torch.tensor(EXTREMES)] * 3).to(dtype)
+    for votes, label in zip(VOTES, WON, strict=True):
+        many = torch.full((len(grid),), int(label))
+        losses, gradient = value_and_gradient(loss, grid, many, votes.expand(len(grid), 3))
+        assert losses.dtype == torch.float32
+        assert torch.isfinite(losses).all()
+        assert (losses >= 0).all()
+        assert torch.isfinite(gradient).all()

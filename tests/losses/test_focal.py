@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from astroclf.losses.class_weights import class_weights
-from astroclf.losses.focal import FocalLoss, focal_term, softmax_margin
+from astroclf.losses.focal import FocalLoss, focal_term, softmax_margin, softmax_margins
 
 GOLDEN = {  # logits 2, -1, 0.5; the first class is true
     "sigmoid": {0: 1.414267, 0.5: 0.974788, 1: 0.705703, 2: 0.401873, 5: 0.091466},
@@ -69,6 +69,7 @@ def test_gradients_are_those_of_the_formula(gamma: float) -> None:
     labels = torch.tensor([0, 3, 4, 1])
     assert torch.autograd.gradcheck(lambda x: focal_term(softmax_margin(x, labels), gamma), logits)
     assert torch.autograd.gradcheck(lambda x: focal_term(x, gamma), logits)
+    assert torch.autograd.gradcheck(lambda x: focal_term(softmax_margins(x), gamma), logits)
 
 
 def test_tiny_losses_of_saturated_samples_are_not_rounded_to_zero() -> None:
@@ -98,3 +99,16 @@ def test_bad_settings_are_refused() -> None:
         FocalLoss([1, 1], activation="tanh", gamma=2.0)
     with pytest.raises(ValueError, match="gamma"):
         FocalLoss([1, 1], gamma=-1.0, activation="softmax")
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_soft_labels_weigh_the_terms_of_the_formula(activation: str, gamma: float) -> None:
+    """Written out with probabilities in float64."""
+    scores, votes = torch.randn(16, 5, dtype=torch.float64) * 2, torch.rand(16, 5, dtype=torch.float64).softmax(1)
+    p = scores.softmax(1) if activation == "softmax" else scores.sigmoid()
+    terms = votes * (1 - p) ** gamma * -p.log()
+    if activation == "sigmoid":
+        terms = terms + (1 - votes) * p**gamma * -(1 - p).log()
+    loss = FocalLoss([1] * 5, gamma=gamma, activation=activation)(scores.float(), votes.argmax(1), votes.float())
+    torch.testing.assert_close(loss, terms.sum(1).float(), rtol=1e-4, atol=1e-6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,8 @@ class Listing:
     ----------
     where
         What to call the sample in an error: file and line, or `FOLDER`.
+    votes
+        The fraction of votes for each class, by its name.
     left_out
         What lies in the folder and is no sample.
     empty
@@ -40,6 +42,7 @@ class Listing:
     group: list[str] = field(default_factory=list)
     ra_deg: list[float] = field(default_factory=list)
     dec_deg: list[float] = field(default_factory=list)
+    votes: list[Mapping[str, float]] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     empty: dict[str, str] = field(default_factory=dict)
 
@@ -80,6 +83,9 @@ def to_catalog(
     else:
         names, dropped = _as_typed(root, listing, present, wanted, excluded)
     keys = [label_key(name) for name in listing.labels]
+    voted = dict.fromkeys(name for votes in listing.votes for name in votes)
+    if unwon := [name for name in voted if label_key(name) not in {*names, *dropped}]:
+        log.info("%s: no sample has most votes for %s: no class, and its votes do not count.", root, ", ".join(unwon))
     for row, key in enumerate(keys):
         if key not in names and key not in dropped:
             label, place = listing.labels[row], listing.where[row]
@@ -94,10 +100,22 @@ def to_catalog(
         ids=np.array(listing.ids),
         labels=np.array([number.get(key, -1) for key in keys], np.int64),
         classes=tuple(names.values()),
+        votes=_votes(listing.votes, number) if listing.votes else None,
         **listing.columns(),
     )
     unwanted = catalog.ids[catalog.labels < 0].tolist()
     return catalog.take(np.flatnonzero(catalog.labels >= 0)), left_out(unwanted, EXCLUDED)
+
+
+def _votes(samples: Sequence[Mapping[str, float]], number: Mapping[str, int]) -> np.ndarray:
+    """Return the share of each class in a sample's votes, (N, C) float32; those for other classes do not count."""
+    counted = np.zeros((len(samples), len(number)))
+    for row, votes in enumerate(samples):
+        for name, vote in votes.items():
+            if (key := label_key(name)) in number:
+                counted[row, number[key]] += vote
+    sums = counted.sum(axis=1, keepdims=True)
+    return np.divide(counted, sums, out=counted, where=sums > 0).astype(np.float32)  # no vote: of an excluded class
 
 
 def _present(listing: Listing) -> dict[str, str]:

@@ -133,7 +133,8 @@ class TableReader:
             )
         ra, dec = (_degrees(cell[key], key, low, -low, where) for key, low in (("ra", -360), ("dec", -90)))
         self._seen[identifier] = where.rpartition(", ")[2]
-        label = self._voted(values, identifier, where) if self.votes else self._label(cell["label"], identifier, where)
+        votes = {name: _vote(values[column], column, where) for name, column in self.votes.items()}
+        label = self._voted(votes, identifier, where) if votes else self._label(cell["label"], identifier, where)
         if label is None:
             return
         self.listing.ids.append(identifier)
@@ -143,6 +144,8 @@ class TableReader:
         self.listing.group.append(cell["group"])
         self.listing.ra_deg.append(ra)
         self.listing.dec_deg.append(dec)
+        if votes:
+            self.listing.votes.append(votes)
 
     def _label(self, text: str, identifier: str, where: str) -> str | None:
         """Return the label, without the quotes that make a class of a word for none; None: there is no label."""
@@ -153,9 +156,8 @@ class TableReader:
         quoted = len(text) > 2 and text[0] == text[-1] and text[0] in QUOTES
         return text[1:-1] if quoted and text[1:-1].casefold() in MISSING_LABELS else text
 
-    def _voted(self, values: Mapping[str, str], identifier: str, where: str) -> str | None:
+    def _voted(self, votes: Mapping[str, float], identifier: str, where: str) -> str | None:
         """Return the class with the most votes; None: no votes, too few, or as many for another."""
-        votes = {name: _vote(values[column], column, where) for name, column in self.votes.items()}
         most = max(votes.values())
         if most == 0:
             self.unlabelled.append(f"{where}: no class has a vote")

@@ -26,6 +26,7 @@ from astroclf.data.readers.blocks import decode_rows
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.errors import ConfigError, DataError, ImageError
 from astroclf.util.logs import log
+from tests.data.readers.folders import put, write_rows
 
 ROWS, SIDE, BLOCK = 24, 8, 5
 NOTED = 7
@@ -369,6 +370,20 @@ def test_class_folder_from_files_to_image_cache(tmp_path):
         assert len(set(digests.values())) == 7
     assert caches[0].images.shape == (8, 16, 16, 3)
     assert caches[0].digests.tolist() == caches[1].digests.tolist()  # the same images, at any size
+
+
+def test_votes_stay_with_their_samples_past_files_that_cannot_be_read(tmp_path):
+    put(tmp_path / "sky", *(f"{number}.png" for number in range(6)))
+    (tmp_path / "sky" / "2.png").write_bytes(b"")
+    rows = [f"{number}.png,{0.9 - number / 10:.1f},{0.1 + number / 10:.1f}" for number in range(6)]
+    write_rows(tmp_path / "sky" / "votes.csv", "path,a,b", [rows[k] for k in (4, 0, 2, 3, 5, 1)])
+    for _ in ("built", "there"):
+        reader = ClassFolder(tmp_path / "sky", "found", 8, columns={"votes": ["a", "b"]}, on_unlabelled="skip")
+        catalog = open_image_cache(reader, tmp_path, on_error="skip", progress=False).catalog
+        assert catalog.votes.dtype == np.float32
+        shares = dict(zip(catalog.ids.tolist(), catalog.votes[:, 1].tolist(), strict=True))
+        expected = {f"{number}.png": 0.1 + number / 10 for number in (0, 1, 3, 5)}  # 2 is damaged, 4 has no winner
+        assert shares == pytest.approx(expected)
 
 
 def test_progress_is_plain_lines_without_a_terminal(reader, tmp_path, capfd):

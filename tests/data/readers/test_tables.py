@@ -7,6 +7,7 @@ import os
 import unicodedata
 import warnings
 
+import numpy as np
 import pandas as pd
 import pytest
 from astropy.table import MaskedColumn, Table
@@ -228,6 +229,38 @@ def test_the_class_with_the_most_votes_wins_above_a_limit(votes):
     }
     listed = {"path": "id", "votes": ["smooth", "star"]}
     assert set(labels_of(reader(votes, columns=listed, on_unlabelled="skip")).values()) == {"smooth"}
+
+
+def test_all_votes_are_kept_as_shares_in_the_order_of_the_classes(votes, caplog):
+    caplog.set_level(logging.INFO)
+    found = reader(votes, ["smooth", "disk"], columns=VOTES, on_unlabelled="skip")
+    assert found.catalog.ids.tolist() == ["img/0.png", "img/1.png", "img/2.png"]
+    assert found.catalog.votes.dtype == np.float32
+    np.testing.assert_allclose(found.catalog.votes, [[8 / 9, 1 / 9], [1 / 3, 2 / 3], [8 / 15, 7 / 15]], rtol=1e-6)
+    assert "no sample has most votes for star: no class, and its votes do not count" in caplog.text
+    turned = reader(votes, ["disk", "smooth"], columns=VOTES, on_unlabelled="skip")
+    np.testing.assert_array_equal(turned.catalog.votes, found.catalog.votes[:, ::-1])
+
+
+def test_votes_for_an_excluded_class_do_not_count(votes):
+    rows = ["0,0.8,0.1,0.1", "1,0.3,0.6,0.1", "2,0,0,1", "3,0.2,0.3,0.5", "4,0.1,0.3,0.2"]
+    write_rows(votes / "gz.csv", "id,smooth,Disk Fraction,star", rows)
+    found = reader(votes, columns=VOTES, exclude_classes=["star"])
+    assert found.catalog.classes == ("disk", "smooth")
+    assert found.catalog.ids.tolist() == ["img/0.png", "img/1.png", "img/4.png"]
+    np.testing.assert_allclose(found.catalog.votes, [[1 / 9, 8 / 9], [2 / 3, 1 / 3], [3 / 4, 1 / 4]], rtol=1e-6)
+
+
+def test_other_votes_are_another_data_set_though_the_same_class_wins(votes):
+    before = reader(votes, columns=VOTES, on_unlabelled="skip").fingerprint()
+    table = (votes / "gz.csv").read_text()
+    (votes / "gz.csv").write_text(table.replace("1,0.3,0.6,0.1", "1,0.2,0.7,0.1"))
+    assert reader(votes, columns=VOTES, on_unlabelled="skip").fingerprint() != before
+
+
+def test_labels_have_no_votes(images):
+    write_rows(images / "metadata.csv", "path,label", rows())
+    assert reader(images).catalog.votes is None
 
 
 @pytest.mark.parametrize("cell", ["1.2", "-0.1", "many", "inf"])
