@@ -97,8 +97,13 @@ class TableReader:
                 raise DataError(self._without_label())
             faults += [f"{text}: dataset.on_unlabelled=skip leaves it out" for text in self.unlabelled]
         if not self.listing.ids:
-            header = "it has a header and nothing below" if not self._seen else "not one row has a label"
-            raise DataError(f"{self.path} lists no images: {header}.")
+            if not self._seen:
+                reason = "it has a header and nothing below"
+            elif any(item.reason == LOW_VOTE for item in self.listing.left_out):
+                reason = f"no vote reaches dataset.min_vote={self.rules.min_vote:g}"
+            else:
+                reason = "not one row has a label"
+            raise DataError(f"{self.path} lists no images: {reason}.")
         return self.listing
 
     def _check_header(self, names: list[str]) -> None:

@@ -227,6 +227,8 @@ def test_the_class_with_the_most_votes_wins_above_a_limit(votes):
         "img/3.png": "with as many votes for another class",
         "img/4.png": "without a label",
     }
+    with pytest.raises(DataError, match="no vote reaches dataset.min_vote=0.99"):
+        reader(votes, columns=VOTES, min_vote=0.99, on_unlabelled="skip")
     listed = {"path": "id", "votes": ["smooth", "star"]}
     assert set(labels_of(reader(votes, columns=listed, on_unlabelled="skip")).values()) == {"smooth"}
 
