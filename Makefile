@@ -21,7 +21,7 @@ train: $(READY)              ## the main job: simulated galaxies, from nothing t
 	$(BIN)/python -m astroclf.train experiment=quickstart
 
 test: $(READY)               ## the test suite, without the slow tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(READY)          ## kills, faults and whole trainings
 	$(BIN)/python -m pytest -m slow

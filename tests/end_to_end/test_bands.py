@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 import torch
 from astropy.io import fits
 
@@ -26,6 +27,7 @@ def write_galaxy(folder, name: str, slope: float, rng: np.random.Generator) -> N
         fits.writeto(folder / f"{name}_{band}.fits", flux.astype(np.float32))
 
 
+@pytest.mark.slow
 def test_five_bands_from_pretrained_color_weights_to_a_model_that_loads(train, tmp_path):
     rng = np.random.default_rng(0)
     for kind, slope in (("red", 0.7), ("blue", 1.4)):

@@ -71,6 +71,7 @@ def test_it_is_trained_gone_on_with_and_packaged(train, installed, tmp_path):
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["train/steps"] == 5
 
 
+@pytest.mark.slow
 def test_it_is_searched(train, installed, tmp_path):
     words = ["-m", "backbone.width=4,8", "hydra.sweeper.n_trials=2", "hydra.sweep.dir=sweep", "seed=1"]
     done = train(installed, *SMALL, *words, "hydra.sweeper.storage=sqlite:///optuna.db")
