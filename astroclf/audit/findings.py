@@ -145,7 +145,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "truncated": ("Truncated files", "They were copied or fetched incompletely: fetch them again or remove them."),
     "damaged": (
         "Files that cannot be read",
-        "Compare them with their source, or leave them out: dataset.on_error=skip.",
+        "If no other program can read them, fetch them again; dataset.on_error=skip leaves them out.",
     ),
     "no image": ("Files without an image", "Remove them, or name the HDU with dataset.fits.hdu."),
     "no decoder": (

@@ -14,9 +14,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache, reduce
-from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    Self,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from astroclf.errors import ConfigError
+from astroclf.settings.yaml_files import yaml_values
+from astroclf.util.text import nearest
 
 
 class Absent(Enum):
@@ -130,7 +144,7 @@ class Settings:
     def declared(cls) -> dict[str, Key]:
         """Return the keys by name, those of the class itself before those of its bases."""
         hints = get_type_hints(cls, include_extras=True)
-        classes = [each for each in cls.__mro__ if each not in (Settings, ComponentSettings)]
+        classes = [each for each in cls.__mro__ if each not in (Settings, SectionSettings, ComponentSettings)]
         return {name: _key(name, hints[name]) for each in classes for name in inspect.get_annotations(each)}
 
     @classmethod
@@ -151,6 +165,37 @@ class Settings:
     def to_plain(self) -> dict[str, Any]:
         """Return the keys that are there, as yaml and JSON hold them."""
         return {name: _plain(value) for name, value in self.values().items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SectionSettings(Settings):
+    """Base of a section inside a group: it can be made of a few keys, the others being as in the group's yaml."""
+
+    yaml: ClassVar[str] = ""  # the file in which the section stands with its defaults
+
+    @classmethod
+    def with_defaults(cls, **changes: Any) -> Self:
+        """Return the settings of the yaml file, with changes.
+
+        Raises
+        ------
+        ConfigError
+            A change of a key that there is not; or as the class.
+        """
+        defaults = _section_of(cls.yaml, cls.section.rpartition(".")[2])
+        for key in changes:
+            if key not in defaults:
+                raise ConfigError(f"{cls.full_name(key)} is no key of {cls.section}. {nearest(key, defaults)}")
+        return cls(**(defaults | changes))
+
+    def refuse(self, name: str, rule: str) -> NoReturn:
+        """Refuse the value of a key; `rule` says what it could be."""
+        raise ConfigError(f"{self.full_name(name)}={getattr(self, name)} cannot be: {rule}.")
+
+
+@cache
+def _section_of(file: str, name: str) -> dict[str, Any]:
+    return yaml_values(file)[name]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
 from astroclf.errors import ConfigError
-from astroclf.settings.base import Settings
-from astroclf.settings.yaml_files import yaml_values
-from astroclf.util.text import nearest
+from astroclf.settings.base import SectionSettings
 
 TEXT_COLUMNS = ("path", "label", "split", "group", "ra", "dec")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColumnSettings(Settings):
+class ColumnSettings(SectionSettings):
     """The names of the columns that are read; ``conf/dataset/_folder.yaml`` explains each key.
 
     Raises
@@ -24,7 +21,7 @@ class ColumnSettings(Settings):
         One column for two things, a label and votes, or votes for fewer than two classes.
     """
 
-    section = "dataset.columns"
+    section, yaml = "dataset.columns", "dataset/_folder"
 
     path: str | None
     label: str | None
@@ -68,18 +65,3 @@ class ColumnSettings(Settings):
     def missing_in(self, header: Collection[str]) -> list[str]:
         """Name the columns that a table must have and, by its header in lower case, has not."""
         return [column for column in self.required() if column not in header]
-
-    @classmethod
-    def with_defaults(cls, **changes: Any) -> Self:
-        """Return the settings of ``conf/dataset/_folder.yaml``, with changes.
-
-        Raises
-        ------
-        ConfigError
-            A change of a key that there is not; or as the class.
-        """
-        defaults = yaml_values("dataset/_folder")["columns"]
-        for key in changes:
-            if key not in defaults:
-                raise ConfigError(f"dataset.columns.{key} is no column that is read. {nearest(key, defaults)}")
-        return cls(**(defaults | changes))

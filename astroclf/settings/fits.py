@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import PurePath
-from typing import Any, Self
 
-from astroclf.errors import ConfigError
-from astroclf.settings.base import Settings
-from astroclf.settings.yaml_files import yaml_values
-from astroclf.util.text import nearest
+from astroclf.settings.base import SectionSettings
 
 FITS_NAME = re.compile(r"\.(fits|fit|fts)(\.(gz|bz2|fz))?$|\.fz$", re.IGNORECASE)
 ID = "{id}"  # in a name pattern: the part that the band files of one sample share
@@ -28,7 +23,7 @@ def bands_give(bands: int, channels: int) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitsSettings(Settings):
+class FitsSettings(SectionSettings):
     """Which parts of FITS files are read; ``conf/dataset/_files.yaml`` explains each key.
 
     Raises
@@ -37,7 +32,7 @@ class FitsSettings(Settings):
         A value that cannot be, or two that contradict each other.
     """
 
-    section = "dataset.fits"
+    section, yaml = "dataset.fits", "dataset/_files"
 
     hdu: int | str | list[int | str] | None
     files: list[str] | None
@@ -47,42 +42,19 @@ class FitsSettings(Settings):
         super().__post_init__()
         for hdu in self.hdu if isinstance(self.hdu, list) and self.hdu else [self.hdu]:
             if isinstance(hdu, bool) or not isinstance(hdu, int | str | None):
-                self._refuse("hdu", "give an index (0 is the primary HDU), a name, a list of those, or null")
+                self.refuse("hdu", "give an index (0 is the primary HDU), a name, a list of those, or null")
         if not isinstance(self.checksum, bool):
-            self._refuse("checksum", "it is true or false")
+            self.refuse("checksum", "it is true or false")
         self._check_files()
 
     def _check_files(self) -> None:
         if self.files is not None and (not self.files or len(set(self.files)) < len(self.files)):
-            self._refuse("files", "give one name pattern a band, each once, or null")
+            self.refuse("files", "give one name pattern a band, each once, or null")
         for pattern in self.files or ():
             path = PurePath(pattern)
             if path.name.count(ID) != 1 or pattern.count(ID) != 1 or path.is_absolute() or ".." in path.parts:
-                self._refuse("files", f"each name must hold {ID} once, where the names of one sample's bands agree")
+                self.refuse("files", f"each name must hold {ID} once, where the names of one sample's bands agree")
             if not is_fits(path):
-                self._refuse("files", "each name must end as those of FITS files do, such as .fits or .fits.gz")
+                self.refuse("files", "each name must end as those of FITS files do, such as .fits or .fits.gz")
         if self.files and isinstance(self.hdu, list):
-            self._refuse("hdu", "with dataset.fits.files, each file gives one band: name one HDU, or null")
-
-    def _refuse(self, name: str, rule: str) -> None:
-        raise ConfigError(f"dataset.fits.{name}={getattr(self, name)} cannot be: {rule}.")
-
-    @classmethod
-    def with_defaults(cls, **changes: Any) -> Self:
-        """Return the settings of ``conf/dataset/_files.yaml``, with changes.
-
-        Raises
-        ------
-        ConfigError
-            A change of a key that there is not; or as the class.
-        """
-        defaults = _defaults()
-        for key in changes:
-            if key not in defaults:
-                raise ConfigError(f"dataset.fits.{key} is no setting of FITS reading. {nearest(key, defaults)}")
-        return cls(**(defaults | changes))
-
-
-@cache
-def _defaults() -> dict[str, Any]:
-    return yaml_values("dataset/_files")["fits"]
+            self.refuse("hdu", "with dataset.fits.files, each file gives one band: name one HDU, or null")

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
-from astroclf.errors import ConfigError
-from astroclf.settings.base import Settings
-from astroclf.settings.yaml_files import yaml_values
-from astroclf.util.text import nearest
+from astroclf.settings.base import SectionSettings
 
 Interval = Literal["auto", "limits", "dataset", "zscale", "sigma", "percentile", "minmax"]
 Stretch = Literal["auto", "linear", "asinh", "sqrt", "log"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToneSettings(Settings):
+class ToneSettings(SectionSettings):
     """How numbers become grey; ``conf/dataset/_values.yaml`` explains each key.
 
     Raises
@@ -25,7 +21,7 @@ class ToneSettings(Settings):
         A value that cannot be, or two that contradict each other.
     """
 
-    section = "dataset.tone"
+    section, yaml = "dataset.tone", "dataset/_values"
 
     interval: Interval
     limits: list[float] | None
@@ -43,47 +39,22 @@ class ToneSettings(Settings):
         super().__post_init__()
         for name, key in self.declared().items():
             if get_origin(key.type) is Literal and getattr(self, name) not in get_args(key.type):
-                self._refuse(name, f"choose one of {', '.join(get_args(key.type))}")
+                self.refuse(name, f"choose one of {', '.join(get_args(key.type))}")
         if self.limits is not None and not (len(self.limits) == 2 and self.limits[0] < self.limits[1]):
-            self._refuse("limits", "give two numbers, [black,white], black the smaller one, or null")
+            self.refuse("limits", "give two numbers, [black,white], black the smaller one, or null")
         if self.interval == "limits" and self.limits is None:
-            self._refuse("interval", "say which numbers are black and white with dataset.tone.limits=[black,white]")
+            self.refuse("interval", "say which numbers are black and white with dataset.tone.limits=[black,white]")
         if self.interval not in ("limits", "auto") and self.limits is not None:
-            self._refuse("limits", f"dataset.tone.interval={self.interval} finds black and white by itself")
+            self.refuse("limits", f"dataset.tone.interval={self.interval} finds black and white by itself")
         if not 0 < self.percentile <= 100:
-            self._refuse("percentile", "it is a percentage above 0")
+            self.refuse("percentile", "it is a percentage above 0")
         if not 0 <= self.max_bad_fraction <= 1:
-            self._refuse("max_bad_fraction", "it is a share from 0 to 1")
+            self.refuse("max_bad_fraction", "it is a share from 0 to 1")
         if not self.sigma >= 0:
-            self._refuse("sigma", "it is 0 or more")
+            self.refuse("sigma", "it is 0 or more")
         for name in ("lupton_stretch", "lupton_q"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
-                self._refuse(name, "it must be above 0")
+                self.refuse(name, "it must be above 0")
         levels = self.lupton_minimum if isinstance(self.lupton_minimum, list) else [self.lupton_minimum or 0]
         if len(levels) not in (1, 3) or not all(isinstance(level, int | float) for level in levels):
-            self._refuse("lupton_minimum", "give a flux, a list of three (one a band), or null")
-
-    def _refuse(self, name: str, rule: str) -> None:
-        raise ConfigError(f"dataset.tone.{name}={getattr(self, name)} cannot be: {rule}.")
-
-    @classmethod
-    def with_defaults(cls, **changes: Any) -> Self:
-        """Return the settings of ``conf/dataset/_values.yaml``, with changes.
-
-        Raises
-        ------
-        ConfigError
-            A change of a key that there is not; or as the class.
-        """
-        defaults = _defaults()
-        for key in changes:
-            if key not in defaults:
-                raise ConfigError(
-                    f"dataset.tone.{key} is no setting of how numbers become grey. {nearest(key, defaults)}"
-                )
-        return cls(**(defaults | changes))
-
-
-@cache
-def _defaults() -> dict[str, Any]:
-    return yaml_values("dataset/_values")["tone"]
+            self.refuse("lupton_minimum", "give a flux, a list of three (one a band), or null")
