@@ -26,7 +26,7 @@ else:
 def prepare(config: PrepareConfig, job: Job) -> None:
     """Decode one data set, unless it is decoded already, and say what is kept and where."""
     dataset, began = config.dataset, time.monotonic()
-    reader = build(dataset)
+    reader = build(dataset, reading=dataset.reading)
     cache = image_cache.open_image_cache(
         reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=config.trainer.num_workers
     )

@@ -99,7 +99,7 @@ def _load_model(config: CheckConfig) -> Predictor | None:
 def _list(dataset: DatasetSettings) -> tuple[DatasetReader | None, list[Finding]]:
     """List the data set as configured; where its classes are not those asked for, as it is."""
     try:
-        return build(dataset), []
+        return build(dataset, reading=dataset.reading), []
     except DataError as error:
         if not dataset.path or not Path(dataset.path).exists():
             raise
@@ -114,7 +114,7 @@ def _list(dataset: DatasetSettings) -> tuple[DatasetReader | None, list[Finding]
 def _as_found(dataset: DatasetSettings) -> DatasetReader | None:
     """List the data set with whatever classes it has; None where that is not what is wrong with it."""
     try:
-        return build(replace(dataset, classes="found", exclude_classes=[]))
+        return build(replace(dataset, classes="found", exclude_classes=[]), reading=dataset.reading)
     except (ConfigError, DataError):
         return None
 

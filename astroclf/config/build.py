@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from astroclf.errors import ConfigError
-from astroclf.settings.base import FOR_THE_RUN, ComponentSettings
+from astroclf.settings.base import FOR_THE_RUN, READING, ComponentSettings
 from astroclf.settings.components import locate, parameters_of
 from astroclf.util.text import nearest
 
@@ -27,6 +27,8 @@ def build(settings: ComponentSettings, **run_time: Any) -> Any:
     """
     cls = locate(settings.section, settings.target)
     named, of_the_run, values = parameters_of(cls), settings.marked(FOR_THE_RUN), settings.values()
+    if "reading" in named:
+        of_the_run |= settings.marked(READING)
     unknown = [key for key in values if key not in named and key not in of_the_run]
     if unknown and "**" not in named:
         raise ConfigError(f"{settings.target} takes no {', '.join(unknown)}. {nearest(unknown[0], named)}")

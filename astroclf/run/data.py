@@ -41,7 +41,7 @@ class Data:
 def load_data(config: Config) -> Data:
     """List, decode (once) and split the configured data set; needs no torch."""
     dataset = config.dataset
-    reader = build(dataset)
+    reader = build(dataset, reading=dataset.reading)
     soft_labels(reader.catalog, config.loss)  # none to be had: said before anything is decoded
     cache = open_image_cache(
         reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=config.trainer.num_workers

@@ -14,6 +14,7 @@ from astroclf.settings.base import (
     FRACTION,
     PATH,
     PATH_OR_NAME,
+    READING,
     Absent,
     ComponentSettings,
     Settings,
@@ -108,12 +109,12 @@ class DatasetSettings(SplitSettings, ComponentSettings):
     samples: int | Absent = ABSENT
     samples_per_class: int | Absent = ABSENT
     seed: int | Absent = ABSENT
-    crop: int | str | Absent | None = ABSENT
-    pixel_scale: Annotated[float | Absent | None, above(0)] = ABSENT
-    planes: list[int] | Absent | None = ABSENT
-    collapse: Literal["mean", "median", "max"] | Absent = ABSENT
-    tone: ToneSettings | Absent = ABSENT
-    fits: FitsSettings | Absent = ABSENT
+    crop: Annotated[int | str | Absent | None, READING] = ABSENT
+    pixel_scale: Annotated[float | Absent | None, above(0), READING] = ABSENT
+    planes: Annotated[list[int] | Absent | None, READING] = ABSENT
+    collapse: Annotated[Literal["mean", "median", "max"] | Absent, READING] = ABSENT
+    tone: Annotated[ToneSettings | Absent, READING] = ABSENT
+    fits: Annotated[FitsSettings | Absent, READING] = ABSENT
     table: Annotated[str | Absent, PATH_OR_NAME] = ABSENT
     columns: ColumnSettings | Absent = ABSENT
     min_vote: Annotated[float | Absent, FRACTION] = ABSENT

@@ -12,6 +12,7 @@ from astroclf.settings.base import Absent, Settings, above
 from astroclf.settings.fits import FitsSettings, bands_give
 from astroclf.settings.tone import ToneSettings
 from astroclf.settings.yaml_files import yaml_values
+from astroclf.util.text import nearest
 
 ARCSEC_IN = {"arcsec": 1.0, '"': 1.0, "″": 1.0, "arcmin": 60.0, "'": 60.0, "′": 60.0, "deg": 3600.0, "°": 3600.0}
 
@@ -99,6 +100,10 @@ class ReadSettings(Settings):
             A change of a key that there is not; or as the class.
         """
         defaults = yaml_values("dataset/_files")
+        if unknown := [key for key in changes if key not in cls.declared()]:
+            raise ConfigError(
+                f"dataset.{unknown[0]} says nothing of reading files. {nearest(unknown[0], cls.declared())}"
+            )
         values = {key: defaults[key] for key in cls.declared()} | changes
         values["tone"] = tone if isinstance(tone, ToneSettings) else ToneSettings.with_defaults(**(tone or {}))
         values["fits"] = fits if isinstance(fits, FitsSettings) else FitsSettings.with_defaults(**(fits or {}))

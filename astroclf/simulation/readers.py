@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from astroclf.data.cache.simulated import simulate_once
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.data.readers.galaxy10 import Galaxy10
+from astroclf.settings.reading import ReadSettings
 from astroclf.simulation import SIMULATOR_VERSION, write_astro8, write_galaxy10
 from astroclf.simulation.sky_folder import SKY_CLASSES
 
@@ -66,7 +66,7 @@ class Astro8Sim(ClassFolder):
         Of the simulation: the same seed gives the same files, to the byte.
     cache_dir
         The files are kept below it, in ``simulated/``.
-    classes, exclude_classes, channels, crop, pixel_scale, planes, collapse, tone, fits
+    classes, exclude_classes, channels, reading
         As in `ClassFolder`.
     """
 
@@ -79,12 +79,7 @@ class Astro8Sim(ClassFolder):
         classes: Sequence[str] | str = SKY_CLASSES,
         exclude_classes: Sequence[str] = (),
         channels: int = 3,
-        crop: int | str | None = None,
-        pixel_scale: float | None = None,
-        planes: Sequence[int] | None = None,
-        collapse: str = "mean",
-        tone: Mapping[str, Any] | None = None,
-        fits: Mapping[str, Any] | None = None,
+        reading: ReadSettings | None = None,
     ) -> None:
         settings = {
             "samples_per_class": samples_per_class,
@@ -99,16 +94,4 @@ class Astro8Sim(ClassFolder):
             "sky_objects",
             lambda folder: write_astro8(folder, samples_per_class=samples_per_class, image_size=image_size, seed=seed),
         )
-        super().__init__(
-            path,
-            classes,
-            image_size,
-            exclude_classes=exclude_classes,
-            channels=channels,
-            crop=crop,
-            pixel_scale=pixel_scale,
-            planes=planes,
-            collapse=collapse,
-            tone=tone,
-            fits=fits,
-        )
+        super().__init__(path, classes, image_size, exclude_classes=exclude_classes, channels=channels, reading=reading)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import astroclf.run.folder  # noqa: F401 - registers the resolvers
 from astroclf.config.build import build
@@ -55,6 +56,16 @@ def test_a_key_that_only_another_choice_of_the_group_takes_is_refused():
 def test_a_key_that_the_run_reads_itself_is_no_concern_of_the_class(tmp_path):
     reader = build(default("dataset", "dataset.samples=10", "dataset.image_size=16", f"dataset.cache_dir={tmp_path}"))
     assert len(reader.catalog) == 10  # it takes no split fractions
+
+
+def test_how_files_are_read_is_one_thing_for_a_class_that_takes_it_and_refused_by_any_other(tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "a" / "0.png")
+    dataset = default("dataset", "dataset=folder", f"dataset.path={tmp_path}", "dataset.tone.stretch=log")
+    assert build(dataset, reading=dataset.reading).reading.tone.stretch == "log"
+    galaxies = default("dataset", "dataset.samples=10", "dataset.image_size=16", f"dataset.cache_dir={tmp_path}")
+    with pytest.raises(ConfigError, match="takes no planes"):
+        build(replace(galaxies, planes=[0]), reading=dataset.reading)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from astroclf.errors import ConfigError, DataError, ImageError
 from astroclf.settings.dataset import OnError
 from astroclf.settings.fits import bands_give
 from astroclf.settings.reading import ReadSettings
-from astroclf.settings.tone import ToneSettings
 from astroclf.util.logs import log
 
 CLASSES = "classes"  # the array, or text file of a folder, that names the numbers in the labels
@@ -64,8 +63,8 @@ class Arrays:
         Leave these classes out.
     channels
         3 (RGB), 1 (grey), or the number of bands.
-    crop, pixel_scale, planes, collapse, tone
-        How numbers become a picture, as in ``conf/dataset``; of a mapping, keys that it lacks are as there.
+    reading
+        How numbers become a picture; None: as in ``conf/dataset``.
     on_unlabelled
         ``raise``: a row without a label is a DataError; ``skip``: it is left out and counted.
 
@@ -84,22 +83,12 @@ class Arrays:
         classes: Sequence[str] | str | None = None,
         exclude_classes: Sequence[str] = (),
         channels: int = 3,
-        crop: int | str | None = None,
-        pixel_scale: float | None = None,
-        planes: Sequence[int] | None = None,
-        collapse: str = "mean",
-        tone: ToneSettings | Mapping[str, Any] | None = None,
+        reading: ReadSettings | None = None,
         on_unlabelled: OnError = "raise",
     ) -> None:
         check_size(image_size, channels)
         self.image_size, self.channels = image_size, channels
-        self.reading = ReadSettings.with_defaults(
-            crop=crop,
-            pixel_scale=pixel_scale,
-            planes=None if planes is None else list(planes),
-            collapse=collapse,
-            tone=tone,
-        )
+        self.reading = reading or ReadSettings.with_defaults()
         self.reading.check_channels(channels)
         if isinstance(classes, str) and classes != "found":
             raise ConfigError(f"dataset.classes={classes}: give a list of names, or `found` for the classes present.")

@@ -29,9 +29,8 @@ from astroclf.data.readers.tables import TableRules
 from astroclf.errors import ConfigError, DataError, ImageError
 from astroclf.settings.columns import ColumnSettings
 from astroclf.settings.dataset import OnError
-from astroclf.settings.fits import FitsSettings, is_fits
+from astroclf.settings.fits import is_fits
 from astroclf.settings.reading import ReadSettings
-from astroclf.settings.tone import ToneSettings
 from astroclf.util.tables import is_table
 from astroclf.util.threads import run_ahead
 
@@ -64,8 +63,8 @@ class ClassFolder:
         Leave these classes out; their folders may be there.
     channels
         3 (RGB), 1 (grey), or the number of bands of FITS files.
-    crop, pixel_scale, planes, collapse, tone, fits
-        How a file becomes a picture, as in ``conf/dataset``; of a mapping, keys that it lacks are as there.
+    reading
+        How a file becomes a picture; None: as in ``conf/dataset``.
     table, columns, min_vote, on_unlabelled
         Which table is read, and how, as in ``conf/dataset/_folder.yaml``.
 
@@ -83,12 +82,7 @@ class ClassFolder:
         *,
         exclude_classes: Sequence[str] = (),
         channels: int = 3,
-        crop: int | str | None = None,
-        pixel_scale: float | None = None,
-        planes: Sequence[int] | None = None,
-        collapse: str = "mean",
-        tone: ToneSettings | Mapping[str, Any] | None = None,
-        fits: FitsSettings | Mapping[str, Any] | None = None,
+        reading: ReadSettings | None = None,
         table: str = AUTO,
         columns: ColumnSettings | Mapping[str, Any] | None = None,
         min_vote: float = 0.0,
@@ -96,14 +90,7 @@ class ClassFolder:
     ) -> None:
         check_size(image_size, channels)
         self.image_size, self.channels = image_size, channels
-        self.reading = ReadSettings.with_defaults(
-            crop=crop,
-            pixel_scale=pixel_scale,
-            planes=None if planes is None else list(planes),
-            collapse=collapse,
-            tone=tone,
-            fits=fits,
-        )
+        self.reading = reading or ReadSettings.with_defaults()
         self.reading.check_channels(channels)
         self.bands = BandFiles(self.reading.fits.files) if self.reading.fits.files else None
         self.tones: dict[str, Tone] = {}

@@ -30,7 +30,7 @@ from astroclf.data.readers.galaxy10 import Galaxy10
 from astroclf.errors import DataError, ImageError
 from tests.data.decode import damage
 from tests.data.decode.damage import FORMATS, cuts, flipped, judge, read
-from tests.data.decode.pictures import decoded_file
+from tests.data.decode.pictures import decoded_file, reading
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # decoders' remarks
 reproducible = settings(max_examples=30, derandomize=True, deadline=None, database=None)
@@ -249,7 +249,7 @@ def test_a_fits_sum_that_a_program_left_stale_can_be_ignored(tmp_path):
         hdus[0].data = hdus[0].data + 1
         hdus.writeto(path, overwrite=True)
     for checksum, faults in ((True, 1), (False, 0)):
-        block = ClassFolder(tmp_path, "found", 32, fits={"checksum": checksum}).read(range(1))
+        block = ClassFolder(tmp_path, "found", 32, reading=reading(checksum=checksum)).read(range(1))
         assert len(block.faults) == faults
 
 

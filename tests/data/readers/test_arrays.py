@@ -12,6 +12,7 @@ import pytest
 from astroclf.data.readers.arrays import Arrays
 from astroclf.data.readers.editions import choose_reader
 from astroclf.errors import ConfigError, DataError
+from tests.data.decode.pictures import reading
 from tests.data.readers.test_galaxy10 import write_h5
 
 ROWS = 12
@@ -122,9 +123,15 @@ def test_numbers_that_are_not_8_bit_get_one_tone_for_all(tmp_path: Path, write: 
 
 def test_a_cut_out_is_taken_of_each_image_and_an_angle_needs_the_scale(tmp_path: Path) -> None:
     place = own(tmp_path)
-    np.testing.assert_array_equal(read_all(Arrays(place, 8, crop=8)), IMAGES[:, 4:12, 4:12])
-    np.testing.assert_array_equal(read_all(Arrays(place, 8, crop="4arcsec", pixel_scale=0.5)), IMAGES[:, 4:12, 4:12])
-    deep = Arrays(as_npz(tmp_path / "deep", {"images": IMAGES.astype(np.uint16), "labels": LABELS}), 8, crop="4arcsec")
+    np.testing.assert_array_equal(read_all(Arrays(place, 8, reading=reading(crop=8))), IMAGES[:, 4:12, 4:12])
+    np.testing.assert_array_equal(
+        read_all(Arrays(place, 8, reading=reading(crop="4arcsec", pixel_scale=0.5))), IMAGES[:, 4:12, 4:12]
+    )
+    deep = Arrays(
+        as_npz(tmp_path / "deep", {"images": IMAGES.astype(np.uint16), "labels": LABELS}),
+        8,
+        reading=reading(crop="4arcsec"),
+    )
     assert deep.decide_tones(1) == {}
     assert {fault.kind for fault in deep.read(range(3)).faults.values()} == {"no pixel scale"}
 
@@ -141,13 +148,14 @@ def test_planes_choose_bands_and_others_are_refused(tmp_path: Path) -> None:
     path = own(tmp_path, images=np.concatenate([IMAGES, IMAGES[..., :2]], axis=3))
     with pytest.raises(DataError, match=r"5 bands, but dataset\.channels=3\. Set dataset\.channels=5"):
         Arrays(path, 16)
-    np.testing.assert_array_equal(read_all(Arrays(path, 16, planes=[2, 1, 0])), IMAGES[..., ::-1])
+    np.testing.assert_array_equal(read_all(Arrays(path, 16, reading=reading(planes=[2, 1, 0]))), IMAGES[..., ::-1])
     assert read_all(Arrays(path, 16, channels=5)).shape == (ROWS, 16, 16, 5)
     np.testing.assert_array_equal(
-        read_all(Arrays(path, 16, channels=1, collapse="max"))[..., 0], np.load(path / "images.npy").max(axis=3)
+        read_all(Arrays(path, 16, channels=1, reading=reading(collapse="max")))[..., 0],
+        np.load(path / "images.npy").max(axis=3),
     )
     with pytest.raises(DataError, match="there is no plane 5"):
-        Arrays(path, 16, planes=[5])
+        Arrays(path, 16, reading=reading(planes=[5]))
 
 
 def test_what_else_lies_in_the_folder_is_accounted_for(tmp_path: Path) -> None:

@@ -115,7 +115,9 @@ def test_config_values_that_cannot_be(sky):
     with pytest.raises(ConfigError, match="found"):
         ClassFolder(sky, "all", 16)
     with pytest.raises(ConfigError, match="Did you mean 'stretch'"):
-        ClassFolder(sky, "found", 16, tone={"strech": "log"})
+        ClassFolder(sky, "found", 16, reading=ReadSettings.with_defaults(tone={"strech": "log"}))
+    with pytest.raises(ConfigError, match="Did you mean 'planes'"):
+        ReadSettings.with_defaults(plains=[1])
 
 
 def test_images_keep_their_aspect_and_bad_files_are_reported(sky):
@@ -148,7 +150,7 @@ def test_fingerprint_changes_with_what_changes_a_pixel_or_label(sky):
         fingerprint(size=17),
         fingerprint(channels=1),
         fingerprint(["star", "galaxy", "black hole"]),
-        fingerprint(tone={"stretch": "log"}),
+        fingerprint(reading=reading(stretch="log")),
         fingerprint(exclude_classes=["star"]),
     }
     write_image(sky / "star" / "1.png", value=7, size=(30, 30))
@@ -250,7 +252,8 @@ def test_listed_file_that_is_missing_is_an_error_of_its_row(sky):
 
 # ---- FITS, and bands in files of their own --------------------------------------------------------------------------
 
-IRG = {"files": ["{id}_i.fits", "{id}_r.fits", "{id}_g.fits"]}
+IRG_FILES = ["{id}_i.fits", "{id}_r.fits", "{id}_g.fits"]
+IRG = reading(files=IRG_FILES)
 
 
 def write_bands(folder: Path, name: str, bands: str = "irg", size: int = 20) -> None:
@@ -270,7 +273,7 @@ def survey(tmp_path):
 
 
 def test_a_sample_of_several_files_has_one_id_and_all_bands(survey):
-    reader = ClassFolder(survey, "found", 20, fits=IRG)
+    reader = ClassFolder(survey, "found", 20, reading=IRG)
     assert reader.catalog.ids.tolist() == [f"smooth/deep/e{n}" for n in range(3)] + [f"spiral/s{n}" for n in range(3)]
     assert reader.catalog.labels.tolist() == [0, 0, 0, 1, 1, 1]
     block = reader.read(range(6))
@@ -281,15 +284,15 @@ def test_a_sample_of_several_files_has_one_id_and_all_bands(survey):
 
 
 def test_any_number_of_bands(survey):
-    fits_keys = {"files": [f"{{id}}_{band}.fits" for band in "gr"]}
-    assert ClassFolder(survey, "found", 16, channels=2, fits=fits_keys).read(range(6)).images_BHWC.shape == (
+    two = reading(files=[f"{{id}}_{band}.fits" for band in "gr"])
+    assert ClassFolder(survey, "found", 16, channels=2, reading=two).read(range(6)).images_BHWC.shape == (
         6,
         16,
         16,
         2,
     )
     with pytest.raises(ConfigError, match=r"fits\.files names 2 bands.*dataset\.channels=3"):
-        ClassFolder(survey, "found", 16, fits=fits_keys)
+        ClassFolder(survey, "found", 16, reading=two)
     with pytest.raises(ConfigError, match=r"dataset\.channels=65 is not a number of bands from 1 to 64"):
         ClassFolder(survey, "found", 16, channels=65)
 
@@ -300,7 +303,7 @@ def test_a_sample_without_one_of_its_bands_is_a_fault_that_names_the_file(survey
     write_bands(survey / "spiral", "s3", size=9)
     write_bands(survey / "spiral", "s3", "u", size=20)
     (survey / "spiral" / "s3_u.fits").rename(survey / "spiral" / "s3_g.fits")
-    block = ClassFolder(survey, "found", 16, fits=IRG).read(range(7))
+    block = ClassFolder(survey, "found", 16, reading=IRG).read(range(7))
     assert {row: fault.kind for row, fault in block.faults.items()} == {3: "missing", 5: "missing", 6: "wrong bands"}
     assert "s0_r.fits" in block.faults[3].message
     assert "s2_i.fits" in block.faults[5].message
@@ -311,37 +314,37 @@ def test_images_that_no_pattern_fits_are_told_once(survey, caplog):
     write_bands(survey / "spiral", "s0", "uz")
     write_image(survey / "spiral" / "preview.png")
     (survey / "spiral" / "notes.txt").write_text("seeing 1.2")
-    reader = ClassFolder(survey, "found", 16, fits=IRG)
+    reader = ClassFolder(survey, "found", 16, reading=IRG)
     assert len(reader.catalog) == 6
     (record,) = caplog.records
     told = record.getMessage()
     assert "3 image files whose name fits none of dataset.fits.files" in told
     assert told.endswith("not used: spiral/preview.png, spiral/s0_u.fits, spiral/s0_z.fits.")
     with pytest.raises(DataError, match=r"21 image files whose name fits none.*and 18 more"):
-        ClassFolder(survey, "found", 16, fits={"files": ["{id}-i.fits", "{id}-r.fits", "{id}-g.fits"]})
+        ClassFolder(survey, "found", 16, reading=reading(files=["{id}-i.fits", "{id}-r.fits", "{id}-g.fits"]))
 
 
 def test_every_band_counts_in_the_fingerprint(survey):
-    before = ClassFolder(survey, "found", 16, fits=IRG).fingerprint()
-    assert ClassFolder(survey, "found", 16, fits=IRG).fingerprint() == before
-    assert ClassFolder(survey, "found", 16, fits={"files": IRG["files"][::-1]}).fingerprint() != before
+    before = ClassFolder(survey, "found", 16, reading=IRG).fingerprint()
+    assert ClassFolder(survey, "found", 16, reading=IRG).fingerprint() == before
+    assert ClassFolder(survey, "found", 16, reading=reading(files=IRG_FILES[::-1])).fingerprint() != before
     for band in "irg":
         path = survey / "spiral" / f"s1_{band}.fits"
         path.unlink()
         write_bands(survey / "spiral", "s1", band, size=40)
-        after = ClassFolder(survey, "found", 16, fits=IRG).fingerprint()
+        after = ClassFolder(survey, "found", 16, reading=IRG).fingerprint()
         assert after != before
         before = after
 
 
 def test_metadata_names_what_the_bands_share_or_any_one_of_them(survey):
     write_table(survey, "path,label\nspiral/s0,spiral\nspiral/s1_g.fits,spiral\nsmooth/deep/e0,smooth\n")
-    reader = ClassFolder(survey, "found", 16, fits=IRG)
+    reader = ClassFolder(survey, "found", 16, reading=IRG)
     assert reader.catalog.ids.tolist() == ["spiral/s0", "spiral/s1", "smooth/deep/e0"]
     assert not reader.read(range(3)).faults
     write_table(survey, "path,label\nspiral/s0,spiral\nspiral/s0_g.fits,spiral\n")
     with pytest.raises(DataError, match="line 3: `spiral/s0` is listed already in line 2"):
-        ClassFolder(survey, "found", 16, fits=IRG)
+        ClassFolder(survey, "found", 16, reading=IRG)
 
 
 def test_pictures_have_no_other_number_of_bands_than_three_or_one(sky):
@@ -381,7 +384,7 @@ def test_what_a_package_keeps_decodes_a_new_file_as_training_did(tmp_path, tone,
     for number in range(3):
         ramp = np.linspace(0, 1000 * (number + 1), 1600).astype(np.uint16).reshape(40, 40)
         cv2.imwrite(str(tmp_path / "radio" / f"{number}.png"), ramp)
-    reader = ClassFolder(tmp_path, "found", 24, crop=24, tone=tone)
+    reader = ClassFolder(tmp_path, "found", 24, reading=reading(crop=24, **tone))
     cache = open_image_cache(reader, tmp_path / "cache", progress=False)
     kept = json.loads(json.dumps({"reading": reader.reading.to_plain(), "tones": cache.tones}))
     settings, tones = ReadSettings.from_plain(kept["reading"]), tones_from_plain(kept["tones"])
