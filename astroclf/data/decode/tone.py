@@ -127,11 +127,15 @@ def tones_from_plain(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, Tone]:
 
 def decide_tones(sample: Iterable[Values], settings: ToneSettings) -> dict[str, Tone]:
     """Decide how each kind of numbers in a sample of a data set's files becomes grey; one file is held at a time."""
+    return decide_measured(map(measure, sample), settings)
+
+
+def decide_measured(sample: Iterable[Measured | None], settings: ToneSettings) -> dict[str, Tone]:
+    """Decide likewise by files that `measure` has measured, each where it was read; None had nothing to measure."""
     of_kind: dict[str, list[Measured]] = {}
-    for values in sample:
-        measured = measure(values)
+    for measured in sample:
         if measured is not None:
-            of_kind.setdefault(values.kind, []).append(measured)
+            of_kind.setdefault(measured.kind, []).append(measured)
     return {kind: _decide(of_kind[kind], settings) for kind in sorted(of_kind)}
 
 

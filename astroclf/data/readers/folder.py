@@ -15,7 +15,7 @@ from astroclf.data.catalog import Block, Source
 from astroclf.data.decode.headers import FileFacts, file_facts
 from astroclf.data.decode.images import PREPARATION_VERSION, read_bands, read_values, to_picture
 from astroclf.data.decode.limits import one_large_at_a_time
-from astroclf.data.decode.tone import Tone, decide_tones
+from astroclf.data.decode.tone import Measured, Tone, decide_measured, measure
 from astroclf.data.decode.values import Decoded, Values
 from astroclf.data.readers.array_files import HDF5_SUFFIXES
 from astroclf.data.readers.band_files import BandFiles
@@ -144,9 +144,9 @@ class ClassFolder:
         """Look at some of the files, and decide how the numbers in all of them become grey."""
         with (
             warnings.catch_warnings(action="ignore"),  # decoders' remarks about single files
-            closing(run_ahead(self._sampled, self._tone_rows(), num_workers)) as sample,
+            closing(run_ahead(self._measured, self._tone_rows(), num_workers)) as sample,
         ):
-            self.tones = decide_tones((values for values in sample if values is not None), self.reading.tone)
+            self.tones = decide_measured(sample, self.reading.tone)
         return {kind: tone.to_plain() for kind, tone in self.tones.items()}
 
     def _tone_rows(self) -> list[int]:
@@ -161,13 +161,14 @@ class ClassFolder:
             chosen += _spread(some, max(TONE_LEAST, len(some) * TONE_BYTES // max(size, TONE_BYTES)))
         return sorted(chosen)
 
-    def _sampled(self, row: int) -> Values | None:
-        """Read the numbers of a row; None where its header says that they are grey already."""
+    def _measured(self, row: int) -> Measured | None:
+        """Read and measure the numbers of a row; None where its header says that they are grey already."""
         facts = None if is_fits(self._files(row)[0]) else self.facts(row)
         if facts is not None and facts.bits <= 8 and facts.format in ALWAYS_UNSIGNED:
             return None
         try:
-            return self._read(row)
+            with one_large_at_a_time():
+                return measure(self._read(row))
         except ImageError:  # its own turn comes
             return None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -13,8 +15,9 @@ from astropy.io import fits
 from PIL import Image
 
 from astroclf.data.cache.image_cache import open_image_cache
+from astroclf.data.decode import limits
 from astroclf.data.decode.images import decode_file, read_values
-from astroclf.data.decode.tone import tones_from_plain
+from astroclf.data.decode.tone import measure, tones_from_plain
 from astroclf.data.readers import folder
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.errors import ConfigError, DataError
@@ -403,3 +406,23 @@ def test_the_few_files_of_another_kind_are_in_the_sample_and_large_ones_are_fewe
     assert "10 sampled files" in ClassFolder(tmp_path, "found", 16).decide_tones(2)["FITS"]["reason"]
     monkeypatch.setattr(folder, "TONE_BYTES", 5 * (tmp_path / "a" / "0.fits").stat().st_size)
     assert "5 sampled files" in ClassFolder(tmp_path, "found", 16).decide_tones(2)["FITS"]["reason"]
+
+
+def test_large_images_are_read_and_measured_one_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "LARGE_VALUES", 100)
+    at_once: list[int] = []
+    inside = threading.Semaphore(100)
+
+    def counted(values):
+        inside.acquire()
+        at_once.append(100 - inside._value)
+        time.sleep(0.01)
+        inside.release()
+        return measure(values)
+
+    monkeypatch.setattr(folder, "measure", counted)
+    (tmp_path / "radio").mkdir()
+    for number in range(8):
+        fits.writeto(tmp_path / "radio" / f"{number}.fits", np.random.default_rng(number).normal(0, 1, (16, 16)))
+    assert "FITS" in ClassFolder(tmp_path, "found", 16).decide_tones(4)
+    assert at_once == [1] * 8
