@@ -26,10 +26,13 @@ def parse_sweep_syntax(lines: Sequence[str]) -> tuple[dict[str, BaseDistribution
 
     Raises
     ------
-    ValueError, NotImplementedError, AssertionError
+    ValueError
         A range without values, or a choice that Optuna cannot hold.
     """
-    return _impl.create_params_from_overrides(list(lines))
+    try:
+        return _impl.create_params_from_overrides(list(lines))
+    except (NotImplementedError, AssertionError) as error:  # it asserts what a choice may hold
+        raise ValueError(str(error)) from error
 
 
 def trial_id(storage: BaseStorage, study_name: str, number: int) -> int:
