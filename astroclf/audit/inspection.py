@@ -103,8 +103,7 @@ def _list(dataset: DatasetSettings) -> tuple[DatasetReader | None, list[Finding]
     except DataError as error:
         if not dataset.path or not Path(dataset.path).exists():
             raise
-        reader = _as_found(dataset) if isinstance(dataset.classes, list) else None
-        if reader is not None and isinstance(dataset.classes, list):
+        if isinstance(dataset.classes, list) and (reader := _as_found(dataset)) is not None:
             wrong = class_findings(dataset.classes, dataset.exclude_classes or [], reader.catalog)
             if wrong:
                 return reader, wrong

@@ -13,7 +13,7 @@ from astroclf.data.catalog import SPLIT_SPELLINGS, Block, Catalog, LeftOut, Note
 from astroclf.data.decode.axes import check_planes, choose_planes
 from astroclf.data.decode.crop import cropped
 from astroclf.data.decode.headers import FileFacts
-from astroclf.data.decode.images import PREPARATION_VERSION, to_picture
+from astroclf.data.decode.images import to_picture
 from astroclf.data.decode.limits import MAX_PIXELS
 from astroclf.data.decode.tone import Tone, decide_tones
 from astroclf.data.decode.values import EIGHT_BIT, Decoded, Values, numbers
@@ -109,14 +109,8 @@ class Arrays:
 
     def fingerprint(self) -> str:
         """Return a hex digest of the files' size, time, head and tail, the labels, and all that changes a pixel."""
-        settings = {
-            "image_size": self.image_size,
-            "channels": self.channels,
-            "reading": self.reading.to_plain(),
-            "preparation": PREPARATION_VERSION,
-        }
         files = self._file.files_of(IMAGES, self._label_name)
-        return reader_fingerprint("arrays", self.catalog, settings, *map(identity, files))
+        return reader_fingerprint("arrays", self, *map(identity, files), reading=self.reading)
 
     def blocks(self) -> list[range]:
         """Divide the rows into blocks whose images lie in the same slab of the file."""

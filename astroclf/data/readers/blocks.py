@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from astroclf.data.catalog import THUMBNAIL_SIDE, Block, Catalog, Fault, Note
+from astroclf.data.catalog import THUMBNAIL_SIDE, Block, DatasetReader, Fault, Note
 from astroclf.data.decode.bands import MAX_CHANNELS, to_channels
-from astroclf.data.decode.images import fit_square
+from astroclf.data.decode.images import PREPARATION_VERSION, fit_square
 from astroclf.data.decode.values import Decoded
 from astroclf.errors import ConfigError, ImageError
+from astroclf.settings.reading import ReadSettings
 
 
 def check_size(image_size: int, channels: int) -> None:
@@ -73,18 +74,25 @@ def thumbnail(image_HWC: np.ndarray) -> np.ndarray:
     return to_channels(small, 1)[..., 0] if small.shape[2] in (1, 3) else np.rint(small.mean(axis=2)).astype(np.uint8)
 
 
-def reader_fingerprint(kind: str, catalog: Catalog, settings: Mapping[str, Any], *identity: bytes) -> str:
-    """Return a hex digest of a reader's kind, catalog, settings, and the identity of its files.
+def reader_fingerprint(kind: str, reader: DatasetReader, *identity: bytes, reading: ReadSettings | None = None) -> str:
+    """Return a hex digest of a reader's kind, catalog, all that changes a pixel, and the identity of its files.
 
     Parameters
     ----------
-    settings
-        Every one that changes a pixel.
     identity
         What tells one version of a file from another, of each file.
+    reading
+        How a file becomes a picture, where the reader lets that be chosen.
     """
-    digest = hashlib.sha256(kind.encode())
-    digest.update(json.dumps([catalog.classes, dict(settings)], sort_keys=True, default=str).encode())
+    catalog, digest = reader.catalog, hashlib.sha256(kind.encode())
+    settings: dict[str, Any] = {
+        "image_size": reader.image_size,
+        "channels": reader.channels,
+        "preparation": PREPARATION_VERSION,
+    }
+    if reading is not None:
+        settings["reading"] = reading.to_plain()
+    digest.update(json.dumps([catalog.classes, settings], sort_keys=True, default=str).encode())
     for field in fields(catalog):
         column = getattr(catalog, field.name)
         if isinstance(column, np.ndarray):

@@ -13,7 +13,7 @@ import numpy as np
 
 from astroclf.data.catalog import Block, Source
 from astroclf.data.decode.headers import FileFacts, file_facts
-from astroclf.data.decode.images import PREPARATION_VERSION, read_bands, read_values, to_picture
+from astroclf.data.decode.images import read_bands, read_values, to_picture
 from astroclf.data.decode.limits import one_large_at_a_time
 from astroclf.data.decode.tone import Measured, Tone, decide_measured, measure
 from astroclf.data.decode.values import Decoded, Values
@@ -113,14 +113,8 @@ class ClassFolder:
 
     def fingerprint(self) -> str:
         """Return a hex digest of every file's name, size and time, and of what changes a pixel or a label."""
-        settings = {
-            "image_size": self.image_size,
-            "channels": self.channels,
-            "reading": self.reading.to_plain(),
-            "preparation": PREPARATION_VERSION,
-        }
         files = (file for row in range(len(self.catalog)) for file in self._files(row))
-        return reader_fingerprint("folder", self.catalog, settings, *map(_identity, files))
+        return reader_fingerprint("folder", self, *map(_identity, files), reading=self.reading)
 
     def blocks(self) -> list[range]:
         """Divide the rows into blocks of a few dozen files: they keep a thread busy, and fit into memory."""

@@ -12,7 +12,6 @@ import numpy as np
 
 from astroclf.data.catalog import Block, Catalog, Source
 from astroclf.data.decode.headers import FileFacts
-from astroclf.data.decode.images import PREPARATION_VERSION
 from astroclf.data.decode.limits import MAX_PIXELS
 from astroclf.data.decode.values import Decoded
 from astroclf.data.readers.accounts import EXCLUDED, left_out
@@ -93,9 +92,8 @@ class Galaxy10:
 
     def fingerprint(self) -> str:
         """Return a hex digest of the file's size, time, head and tail, the labels, and all that changes a pixel."""
-        settings = {"image_size": self.image_size, "channels": self.channels, "preparation": PREPARATION_VERSION}
         files = self._file.files_of(IMAGES, self._label_name)
-        return reader_fingerprint(self.edition.choice, self.catalog, settings, *map(identity, files))
+        return reader_fingerprint(self.edition.choice, self, *map(identity, files))
 
     def blocks(self) -> list[range]:
         """Divide the rows into blocks whose images lie in the same slab of the file."""
