@@ -1,7 +1,8 @@
-"""What the networks share: Kaiming initialisation, and gradient checkpointing that leaves BatchNorm alone."""
+"""What the networks share: Kaiming initialisation, and a BatchNorm that checkpointing and small batches leave sound."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -59,3 +60,31 @@ def _frozen_statistics(stage: nn.Module) -> Iterator[None]:
         for norm, (momentum, batches) in zip(norms, before, strict=True):
             norm.momentum = momentum
             norm.num_batches_tracked = batches
+
+
+class _SingleValue(Exception):
+    """A BatchNorm layer, named by the message, was given one value for each channel."""
+
+
+def single_valued_norm(network: nn.Module, image_size: int, channels: int) -> str | None:
+    """Name the first BatchNorm layer to which a training batch of one image gives a single value for each channel.
+
+    One value has no variance: torch raises an error there, in the middle of a training. The layer is found by a copy
+    of the network whose tensors have shapes but no content, so that the network and its statistics stay as they were.
+    None: a batch of one image passes.
+    """
+    shapes_only = copy.deepcopy(network).to("meta").train()
+
+    def look(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if layer.training and given[0].numel() == given[0].shape[1]:
+            raise _SingleValue(names[layer])
+
+    names = {layer: name for name, layer in shapes_only.named_modules()}
+    for layer in names:
+        if isinstance(layer, _BatchNorm):
+            layer.register_forward_pre_hook(look)
+    try:
+        shapes_only(torch.empty(1, channels, image_size, image_size, device="meta"))
+    except _SingleValue as found:
+        return str(found)
+    return None

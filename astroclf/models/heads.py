@@ -7,21 +7,6 @@ from torch import Tensor, nn
 from astroclf.models.blocks import kaiming_init, output_init
 
 
-class SingleSampleBatchNorm1d(nn.BatchNorm1d):
-    """BatchNorm that a training batch of one sample (the rest of an epoch) passes with the running statistics.
-
-    One sample has no variance: the usual BatchNorm raises there.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise features (B, F)."""
-        if self.training and input.shape[0] == 1:
-            return nn.functional.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
-            )
-        return super().forward(input)
-
-
 class Refinement(nn.Sequential):
     """Two blocks of Linear, BatchNorm, ReLU, Dropout: (B, num_features) to (B, hidden)."""
 
@@ -68,7 +53,7 @@ class Uncertainty(nn.Module):
 
 
 def _refining(before: int, after: int, dropout: float) -> tuple[nn.Module, ...]:
-    return (nn.Linear(before, after), SingleSampleBatchNorm1d(after), nn.ReLU(), nn.Dropout(dropout))
+    return (nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU(), nn.Dropout(dropout))
 
 
 def _last_linear(layers: nn.Sequential) -> nn.Linear:

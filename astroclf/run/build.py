@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from astroclf.config.build import build
 from astroclf.data.augment.recipe import Augmentation
@@ -21,6 +22,7 @@ from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.trainer import Trainer, planned_steps
 from astroclf.errors import ConfigError, Interrupted, Pruned
 from astroclf.losses.criterion import Criterion, takes_soft_labels
+from astroclf.models.blocks import single_valued_norm
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec, build_network
 from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
@@ -134,6 +136,15 @@ def opened_run(
     input_size, channels = config.augment.output_size or config.dataset.image_size, config.dataset.channels
     weights: dict[str, Any] = {} if checkpoint is None else {"weights": None}
     backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
+    spec = NetworkSpec(
+        backbone={key: None if key == "weights" else value for key, value in config.backbone.to_plain().items()},
+        num_classes=1,  # until the data set says how many
+        image_size=input_size,
+        channels=channels,
+        head={name: value for name, value in vars(config.head).items() if name != "uncertainty_weight"},
+    )
+    if config.trainer.batch_size == 1:
+        _refuse_single_values(spec, backbone)
     augmentation = build(config.augment)
     if config.loss.soft_labels and not takes_soft_labels(locate("loss", config.loss.target)):
         raise ConfigError(
@@ -142,15 +153,9 @@ def opened_run(
         )
 
     data = cache.data(config)
+    spec = replace(spec, num_classes=len(data.classes))
     loss = build(config.loss, class_counts=data.cache.catalog.class_counts(data.splits.train).tolist())
     criterion = Criterion(loss, config.head.uncertainty_weight).to(precision.device)
-    spec = NetworkSpec(
-        backbone={key: None if key == "weights" else value for key, value in config.backbone.to_plain().items()},
-        num_classes=len(data.classes),
-        image_size=input_size,
-        channels=channels,
-        head={name: value for name, value in vars(config.head).items() if name != "uncertainty_weight"},
-    )
     network = build_network(spec, backbone=backbone, output_bias=loss.initial_bias(spec.num_classes))
     if checkpoint is None:
         folder.write_config(config.to_plain(), command)
@@ -167,6 +172,23 @@ def opened_run(
                 trainer.checkpoints.restore_best(int(trainer.state.best["step"]))
             folder.write_config(config.to_plain(), command)
         yield Run(config, folder, command, data, network, loaders, trainer, tracker, spec, started)
+
+
+def _refuse_single_values(spec: NetworkSpec, backbone: nn.Module) -> None:
+    """Refuse batches of one image where BatchNorm cannot take a variance over them.
+
+    Larger batches never come to this: a split has at least two classes, and the rest of an epoch is left out.
+    """
+    with torch.random.fork_rng(devices=[]):  # the heads of this network are not those that will be trained
+        layer = single_valued_norm(build_network(spec, backbone=backbone), spec.image_size, spec.channels)
+    if layer is not None:
+        head = layer.startswith("refinement.")
+        other = "head.refinement=false" if head else "a larger dataset.image_size or a backbone without BatchNorm"
+        raise ConfigError(
+            "trainer.batch_size=1 cannot train this network: BatchNorm takes the variance of each channel over the "
+            f"batch, and one image gives its layer {layer} a single value of each. Take trainer.batch_size=2 or more "
+            f"(trainer.grad_accum_steps adds batches up for one optimizer step), or {other}."
+        )
 
 
 def _loaders(
