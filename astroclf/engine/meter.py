@@ -10,7 +10,7 @@ import torch
 
 
 class StepMeter:
-    """Losses and gradient norm of the steps since the last validation, step-by-step curves, and skipped steps.
+    """Means over images and steps since the last validation, step-by-step curves, and skipped steps.
 
     Parameters
     ----------
@@ -22,34 +22,34 @@ class StepMeter:
     def __init__(self, device: torch.device, curve_every: int) -> None:
         self.curve_every = curve_every
         self._device = device
-        self._loss_sums = {"loss": self._zero(torch.float64)}  # the loss's terms join it at the first step
+        self._image_sums = {"loss": self._zero(torch.float64)}  # what else there is joins it at the first step
         self._sums = {name: self._zero(torch.float64) for name in ("images", "norm", "steps")}
         self._skipped = {name: self._zero(torch.int64) for name in ("total", "streak")}
         self._curve: list[tuple[int, float, dict[str, torch.Tensor]]] = []
 
-    def add(self, step: int, lr: float, loss_sums: Mapping[str, torch.Tensor], images: int, norm: torch.Tensor) -> None:
+    def add(self, step: int, lr: float, sums: Mapping[str, torch.Tensor], images: int, norm: torch.Tensor) -> None:
         """Take in a step.
 
         Parameters
         ----------
-        loss_sums : mapping of str to Tensor
-            Sums over the step's images of the ``loss`` and of its terms.
+        sums : mapping of str to Tensor
+            Over the step's images, of the ``loss`` and of whatever else is averaged over them.
         norm : Tensor
             Of the gradient, before clipping.
         """
-        finite = torch.isfinite(norm) & torch.isfinite(loss_sums["loss"])
-        for name, loss_sum in loss_sums.items():
-            if name not in self._loss_sums:
-                self._loss_sums[name] = self._zero(torch.float64)
-            self._loss_sums[name] += torch.where(finite, loss_sum, 0)
+        finite = torch.isfinite(norm) & torch.isfinite(sums["loss"])
+        for name, value in sums.items():
+            if name not in self._image_sums:
+                self._image_sums[name] = self._zero(torch.float64)
+            self._image_sums[name] += torch.where(finite, value, 0)
         self._sums["images"] += torch.where(finite, images, 0)
         self._sums["norm"] += torch.where(finite, norm, 0)
         self._sums["steps"] += finite
         self._skipped["total"] += ~finite
         self._skipped["streak"].add_(1).mul_(~finite)
         if step % self.curve_every == 0:
-            losses = {f"step/{name}": loss_sum / images for name, loss_sum in loss_sums.items()}
-            self._curve.append((step, lr, {**losses, "step/grad_norm": norm}))
+            means = {f"step/{name}": value / images for name, value in sums.items()}
+            self._curve.append((step, lr, {**means, "step/grad_norm": norm}))
 
     def skipped_steps(self) -> int:
         """Count the steps of the run so far whose loss or gradient was not finite."""
@@ -61,13 +61,13 @@ class StepMeter:
 
     def take_means(self) -> dict[str, float]:
         """Return the means since the last call; NaN where no step was finite."""
-        losses = {name: float(value) for name, value in self._loss_sums.items()}
+        image_sums = {name: float(value) for name, value in self._image_sums.items()}
         sums = {name: float(value) for name, value in self._sums.items()}
-        for value in (*self._loss_sums.values(), *self._sums.values()):
+        for value in (*self._image_sums.values(), *self._sums.values()):
             value.zero_()
         images, steps = sums["images"], sums["steps"]
         return {
-            **{f"train/{name}": loss / images if images else math.nan for name, loss in losses.items()},
+            **{f"train/{name}": value / images if images else math.nan for name, value in image_sums.items()},
             "train/grad_norm": sums["norm"] / steps if steps else math.nan,
             "train/skipped_steps": self.skipped_steps(),
         }
@@ -84,11 +84,11 @@ class StepMeter:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all but the curve, which is taken before each checkpoint."""
-        return {"loss_sums": self._loss_sums, "sums": self._sums, "skipped": self._skipped}
+        return {"image_sums": self._image_sums, "sums": self._sums, "skipped": self._skipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
-        self._loss_sums = {name: value.to(self._device, copy=True) for name, value in state["loss_sums"].items()}
+        self._image_sums = {name: value.to(self._device, copy=True) for name, value in state["image_sums"].items()}
         for mine, saved in ((self._sums, state["sums"]), (self._skipped, state["skipped"])):
             for name, value in saved.items():
                 mine[name].copy_(value)

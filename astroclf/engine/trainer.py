@@ -18,7 +18,9 @@ from astroclf.data.loader import Batch, BatchLoader
 from astroclf.engine.checkpoint import CheckpointFolder
 from astroclf.engine.early_stopping import EarlyStopping
 from astroclf.engine.ema import ModelEMA
+from astroclf.engine.memory import MemoryPeaks
 from astroclf.engine.meter import StepMeter
+from astroclf.engine.optimizer_step import OptimizerStep
 from astroclf.engine.progress import TrainProgress
 from astroclf.engine.schedule import Schedule
 from astroclf.engine.signals import StopRequest
@@ -46,6 +48,7 @@ class FitResult:
     images_per_second: float
     data_wait_fraction: float
     stopped_early: bool
+    memory_peaks: dict[str, float]  # in GB; of this process alone, as the rates are
 
 
 class Trainer:
@@ -101,13 +104,14 @@ class Trainer:
         self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
         self.on_validation = on_validation
         self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
-        self.scaler = precision.scaler()
+        self.optimizer_step = OptimizerStep(model, optimizer, precision, settings.grad_clip_norm)
         self.early_stopping = EarlyStopping(settings.patience)
         self.checkpoints = CheckpointFolder(folder / "checkpoints", settings.keep_lowest_loss)
         self.state = TrainState()
         self.total_steps = planned_steps(settings, len(train))
         self.meter = StepMeter(precision.device, curve_every=max(1, self.total_steps // CURVE_POINTS))
         self.finite_buffers = FiniteBuffers(model)
+        self.memory = MemoryPeaks(precision.device)
         self._saved_at = time.monotonic()
 
     def fit(self) -> FitResult:
@@ -144,6 +148,7 @@ class Trainer:
             images_per_second=progress.images_per_second if progress.images else math.nan,
             data_wait_fraction=waited / progress.seconds,
             stopped_early=self.state.stopped_early,
+            memory_peaks=self.memory.highest,
         )
 
     def _run(self, stop: StopRequest, progress: TrainProgress) -> None:
@@ -180,42 +185,30 @@ class Trainer:
             state.epoch, state.batch = state.epoch + 1, 0
 
     def _step(self, group: list[Batch]) -> torch.Tensor:
-        """Take one optimizer step over the images of `group`; return their mean loss, still on the device.
-
-        A step whose loss or gradient is not finite changes no weight: GradScaler sees the gradients on the device and
-        the fused optimizers skip without asking the host.
-        """
+        """Take one optimizer step over the images of `group`; return their mean loss, still on the device."""
         state = self.state
         lr = self.schedule.apply(self.optimizer, state.step)
         images = sum(len(batch.labels_B) for batch in group)
-        loss_sums: dict[str, torch.Tensor] = {}
+        sums: dict[str, torch.Tensor] = {}
         for batch in group:
             with self.precision.autocast():
                 output = self.model(batch.images_BCHW)
             losses = self.criterion(output, batch.labels_B, batch.targets_BC)
-            sums = {name: loss_B.sum() for name, loss_B in losses.by_name().items()}
-            loss = sums["loss"]
+            of_batch = {name: loss_B.sum() for name, loss_B in losses.by_name().items()}
+            loss = of_batch["loss"]
             loss = loss * torch.where(torch.isfinite(loss), 1.0, math.nan)  # a loss of inf may have finite gradients
-            self.scaler.scale(loss / images).backward()
-            loss_sums = {name: loss_sums.get(name, 0) + value.detach() for name, value in sums.items()}
+            self.optimizer_step.backward(loss / images)
+            if output.uncertainty_B is not None:
+                of_batch["mean_uncertainty"] = output.uncertainty_B.detach().sigmoid().sum()
+            sums = {name: sums.get(name, 0) + value.detach() for name, value in of_batch.items()}
 
-        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        if gradients:  # finite gradients may have an infinite norm: then too the scaler must see what is wrong
-            sound = torch.isfinite(nn.utils.get_total_norm(gradients))
-            torch._foreach_mul_(gradients, torch.where(sound, 1.0, math.nan))
-        self.scaler.unscale_(self.optimizer)
-        limit = self.settings.grad_clip_norm if self.settings.grad_clip_norm is not None else math.inf
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        self.scaler.step(self.optimizer)
-        # fp16 adapts its scale; the other formats keep 1, and update only clears what the scaler saw.
-        self.scaler.update(None if self.precision.name == "fp16" else 1.0)
-        self.optimizer.zero_grad(set_to_none=True)
+        norm = self.optimizer_step.take()
         if self.ema is not None:
             self.ema.update()
 
-        self.meter.add(state.step, lr, loss_sums, images, norm)
+        self.meter.add(state.step, lr, sums, images, norm)
         state.step += 1
-        return loss_sums["loss"] / images
+        return sums["loss"] / images
 
     def _validate(self, progress: TrainProgress, last: bool) -> None:
         """Measure on the validation images, log, decide about best and early stopping, save."""
@@ -246,7 +239,11 @@ class Trainer:
         state.stopped_early = self.early_stopping.update(row["val/loss"], row["epoch"]) and not last
         state.finished = last or state.stopped_early
 
-        self.tracker.log_metrics({**row, **self._machine_metrics(progress)}, state.step)
+        of_machine = {
+            "train/images_per_second": progress.images_per_second,
+            **{f"system/{name}": peak for name, peak in self.memory.take().items()},
+        }
+        self.tracker.log_metrics({**row, **of_machine}, state.step)
         self.tracker.log_metrics({f"val/{k}": v for k, v in metrics.items() if "/" in k}, state.step)
         self.tracker.log_histograms(model, state.step)
         self._save(names)
@@ -307,13 +304,6 @@ class Trainer:
                 f"trainer.grad_clip_norm, or use trainer.precision=fp32. {kept}"
             )
 
-    def _machine_metrics(self, progress: TrainProgress) -> dict[str, float]:
-        rate = {"train/images_per_second": progress.images_per_second}
-        if self.precision.device.type == "cuda":
-            rate["system/gpu_memory_peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
-            torch.cuda.reset_peak_memory_stats()
-        return rate
-
     # ---- state -----------------------------------------------------------------------------------------------------
 
     def _save(self, also_as: list[str]) -> None:
@@ -338,8 +328,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict() if self.ema is not None else None,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "optimizer_step": self.optimizer_step.state_dict(),
             "train_state": vars(self.state),
             "fingerprints": self.fingerprints,
             "batches_per_epoch": len(self.train_loader),
@@ -377,8 +366,7 @@ class Trainer:
             raise CheckpointError(f"The checkpoint is of another network than this one: {reason}.") from error
         if self.ema is not None and saved["ema"] is not None:
             self.ema.load_state_dict(saved["ema"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
+        self.optimizer_step.load_state_dict(saved["optimizer_step"])
         self.state = TrainState(**saved["train_state"])
         self.early_stopping.load_state_dict(saved["early_stopping"])
         if self.state.finished:  # more epochs or more patience than before: it is not the end any more

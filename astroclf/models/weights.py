@@ -16,7 +16,7 @@ from astroclf.util.download import RemoteFile, fetch, wrong_file
 PATIENCE_SECONDS = 12.0  # enough to get past a dead name server, or several dead addresses
 NO_PRETRAINED = "Train without pretrained weights (backbone.weights=null), or fetch the file elsewhere and name it: "
 _WRAPPERS = ("module.", "_orig_mod.")  # prefixes that DistributedDataParallel and torch.compile put before each name
-CHECKPOINT_FORMAT = 2  # of `engine.checkpoint`, whose files can be a backbone's weights
+CHECKPOINT_FORMAT = 3  # of `engine.checkpoint`, whose files can be a backbone's weights
 _CHECKPOINT_KEYS = ("ema", "model", "state_dict")  # where a training checkpoint keeps the network; averages first
 
 

@@ -74,6 +74,7 @@ def trained_metrics(run: Run, fitted: FitResult) -> dict[str, Any]:
         "train/stopped_early": fitted.stopped_early,
         "train/images_per_second": fitted.images_per_second,
         "train/data_wait_fraction": fitted.data_wait_fraction,
+        **{f"run/{name}": peak for name, peak in fitted.memory_peaks.items()},
         "run/seconds": time.monotonic() - run.started,
         "run/mlflow_id": run.tracker.run_id or "",
         **{f"run/{name}": value for name, value in run.data.fingerprints.items()},

@@ -241,4 +241,5 @@ def test_a_run_on_a_gpu(train, tmp_path):
     small = [argument for argument in SMALL if argument != "trainer.device=cpu"]
     done = train(*small, "trainer.device=cuda", "trainer.epochs=2")
     assert done.returncode == 0, done.stderr
-    assert "system/gpu_memory_peak_gb" in done.stdout or only_run(tmp_path).is_dir()
+    metrics = json.loads((only_run(tmp_path) / "metrics.json").read_text())
+    assert metrics["run/gpu_memory_peak_gb"] > 0

@@ -33,7 +33,7 @@ def test_a_checkpoint_runs_no_code_when_loaded(tmp_path):
             return os.system, (f"touch {tmp_path / 'owned'}",)
 
     path = tmp_path / "last.pt"
-    torch.save({"format": 2, "model": Poison()}, path)
+    torch.save({"format": 3, "model": Poison()}, path)
     with pytest.raises(CheckpointError, match="can be read"):
         load_checkpoint(path)
     path.write_bytes(pickle.dumps(Poison(), protocol=2))
@@ -64,7 +64,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path):
 def test_a_checkpoint_of_another_format_is_refused_by_its_format(tmp_path):
     path = tmp_path / "last.pt"
     torch.save({"format": 1, "position": {"step": 3}}, path)
-    with pytest.raises(CheckpointError, match=r"last\.pt is a checkpoint of format 1; .* reads format 2"):
+    with pytest.raises(CheckpointError, match=r"last\.pt is a checkpoint of format 1; .* reads format 3"):
         load_checkpoint(path)
     torch.save({"weight": torch.ones(1)}, path)
     with pytest.raises(CheckpointError, match="no astroclf checkpoint"):

@@ -8,7 +8,7 @@ from astroclf.engine.meter import StepMeter
 def filled(values):
     meter = StepMeter(torch.device("cpu"), curve_every=2)
     for step, (loss, norm) in enumerate(values):
-        meter.add(step, lr=0.1, loss_sums={"loss": torch.tensor(loss)}, images=4, norm=torch.tensor(norm))
+        meter.add(step, lr=0.1, sums={"loss": torch.tensor(loss)}, images=4, norm=torch.tensor(norm))
     return meter
 
 
@@ -45,7 +45,7 @@ def test_the_terms_of_the_loss_are_counted_like_the_loss():
     meter = StepMeter(torch.device("cpu"), curve_every=1)
     for loss, term in ((4.0, 3.0), (math.nan, 1.0), (8.0, 5.0)):
         sums = {"loss": torch.tensor(loss), "classification_loss": torch.tensor(term)}
-        meter.add(0, lr=0.1, loss_sums=sums, images=4, norm=torch.tensor(1.0))
+        meter.add(0, lr=0.1, sums=sums, images=4, norm=torch.tensor(1.0))
     resumed = filled([])
     resumed.load_state_dict(meter.state_dict())
     means = meter.take_means()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import torch
 
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.checkpoint import load_checkpoint
+from astroclf.engine.optimizer_step import OptimizerStep
 from astroclf.engine.parameter_groups import parameter_groups
-from astroclf.engine.schedule import OneCycle
+from astroclf.engine.schedule import Constant, OneCycle
 from astroclf.engine.trainer import Trainer, planned_steps
 from astroclf.errors import CheckpointError, Interrupted, TrainingError
 from astroclf.evaluation.history import read_history
@@ -158,11 +160,24 @@ def test_both_terms_of_the_loss_are_recorded_and_add_up(images, tmp_path):
         assert figures[f"{prefix}/loss"] == pytest.approx(total, rel=1e-5)
 
 
+def test_the_mean_uncertainty_over_the_training_images_is_that_of_the_head(images, tmp_path):
+    trainer = make_trainer(images, tmp_path, epochs=2, make_optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0))
+    trainer.schedule = Constant(0.0, 10)
+    head = trainer.model.uncertainty.layers[-1]
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.constant_(head.bias, math.log(0.2 / 0.8))
+    trainer.fit()
+    for row in trainer.state.history:
+        assert row["train/mean_uncertainty"] == pytest.approx(0.2)
+        assert row["val/mean_uncertainty"] == pytest.approx(0.2)
+
+
 def test_without_the_uncertainty_head_the_loss_has_no_terms(images, tmp_path):
     trainer = make_trainer(images, tmp_path, epochs=1)
     trainer.model.uncertainty = None
     trainer.fit()
-    assert not [name for name in trainer.state.history[0] if name.endswith("_loss")]
+    row = trainer.state.history[0]
+    assert not [name for name in row if name.endswith("_loss") or name == "train/mean_uncertainty"]
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 11])
@@ -329,6 +344,7 @@ def test_accumulation_equals_the_larger_batch(images, tmp_path):
         torch.manual_seed(0)
         model = Classifier(Custom6Conv(image_size=32, dropout=0.0), 3)
         trainer.model, trainer.optimizer = model, torch.optim.SGD(parameter_groups(model, 0.0), lr=1e-2)
+        trainer.optimizer_step = OptimizerStep(model, trainer.optimizer, trainer.precision, grad_clip_norm=1.0)
         trainer.train_loader.batch_size = batch_size
         group = []
         for batch in trainer.train_loader.epoch(0):

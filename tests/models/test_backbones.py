@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from astroclf.errors import WeightsError
 from astroclf.models.classifier import Classifier
+from astroclf.models.weights import CHECKPOINT_FORMAT
 
 
 @pytest.mark.parametrize(("image_size", "channels"), [(32, 1), (45, 3), (64, 5)])
@@ -122,7 +123,7 @@ def test_weights_from_a_file_are_the_saved_ones(new_backbone: Callable[..., nn.M
 def test_weights_from_a_training_checkpoint(new_backbone: Callable[..., nn.Module], tmp_path: Path) -> None:
     """The averaged weights where there are some, since those were validated; the heads stay behind."""
     raw, average = (Classifier(new_backbone(image_size=32), 3, uncertainty=True) for _ in range(2))
-    state = {"format": 2, "model": raw.state_dict(), "ema": None, "epoch": 3}
+    state = {"format": CHECKPOINT_FORMAT, "model": raw.state_dict(), "ema": None, "epoch": 3}
     torch.save(state, tmp_path / "raw.pt")
     state["ema"] = {"updates": 5, "model": average.state_dict()}
     torch.save(state, tmp_path / "averaged.pt")
@@ -152,7 +153,7 @@ def test_weights_of_any_bands_serve_any_others_and_a_network_of_as_many_keeps_ea
 ) -> None:
     """From a training checkpoint with five bands: exact for five, averaged for color."""
     trained = Classifier(new_backbone(image_size=32, channels=5), 3).eval()
-    torch.save({"format": 2, "model": trained.state_dict(), "ema": None}, tmp_path / "five.pt")
+    torch.save({"format": CHECKPOINT_FORMAT, "model": trained.state_dict(), "ema": None}, tmp_path / "five.pt")
     images = torch.randn(2, 5, 32, 32)
     same = new_backbone(image_size=32, channels=5, weights=str(tmp_path / "five.pt")).eval()
     color = new_backbone(image_size=32, channels=3, weights=str(tmp_path / "five.pt")).eval()

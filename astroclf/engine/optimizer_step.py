@@ -1,0 +1,107 @@
+"""From gradients to weights: scaled, clipped, and left out whole where anything is not finite."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from astroclf.models.precision import Precision
+from astroclf.util.logs import log
+
+NAMED_PARAMETERS = 12  # in a warning; the rest are counted
+
+
+class OptimizerStep:
+    """The steps of an optimizer over a model's gradients; one that is not finite changes no weight.
+
+    GradScaler sees the gradients on the device, and fused optimizers skip there without asking the host. That is sound
+    only for parameters whose optimizer state exists: torch's fused SGD leaves the momentum uninitialised where the step
+    that makes it is skipped. So a parameter's first step asks the host whether the gradients are finite, and is left
+    out whole where they are not; after the first sound one nothing waits for the device.
+
+    Parameters
+    ----------
+    model : nn.Module
+    optimizer : torch.optim.Optimizer
+        Over all parameters of `model` that require a gradient.
+    precision : Precision
+    grad_clip_norm : float or None
+        Largest norm of the gradient; None: it is only measured.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision, grad_clip_norm: float | None
+    ) -> None:
+        self.model, self.optimizer, self.grad_clip_norm = model, optimizer, grad_clip_norm
+        self._scales = precision.name == "fp16"
+        self._scaler = precision.scaler()
+        self._parameters: list[torch.Tensor] = [p for p in model.parameters() if p.requires_grad]
+        self._begun: set[torch.Tensor] = set()  # have taken a sound step: their optimizer state, if any, exists
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of `loss`, a scalar, to those that are there."""
+        self._scaler.scale(loss).backward()
+
+    def take(self) -> torch.Tensor:
+        """Step and forget the gradients; return their norm before clipping, not finite where the step was left out."""
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        if gradients:  # finite gradients may have an infinite norm: then too the scaler must see what is wrong
+            sound = torch.isfinite(nn.utils.get_total_norm(gradients))
+            torch._foreach_mul_(gradients, torch.where(sound, 1.0, math.nan))
+        self._scaler.unscale_(self.optimizer)
+        limit = self.grad_clip_norm if self.grad_clip_norm is not None else math.inf
+        norm = nn.utils.clip_grad_norm_(self._parameters, limit)
+        beginners = {p for p in self._parameters if p.grad is not None} - self._begun
+        if not beginners:
+            self._scaler.step(self.optimizer)
+        elif torch.isfinite(norm):
+            self._begin(beginners)
+        # fp16 adapts its scale; the other formats keep 1, and update only clears what the scaler saw.
+        self._scaler.update(None if self._scales else 1.0)
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def _begin(self, beginners: set[torch.Tensor]) -> None:
+        """Take a sound step that is the first of some parameters, those apart from the others.
+
+        Fused SGD makes the momentum of all parameters of a call, or of none.
+        """
+        if not self._begun:
+            self._warn_of_lacking_gradients()
+        gradients = {parameter: parameter.grad for parameter in self._parameters if parameter.grad is not None}
+        for part in (beginners, gradients.keys() - beginners):
+            for parameter, gradient in gradients.items():
+                parameter.grad = gradient if parameter in part else None
+            if part:
+                self.optimizer.step()
+        self._begun |= beginners
+
+    def _warn_of_lacking_gradients(self) -> None:
+        """Name the parameters that the first sound step gives no gradient, or one of nothing but zeros."""
+        named = {name: each for name, each in self.model.named_parameters() if each.requires_grad}
+        reached = {name: each.grad.any() for name, each in named.items() if each.grad is not None}
+        learns = dict(zip(reached, torch.stack([*reached.values()]).tolist(), strict=True))
+        lacking = [name for name in named if not learns.get(name)]
+        if lacking:
+            more = f" and {len(lacking) - NAMED_PARAMETERS} more" if len(lacking) > NAMED_PARAMETERS else ""
+            log.warning(
+                "%d of the network's %d parameter tensors got no gradient, or one of nothing but zeros, in the first "
+                "step: %s%s. What the loss does not depend on never learns; zeros alone may be the chance of one batch "
+                "(a layer whose ReLUs are all off).",
+                len(lacking), len(named), ", ".join(lacking[:NAMED_PARAMETERS]), more,
+            )  # fmt: skip
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimizer and, in fp16, the scale of the loss."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self._scaler.state_dict() if self._scales else None}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave; what the configuration says of the optimizer and the number format holds."""
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({**saved["optimizer"], "param_groups": groups})
+        self._begun = {parameter for parameter, state in self.optimizer.state.items() if state}
+        if self._scales and saved["scaler"] is not None:  # the scale of another format says nothing
+            self._scaler.load_state_dict(saved["scaler"])

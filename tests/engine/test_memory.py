@@ -1,0 +1,39 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from astroclf.engine import memory
+from astroclf.engine.memory import MemoryPeaks
+
+PROCESS, GPU = "process_memory_peak_gb", "gpu_memory_peak_gb"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep no peak of an interval")
+def test_the_peak_of_the_process_is_that_since_the_last_look():
+    peaks = MemoryPeaks(torch.device("cpu"))
+    before = peaks.take()[PROCESS]
+    held = np.ones(25_000_000)  # 0.2 GB
+    del held
+    assert before + 0.15 < peaks.take()[PROCESS] < before + 0.5
+    assert peaks.take()[PROCESS] < before + 0.15  # it is given back, and forgotten
+    assert peaks.highest[PROCESS] > before + 0.15
+    assert GPU not in peaks.highest
+
+
+def test_where_a_peak_cannot_be_forgotten_it_is_left_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_CLEAR", tmp_path / "no" / "such")
+    assert MemoryPeaks(torch.device("cpu")).take() == {}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_the_peak_of_the_gpu_is_that_since_the_last_look():
+    device = torch.device("cuda", torch.cuda.current_device())
+    peaks = MemoryPeaks(device)
+    before = peaks.take()[GPU]
+    held = torch.ones(50_000_000, device=device)
+    del held
+    assert peaks.take()[GPU] == pytest.approx(before + 0.2, abs=0.01)
+    assert peaks.take()[GPU] == pytest.approx(before, abs=0.01)
+    assert peaks.highest[GPU] > before + 0.15
