@@ -213,7 +213,8 @@ def test_every_backbone_head_and_loss_of_ours_gives_all_parameters_a_gradient(ca
     backbone = build(sections[0], image_size=32, channels=3, weights=None)
     criterion = Criterion(build(sections[1], class_counts=[3, 5, 2, 1]))
     model = Classifier(backbone, 4, refinement=heads, attention=heads, uncertainty=heads, hidden=16)
-    model.set_output_bias(criterion.loss.initial_bias(4))
+    if (bias := criterion.loss.initial_bias(4)) is not None:
+        model.set_output_bias(bias)
     optimizer = torch.optim.SGD(parameter_groups(model, 0.0), lr=0.01, fused=True)
     step = OptimizerStep(model, optimizer, Precision("fp32", torch.device("cpu")), 1.0)
     labels = torch.tensor([0, 1, 2, 3, 1, 0, 1, 1])
