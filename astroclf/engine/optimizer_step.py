@@ -1,4 +1,4 @@
-"""From gradients to weights: scaled, clipped, and left out whole where anything is not finite."""
+"""The way from gradients to weights: scaled, clipped, and left out whole where anything is not finite."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class OptimizerStep:
         self._scaler.scale(loss).backward()
 
     def take(self) -> torch.Tensor:
-        """Step and forget the gradients; return their norm before clipping, not finite where the step was left out."""
+        """Take a step and forget the gradients; return their norm before clipping, not finite where it was left out."""
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         if gradients:  # finite gradients may have an infinite norm: then too the scaler must see what is wrong
             sound = torch.isfinite(nn.utils.get_total_norm(gradients))
