@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from astroclf.errors import DataError
+from astroclf.evaluation.bootstrap import resampled
+from astroclf.evaluation.intervals import LEVEL, Interval, share_interval
 from astroclf.evaluation.predictions import Predictions
-
-CELLS_PER_CHUNK = 4_000_000  # drawn counts held at once: 32 MB
 
 
 def on_the_same_images(one: Predictions, other: Predictions) -> tuple[Predictions, Predictions]:
@@ -87,14 +87,10 @@ def paired_bootstrap(
 ) -> Difference:
     """Compute the difference of a metric with its bootstrap percentile interval.
 
-    Test images are drawn with replacement, the same for both models (paired, Koehn 2004, "Statistical significance
-    tests for machine translation evaluation"), and within each class (stratified): the test split has its share of
-    each class by construction, and a rare class must not vanish from a resample. The interval holds the middle of the
-    resamples' differences (percentile interval, Efron & Tibshirani 1993, chapter 13). It speaks of other test images of
-    the same kind, not of other trainings; near-duplicates among the images make it too narrow.
-
-    Images with the same label and the same two answers are interchangeable, so a resample is a multinomial draw over
-    those cells, and both metrics follow from its counts: the cost depends on the cells (hundreds), not on the images.
+    Both models are measured on the same resamples (paired, Koehn 2004, "Statistical significance tests for machine
+    translation evaluation"; see `resampled`). The interval holds the middle of the resamples' differences (percentile
+    interval, Efron & Tibshirani 1993, chapter 13). It speaks of other test images of the same kind, not of other
+    trainings; near-duplicates among the images make it too narrow.
 
     Parameters
     ----------
@@ -103,30 +99,12 @@ def paired_bootstrap(
     metric
         ``accuracy``, or ``macro_f1`` as in `classification_metrics`.
     """
-    size = len(champion.classes)
-    cells, counts = np.unique(
-        np.stack([champion.truth, champion.predicted, challenger.predicted]), axis=1, return_counts=True
-    )
-    labels_K, predicted_2K = cells[0], cells[1:]
-    measure = _accuracy if metric == "accuracy" else _macro_f1
-
-    def measure_both(counts_RK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        first, second = (measure(counts_RK, labels_K, predicted_K, size) for predicted_K in predicted_2K)
-        return first, second
-
-    observed = [float(value[0]) for value in measure_both(counts[None].astype(np.float64))]
-    rng = np.random.default_rng(seed)
-    chunk = max(1, CELLS_PER_CHUNK // len(counts))
-    parts = []
-    for start in range(0, resamples, chunk):
-        drawn_RK = _draw(rng, counts, labels_K, min(chunk, resamples - start))
-        first, second = measure_both(drawn_RK)
-        parts.append(second - first)
-    differences = np.concatenate(parts)
+    truth, answers = champion.truth, [champion.predicted, challenger.predicted]
+    observed, drawn = resampled(metric, truth, answers, len(champion.classes), resamples, seed)
+    differences = drawn[1] - drawn[0]
     differences[np.abs(differences) < 1e-12] = 0  # sums of the same ratios in another order
     tail = (1 - interval) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
-    right = predicted_2K == labels_K
     return Difference(
         metric=metric,
         champion=observed[0],
@@ -136,44 +114,67 @@ def paired_bootstrap(
         high=float(high),
         interval=interval,
         share_above=float((differences > 0).mean()),
-        only_challenger=int(counts[right[1] & ~right[0]].sum()),
-        only_champion=int(counts[right[0] & ~right[1]].sum()),
-        images=int(counts.sum()),
+        only_challenger=int((challenger.right & ~champion.right).sum()),
+        only_champion=int((champion.right & ~challenger.right).sum()),
+        images=len(truth),
     )
 
 
-def recall_losses(champion: Predictions, challenger: Predictions) -> dict[str, float]:
-    """Compute how much recall each class loses from champion to challenger; negative where it gains.
+@dataclass(frozen=True)
+class RecallLoss:
+    """How much recall one class loses from champion to challenger.
 
-    Classes without test images are left out.
+    Attributes
+    ----------
+    name : str
+        Of the class.
+    images : int
+        That belong to the class.
+    lost, won : int
+        Of these, those that only the champion and only the challenger got right.
+    interval : Interval
+        Of the loss, where as many images change sides as did.
     """
-    losses = {}
+
+    name: str
+    images: int
+    lost: int
+    won: int
+    interval: Interval
+
+    @property
+    def loss(self) -> float:
+        """The loss as a share of the class's images; negative where recall was won."""
+        return (self.lost - self.won) / self.images
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is more than chance that recall was lost at all."""
+        return self.interval.low > 0
+
+
+def recall_losses(champion: Predictions, challenger: Predictions, interval: float = LEVEL) -> list[RecallLoss]:
+    """Compute how much recall each class that has test images loses, with its exact interval.
+
+    Only images that one of the two got right tell them apart. The exact interval of the share of these that were lost
+    is that of a binomial share, and the loss follows from it; it lies above 0 just where the exact McNemar test (the
+    sign test) tells the two recalls apart.
+
+    Parameters
+    ----------
+    champion, challenger
+        From `on_the_same_images`.
+    interval
+        Level of each interval. The classes are not corrected for one another.
+    """
+    losses = []
     for label, name in enumerate(champion.classes):
         mine = champion.truth == label
         if mine.any():
-            before, now = (float((model.predicted[mine] == label).mean()) for model in (champion, challenger))
-            losses[name] = before - now
+            images = int(mine.sum())
+            lost = int((champion.right & ~challenger.right & mine).sum())
+            won = int((challenger.right & ~champion.right & mine).sum())
+            bounds = share_interval(lost, lost + won, interval)
+            scaled = Interval(*((2 * bound - 1) * (lost + won) / images for bound in bounds))
+            losses.append(RecallLoss(name, images, lost, won, scaled))
     return losses
-
-
-def _draw(rng: np.random.Generator, counts_K: np.ndarray, labels_K: np.ndarray, resamples: int) -> np.ndarray:
-    """Draw how often each cell occurs in each resample, (R, K) float64; a class keeps its number of images."""
-    drawn_RK = np.empty((resamples, len(counts_K)))
-    for label in np.unique(labels_K):
-        mine = labels_K == label
-        images = counts_K[mine].sum()
-        drawn_RK[:, mine] = rng.multinomial(images, counts_K[mine] / images, size=resamples)
-    return drawn_RK
-
-
-def _accuracy(counts_RK: np.ndarray, labels_K: np.ndarray, predicted_K: np.ndarray, size: int) -> np.ndarray:
-    return counts_RK @ (predicted_K == labels_K) / counts_RK.sum(axis=1)
-
-
-def _macro_f1(counts_RK: np.ndarray, labels_K: np.ndarray, predicted_K: np.ndarray, size: int) -> np.ndarray:
-    classes = np.arange(size)
-    is_label_KC, is_predicted_KC = labels_K[:, None] == classes, predicted_K[:, None] == classes
-    hits_RC = counts_RK @ (is_label_KC & is_predicted_KC).astype(np.float64)
-    either_RC = counts_RK @ is_label_KC.astype(np.float64) + counts_RK @ is_predicted_KC.astype(np.float64)
-    f1_RC = np.divide(2 * hits_RC, either_RC, out=np.zeros_like(hits_RC), where=either_RC > 0)
-    return f1_RC.sum(axis=1) / (either_RC > 0).sum(axis=1)

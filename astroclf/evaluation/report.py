@@ -12,6 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from astroclf.evaluation import plots
+from astroclf.evaluation.intervals import LEVEL, baselines, share_interval
 from astroclf.evaluation.metrics import METRICS
 from astroclf.evaluation.predictions import Predictions
 from astroclf.util.atomic import write_text
@@ -90,7 +91,10 @@ def write_report(
         Path(__file__).with_name("report.html.j2"),
         title=title,
         command=command,
-        headlines=[(metric.label, number(metrics.get(f"test/{metric.name}"))) for metric in METRICS.values()],
+        headlines=[
+            (metric.label, number(metrics.get(f"test/{metric.name}")), _interval(metrics, metric.name))
+            for metric in METRICS.values()
+        ],
         sentence=_sentence(predictions),
         plots=_plots(run_folder / PLOTS_FOLDER),
         classes=[
@@ -98,6 +102,7 @@ def write_report(
             for row, label in zip(predictions.by_class(), class_labels(predictions.classes), strict=True)
         ],
         number=number,
+        level=f"{100 * LEVEL:g} %",
         mistakes=[_mistake(predictions, int(index), images) for index in wrong],
         wrong_total=int((~predictions.right).sum()),
         images_total=len(predictions),
@@ -117,7 +122,12 @@ def _sentence(predictions: Predictions) -> str:
     if not rows:
         return "The test set is empty."
     best, worst = max(rows, key=lambda row: row.accuracy), min(rows, key=lambda row: row.accuracy)
-    words = f"{int(predictions.right.sum())} of {len(predictions)} test images are classified as their label says."
+    blind = baselines(predictions)
+    words = (
+        f"{int(predictions.right.sum())} of {len(predictions)} test images are classified as their label says; "
+        f"guessing would get {_percent(blind.chance)} of them right, always saying {blind.majority_class} "
+        f"{_percent(blind.majority)}."
+    )
     if best.name != worst.name:
         words += f" Best: {best.name} ({best.accuracy:.0%}); worst: {worst.name} ({worst.accuracy:.0%})"
         confused = predictions.confusion[predictions.classes.index(worst.name)].copy()
@@ -153,6 +163,16 @@ def _fact(value: Any) -> str:
     return ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _interval(metrics: Mapping[str, Any], name: str) -> str:
+    """Return the interval that stands beside a figure; nothing where it has none."""
+    bounds = [metrics.get(f"test/{name}_{end}") for end in ("low", "high")]
+    return "" if None in bounds else " – ".join(map(number, bounds))
+
+
 def _class_width(accuracy: float) -> str:
     """Return the percentage for the bar behind a class's accuracy."""
     return f"{0.0 if math.isnan(accuracy) else 100 * accuracy:.1f}"
@@ -169,18 +189,24 @@ def results_table(metrics: Mapping[str, Any], predictions: Predictions, title: s
     table = Table(title=plain(f"{title}: {len(predictions)} images", "bold"), title_justify="left", pad_edge=False)
     table.add_column("figure, then accuracy of each class", overflow="fold")
     table.add_column("value", justify="right")
+    table.add_column(f"{100 * LEVEL:g} % interval", justify="right", style="dim")
     table.add_column("images", justify="right", style="dim")
+    blind = baselines(predictions)
     for metric in METRICS.values():
-        table.add_row(metric.label, number(metrics.get(f"test/{metric.name}")), "")
+        table.add_row(metric.label, number(metrics.get(f"test/{metric.name}")), _interval(metrics, metric.name))
+        if metric.name == "accuracy":
+            table.add_row("  by guessing each class equally often", number(blind.chance), style="dim")
+            table.add_row(Plain(f"  by always saying {blind.majority_class}"), number(blind.majority), style="dim")
     wrong = int((~predictions.right).sum())
     for name, label, count in (
         ("mean_uncertainty_right", "mean uncertainty where right", len(predictions) - wrong),
         ("mean_uncertainty_wrong", "mean uncertainty where wrong", wrong),
     ):
-        table.add_row(label, number(metrics.get(f"test/{name}")), str(count))
+        table.add_row(label, number(metrics.get(f"test/{name}")), "", str(count))
     table.add_section()
     for entry in predictions.by_class():
-        table.add_row(Plain(entry.name), number(entry.accuracy), f"{entry.right} of {entry.images}")
+        interval = " – ".join(map(number, share_interval(entry.right, entry.images))) if entry.images else ""
+        table.add_row(Plain(entry.name), number(entry.accuracy), interval, f"{entry.right} of {entry.images}")
     return table
 
 

@@ -1,24 +1,23 @@
 """The gate's decision about a version: what it is made of, how it is carried out, and how it is kept.
 
-A version keeps the gate's decision in tags (``promotion.*``) and in its description, and keeps it for good: what people
-do by hand is written beside it (``promotion.by_hand``), and into the model's own record of champions.
+A version keeps the gate's decision for good: for people in its description and in two tags (``promotion.decision`` and
+``promotion.reason``), for programs in one tag (``promotion.record``, JSON). What people do by hand is written beside it
+(``promotion.by_hand``), and into the model's own record of champions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
+from astroclf.registry.conditions import CONDITIONS, OUTCOMES, Condition
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel, Version
+from astroclf.tracking.client import limited_text
 from astroclf.util.invocation import user_name
 
-CONDITIONS = {
-    "reproduced": "repeats its predictions",
-    "same_test": "same test images",
-    "better": "better than the champion",
-    "recall": "no class pays for it",
-}
 NUMBERS = {
     "metric": "what was compared",
     "value": "the version's",
@@ -34,40 +33,9 @@ NUMBERS = {
     "worst_recall_loss": "most recall lost in a class",
     "max_recall_loss": "recall that a class may lose",
 }
-OUTCOMES = {True: "passed", False: "failed", None: "not checked"}
-_DECISION, _REASON, _TIME = "promotion.decision", "promotion.reason", "promotion.time"
-_CHAMPION_THEN, _COMPARED_WITH = "promotion.champion_then", "promotion.compared_with"
-_CONDITION, _NUMBER, _BY, BY_HAND = "promotion.condition.", "promotion.", "promotion.by", "promotion.by_hand"
-_HEADING, _NOBODY = "**Promotion gate", "none"
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One condition of the gate, and whether a version meets it.
-
-    Attributes
-    ----------
-    name
-        One of `CONDITIONS`.
-    passed
-        None where it was not checked.
-    said
-        What was found, in words, with its figures.
-    """
-
-    name: str
-    passed: bool | None
-    said: str
-
-    @property
-    def title(self) -> str:
-        """The condition in words."""
-        return CONDITIONS[self.name]
-
-    @property
-    def outcome(self) -> str:
-        """The word for `passed`."""
-        return OUTCOMES[self.passed]
+_DECISION, _REASON, _RECORD, BY_HAND = (f"promotion.{name}" for name in ("decision", "reason", "record", "by_hand"))
+_HEADING = "**Promotion gate"
+_SAID_LENGTH = 500  # characters of what is said of a condition in the record: all of it must fit into one tag
 
 
 @dataclass(frozen=True)
@@ -114,18 +82,15 @@ def recorded(version: Version) -> Decision | None:
     tags = version.tags
     if tags.get(_DECISION) not in (CHAMPION, CHALLENGER):
         return None
-    conditions = []
-    for name in CONDITIONS:
-        outcome, _, said = tags.get(_CONDITION + name, "not checked: ").partition(": ")
-        conditions.append(Condition(name, {words: passed for passed, words in OUTCOMES.items()}.get(outcome), said))
+    record = _record(version)
     return Decision(
         alias=tags[_DECISION],
         reason=tags.get(_REASON, ""),
-        champion_then=_number(tags.get(_CHAMPION_THEN)),
-        compared_with=_number(tags.get(_COMPARED_WITH)),
-        conditions=tuple(conditions),
-        numbers={name: tags[_NUMBER + name] for name in NUMBERS if _NUMBER + name in tags},
-        time=_time(tags.get(_TIME, ""), version.created),
+        champion_then=record.get("champion_then"),
+        compared_with=record.get("compared_with"),
+        conditions=tuple(_condition(name, record) for name in CONDITIONS),
+        numbers={name: str(record[name]) for name in NUMBERS if name in record},
+        time=_time(record.get("time", ""), version.created),
     )
 
 
@@ -138,7 +103,7 @@ def version_to_beat(model: RegisteredModel, number: int) -> Version | None:
     versions = {version.number: version for version in model.versions()}
     champion = model.holder(CHAMPION)
     if champion == number:
-        champion = _number(versions[number].tags.get(_COMPARED_WITH))
+        champion = _record(versions[number]).get("compared_with")
     if champion is None:
         champion = next((former for former in reversed(model.former_champions()) if former != number), None)
     return versions.get(champion) if champion is not None else None
@@ -155,21 +120,18 @@ def carry_out(model: RegisteredModel, number: int, decision: Decision) -> bool:
     bool
         False where the champion is another than the one decided upon: decide again.
     """
-    model.set_tags(
-        number,
-        {
-            _REASON: decision.reason,
-            _TIME: utc(decision.time),
-            _BY: f"gate ({user_name()})",
-            _CHAMPION_THEN: str(decision.champion_then or _NOBODY),
-            _COMPARED_WITH: str(decision.compared_with or _NOBODY),
-            **{
-                _CONDITION + condition.name: f"{condition.outcome}: {condition.said}"
-                for condition in decision.conditions
-            },
-            **{_NUMBER + key: value for key, value in decision.numbers.items()},
+    record = {
+        "time": utc(decision.time),
+        "by": f"gate ({user_name()})",
+        "champion_then": decision.champion_then,
+        "compared_with": decision.compared_with,
+        "conditions": {
+            condition.name: [condition.outcome, limited_text(condition.said, _SAID_LENGTH)]
+            for condition in decision.conditions
         },
-    )
+        **decision.numbers,
+    }
+    model.set_tags(number, {_REASON: decision.reason, _RECORD: json.dumps(record, ensure_ascii=False)})
     if decision.alias == CHALLENGER:
         model.set_challenger(number)
     elif not model.set_champion(number, decision.champion_then, "gate", user_name(), decision.reason, decision.time):
@@ -181,27 +143,42 @@ def carry_out(model: RegisteredModel, number: int, decision: Decision) -> bool:
 
 
 def _paragraph(decision: Decision) -> str:
-    rows = [
-        f"| {condition.title} | {condition.outcome} | {' '.join(condition.said.split()).replace('|', '&#124;')} |"
-        for condition in decision.conditions
-    ]
-    return "\n".join(
-        [
-            f"{_HEADING}, {utc(decision.time)}: {decision.alias}.** {decision.reason}.",
-            "",
-            "| condition | outcome | |",
-            "|---|---|---|",
-            *rows,
-        ]
-    )
+    conditions = [(each.title, each.outcome, each.said) for each in decision.conditions]
+    lines = [f"{_HEADING}, {utc(decision.time)}: {decision.alias}.** {decision.reason}.", ""]
+    lines += _table(("condition", "outcome", ""), conditions)
+    if decision.numbers:
+        numbers = [(label, decision.numbers[name]) for name, label in NUMBERS.items() if name in decision.numbers]
+        lines += ["", *_table((f"against version {decision.compared_with}", ""), numbers)]
+    return "\n".join(lines)
 
 
-def _number(written: str | None) -> int | None:
-    return int(written) if written and written.isdigit() else None
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in markdown."""
+    cells = [[" ".join(cell.split()).replace("|", "&#124;") for cell in row] for row in (header, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return [lines[0], f"|{'---|' * len(header)}", *lines[1:]]
 
 
-def _time(written: str, otherwise: datetime) -> datetime:
+def _record(version: Version) -> dict[str, Any]:
+    """Return what the gate wrote down for programs; nothing where there is none, or somebody changed it."""
+    try:
+        record = json.loads(version.tags.get(_RECORD, "{}"))
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _condition(name: str, record: Mapping[str, Any]) -> Condition:
+    try:
+        outcome, said = record["conditions"][name]
+        passed = {words: passed for passed, words in OUTCOMES.items()}[outcome]
+    except (KeyError, TypeError, ValueError):  # decided before there was this condition, or changed by hand
+        return Condition(name, None, "")
+    return Condition(name, passed, str(said))
+
+
+def _time(written: Any, otherwise: datetime) -> datetime:
     try:
         return datetime.strptime(written, "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
-    except ValueError:  # changed by hand
+    except (ValueError, TypeError):  # changed by hand
         return otherwise

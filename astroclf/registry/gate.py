@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroclf.errors import DataError, TrackingError
-from astroclf.evaluation.compare import Difference, on_the_same_images, paired_bootstrap, recall_losses
-from astroclf.evaluation.metrics import METRICS
+from astroclf.evaluation.compare import on_the_same_images, paired_bootstrap, recall_losses
 from astroclf.evaluation.predictions import Predictions, read_predictions
-from astroclf.registry.decision import Condition, Decision, carry_out, recorded, version_to_beat
+from astroclf.registry.conditions import (
+    Condition,
+    better_than,
+    better_than_guessing,
+    enough_images,
+    no_class_pays,
+)
+from astroclf.registry.decision import Decision, carry_out, recorded, version_to_beat
 from astroclf.registry.reproduction import picked, reproduces
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel, Version
 from astroclf.settings.evaluation import PromotionSettings
@@ -61,9 +67,10 @@ def pass_gate(
     reproduced = reproduces(
         f"models:/{name}/{number}", model.uri, pixels_NHWC, expected_NA, predictions.classes, precision
     )
+    alone = (reproduced, enough_images(predictions, policy), better_than_guessing(predictions, policy))
     with model.locked():
         for _ in range(DECISION_ATTEMPTS):
-            decision = _decide(model, number, predictions, reproduced, policy)
+            decision = _decide(model, number, predictions, alone, policy)
             if carry_out(model, number, decision):
                 return decision
     raise TrackingError(
@@ -72,23 +79,30 @@ def pass_gate(
 
 
 def _decide(
-    model: RegisteredModel, number: int, predictions: Predictions, reproduced: Condition, policy: PromotionSettings
+    model: RegisteredModel,
+    number: int,
+    predictions: Predictions,
+    alone: tuple[Condition, ...],
+    policy: PromotionSettings,
 ) -> Decision:
+    """Decide upon what a version shows alone, and beside the version to beat, where there is one."""
     version, rival, champion = model.version(number), version_to_beat(model, number), model.holder(CHAMPION)
+    numbers: dict[str, str] = {}
     if rival is None:
-        gain = f"the first of {model.name}, there is no champion to beat"
+        merits = [f"the first of {model.name}, there is no champion to beat"]
         compared = tuple(Condition(name, None, "there is no champion") for name in ("same_test", "better", "recall"))
-        numbers: dict[str, str] = {}
     else:
+        merits = []
         compared, numbers = compare(model, version, rival, predictions, policy)
-        gain = next((condition.said for condition in compared if condition.name == "better" and condition.passed), "")
-    faults = "; ".join(condition.said for condition in (reproduced, *compared) if condition.passed is False)
+    conditions = (*alone, *compared)
+    merits += [each.said for each in reversed(conditions) if each.name in ("better", "guessing") and each.passed]
+    faults = "; ".join(each.said for each in conditions if each.passed is False)
     return Decision(
         alias=CHALLENGER if faults else CHAMPION,
-        reason=", but ".join(filter(None, (gain, faults))),
+        reason=", but ".join(filter(None, ("; ".join(merits), faults))),
         champion_then=champion if champion != number else (rival.number if rival else None),
         compared_with=rival.number if rival else None,
-        conditions=(reproduced, *compared),
+        conditions=conditions,
         numbers=numbers,
     )
 
@@ -101,7 +115,7 @@ def compare(
     Returns
     -------
     conditions : tuple of Condition
-        All but the first, which needs no other version.
+        Those that need the other version.
     numbers : dict of str to str
         By the names of `NUMBERS`; empty where the two cannot be compared.
     """
@@ -115,14 +129,15 @@ def compare(
         skipped = (Condition(name, None, "the two cannot be compared") for name in ("better", "recall"))
         return (Condition("same_test", False, said), *skipped), {}
     found = paired_bootstrap(theirs, ours, metric=policy.metric, interval=policy.interval, resamples=policy.resamples)
-    losses = recall_losses(theirs, ours)
+    losses = recall_losses(theirs, ours, policy.interval)
     same = f"{found.images} images, fingerprint {version.tags[FINGERPRINT_TAG]}"
     conditions = (
         Condition("same_test", True, same),
-        _better(found, rival.number),
-        _recall(losses, policy.max_recall_loss),
+        better_than(rival.number, found),
+        no_class_pays(losses, policy.max_recall_loss),
     )
-    worst = max(losses, key=losses.__getitem__)
+    worst = max(losses, key=lambda loss: loss.loss)
+    changed = f"{worst.lost} lost and {worst.won} won"
     numbers = {
         "metric": found.metric,
         "value": f"{found.challenger:.4f}",
@@ -135,7 +150,7 @@ def compare(
         "only_this_right": str(found.only_challenger),
         "only_other_right": str(found.only_champion),
         "images": str(found.images),
-        "worst_recall_loss": f"{losses[worst]:+z.4f} ({worst})",
+        "worst_recall_loss": f"{worst.loss:+z.4f} ({worst.name}: {changed} of {worst.images} images)",
         "max_recall_loss": f"{policy.max_recall_loss:g}",
     }
     return conditions, numbers
@@ -154,29 +169,3 @@ def _paired(
     with tempfile.TemporaryDirectory() as folder:
         theirs = read_predictions(model.fetch(rival, "predictions.csv", folder))
     return on_the_same_images(theirs, predictions)
-
-
-def _better(found: Difference, rival: int) -> Condition:
-    said = (
-        f"{METRICS[found.metric].label} {_points(found.difference)} points "
-        f"[{_points(found.low)}, {_points(found.high)}] against version {rival}"
-    )
-    if found.low > 0:
-        return Condition("better", True, said)
-    return Condition("better", False, f"{said}, and the {100 * found.interval:g} % interval is not above 0")
-
-
-def _recall(losses: dict[str, float], allowed: float) -> Condition:
-    worst = max(losses, key=losses.__getitem__)
-    lost = {name: loss for name, loss in losses.items() if loss > allowed + 1e-9}
-    limit = f"{100 * allowed:g} allowed"
-    if lost:
-        listed = ", ".join(f"{name} {100 * loss:.1f}" for name, loss in sorted(lost.items(), key=lambda item: -item[1]))
-        return Condition("recall", False, f"recall lost, in points: {listed} ({limit})")
-    if losses[worst] <= 0:
-        return Condition("recall", True, "no class loses recall")
-    return Condition("recall", True, f"most recall lost: {100 * losses[worst]:.1f} points of {worst} ({limit})")
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+z.1f}"

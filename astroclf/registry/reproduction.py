@@ -9,7 +9,7 @@ import torch
 
 from astroclf.errors import WeightsError
 from astroclf.models.precision import Precision
-from astroclf.registry.decision import Condition
+from astroclf.registry.conditions import Condition
 from astroclf.registry.load import load
 from astroclf.registry.package import Predictor
 

@@ -18,6 +18,7 @@ from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.trainer import FitResult
 from astroclf.errors import CheckpointError
 from astroclf.evaluation.inference import evaluate
+from astroclf.evaluation.intervals import intervals_and_baselines
 from astroclf.evaluation.plots import plot_augmented
 from astroclf.evaluation.predictions import Predictions, write_predictions
 from astroclf.evaluation.report import draw_plots, results_table, write_report
@@ -96,6 +97,7 @@ def finish(run: Run, fitted: FitResult) -> None:
     predictions = _test(run, weights)
     metrics: dict[str, Any] = {
         **{f"test/{name}": value for name, value in predictions.metrics().items()},
+        **{f"test/{name}": value for name, value in intervals_and_baselines(predictions).items()},
         "test/images": len(predictions),
         **trained_metrics(run, fitted),
     }
@@ -191,8 +193,10 @@ def _register(
     lines = [
         f"**{_backbone_name(run)}** trained on {run.config.dataset.name}.",
         "",
-        f"Test accuracy {metrics['test/accuracy']:.4f}, macro F1 {metrics['test/macro_f1']:.4f} "
-        f"on {metrics['test/images']} images (fingerprint `{metrics['run/test_fingerprint']}`).",
+        f"Test accuracy {_with_interval(metrics, 'accuracy')}, macro F1 {_with_interval(metrics, 'macro_f1')} on "
+        f"{metrics['test/images']} images (95 % intervals; fingerprint `{metrics['run/test_fingerprint']}`). Guessing "
+        f"gets an accuracy of {metrics['test/chance_accuracy']:.3f}, always saying the most common class "
+        f"{metrics['test/majority_accuracy']:.3f}.",
         "",
         f"Repeat it with `{run.command}`.",
     ]
@@ -203,6 +207,11 @@ def _register(
     model = f"models:/{name}/{number}"
     metrics |= {"run/model": model, "run/alias": decision.alias, "run/promotion": decision.sentence}
     return decision
+
+
+def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
+    value, low, high = (metrics[f"test/{name}{end}"] for end in ("", "_low", "_high"))
+    return f"{value:.4f} [{low:.3f}, {high:.3f}]"
 
 
 def _show(table: Table) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from astroclf.errors import ConfigError
-from astroclf.settings.base import CHANGEABLE, Settings
+from astroclf.settings.base import CHANGEABLE, Settings, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class EvaluationSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionSettings(Settings):
-    """What a challenger must show before it replaces a champion; ``conf/config.yaml`` explains each key.
+    """What a version must show before it becomes champion; ``conf/config.yaml`` explains each key.
 
     Raises
     ------
@@ -41,6 +41,7 @@ class PromotionSettings(Settings):
 
     section = "promotion"
 
+    min_test_images: Annotated[int, at_least(1), CHANGEABLE]
     metric: Annotated[Literal["accuracy", "macro_f1"], CHANGEABLE]
     interval: Annotated[float, CHANGEABLE]
     resamples: Annotated[int, CHANGEABLE]

@@ -11,7 +11,8 @@ import pytest
 from astroclf.models.classifier import Classifier
 from astroclf.models.custom6conv import Custom6Conv
 from astroclf.promote import main
-from astroclf.registry.decision import Condition, Decision, carry_out
+from astroclf.registry.conditions import Condition
+from astroclf.registry.decision import Decision, carry_out
 from astroclf.registry.package import write_package
 from astroclf.registry.register import register
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel

@@ -55,8 +55,11 @@ def test_a_run_leaves_what_the_contract_names_and_a_model_that_loads(train, tmp_
         metrics["test/accuracy"], abs=1e-6
     )
     assert "accuracy" in done.stdout
-    assert "models:/galaxy10_sim/1 is now champion" in done.stdout
-    assert metrics["run/alias"] == "champion"
+    said = " ".join(done.stdout.split())
+    assert "models:/galaxy10_sim/1 stays challenger: the first of galaxy10_sim" in said
+    assert f"but it was tested on {len(rows)} images, and promotion.min_test_images is 100" in said
+    assert metrics["run/alias"] == "challenger"
+    assert metrics["test/accuracy_low"] <= metrics["test/accuracy"] <= metrics["test/accuracy_high"]
 
     import mlflow
 

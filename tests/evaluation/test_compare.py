@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from astroclf.errors import DataError
-from astroclf.evaluation import compare
+from astroclf.evaluation import bootstrap
 from astroclf.evaluation.compare import on_the_same_images, paired_bootstrap, recall_losses
 from astroclf.evaluation.metrics import classification_metrics
 from astroclf.evaluation.predictions import Predictions
@@ -82,7 +83,7 @@ def test_the_same_images_give_the_same_numbers_in_any_order_and_in_any_chunks(mo
     order = rng.permutation(200)
     whole = paired_bootstrap(one, other, metric="macro_f1", resamples=3000)
     assert paired_bootstrap(one.take(order), other.take(order), metric="macro_f1", resamples=3000) == whole
-    monkeypatch.setattr(compare, "CELLS_PER_CHUNK", 700)
+    monkeypatch.setattr(bootstrap, "CELLS_PER_CHUNK", 700)
     parts = paired_bootstrap(one, other, metric="macro_f1", resamples=3000)
     assert parts.share_above * 3000 == pytest.approx(round(parts.share_above * 3000))
     assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), abs=0.01)
@@ -101,7 +102,30 @@ def test_who_alone_was_right_is_counted() -> None:
 def test_recall_is_lost_class_by_class() -> None:
     labels = np.array([0, 0, 0, 0, 1, 1])
     before, now = said(labels, np.array([0, 0, 0, 1, 0, 1]), 3), said(labels, np.array([0, 0, 1, 1, 1, 1]), 3)
-    assert recall_losses(before, now) == {"class 0": 0.25, "class 1": -0.5}, "class 2 has no images"
+    first, second = recall_losses(before, now)  # class 2 has no images
+    assert (first.name, first.images, first.lost, first.won, first.loss) == ("class 0", 4, 1, 0, 0.25)
+    assert (second.name, second.images, second.lost, second.won, second.loss) == ("class 1", 2, 0, 1, -0.5)
+
+
+@pytest.mark.parametrize("lost", range(12))
+def test_a_loss_of_recall_is_certain_where_the_sign_test_says_so(lost: int) -> None:
+    labels = np.zeros(20, int)
+    before = said(labels, np.r_[np.zeros(lost, int), np.ones(3, int), np.zeros(17 - lost, int)], 2)
+    now = said(labels, np.r_[np.ones(lost, int), np.zeros(20 - lost, int)], 2)
+    (found,) = recall_losses(before, now)
+    assert (found.lost, found.won) == (lost, 3)
+    assert found.certain == (binomtest(lost, lost + 3, 0.5, alternative="greater").pvalue < 0.025)
+    assert found.interval.low <= found.loss <= found.interval.high
+
+
+def test_equal_recalls_are_told_apart_no_more_often_than_the_level_says() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.zeros(30, int)
+    mistaken = sum(
+        recall_losses(said(labels, one, 2), said(labels, other, 2))[0].certain
+        for one, other in (rng.random((2000, 2, 30)) < 0.2).astype(int)
+    )
+    assert 0 < mistaken / 2000 < 0.025
 
 
 def test_predictions_are_joined_by_id() -> None:

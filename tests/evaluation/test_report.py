@@ -5,6 +5,7 @@ import io
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from astroclf.evaluation.intervals import intervals_and_baselines
 from astroclf.evaluation.predictions import Predictions
 from astroclf.evaluation.report import draw_plots, results_table, write_report
 from astroclf.util.terminal import console
@@ -32,11 +34,11 @@ def run_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def report(run_folder: Path, predictions: Predictions, **options: Any) -> str:
+def report(run_folder: Path, predictions: Predictions, metrics: Mapping[str, float] = METRICS, **options: Any) -> str:
     path = write_report(
         run_folder,
         predictions,
-        METRICS,
+        metrics,
         title="galaxies & <stars>",
         command="python -m astroclf.train 'x=[a,b]'",
         **options,
@@ -60,10 +62,14 @@ def test_the_report_says_what_came_out_and_how_to_repeat_it(
     run_folder: Path, predictions: Predictions, images: np.ndarray
 ) -> None:
     draw_plots(run_folder, predictions, images)
-    page = report(run_folder, predictions, images=images, facts={"torch": "2.15", "test fingerprint": "f00d"})
+    beside = {f"test/{name}": value for name, value in intervals_and_baselines(predictions).items()}
+    facts = {"torch": "2.15", "test fingerprint": "f00d"}
+    page = report(run_folder, predictions, METRICS | beside, images=images, facts=facts)
     words = html.unescape(page)
     for text in (
-        "0.667", "4 of 6 test images", "python -m astroclf.train 'x=[a,b]'", "gamma: 2.0", "torch", "f00d",
+        "0.667", "95 %: 0.223 – 0.957", "4 of 6 test images",
+        "guessing would get 50 % of them right, always saying Merging 50 %",
+        "python -m astroclf.train 'x=[a,b]'", "gamma: 2.0", "torch", "f00d",
         "g.jpg", "2 of 2 wrong among 6 images", "Sb <barred>", "galaxies & <stars>",
     ):  # fmt: skip
         assert text in words, text
@@ -107,11 +113,17 @@ def test_a_run_without_mistakes_figures_or_pictures_is_reported_too(tmp_path: Pa
 
 def test_the_table_in_the_terminal_shows_every_class(predictions: Predictions) -> None:
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(results_table({"test/accuracy": 4 / 6, "test/loss": float("nan"), "test/macro_f1": 0.5}, predictions))
+    metrics = {"test/accuracy": 4 / 6, "test/loss": float("nan"), "test/macro_f1": 0.5}
+    metrics |= {f"test/{name}": value for name, value in intervals_and_baselines(predictions).items()}
+    console.print(results_table(metrics, predictions))
     lines = console.export_text()
     for text in (
         "accuracy",
         "0.667",
+        "0.223 – 0.957",
+        "by guessing each class equally often",
+        "by always saying Merging",
+        "0.094 – 0.992",
         "macro F1",
         "mean uncertainty where wrong",
         "Merging",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from astroclf.registry.decision import Condition, Decision
+from astroclf.registry.conditions import Condition
+from astroclf.registry.decision import Decision
 from astroclf.registry.versions import RegisteredModel
 
 NewModel = Callable[..., RegisteredModel]

@@ -14,11 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from astroclf.evaluation.compare import paired_bootstrap
+from astroclf.evaluation.compare import paired_bootstrap, recall_losses
 from astroclf.evaluation.predictions import Predictions, write_predictions
 from astroclf.models.classifier import Classifier
 from astroclf.models.precision import Precision
-from astroclf.registry.decision import Decision
+from astroclf.registry.conditions import better_than_guessing, no_class_pays
+from astroclf.registry.decision import Decision, recorded
 from astroclf.registry.gate import pass_gate
 from astroclf.registry.package import load_package, write_package
 from astroclf.registry.register import register
@@ -55,6 +56,11 @@ def wrong_in(*mistakes: int) -> np.ndarray:
         mine = np.flatnonzero(label == LABELS)[:number]
         predictions[mine] = (label + 1) % 3
     return predictions
+
+
+def answered(labels: np.ndarray, predicted: np.ndarray) -> Predictions:
+    ids = np.arange(len(labels)).astype(str)
+    return Predictions(("class 0", "class 1"), ids, np.eye(2)[predicted], np.zeros(len(labels)), labels)
 
 
 ANSWERS = {  # by color
@@ -146,7 +152,10 @@ def test_the_first_version_is_champion_and_a_better_one_takes_its_place(registry
     first = registry.decide("red")
     assert first.alias == CHAMPION
     assert "the first of" in first.reason
-    assert [condition.passed for condition in first.conditions] == [True, None, None, None]
+    assert [condition.passed for condition in first.conditions] == [True, True, True, None, None, None]
+    assert first.reason.endswith(
+        "no champion to beat; accuracy 0.700 [0.610, 0.780], where always saying Merging gets 0.333"
+    )
 
     number, predictions = registry.add("green")
     second = registry.judge(number, predictions)
@@ -154,16 +163,17 @@ def test_the_first_version_is_champion_and_a_better_one_takes_its_place(registry
     assert registry.holders() == (2, None)
     assert "accuracy +25.0 points [" in second.sentence
     assert "against version 1" in second.sentence
-    assert [condition.passed for condition in second.conditions] == [True] * 4
+    assert [condition.passed for condition in second.conditions] == [True] * 6
 
     before = replace(predictions, probabilities=np.eye(3)[ANSWERS["red"]])
     expected = paired_bootstrap(before, predictions, resamples=1000)
-    tags = registry.model.version(2).tags
-    assert tags["promotion.difference"] == "+0.2500"
-    assert tags["promotion.interval"] == f"[{expected.low:+.4f}, {expected.high:+.4f}]"
-    assert (tags["promotion.only_this_right"], tags["promotion.only_other_right"]) == ("30", "0")
-    assert tags["promotion.champion_then"] == "1"
-    assert tags["promotion.condition.reproduced"].startswith("passed: loaded back, 17 test images")
+    kept = recorded(registry.model.version(2))
+    assert kept is not None
+    assert kept.numbers["difference"] == "+0.2500"
+    assert kept.numbers["interval"] == f"[{expected.low:+.4f}, {expected.high:+.4f}]"
+    assert (kept.numbers["only_this_right"], kept.numbers["only_other_right"]) == ("30", "0")
+    assert kept.champion_then == 1
+    assert kept.conditions[0].said.startswith("loaded back, 17 test images")
 
 
 def test_no_better_means_challenger(registry: Registry) -> None:
@@ -183,9 +193,67 @@ def test_a_class_must_not_pay_for_the_others(registry: Registry) -> None:
     found = registry.judge(number, predictions, strict)
     assert found.alias == CHALLENGER
     assert found.reason.startswith("macro F1 +")
-    assert "against version 1, but recall lost, in points: Edge-on 20.0 (10 allowed)" in found.reason
+    assert "; macro F1 0.8" in found.reason
+    assert found.reason.endswith(", but recall lost, in points: Edge-on 20.0 [+5.2, +20.0] of 40 images (10 allowed)")
     number, predictions = registry.add("blue")
     assert registry.judge(number, predictions, generous).alias == CHAMPION, "as much as is allowed"
+
+
+def test_a_first_version_tested_on_few_images_stays_challenger(registry: Registry) -> None:
+    strict = replace(POLICY, min_test_images=len(LABELS) + 1)
+    found = registry.judge(*registry.add("green"), strict)
+    assert found.alias == CHALLENGER
+    assert found.reason.endswith(", but it was tested on 120 images, and promotion.min_test_images is 121")
+    assert [condition.passed for condition in found.conditions][:3] == [True, False, True]
+    assert "| enough test images | failed | it was tested on 120" in registry.model.version(1).description
+    assert registry.holders() == (None, 1)
+    exactly = replace(POLICY, min_test_images=len(LABELS))
+    assert registry.judge(*registry.add("red"), exactly).alias == CHAMPION
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind", "said"),
+    [
+        ("accuracy", "blind", "of always saying Merging"),
+        ("accuracy", "guesses", "of always saying Merging"),
+        ("macro_f1", "guesses", "of guessing each class as often as it occurs"),
+    ],
+)
+def test_a_version_no_better_than_guessing_is_never_champion(
+    registry: Registry, metric: str, kind: str, said: str
+) -> None:
+    number, predictions = registry.add("red")
+    answers = np.zeros_like(LABELS) if kind == "blind" else np.random.default_rng(1).permutation(LABELS)
+    found = registry.judge(
+        number, replace(predictions, probabilities=np.eye(3)[answers]), replace(POLICY, metric=metric)
+    )
+    assert found.alias == CHALLENGER
+    assert f"the 95 % interval is not above the 0.333 {said}" in found.reason
+    assert found.conditions[2].passed is False
+    assert registry.holders() == (None, 1)
+
+
+def test_the_first_champion_beats_the_most_common_class_beyond_doubt() -> None:
+    """An accuracy of 0.60 where the most common class is 0.50: of 80 images that may be chance, of 800 it is not."""
+    for images, passed in ((80, False), (800, True)):
+        labels = np.arange(images) % 2
+        right = np.arange(images) < 0.6 * images
+        predictions = answered(labels, np.where(right, labels, 1 - labels))
+        assert better_than_guessing(predictions, POLICY).passed is passed
+
+
+def test_a_class_of_few_images_does_not_block_and_one_of_many_does() -> None:
+    small, large = np.repeat([0, 1], [4, 400]), np.repeat([0, 1], [200, 400])
+    for labels, lost, passed in ((small, 1, True), (small, 4, True), (large, 20, True), (large, 30, False)):
+        champion = answered(labels, np.where(np.arange(len(labels)) < len(labels) - 100, labels, 0))
+        challenger = answered(labels, np.where(np.arange(len(labels)) < lost, 1, labels))
+        found = no_class_pays(recall_losses(champion, challenger), 0.1)
+        assert found.passed is passed, found.said
+    assert "class 0 15.0 [+11.5, +15.0] of 200 images (10 allowed)" in found.said
+    few = no_class_pays(
+        recall_losses(answered(small, small), answered(small, np.where(np.arange(404) < 1, 1, small))), 0.1
+    )
+    assert few.said.startswith("too few images to tell from chance: recall lost, in points: class 0 25.0 [")
 
 
 def test_other_test_images_are_not_compared(registry: Registry) -> None:
@@ -194,7 +262,7 @@ def test_other_test_images_are_not_compared(registry: Registry) -> None:
     assert found.alias == CHALLENGER
     assert "test fingerprint bbbb; version 1: aaaa" in found.reason
     assert "astroclf promote" in found.reason
-    assert [condition.passed for condition in found.conditions] == [True, False, None, None]
+    assert [condition.passed for condition in found.conditions] == [True, True, True, False, None, None]
     assert "missing" in registry.decide("green", fingerprint="").reason
     assert registry.holders() == (1, 3)
 

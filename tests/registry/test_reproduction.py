@@ -11,7 +11,7 @@ from torch import nn
 from astroclf.evaluation.inference import predict_proba
 from astroclf.models.classifier import Classifier
 from astroclf.models.precision import Precision
-from astroclf.registry.decision import Condition
+from astroclf.registry.conditions import Condition
 from astroclf.registry.package import Predictor, load_package, write_package
 from astroclf.registry.reproduction import picked, reproduces
 from tests.data.augment.recipes import recipe_values

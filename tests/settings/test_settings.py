@@ -90,7 +90,9 @@ def test_no_settings_class_has_a_default_of_its_own():
         check(settings)
 
 
-@pytest.mark.parametrize("wrong", [{"interval": 95.0}, {"resamples": 10}, {"max_recall_loss": -0.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"min_test_images": 0}, {"interval": 95.0}, {"resamples": 10}, {"max_recall_loss": -0.1}]
+)
 def test_promotion_that_cannot_be_is_refused_by_its_key(wrong):
     with pytest.raises(ConfigError, match=f"'promotion.{next(iter(wrong))}'"):
         default(PromotionSettings, **wrong)
