@@ -52,6 +52,10 @@ class Pruned(AstroclfError):
     """A trial that its sweep gave up, since others were better at the same point; its state is saved."""
 
 
+class TakenOver(AstroclfError):
+    """A trial that another process went on with, while this one gave no sign of life: nothing of it may be touched."""
+
+
 class TrackingError(AstroclfError):
     """The tracking database or server, or the model registry, refused."""
 

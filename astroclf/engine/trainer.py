@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -25,7 +25,7 @@ from astroclf.engine.progress import TrainProgress
 from astroclf.engine.schedule import Schedule
 from astroclf.engine.signals import StopRequest
 from astroclf.engine.state import FiniteBuffers, TrainState
-from astroclf.errors import CheckpointError, Interrupted, TrainingError
+from astroclf.errors import CheckpointError, Interrupted, TakenOver, TrainingError
 from astroclf.evaluation.history import write_history
 from astroclf.evaluation.inference import evaluate
 from astroclf.evaluation.metrics import monitored
@@ -78,6 +78,8 @@ class Trainer:
     on_validation : callable, optional
         Called after each validation, once all is saved, with the history (a row a validation) and whether training is
         over. What it raises ends the training.
+    before_save : callable, optional
+        Called before anything is written or sent. What it raises ends the training with the files as they were.
     """
 
     def __init__(
@@ -97,12 +99,13 @@ class Trainer:
         resume_hint: str = "",
         fingerprints: dict[str, str] | None = None,
         on_validation: Callable[[list[dict[str, float]], bool], None] | None = None,
+        before_save: Callable[[], None] | None = None,
     ) -> None:
         self.model, self.criterion, self.train_loader, self.val_loader = model, criterion, train, val
         self.optimizer, self.schedule, self.precision, self.settings = optimizer, schedule, precision, settings
         self.classes, self.folder, self.tracker = classes, folder, tracker
         self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
-        self.on_validation = on_validation
+        self.on_validation, self.before_save = on_validation, before_save
         self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
         self.optimizer_step = OptimizerStep(model, optimizer, precision, settings.grad_clip_norm)
         self.early_stopping = EarlyStopping(settings.patience)
@@ -307,6 +310,8 @@ class Trainer:
     # ---- state -----------------------------------------------------------------------------------------------------
 
     def _save(self, also_as: list[str]) -> None:
+        if self.before_save is not None:
+            self.before_save()
         for step, values in self.meter.take_curve():
             self.tracker.log_metrics(values, step)
         # The checkpoint carries the numbers that are not sent yet: a kill before `flush` loses none of them.
@@ -315,7 +320,8 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def _interrupt(self, signal: Signals) -> None:
-        self._save([])
+        with suppress(TakenOver):  # nothing to save here, then; but to stop is what was asked for
+            self._save([])
         raise Interrupted(
             f"Stopped by {signal.name} after step {self.state.step} of {self.total_steps}; all is saved. Go on "
             f"with:\n  {self.resume_hint}",

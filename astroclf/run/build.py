@@ -20,7 +20,7 @@ from astroclf.data.split.assign import split_fingerprint
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.trainer import Trainer, planned_steps
-from astroclf.errors import ConfigError, Interrupted, Pruned
+from astroclf.errors import ConfigError, Interrupted, Pruned, TakenOver
 from astroclf.losses.criterion import Criterion, takes_soft_labels
 from astroclf.models.blocks import single_valued_norm
 from astroclf.models.classifier import Classifier
@@ -72,13 +72,14 @@ class TrialContext:
         The sweep's MLflow run.
     tags
         Of the MLflow run.
-    on_validation
-        See `Trainer`; raises `Pruned` to give the trial up.
+    before_save, on_validation
+        See `Trainer`. They raise `TakenOver` where the trial is another process's, `Pruned` to give it up.
     """
 
     run_id: str | None = None
     parent_run_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    before_save: Callable[[], None] | None = None
     on_validation: Callable[[list[dict[str, float]], bool], None] | None = None
 
 
@@ -239,10 +240,13 @@ def _record(
         tensorboard_dir=folder.path / "tensorboard",
         resume_step=checkpoint["train_state"]["step"] + 1 if checkpoint is not None else None,
     )
-    status: RunStatus = "FAILED"
+    status: RunStatus | None = "FAILED"
     try:
         yield tracker
         status = "FINISHED"
+    except TakenOver:
+        status = None
+        raise
     except Pruned:
         status = "KILLED"
         tracker.set_tags({"pruned": "true"})
@@ -251,7 +255,7 @@ def _record(
         status = "KILLED"
         raise
     finally:
-        for path in folder.path.glob("*.log"):
+        for path in folder.path.glob("*.log") if status is not None else ():
             tracker.log_artifact(path)
         tracker.close(status)
 
@@ -292,6 +296,7 @@ def _trainer(
         resume_hint=resume_command(folder.path),
         fingerprints=_contents(config, data),
         on_validation=context.on_validation,
+        before_save=context.before_save,
     )
 
 

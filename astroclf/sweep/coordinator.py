@@ -23,12 +23,12 @@ from astroclf.settings.config import Config
 from astroclf.settings.sweep import SweepSettings
 from astroclf.sweep.finals import Finals
 from astroclf.sweep.plan import Composer, SweepPlan, check_objectives, make_plan
+from astroclf.sweep.pool import WorkerPool
 from astroclf.sweep.results import all_finished, finished_count, too_many_failures
 from astroclf.sweep.space import build_pruner
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import log_file
 from astroclf.sweep.view.board import Board
-from astroclf.sweep.workers import WorkerPool
 from astroclf.tracking.client import find_run
 from astroclf.tracking.tracker import RunStatus, Tracker
 from astroclf.util.invocation import command_line

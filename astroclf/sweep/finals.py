@@ -21,12 +21,12 @@ from astroclf.run.folder import resume_command, shown_path
 from astroclf.settings.sweep import SweepSettings
 from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.plan import SweepPlan, train_command
+from astroclf.sweep.pool import WorkerPool
 from astroclf.sweep.results import ranked
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import FINALIST_TAG
 from astroclf.sweep.view.plots import draw_plots
 from astroclf.sweep.view.summary import summary_text
-from astroclf.sweep.workers import WorkerPool
 from astroclf.tracking.tracker import Tracker
 from astroclf.util.atomic import write_text
 from astroclf.util.logs import log

@@ -21,7 +21,7 @@ from astroclf.settings.config import Config
 from astroclf.settings.sweep import SweepSettings
 from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.space import SearchSpace, as_text, build_pruner, build_sampler, is_grid
-from astroclf.sweep.study import absolute_storage
+from astroclf.sweep.storage import absolute_storage
 from astroclf.tracking.database import ensure_database
 from astroclf.util.logs import log
 from astroclf.util.text import flatten, nearest

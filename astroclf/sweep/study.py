@@ -6,134 +6,36 @@ the next trial, taking over a dead one) happens under `SharedStudy.lock`. docs/s
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import socket
-import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from astroclf.errors import SweepError
+from astroclf.errors import SweepError, TakenOver
+from astroclf.sweep import claim as claims
+from astroclf.sweep.claim import Claim, SilenceWatch
 from astroclf.sweep.private import reopen_trial, trial_id
 from astroclf.sweep.results import best_trials
 from astroclf.sweep.space import SearchSpace
+from astroclf.sweep.storage import open_storage, storage_lock
 from astroclf.tracking.client import hide_password
 
-BUSY_SECONDS = 120.0  # how long a locked SQLite database is waited for
-HEARTBEAT_SECONDS = 60.0
-LOST_SECONDS = 600.0  # a worker on another host that was silent for so long is taken for dead
 MAX_LISTED_CHANGES = 12  # keys in which two starts of a study differ, in the message that refuses the second
-SQLITE = "sqlite:///"
-
-
-def absolute_storage(uri: str) -> str:
-    """Return a storage's address in the form that does not depend on the working folder."""
-    if uri.startswith(SQLITE):
-        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).expanduser().absolute()}"
-    return uri
-
-
-def open_storage(uri: str) -> RDBStorage:
-    """Open Optuna's tables at `uri`, created by one process at a time.
-
-    Raises
-    ------
-    SweepError
-        The database cannot be opened.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sqlite = uri.startswith(SQLITE)
-    # A connection is opened anew in each process; a busy SQLite file is waited for, not given up.
-    engine = {"connect_args": {"timeout": BUSY_SECONDS}} if sqlite else {"pool_pre_ping": True}
-    try:
-        if sqlite:
-            Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-        with storage_lock(uri, timeout=BUSY_SECONDS):
-            return RDBStorage(uri, engine_kwargs=engine)
-    except (SQLAlchemyError, OSError, Timeout, ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise SweepError(
-            f"The study's database hydra.sweeper.storage={hide_password(uri)} cannot be opened: {reason} Give one "
-            "that can be written to, such as sqlite:///experiments/optuna.db, or start the database server."
-        ) from error
-
-
-@contextmanager
-def storage_lock(uri: str, study: str = "", timeout: float = -1) -> Iterator[None]:
-    """Hold a database's lock for one study, or for its tables.
-
-    On PostgreSQL it holds between hosts; with any other database between the processes of one host.
-
-    Parameters
-    ----------
-    uri
-        The database, in the form that `absolute_storage` gives.
-    study
-        The study's name; empty: the tables.
-    timeout
-        Seconds to wait for it, not heeded on PostgreSQL; below 0: as long as it takes.
-
-    Raises
-    ------
-    Timeout
-        Another process held it all the time.
-    """
-    key = _digest(study)
-    if uri.startswith("postgresql"):
-        number = {"number": int(key[:15], 16)}
-        with create_engine(uri, poolclass=NullPool).connect() as connection:  # the lock goes with it, however it ends
-            connection.execute(text("SELECT pg_advisory_lock(:number)"), number)
-            try:
-                yield
-            finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:number)"), number)
-        return
-    if uri.startswith(SQLITE):
-        path = Path(uri.removeprefix(SQLITE))
-    else:
-        path = Path(tempfile.gettempdir()) / f"astroclf-{_digest(uri)[:12]}"
-    with FileLock(f"{path}.{key[:12]}.lock" if study else f"{path}.lock", timeout=timeout):
-        yield
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A trial that this process is to run.
-
-    Attributes
-    ----------
-    lock
-        Of the trial's folder: held while the trial runs, and by nobody once its process is dead.
-    is_new
-        Begun here, and not taken over.
-    """
-
-    trial: Trial
-    params: dict[str, Any]
-    folder: Path
-    lock: FileLock
-    is_new: bool
 
 
 class SharedStudy:
@@ -162,6 +64,7 @@ class SharedStudy:
         self, uri: str, name: str, directions: Sequence[str], folder: Path, pruner: BasePruner | None = None
     ) -> None:
         self.uri, self.name, self.folder = uri, name, folder
+        self._silence = SilenceWatch()
         self.storage = open_storage(uri)
         try:
             with self.lock(), warnings.catch_warnings(action="ignore"):
@@ -269,84 +172,94 @@ class SharedStudy:
                 return None
             self.study.sampler = sampler(begun)
             trial = self.study.ask()
-            folder = _free_folder(self.folder, trial.number)
-            return self._mark(trial, folder, _lock_folder(folder), space, base, is_new=True)
+            folder = claims.free_folder(self.folder, trial.number)
+            return self._mark(trial, folder, claims.lock_folder(folder), {}, space, base)
 
     def _take_over(self, frozen: FrozenTrial, space: SearchSpace, base: Mapping[str, str]) -> Claim | None:
         """Take a trial whose process is dead, to go on with it here; None if that may be alive."""
-        attrs = frozen.user_attrs
-        known = Path(attrs["folder"]) if "folder" in attrs else _free_folder(self.folder, frozen.number)
-        if attrs.get("host", socket.gethostname()) != socket.gethostname():
-            if time.time() - attrs.get("heartbeat", 0.0) < LOST_SECONDS:
-                return None
-            if not known.is_dir():  # on a disk of its host's own: begun again, under the same number
-                known = _free_folder(self.folder, frozen.number)
+        known = frozen.user_attrs
+        # Without a claim it was left by a process that died while it held the lock of the study, as this one does now.
+        if "claim" in known and not claims.is_neighbour(known) and self._silence.seconds(frozen) <= claims.LOST_SECONDS:
+            return None
+        # On a disk of another host's own: begun again, under the same number.
+        folder = Path(known["folder"]) if claims.lies_here(known) else claims.free_folder(self.folder, frozen.number)
         try:
-            lock = _lock_folder(known)
+            lock = claims.lock_folder(folder)
         except Timeout:
             return None
         if self.trial(frozen.number).state.is_finished():  # told since it was looked up
             lock.release()
             return None
         trial = reopen_trial(self.study, self.storage, frozen.number)
-        return self._mark(trial, known, lock, space, base, is_new=False)
+        return self._mark(trial, folder, lock, known, space, base)
 
     def _mark(
         self,
         trial: Trial,
         folder: Path,
         lock: FileLock,
+        known: Mapping[str, Any],
         space: SearchSpace,
         base: Mapping[str, str],
-        is_new: bool,
     ) -> Claim:
         """Make a trial this process's; what was suggested before a kill is suggested again."""
-        marks = {"folder": str(folder.absolute()), "host": socket.gethostname(), "heartbeat": time.time()}
-        for key, value in marks.items():
+        token = claims.write_claim(folder, known)
+        place = {"folder": str(folder.absolute()), "host": socket.gethostname()}
+        for key, value in {**place, "heartbeat": time.time(), "claim": token}.items():  # the claim last: it is complete
             trial.set_user_attr(key, value)
-        return Claim(trial, space.suggest(trial, base), folder, lock, is_new)
+        return Claim(trial, space.suggest(trial, base), folder, lock, token, is_new=not known)
+
+    @contextmanager
+    def owned(self, claim: Claim) -> Iterator[Trial]:
+        """Give a trial to a block that writes to it, if it is still this process's.
+
+        Raises
+        ------
+        TakenOver
+            This process was silent for so long (a suspended laptop, a disk that did not answer) that another went on.
+        """
+        number = claim.trial.number
+        now = self.trial(number)
+        lost = f"Trial {number} was taken over, for this process gave no sign of life; it is left to the other."
+        if now.state.is_finished() or now.user_attrs.get("claim") != claim.token:
+            raise TakenOver(lost)
+        try:
+            yield claim.trial
+        except UpdateFinishedTrialError as error:
+            raise TakenOver(lost) from error
 
     def tell(self, claim: Claim, state: TrialState, values: Sequence[float] | None = None, reason: str = "") -> None:
-        """Tell the study what came of a trial; telling twice changes nothing."""
-        if reason:
-            claim.trial.set_user_attr("reason", reason)
+        """Tell the study what came of a trial.
+
+        Raises
+        ------
+        TakenOver
+            The trial is another process's, or has been told.
+        """
         if values is not None and not all(math.isfinite(value) for value in values):
-            state, values = TrialState.FAIL, None
-            claim.trial.set_user_attr("reason", "the objective is not finite")
-        self.study.tell(claim.trial, list(values) if values is not None else None, state, skip_if_finished=True)
+            state, values, reason = TrialState.FAIL, None, "the objective is not finite"
+        with self.lock(), self.owned(claim) as trial:  # nobody takes it over in between
+            if reason:
+                trial.set_user_attr("reason", reason)
+            self.study.tell(trial, list(values) if values is not None else None, state, skip_if_finished=True)
 
     def count_death(self, number: int) -> int:
         """Keep with a running trial that its process died; returns how often that was."""
         trial = self.trial(number)
         deaths = int(trial.user_attrs.get("deaths", 0)) + 1
-        if not trial.state.is_finished():
-            self._set(number, "deaths", deaths)
+        self._set(number, "deaths", deaths)
         return deaths
 
     def fail(self, number: int, reason: str) -> None:
         """Give up a trial whose process is dead."""
-        if not self.trial(number).state.is_finished():
-            self._set(number, "reason", reason)
-            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        self._set(number, "reason", reason)
+        self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _set(self, number: int, key: str, value: Any) -> None:
-        self.storage.set_trial_user_attr(trial_id(self.storage, self.name, number), key, value)
-
-
-def _lock_folder(folder: Path) -> FileLock:
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".trial.lock", timeout=0)
-    lock.acquire()
-    return lock
-
-
-def _free_folder(sweep: Path, number: int) -> Path:
-    """Name a folder for a trial that no other has, such as one of a study whose database is gone."""
-    folder, count = sweep / str(number), 1
-    while folder.exists():
-        count += 1
-        folder = sweep / f"{number}_{count}"
-    return folder
+        """Keep a value with a trial; one that was told meanwhile, by whoever it is now, stays as it is."""
+        if not self.trial(number).state.is_finished():
+            with suppress(UpdateFinishedTrialError):
+                self.storage.set_trial_user_attr(trial_id(self.storage, self.name, number), key, value)
 
 
 def _shown(value: Any) -> str:
@@ -360,10 +273,10 @@ def _shown(value: Any) -> str:
 
 
 class Heartbeat:
-    """The sign of life of a running trial, given while active, for workers on hosts that do not see its locks."""
+    """The sign of life of a running trial, given while active, for workers that do not see the lock of its folder."""
 
-    def __init__(self, trial: Trial) -> None:
-        self._trial, self._stop = trial, threading.Event()
+    def __init__(self, study: SharedStudy, claim: Claim) -> None:
+        self._study, self._claim, self._stop = study, claim, threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
 
     def __enter__(self) -> Heartbeat:
@@ -375,6 +288,8 @@ class Heartbeat:
         self._thread.join()
 
     def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_SECONDS):
-            with suppress(Exception):  # a database that does not answer for once is no reason to stop a training
-                self._trial.set_user_attr("heartbeat", time.time())
+        while not self._stop.wait(claims.HEARTBEAT_SECONDS):
+            # Nothing for a trial that another process runs. A database that does not answer for once is no reason to
+            # stop a training.
+            with suppress(Exception), self._study.owned(self._claim) as trial:
+                trial.set_user_attr("heartbeat", time.time())

@@ -9,20 +9,21 @@ import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from astroclf.config.resume import resumed_config
-from astroclf.errors import AstroclfError, Interrupted, Pruned
+from astroclf.errors import AstroclfError, Interrupted, Pruned, TakenOver
 from astroclf.run.folder import RunFolder
 from astroclf.settings.config import Config
+from astroclf.sweep.claim import Claim
 from astroclf.sweep.plan import SweepPlan, planned_validations, train_command
 from astroclf.sweep.results import best_trials, ranked
-from astroclf.sweep.study import Claim, Heartbeat, SharedStudy
+from astroclf.sweep.study import Heartbeat, SharedStudy
 from astroclf.tracking.client import find_run
 from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import log
@@ -49,25 +50,36 @@ def run_trial(study: SharedStudy, plan: SweepPlan, claim: Claim, cache: build.Pr
     Interrupted
         Ctrl-C or SIGTERM; the trial stays open, to be gone on with.
     """
-    overrides = plan.space.overrides(claim.params)
     tags = {TRIAL_TAG: str(claim.trial.number), "sweep.study": plan.name}
-    report = _Reporter(claim.trial, study, plan.objectives[0] if len(plan.objectives) == 1 else None)
-    with claim.lock, log_file(claim.folder / "train.log"), Heartbeat(claim.trial):
+    report = _Reporter(claim, study, plan.objectives[0] if len(plan.objectives) == 1 else None)
+    with log_file(claim.folder / "train.log"), Heartbeat(study, claim):
         try:
-            metrics = train_once(plan, overrides, claim.folder, cache, tags, report, is_new=claim.is_new)
-            values = [_value(metrics, name) for name in plan.objectives]
-            state, reason = TrialState.COMPLETE, ""
-        except Pruned as error:
-            state, values, reason = TrialState.PRUNED, None, str(error)
-            log.info("%s", error)
-        except (Interrupted, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            state, values, reason = TrialState.FAIL, None, log_failure(error)
+            study.tell(claim, *_outcome(plan, claim, cache, tags, report))
+        except TakenOver as error:
+            log.warning("%s", error)
         finally:
-            report.keep_time()
+            claim.lock.release()
             free_memory()
-        study.tell(claim, state, values, reason)
+
+
+def _outcome(
+    plan: SweepPlan, claim: Claim, cache: build.ProcessCache, tags: Mapping[str, str], report: _Reporter
+) -> tuple[TrialState, list[float] | None, str]:
+    """Train a trial and return what came of it: its state, the objectives, and the reason where it has none."""
+    overrides = plan.space.overrides(claim.params)
+    try:
+        metrics = train_once(plan, overrides, claim.folder, cache, tags, report, is_new=claim.is_new)
+        return TrialState.COMPLETE, [_value(metrics, name) for name in plan.objectives], ""
+    except Pruned as error:
+        log.info("%s", error)
+        return TrialState.PRUNED, None, str(error)
+    except (Interrupted, KeyboardInterrupt, TakenOver):
+        raise
+    except Exception as error:
+        return TrialState.FAIL, None, log_failure(error)
+    finally:
+        with suppress(TakenOver):
+            report.keep_time()
 
 
 def log_failure(error: Exception) -> str:
@@ -106,7 +118,8 @@ def train_once(
         report.expect(config)
     run_id = None if started or is_new else _orphan(plan, tags)
     run_folder = RunFolder.resumed(str(folder)) if started else RunFolder.new(folder)
-    context = build.TrialContext(run_id, plan.parent_run_id, tags, report)
+    hooks = (report.before_save, report.on_validation) if report is not None else (None, None)
+    context = build.TrialContext(run_id, plan.parent_run_id, tags, *hooks)
     return train.fit(config, run_folder, train_command(overrides), cache, context)
 
 
@@ -119,32 +132,44 @@ def _orphan(plan: SweepPlan, tags: Mapping[str, str]) -> str | None:
 
 
 class _Reporter:
-    """What passes validations on to the study, and its verdict back."""
+    """What passes validations on to the study, and its verdict back.
 
-    def __init__(self, trial: Trial, study: SharedStudy, metric: str | None) -> None:
-        self.trial, self.metric = trial, metric
-        frozen = study.trial(trial.number)
+    Everything it writes raises `TakenOver` where the trial is another process's by now.
+    """
+
+    def __init__(self, claim: Claim, study: SharedStudy, metric: str | None) -> None:
+        self.claim, self.study, self.metric = claim, study, metric
+        frozen = study.trial(claim.trial.number)
         self._reported = set(frozen.intermediate_values)
         self._started, self._before = time.monotonic(), frozen.user_attrs.get("seconds", 0.0)
 
     def expect(self, config: Config) -> None:
         """Keep with the trial how many validations a whole training has."""
         if planned := planned_validations(config):
-            self.trial.set_user_attr("validations", planned)
+            with self.study.owned(self.claim) as trial:
+                trial.set_user_attr("validations", planned)
+
+    def before_save(self) -> None:
+        """Let nothing be written into a folder, or sent to a record, that is another process's."""
+        with self.study.owned(self.claim):
+            pass
 
     def keep_time(self) -> None:
         """Keep with the trial its seconds so far, those before an interruption among them."""
-        self.trial.set_user_attr("seconds", self._before + time.monotonic() - self._started)
+        with self.study.owned(self.claim) as trial:
+            trial.set_user_attr("seconds", self._before + time.monotonic() - self._started)
 
-    def __call__(self, history: list[dict[str, float]], finished: bool) -> None:
+    def on_validation(self, history: list[dict[str, float]], finished: bool) -> None:
+        """Pass a training's validations on, and end it where the pruner says so."""
         self.keep_time()
         if self.metric is None:  # Optuna prunes by one value only
             return
-        for number, row in enumerate(history, start=1):
-            if number not in self._reported:
-                self.trial.report(float(row[self.metric]), number)
-                self._reported.add(number)
-        if not finished and self.trial.should_prune():
+        with self.study.owned(self.claim) as trial:
+            for number, row in enumerate(history, start=1):
+                if number not in self._reported:
+                    trial.report(float(row[self.metric]), number)
+                    self._reported.add(number)
+        if not finished and self.claim.trial.should_prune():
             value = history[-1][self.metric]
             raise Pruned(
                 f"Pruned after validation {len(history)}: {self.metric} {value:.4f} is not good enough beside the "

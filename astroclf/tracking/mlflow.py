@@ -180,8 +180,10 @@ class MlflowTracker:
         uri = shlex.quote(hide_password(self.uri))
         return f"mlflow ui --backend-store-uri {uri}  # then http://127.0.0.1:5000/#/{place}"
 
-    def close(self, status: RunStatus = "FINISHED") -> None:
+    def close(self, status: RunStatus | None = "FINISHED") -> None:
         """Send what is left and mark the run FINISHED, FAILED or KILLED. A second call does nothing.
+
+        With None neither is done: another process goes on with the run.
 
         Raises
         ------
@@ -194,6 +196,9 @@ class MlflowTracker:
         self._closed = True
         if self._monitor is not None:
             self._monitor.finish()
+        if status is None:
+            self._curves.close()
+            return
         self.flush()
         self._curves.close()
         try:

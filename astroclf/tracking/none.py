@@ -66,6 +66,6 @@ class NullTracker:
         """Return one line that says that the run folder is the record."""
         return "Tracking is off (tracking=none): the run folder holds everything."
 
-    def close(self, status: RunStatus = "FINISHED") -> None:
+    def close(self, status: RunStatus | None = "FINISHED") -> None:
         """Write what is left of the curves and close their file."""
         self._curves.close()

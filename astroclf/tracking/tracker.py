@@ -59,8 +59,10 @@ class Tracker(Protocol):
     def where_to_look(self) -> str:
         """Return one line for the end of a run: where its record is."""
 
-    def close(self, status: RunStatus = "FINISHED") -> None:
+    def close(self, status: RunStatus | None = "FINISHED") -> None:
         """Send what is left and mark how the run ended. A second call does nothing.
+
+        With None neither is done: another process goes on with the run.
 
         Raises
         ------

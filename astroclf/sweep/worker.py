@@ -1,0 +1,168 @@
+"""What each worker process of a sweep does: it answers the coordinator's commands, with trials, trainings and tests."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.plugins import Plugins
+from optuna.trial import FrozenTrial
+
+from astroclf.config.resume import resumed_config
+from astroclf.errors import AstroclfError, Interrupted
+from astroclf.run.folder import RunFolder
+from astroclf.sweep.plan import SweepPlan
+from astroclf.sweep.results import best_trials, finished_count, too_many_failures
+from astroclf.sweep.space import build_pruner, build_sampler
+from astroclf.sweep.study import SharedStudy
+from astroclf.sweep.trial import drop_checkpoints, free_memory, log_failure, log_file, run_trial, train_once
+from astroclf.tracking.client import log_to_run
+from astroclf.util.lazy import lazy_import
+from astroclf.util.output import print_to_file
+
+if TYPE_CHECKING:
+    import torch
+
+    from astroclf.run import build, train
+else:  # in a worker only, once it has its device
+    torch = lazy_import("torch")
+    build = lazy_import("astroclf.run.build")
+    train = lazy_import("astroclf.run.train")
+
+
+def work(connection: Connection, plan_bytes: bytes, number: int, workers: int) -> None:
+    """Answer the coordinator's commands until it closes the connection.
+
+    Each command is a tuple, each answer a tuple of ``done``, ``failed`` (an `AstroclfError`'s text) or ``interrupted``,
+    and a value; before it, ``begun`` and the number of each trial:
+
+    * ``("trials",)``: run trials until none is left to begin or to take over;
+    * ``("train", overrides, folder, tags)``: train and validate one configuration; the best metrics, none if it failed;
+    * ``("test", folder)``: test, record and register a trained one; its metrics.
+    """
+    _end_with_the_coordinator()
+    _bind_device(number)
+    Plugins.instance()  # registers the configs that Hydra's plugins bring
+    # Only now is torch loaded, for it looks at devices and threads once.
+    worker = Worker(pickle.loads(plan_bytes), workers, lambda trial: connection.send(("begun", trial)))
+    while True:
+        try:
+            command = connection.recv()
+        except (EOFError, OSError):
+            return
+        except KeyboardInterrupt:
+            command = None
+        try:
+            if command is None:
+                raise Interrupted("", 128 + signal.SIGINT)
+            answer: tuple[str, Any] = ("done", getattr(worker, command[0])(*command[1:]))
+        except (Interrupted, KeyboardInterrupt):
+            answer = ("interrupted", None)
+        except AstroclfError as error:
+            answer = ("failed", str(error))
+        try:
+            connection.send(answer)
+        except OSError:
+            return
+        if answer[0] == "interrupted":
+            return
+
+
+class Worker:
+    """The commands that a worker's process carries out; libraries and data are loaded once for all of them."""
+
+    def __init__(self, plan: SweepPlan, workers: int, begun: Callable[[int], None]) -> None:
+        if not torch.cuda.is_available():
+            torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+        self.plan, self.cache, self.begun = plan, build.ProcessCache(), begun
+        self.study = SharedStudy(plan.storage, plan.name, plan.directions, plan.folder, build_pruner(plan.pruner))
+        gc.freeze()  # libraries stay: the collection after each trial need not look through them
+
+    def trials(self) -> None:
+        """Run trials until none is left to begin or to take over, or too many failed."""
+        plan = self.plan
+        while not too_many_failures(self.study.trials(), plan.max_failure_rate):
+            claim = self.study.claim(plan.n_trials, plan.space, plan.base, lambda n: build_sampler(plan.sampler, n))
+            if claim is None:
+                return
+            self.begun(claim.trial.number)
+            run_trial(self.study, plan, claim, self.cache)
+            trials = self.study.trials()
+            drop_checkpoints(trials, self.study.directions, plan.keep_checkpoints)
+            self._log_best(trials)
+
+    def train(self, overrides: list[str], folder: str, tags: dict[str, str]) -> dict[str, float]:
+        """Train and validate one configuration; returns the best metrics, none if it failed."""
+        with log_file(Path(folder) / "train.log"):
+            try:
+                return train_once(self.plan, overrides, Path(folder), self.cache, tags)
+            except Interrupted:
+                raise
+            except Exception as error:  # as of a trial: its result, and no reason to end the sweep
+                log_failure(error)
+                return {}
+            finally:
+                free_memory()
+
+    def test(self, folder: str) -> dict[str, Any]:
+        """Test, record and register what was trained in a folder; returns its metrics."""
+        config = resumed_config(Path(folder), folder)
+        with log_file(Path(folder) / "train.log"):
+            return train.train(config, RunFolder.resumed(folder), "", self.cache)
+
+    def _log_best(self, trials: list[FrozenTrial]) -> None:
+        """Log the best value after so many trials, as a curve of the sweep's MLflow run."""
+        plan = self.plan
+        if plan.uri is None or plan.parent_run_id is None or len(plan.objectives) > 1:
+            return
+        for best in best_trials(trials, self.study.directions):
+            metrics = {f"best/{plan.objectives[0]}": best.values[0]}
+            log_to_run(plan.uri, plan.parent_run_id, metrics, finished_count(trials))
+
+
+def _bind_device(number: int) -> None:
+    """Let this process see one GPU, in turn; before torch is loaded."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = [part for part in visible.split(",") if part] if visible is not None else _gpus()
+    if devices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+
+
+def _gpus() -> list[str]:
+    """List the numbers of the GPUs that the driver knows, without loading torch."""
+    folder = Path("/proc/driver/nvidia/gpus")
+    return [str(index) for index in range(len(list(folder.iterdir())))] if folder.is_dir() else []
+
+
+def _end_with_the_coordinator() -> None:
+    """Stop cleanly, as after Ctrl-C, if the coordinator is killed: nobody would wait for the result."""
+    coordinator = multiprocessing.parent_process()
+    assert coordinator is not None
+
+    def watch() -> None:
+        coordinator.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True, name="coordinator-watch").start()
+
+
+def redirect_output(path: Path) -> None:
+    """Send everything that this process or a library of it prints to a file: the terminal shows the sweep's table."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    print_to_file(path)
+    logging.getLogger().setLevel(logging.INFO)
+
+
+def entry(target: Callable[..., None], output: Path, *arguments: Any) -> None:
+    """Begin a new process: send its output to a file, and call `target`."""
+    redirect_output(output)
+    target(*arguments)
