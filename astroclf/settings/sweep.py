@@ -23,7 +23,7 @@ class SweepSettings(Settings):
 
     study_name: str | None
     storage: str
-    n_trials: Annotated[int, at_least(1)]
+    n_trials: Annotated[int | None, at_least(1)]
     n_jobs: Annotated[int, at_least(1)]
     params: dict[str, Any]
     when: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Whose a trial is, as far as other processes can see it: the lock and the claim in its folder, and its signs of life.
+"""Whose a trial is, as other processes see it: the lock and the claim in its folder, and its signs of life.
 
 A process that takes a trial writes a new token into the trial's folder, and keeps it with the study. Whoever reads it
 there shares a disk with that process, and learns from the folder's lock whether it lives. Whoever does not has only its

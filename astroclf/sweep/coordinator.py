@@ -35,6 +35,7 @@ from astroclf.util.invocation import command_line
 from astroclf.util.logs import log
 
 REFRESH_SECONDS = 1.0
+NOTICEABLE_COMBINATIONS = 1000  # a hundred take SQLite a second or two
 
 
 class Coordinator:
@@ -76,7 +77,11 @@ class Coordinator:
                 data = load_data(config).fingerprints  # decoded here, where it is seen, and not by each worker
                 study.agree("data", data, "The data set or its splits have changed: bring them back.")
             if combinations is not None:
+                if len(combinations) > NOTICEABLE_COMBINATIONS:
+                    log.info("Planning %d combinations, which the database takes some minutes for.", len(combinations))
                 study.enqueue(combinations)
+                if self.settings.n_trials is None:  # every one, also where others were tried twice by a sampler before
+                    plan = replace(plan, n_trials=len(study.trials()))
             self._run(study, plan, config)
 
     def _run(self, study: SharedStudy, plan: SweepPlan, config: Config) -> None:
@@ -126,8 +131,11 @@ class Coordinator:
         return tracker
 
     def _greet(self, plan: SweepPlan, study: SharedStudy) -> None:
-        finished = finished_count(study.trials())
-        log.info("Study %s: %d trials, %d of them finished; folder %s", plan.name, plan.n_trials, finished, self.folder)
+        finished, trials, total = finished_count(study.trials()), plan.n_trials, plan.combinations
+        what = f"{trials} trials"
+        if total is not None:
+            what = f"all {total} combinations" if trials >= total else f"{trials} of {total} combinations"
+        log.info("Study %s: %s, %d of them finished; folder %s", plan.name, what, finished, self.folder)
         for key, text in plan.space.describe().items():
             log.info("  %s: %s", key, text)
 

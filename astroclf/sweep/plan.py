@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.space import SearchSpace, as_text, build_pruner, build_sampler, is_grid
 from astroclf.sweep.storage import absolute_storage
 from astroclf.tracking.database import ensure_database
-from astroclf.util.logs import log
 from astroclf.util.text import flatten, nearest
 
 PARAMETER_COUNT = "model/parameters"  # beside the validation metrics, what one of several objectives may be
+INTERVAL_TRIALS = 20  # where n_trials is null and the combinations cannot be counted
 MAX_GRID_COMBINATIONS = 10_000
 # What may differ between two starts of one study without making its trials another experiment.
 MAY_DIFFER_BETWEEN_STARTS = (
@@ -124,6 +125,8 @@ class SweepPlan:
 
     Attributes
     ----------
+    n_trials, combinations
+        How many trials there are to be in all, and how many combinations of values there are, if these can be counted.
     objectives
         Metrics of the best validation that the study is told.
     keep_checkpoints
@@ -140,6 +143,7 @@ class SweepPlan:
     storage: str
     folder: Path
     n_trials: int
+    combinations: int | None
     max_failure_rate: float
     directions: tuple[str, ...]
     objectives: tuple[str, ...]
@@ -192,8 +196,7 @@ def make_plan(
     Returns
     -------
     tuple
-        The plan; the config of one possible trial; and the trials themselves, where there are so few combinations that
-        each can be tried once.
+        The plan; the config of one possible trial; and the combinations to try, where no sampler chooses them.
 
     Raises
     ------
@@ -216,13 +219,14 @@ def make_plan(
     if pruner.get("max_resource") == "auto" and (planned := planned_validations(config)):
         pruner["max_resource"] = max(planned, int(pruner.get("min_resource", 1)))
     build_sampler(settings.sampler, 0), build_pruner(pruner)
-    combinations = _combinations(settings, space, base)
+    n_trials, total, combinations = _trials(settings, space, base)
     uri = config.tracking.uri or None
     plan = SweepPlan(
         name=str(settings.study_name or folder.name),
         storage=absolute_storage(settings.storage),
         folder=folder.absolute(),
-        n_trials=settings.n_trials if combinations is None else len(combinations),
+        n_trials=n_trials,
+        combinations=total,
         max_failure_rate=settings.max_failure_rate,
         keep_checkpoints=_kept_checkpoints(settings),
         directions=directions,
@@ -266,18 +270,27 @@ def _check_values(space: SearchSpace, base: Mapping[str, str], composer: Compose
     return config
 
 
-def _combinations(settings: SweepSettings, space: SearchSpace, base: Mapping[str, str]) -> list[dict[str, Any]] | None:
-    """List the trials themselves, where there are so few combinations that each can be tried once."""
-    grid = is_grid(settings.sampler)
-    combinations = space.combinations(base, MAX_GRID_COMBINATIONS if grid else settings.n_trials)
-    if combinations is None and grid:
+def _trials(
+    settings: SweepSettings, space: SearchSpace, base: Mapping[str, str]
+) -> tuple[int, int | None, list[dict[str, Any]] | None]:
+    """Return how many trials there are to be, of how many combinations, and which, where no sampler has to choose."""
+    total, wanted = space.count(base), settings.n_trials
+    if total is None:
+        if is_grid(settings.sampler):
+            raise ConfigError(
+                f"hydra/sweeper/sampler=grid tries every combination, but {', '.join(sorted(space.intervals))} may be "
+                "any number of an interval: give a list or a range of values instead, or leave the sampler out."
+            )
+        return wanted or INTERVAL_TRIALS, None, None
+    number = total if wanted is None else min(wanted, total)
+    if number < total and not is_grid(settings.sampler):
+        return number, total, None
+    if number > MAX_GRID_COMBINATIONS:
         raise ConfigError(
-            "hydra/sweeper/sampler=grid tries every combination: give each key a list or a range, and not more "
-            f"than {MAX_GRID_COMBINATIONS:,} combinations in all."
+            f"The search space has {total:,} combinations, and a sweep runs {MAX_GRID_COMBINATIONS:,} at most. Give "
+            "fewer values, or hydra.sweeper.n_trials=100 for so many of them, chosen by the sampler."
         )
-    if combinations is not None and len(combinations) < settings.n_trials:
-        log.info("The search space has %d combinations: each is tried once.", len(combinations))
-    return combinations[: settings.n_trials] if combinations is not None else None
+    return number, total, list(islice(space.combinations(base), number))
 
 
 def _kept_checkpoints(settings: SweepSettings) -> int | None:

@@ -7,10 +7,12 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from optuna.distributions import (
@@ -45,11 +47,14 @@ class SearchSpace:
         The command line's other overrides, as Hydra takes them.
     when
         ``{key: {other: values}}``: the key is searched only where each of the others has one of its values.
+    intervals
+        The keys that were given an interval, and no list or range of values: nobody wants each of its whole numbers.
     """
 
     distributions: dict[str, BaseDistribution]
     fixed: tuple[str, ...]
     when: dict[str, dict[str, list[str]]]
+    intervals: frozenset[str]
 
     @classmethod
     def parse(
@@ -62,9 +67,9 @@ class SearchSpace:
         ConfigError
             A range without values, nothing to search, or a condition on what is not searched.
         """
-        lines = [f"{key}={value}" for key, value in params.items()]
+        given = _last_of_each_key([*(f"{key}={value}" for key, value in params.items()), *arguments])
         try:
-            distributions, fixed, deletions = parse_sweep_syntax(_last_of_each_key([*lines, *arguments]))
+            distributions, fixed, deletions = parse_sweep_syntax([str(override.input_line) for override in given])
         except ValueError as error:
             raise ConfigError(f"The search space cannot be read: {' '.join(str(error).split())}") from error
         if not distributions:
@@ -84,7 +89,8 @@ class SearchSpace:
                 raise ConfigError(f"hydra.sweeper.when names '{key}', which is not searched. {known}")
         conditions = {key: _as_texts(when[key]) for key in when if key in distributions}
         overrides = tuple(f"{key}={value}" for key, value in fixed.items())
-        return cls(_parents_first(distributions, conditions), overrides, conditions)
+        intervals = frozenset(override.get_key_element() for override in given if override.is_interval_sweep())
+        return cls(_parents_first(distributions, conditions), overrides, conditions, intervals)
 
     def suggest(self, trial: Trial, base: Mapping[str, str]) -> dict[str, Any]:
         """Ask the sampler for the keys that apply; `base` has the values of keys that are not searched, as text."""
@@ -122,17 +128,16 @@ class SearchSpace:
             return list(distribution.choices)
         return list(_ends(distribution)) if distribution is not None else []
 
-    def combinations(self, base: Mapping[str, str], limit: int) -> list[dict[str, Any]] | None:
-        """List every combination there is; None where a key is continuous, or there are more than `limit`."""
-        values = {key: _values(distribution) for key, distribution in self.distributions.items()}
-        if any(choices is None for choices in values.values()):
+    def count(self, base: Mapping[str, str]) -> int | None:
+        """Count the combinations that there are; None where a key takes any number of an interval."""
+        if self.intervals:
             return None
-        found: list[dict[str, Any]] = []
-        for combination in self._branches(list(self.distributions), {}, values, base):
-            found.append(combination)
-            if len(found) > limit:
-                return None
-        return found
+        return self._count(list(self.distributions), {}, base)
+
+    def combinations(self, base: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """Yield every combination, in order; only where `count` has a number."""
+        values = {key: _values(distribution) for key, distribution in self.distributions.items()}
+        return self._branches(list(self.distributions), {}, values, base)
 
     def extremes(self) -> Iterator[tuple[str, Any]]:
         """Yield each key with one value after the other: every choice, and both ends of a range."""
@@ -142,12 +147,22 @@ class SearchSpace:
 
     def describe(self) -> dict[str, str]:
         """Write the space key by key, as people and ``hydra.sweeper.params`` do."""
-        return {key: _describe(distribution) for key, distribution in self.distributions.items()}
+        return {key: self._described(key) for key in self.distributions}
 
     def identity(self) -> dict[str, str]:
         """Return what must be equal for two starts to be the same search."""
         space = {f"search {key}": distribution_to_json(value) for key, value in self.distributions.items()}
         return {**space, **{f"when {key}": json.dumps(value, sort_keys=True) for key, value in self.when.items()}}
+
+    def _described(self, key: str) -> str:
+        distribution = self.distributions[key]
+        if isinstance(distribution, CategoricalDistribution):
+            return f"choice({', '.join(map(as_text, distribution.choices))})"
+        assert isinstance(distribution, (IntDistribution, FloatDistribution))
+        if key in self.intervals:
+            interval = f"interval({distribution.low}, {distribution.high})"
+            return f"tag(log, {interval})" if distribution.log else interval
+        return f"from {distribution.low} to {distribution.high} in steps of {distribution.step}"
 
     def _applies(self, key: str, params: Mapping[str, Any], base: Mapping[str, str]) -> bool:
         for other, wanted in self.when.get(key, {}).items():
@@ -158,22 +173,32 @@ class SearchSpace:
         return True
 
     def _branches(
-        self, keys: list[str], chosen: dict[str, Any], values: Mapping[str, list[Any] | None], base: Mapping[str, str]
+        self, keys: list[str], chosen: dict[str, Any], values: Mapping[str, Sequence[Any]], base: Mapping[str, str]
     ) -> Iterator[dict[str, Any]]:
         if not keys:
             yield chosen
         elif not self._applies(keys[0], chosen, base):
             yield from self._branches(keys[1:], chosen, values, base)
         else:
-            for value in values[keys[0]] or ():
+            for value in values[keys[0]]:
                 yield from self._branches(keys[1:], {**chosen, keys[0]: value}, values, base)
 
+    def _count(self, keys: list[str], chosen: dict[str, Any], base: Mapping[str, str]) -> int:
+        """Count what `_branches` yields without the branches, of which a long range may have millions."""
+        if not keys:
+            return 1
+        key, rest = keys[0], keys[1:]
+        if not self._applies(key, chosen, base):
+            return self._count(rest, chosen, base)
+        if any(key in conditions for conditions in self.when.values()):
+            return sum(self._count(rest, {**chosen, key: value}, base) for value in _values(self.distributions[key]))
+        return len(_values(self.distributions[key])) * self._count(rest, chosen, base)
 
-def _last_of_each_key(lines: Sequence[str]) -> list[str]:
+
+def _last_of_each_key(lines: Sequence[str]) -> list[Override]:
     """Keep the last of several overrides of one key, as everywhere in Hydra."""
     parsed = OverridesParser.create().parse_overrides(list(lines))
-    last = {override.key_or_group: str(override.input_line) for override in parsed}
-    return list(last.values())
+    return list({override.key_or_group: override for override in parsed}.values())
 
 
 def _as_texts(conditions: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -203,16 +228,17 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-def _values(distribution: BaseDistribution) -> list[Any] | None:
-    """List the values of a key that has a countable number of them; None of another."""
+def _values(distribution: BaseDistribution) -> Sequence[Any]:
+    """List the values of a key that was given a list or a range of them."""
     if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    if isinstance(distribution, IntDistribution) and not distribution.log:
-        return list(range(distribution.low, distribution.high + 1, distribution.step))
-    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
-        count = math.floor((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
-        return [distribution.low + number * distribution.step for number in range(count)]
-    return None
+        return distribution.choices
+    if isinstance(distribution, IntDistribution):
+        return range(distribution.low, distribution.high + 1, distribution.step)
+    assert isinstance(distribution, FloatDistribution)
+    assert distribution.step is not None
+    low, step = Decimal(str(distribution.low)), Decimal(str(distribution.step))  # 0.3, not 0.30000000000000004
+    count = math.floor((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
+    return [float(low + number * step) for number in range(count)]
 
 
 def _suggest(trial: Trial, key: str, distribution: BaseDistribution) -> Any:
@@ -228,16 +254,6 @@ def _suggest(trial: Trial, key: str, distribution: BaseDistribution) -> Any:
 def _ends(distribution: BaseDistribution) -> tuple[Any, ...]:
     assert isinstance(distribution, (IntDistribution, FloatDistribution))
     return distribution.low, distribution.high
-
-
-def _describe(distribution: BaseDistribution) -> str:
-    if isinstance(distribution, CategoricalDistribution):
-        return f"choice({', '.join(map(as_text, distribution.choices))})"
-    assert isinstance(distribution, (IntDistribution, FloatDistribution))
-    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
-        return f"from {distribution.low} to {distribution.high} in steps of {distribution.step}"
-    interval = f"interval({distribution.low}, {distribution.high})"
-    return f"tag(log, {interval})" if distribution.log else interval
 
 
 # ---- samplers and pruners, from their configs in hydra/sweeper/sampler and hydra/sweeper/pruner ----------------------

@@ -141,8 +141,10 @@ class SharedStudy:
     def enqueue(self, combinations: Sequence[Mapping[str, Any]]) -> None:
         """Plan trials with these parameters, unless they are planned already."""
         with self.lock(), warnings.catch_warnings(action="ignore"):
-            for params in combinations:
-                self.study.enqueue_trial(dict(params), skip_if_exists=True)
+            known = {_identity(trial.system_attrs.get("fixed_params", trial.params)) for trial in self.trials()}
+            for params in combinations:  # Optuna's skip_if_exists would read all trials anew for each
+                if _identity(params) not in known:
+                    self.study.enqueue_trial(dict(params))
 
     # ---- trials ------------------------------------------------------------------------------------------------------
 
@@ -260,6 +262,11 @@ class SharedStudy:
         if not self.trial(number).state.is_finished():
             with suppress(UpdateFinishedTrialError):
                 self.storage.set_trial_user_attr(trial_id(self.storage, self.name, number), key, value)
+
+
+def _identity(params: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """Return what is equal for equal parameters; a step's rounding in the last digit makes no other number."""
+    return frozenset((key, f"{value:.12g}" if type(value) is float else repr(value)) for key, value in params.items())
 
 
 def _shown(value: Any) -> str:

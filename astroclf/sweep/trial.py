@@ -160,7 +160,7 @@ class _Reporter:
             trial.set_user_attr("seconds", self._before + time.monotonic() - self._started)
 
     def on_validation(self, history: list[dict[str, float]], finished: bool) -> None:
-        """Pass a training's validations on, and end it where the pruner says so."""
+        """Tell the study of a training's validations, and end it where the pruner says so."""
         self.keep_time()
         if self.metric is None:  # Optuna prunes by one value only
             return

@@ -1,4 +1,4 @@
-"""A trial's config is what Hydra composes from the same overrides, however much of it is kept from the last trial."""
+"""What a sweep is to do: how many trials, of which combinations; and the config of each, as Hydra composes it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from hydra._internal.utils import create_config_search_path
 from hydra.types import RunMode
 
 import astroclf.run.folder  # noqa: F401 - registers the resolvers
+from astroclf.config.validate import typed_section
 from astroclf.errors import ConfigError
+from astroclf.settings.sweep import SweepSettings
 from astroclf.settings.yaml_files import config_dir
-from astroclf.sweep.plan import Composer
+from astroclf.sweep.plan import Composer, make_plan
+from tests.sweep.test_samplers import chosen
 
 FIXED = ["dataset=galaxy10_sim", "trainer.epochs=3"]
 
@@ -67,3 +70,56 @@ def test_a_key_that_is_not_there_is_refused(composer):
 def test_conditions_see_choices_and_values(composer):
     texts = composer.texts([*FIXED, "loss=focal", "trainer.patience=null"])
     assert (texts["loss"], texts["trainer.patience"], texts["trainer.epochs"]) == ("focal", "null", "3")
+
+
+# ---- how many trials, of which combinations --------------------------------------------------------------------------
+
+LISTED = ("seed=range(0,6)", "trainer.epochs=1,2", "optimizer.lr=0.1,0.01")  # 24 combinations
+
+
+def planned(composer, folder, *arguments: str):
+    """Plan a sweep that records nothing."""
+    own = [argument for argument in arguments if argument.lstrip("+").startswith("hydra")]
+    settings = chosen(*own)
+    settings.pop("_target_")
+    space = [*FIXED, "tracking=none", *(argument for argument in arguments if argument not in own)]
+    plan, _, combinations = make_plan(typed_section(SweepSettings, settings), composer, folder, space)
+    return plan, combinations
+
+
+@pytest.mark.parametrize("sampler", [(), ("hydra/sweeper/sampler=grid",)])
+def test_every_listed_combination_is_run_where_no_number_is_typed(composer, tmp_path, sampler):
+    plan, combinations = planned(composer, tmp_path, *LISTED, *sampler)
+    assert (plan.n_trials, plan.combinations, len(combinations)) == (24, 24, 24)
+    assert len({tuple(each.items()) for each in combinations}) == 24
+
+
+@pytest.mark.parametrize(
+    ("arguments", "n_trials", "combinations", "listed"),
+    [
+        (["hydra.sweeper.n_trials=50"], 24, 24, 24),  # no combination is worth a second trial
+        (["hydra.sweeper.n_trials=12", "hydra/sweeper/sampler=grid"], 12, 24, 12),
+        (["hydra.sweeper.n_trials=12"], 12, 24, None),  # the sampler chooses
+        (["head.dropout=interval(0.1,0.5)"], 20, None, None),
+        (["head.dropout=interval(0.1,0.5)", "hydra.sweeper.n_trials=30"], 30, None, None),
+    ],
+)
+def test_a_typed_number_of_trials_is_a_limit(composer, tmp_path, arguments, n_trials, combinations, listed):
+    plan, found = planned(composer, tmp_path, *LISTED, *arguments)
+    assert (plan.n_trials, plan.combinations) == (n_trials, combinations)
+    assert (None if found is None else len(found)) == listed
+
+
+def test_conditions_make_combinations_fewer(composer, tmp_path):
+    when = "+hydra.sweeper.when={optimizer.lr:{trainer.epochs:[2]}}"
+    plan, combinations = planned(composer, tmp_path, *LISTED, when)
+    assert plan.n_trials == len(combinations) == 6 * (1 + 2)
+
+
+def test_more_combinations_than_a_sweep_runs_are_refused_with_their_number(composer, tmp_path):
+    many = "seed=range(0,123456)"
+    with pytest.raises(ConfigError, match=r"has 123,456 combinations, and a sweep runs 10,000 at most"):
+        planned(composer, tmp_path, many)
+    assert planned(composer, tmp_path, many, "hydra.sweeper.n_trials=5")[0].n_trials == 5
+    with pytest.raises(ConfigError, match=r"head\.dropout may be any number of an interval"):
+        planned(composer, tmp_path, "head.dropout=interval(0.1,0.5)", "hydra/sweeper/sampler=grid")

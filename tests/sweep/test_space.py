@@ -54,11 +54,27 @@ def test_a_condition_may_look_at_a_key_that_is_not_searched():
 def test_combinations_follow_the_conditions():
     params = {key: PARAMS[key] for key in ("loss", "loss.beta")}
     space = SearchSpace.parse(["seed=range(0, 2)"], params, WHEN)
-    combinations = space.combinations({}, limit=10)
-    assert len(combinations) == 2 * (1 + 2)
+    combinations = list(space.combinations({}))
+    assert len(combinations) == space.count({}) == 2 * (1 + 2)
     assert {"seed": 1, "loss": "cb_focal", "loss.beta": 0.999} in combinations
-    assert space.combinations({}, limit=5) is None
-    assert SearchSpace.parse([], PARAMS, WHEN).combinations({}, limit=100) is None
+    assert SearchSpace.parse(["loss=focal"], params, WHEN).count({"loss": "cb_focal"}) == 2
+    assert SearchSpace.parse([], PARAMS, WHEN).count({}) is None
+
+
+def test_a_range_is_a_list_of_values_and_an_interval_of_whole_numbers_is_none():
+    space = SearchSpace.parse(["seed=range(1,9,3)", "head.dropout=range(0.1,0.5,0.1)"], {}, {})
+    assert [each["seed"] for each in space.combinations({})] == [1] * 4 + [4] * 4 + [7] * 4
+    assert [each["head.dropout"] for each in space.combinations({})][:4] == [0.1, 0.2, 0.3, 0.4]
+    assert SearchSpace.parse(["seed=interval(1,9)"], {}, {}).count({}) is None
+    assert SearchSpace.parse(["seed=interval(1,9)", "seed=1,2"], {}, {}).count({}) == 2
+    assert space.describe()["seed"] == "from 1 to 7 in steps of 3"
+
+
+def test_combinations_are_counted_without_making_them():
+    space = SearchSpace.parse(
+        ["seed=range(0,1000000000)", "loss=focal,cb_focal", "a=1,2"], {}, {"a": {"loss": "focal"}}
+    )
+    assert space.count({}) == 3_000_000_000
 
 
 def test_every_value_is_shown_in_a_trial_that_can_be():

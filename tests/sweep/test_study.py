@@ -104,6 +104,18 @@ def test_planned_trials_come_once_and_in_order(tmp_path):
     assert claim(study, 2) is None
 
 
+def test_combinations_that_a_sampler_has_tried_are_not_planned_again(tmp_path):
+    study = opened(tmp_path)
+    space = SearchSpace.parse(["a=range(0,3)", "b=range(0.1,0.4,0.1)"], {}, {})
+    for a, b in ((0, 0.1), (0, 0.1), (2, 0.1 + 2 * 0.1)):  # of the last, Optuna says 0.30000000000000004
+        trial = study.study.ask()
+        trial.suggest_int("a", a, a)
+        trial.suggest_float("b", b, b)
+        study.study.tell(trial, 0.5)
+    study.enqueue(list(space.combinations({})))
+    assert len(study.trials()) == 3 + 9 - 2
+
+
 def test_a_study_ends_where_fewer_trials_are_wanted_than_were_planned(tmp_path):
     study = opened(tmp_path)
     study.enqueue([{"optimizer.lr": 0.2}, {"optimizer.lr": 0.5}, {"optimizer.lr": 0.7}])
