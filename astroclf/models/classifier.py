@@ -23,8 +23,8 @@ class Classifier(nn.Module):
     """A network from images (B, C, H, W) to a `Prediction`.
 
     The heads work in float32 also under autocast: they cost nothing next to the backbone, and bfloat16 logits of
-    near-equal classes tie. The uncertainty head reads the same features as the class scores, and its gradient flows
-    on into the backbone: its small weight in the loss makes it an auxiliary task.
+    near-equal classes tie. The uncertainty head reads the features before the attention gate, which is for the class
+    scores alone. Its gradient flows on into the backbone: its small weight in the loss makes it an auxiliary task.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ class Classifier(nn.Module):
     def _heads(self, features_BF: Tensor) -> Prediction:
         if self.refinement is not None:
             features_BF = self.refinement(features_BF)
+        uncertainty_B = self.uncertainty(features_BF) if self.uncertainty is not None else None
         if self.attention is not None:
             features_BF = self.attention(features_BF)
-        uncertainty_B = self.uncertainty(features_BF) if self.uncertainty is not None else None
         return Prediction(self.scores(features_BF), uncertainty_B)
 
 

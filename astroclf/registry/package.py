@@ -33,7 +33,7 @@ from astroclf.models.weights import UnreadableTensors, load_tensors
 from astroclf.settings.components import locate
 from astroclf.util.atomic import atomic_path
 
-FORMAT = 2
+FORMAT = 3
 SPEC_FILE = "model.json"
 WEIGHTS_FILE = "weights.pt"
 LOADER_MODULE = "astroclf.registry.package"

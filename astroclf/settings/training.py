@@ -17,6 +17,8 @@ from astroclf.settings.base import (
     at_least,
 )
 
+ColorOrder = Literal["before_geometry", "after_geometry"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings(ComponentSettings):
@@ -26,6 +28,7 @@ class AugmentSettings(ComponentSettings):
 
     crop: list[int] | Absent | None = ABSENT
     reference_size: int | Absent = ABSENT
+    color: ColorOrder | Absent = ABSENT
     brightness: float | Absent = ABSENT
     contrast: float | Absent = ABSENT
     saturation: float | Absent = ABSENT

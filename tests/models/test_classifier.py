@@ -50,6 +50,21 @@ def test_the_uncertainty_head_also_teaches_the_backbone(new_backbone: Callable[.
     assert sum(float(parameter.grad.abs().sum()) for parameter in model.backbone.parameters()) > 0
 
 
+@pytest.mark.parametrize("refinement", [False, True])
+def test_the_uncertainty_head_reads_the_features_before_the_gate(refinement: bool) -> None:
+    """As the first forerunner's does; with every gate shut, its answer is what it was and the scores are their bias."""
+    model = Classifier(Custom6Conv(32), 3, refinement=refinement, attention=True, uncertainty=True, hidden=16).eval()
+    images = torch.randn(2, 3, 32, 32)
+    assert model.attention is not None
+    with torch.no_grad():
+        open_gate = model(images)
+        model.attention.gate[-1].bias.fill_(-torch.inf)
+        shut_gate = model(images)
+    assert torch.equal(open_gate.uncertainty_B, shut_gate.uncertainty_B)
+    assert not torch.equal(open_gate.logits_BC, shut_gate.logits_BC)
+    torch.testing.assert_close(shut_gate.logits_BC, model.scores.bias.expand(2, 3))
+
+
 def test_training_under_bfloat16_autocast_gives_float32_outputs_and_finite_gradients(
     new_backbone: Callable[..., nn.Module],
 ) -> None:

@@ -52,7 +52,7 @@ def _apply_to_one(image_HWC: np.ndarray, steps: Steps, i: int, table: np.ndarray
     # Contiguous, because cv2.transform is six times slower on a view.
     image = np.ascontiguousarray(image_HWC[top : top + height, left : left + width])
     outside_C = background(image) if steps.filled else np.zeros(image.shape[2], np.uint8)
-    if steps.color_BCC is not None:
+    if steps.color_BCC is not None and not steps.color_last:
         colors = _color_map(image, steps, i)
         image = _with_bands(cv2.transform(image, colors), image)
         if steps.filled:  # as a pixel of the image would be
@@ -65,6 +65,8 @@ def _apply_to_one(image_HWC: np.ndarray, steps: Steps, i: int, table: np.ndarray
         image = _average_down(image, steps.area)
     if steps.warp_B23 is not None:
         image = _warp(image, steps.warp_B23[i], steps.output, outside_C)
+    if steps.color_BCC is not None and steps.color_last:
+        image = _with_bands(cv2.transform(image, _color_map(image, steps, i)), image)
     cv2.LUT(image, table, dst=out_HWC)
     if steps.noise_keys_B is not None:
         field = noise_field(steps.noise_keys_B[i], out_HWC.size).reshape(out_HWC.shape[0], -1)

@@ -26,7 +26,7 @@ def apply(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
     with torch.autocast(device.type, enabled=False):
         values_BHWC = cropped_BHWC.float()
         outside_BC = backgrounds(cropped_BHWC).float() if steps.filled else None
-        if steps.color_BCC is not None:
+        if steps.color_BCC is not None and not steps.color_last:
             color = _color_map(cropped_BHWC, steps)
             values_BHWC = color(values_BHWC)
             if outside_BC is not None:  # as a pixel of the image would be
@@ -38,6 +38,10 @@ def apply(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
             values_BCHW = _average_down(values_BCHW, steps.area)
         if steps.warp_B23 is not None:
             values_BCHW = _warp(values_BCHW, send(steps.warp_B23, device), steps.output, outside_BC)
+        if steps.color_BCC is not None and steps.color_last:
+            values_BHWC = values_BCHW.permute(0, 2, 3, 1)
+            color = _color_map(values_BHWC.round(), steps)  # whole steps, for a mean that is exact in any order
+            values_BCHW = color(values_BHWC).permute(0, 3, 1, 2)
         values_BCHW = values_BCHW * _bands(steps.scale_C, device) + _bands(steps.offset_C, device)
         if steps.noise_keys_B is not None:
             noise_BHWC = noise_fields(steps.noise_keys_B, (*steps.output, values_BCHW.shape[1]), device)

@@ -26,6 +26,7 @@ class Steps:
     """
 
     crop: tuple[int, int, int, int]  # top, left, height, width in pixels of the stored image
+    color_last: bool  # the next two come after the warp, instead of before the blur
     color_BCC: np.ndarray | None  # linear part of the photometry, on values 0 to 255
     pivot_BC: np.ndarray | None  # how much of the mean grey, (B, 1), or of each band's mean where not RGB is added
     blur_BL: np.ndarray | None  # one-dimensional kernels, applied along both axes
@@ -62,6 +63,7 @@ def plan(recipe: Augmentation, shape_BHWC: tuple[int, ...], draws: Draws | None)
     shows_outside = shows_outside or (recipe.dihedral and cropped[0] != cropped[1])
     return Steps(
         crop=crop,
+        color_last=recipe.color == "after_geometry",
         color_BCC=color_matrices(recipe, draws, bands) if draws is not None and random_color else None,
         pivot_BC=pivots(recipe, draws, bands) if draws is not None and recipe.contrast > 0 else None,
         blur_BL=blur_kernels(draws, recipe.blur_kernel) if draws is not None and recipe.blur_kernel else None,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from astroclf.data.augment.draws import DRAWN, Draws, sample_keys, uniforms
 from astroclf.data.augment.plan import per_band, plan
 from astroclf.errors import ConfigError
+from astroclf.settings.training import ColorOrder
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ class Augmentation:
     """A recipe that makes normalised float tensors of stored uint8 pixels, with or without random changes.
 
     The steps, in this order: centre crop, color, blur, (area averaging where the output is smaller than the crop),
-    flips, rotation, zoom, shift and resize as one bilinear resampling, normalisation, noise. What rotation, zoom and
-    shift show of the outside of the crop is filled with its background: in each band, the median of the pixels on the
-    crop's border. (Around pictures that were padded to a square that is the padding, black.)
+    flips, rotation, zoom, shift and resize as one bilinear resampling, normalisation, noise; with ``color:
+    after_geometry`` the color follows on the resampling. What rotation, zoom and shift show of the outside of the crop
+    is filled with its background: in each band, the median of the pixels on the crop's border, with the color of the
+    image. (Around pictures that were padded to a square that is the padding, black.)
 
     Parameters
     ----------
@@ -38,6 +40,9 @@ class Augmentation:
         Centre crop in pixels of an image `reference_size` pixels wide; scaled to images of another size. None: no crop.
     reference_size : int
         Image size that `crop` is given for, pixels.
+    color : {"before_geometry", "after_geometry"}
+        Whether brightness, contrast, saturation and hue come before or after the resampling. After it, the mean grey
+        that contrast stretches about is that of the resampled image, with what was filled in.
     brightness, contrast, saturation : float
         Factors are uniform in [max(0, 1 − value), 1 + value]. 0: off.
     hue : float
@@ -80,6 +85,7 @@ class Augmentation:
     """
 
     reference_size: int
+    color: ColorOrder
     blur_sigma: Sequence[float]
     mean: Sequence[float] | float | None
     std: Sequence[float] | float | None
@@ -146,7 +152,8 @@ class Augmentation:
         Returns
         -------
         images_BCHW : float32, channels_last
-            On the device of the input. OpenCV computes in main memory, torch on other devices; they agree to 2/255.
+            On the device of the input. OpenCV computes in main memory, torch on other devices; they agree to 2/255; to
+            4/255 where strong colors come after the geometry, whose rounding they stretch.
 
         Raises
         ------
@@ -191,6 +198,8 @@ def _check(recipe: Augmentation) -> None:
         "crop",
         f"give [height, width] between 1 and augment.reference_size ({size}) pixels, or null for no crop",
     )
+    known = get_args(ColorOrder)
+    require(recipe.color in known, "color", f"brightness and its like come {' or '.join(known)}")
     for key in ("brightness", "contrast", "saturation"):
         require(getattr(recipe, key) >= 0, key, "factors are drawn from 1 ± the value, so it is 0 (off) or more")
     require(0 <= recipe.hue <= 0.5, "hue", "the shift is in turns, from 0 (off) to 0.5 (any hue)")

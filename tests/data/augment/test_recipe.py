@@ -182,6 +182,29 @@ def test_what_lies_outside_is_sky_and_not_black() -> None:
         assert changed.min() > 20
 
 
+@pytest.mark.parametrize(("bands", "output"), [(3, None), (1, 20), (5, 40)])
+def test_color_comes_before_or_after_the_geometry_as_the_recipe_says(bands: int, output: int | None) -> None:
+    """Each order is the two halves one after the other, to the bit; the draws know nothing of it."""
+    pixels = torch.full((8, 32, 32, bands), 50, dtype=torch.uint8)  # another mean grey once more of it is in view
+    pixels[:, 4:28, 4:28] = 60 + images(8, 24, bands) // 2
+    light = {"brightness": 0.3, "contrast": 0.4, "saturation": 0.2}
+    moves = {"hflip": 0.5, "rotation": (-40, 40), "zoom": (0.6, 1.0), "output_size": output}
+    whole = {order: recipe(**light, **moves, color=order) for order in ("before_geometry", "after_geometry")}
+    drawn = [augmentation.draw(3, 1, ROWS) for augmentation in whole.values()]
+    for field in fields(Draws):
+        np.testing.assert_array_equal(*(getattr(draws, field.name) for draws in drawn))
+
+    def then(first: Augmentation, second: Augmentation) -> np.ndarray:
+        between = torch.from_numpy(first.to_uint8(first(pixels, drawn[0])))
+        return second.to_uint8(second(between, drawn[0]))
+
+    before, after = (augmentation.to_uint8(augmentation(pixels, drawn[0])) for augmentation in whole.values())
+    np.testing.assert_array_equal(after, then(recipe(**moves), recipe(**light)))
+    if output is None:
+        assert np.abs(before.astype(int) - then(recipe(**light), recipe(**moves))).max() <= 1
+    assert np.abs(before.astype(int) - after).max() > 3
+
+
 def test_what_lies_outside_gets_the_photometry_of_the_image() -> None:
     pixels = torch.full((1, 24, 24, 3), 100, dtype=torch.uint8)
     augmentation = replace(ANY_GEOMETRY, brightness=0.5, contrast=0.5, hue=0.5, blur_kernel=3)
@@ -327,6 +350,7 @@ def test_normalisation_suits_the_number_of_bands(name: str) -> None:
     ("options", "part"),
     [
         ({"hue": 0.7}, "augment.hue=0.7"),
+        ({"color": "last"}, "before_geometry or after_geometry"),
         ({"blur_kernel": 4}, "odd"),
         ({"rotation": [20, -20]}, "low ≤ high"),
         ({"crop": [300, 200]}, "reference_size"),
