@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import uuid
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import torch
 
 from astroclf.errors import CheckpointError
 from astroclf.models.weights import CHECKPOINT_FORMAT, UnreadableTensors, load_tensors, other_format
-from astroclf.util.atomic import atomic_path
+from astroclf.util.atomic import atomic_path, temporary_path
+from astroclf.util.logs import log
 
 
 class CheckpointFolder:
     """The ``checkpoints/`` of a run: ``last.pt``, ``best.pt``, the few of lowest loss, and one every n epochs.
 
     A state is written once; the other names are hard links to it (copies where the file system has none), which is
-    safe because files here are replaced, never changed. ``last.pt`` comes last: once it stands, all the others do.
+    safe because files here are replaced, never changed. ``last.pt`` comes first and says which names its state is to
+    have: a process that is killed before it has given them all leaves that to the next one, in `go_on_from`.
     """
 
     def __init__(self, folder: Path, keep_lowest_loss: int) -> None:
@@ -53,38 +56,57 @@ class CheckpointFolder:
         AstroclfError
             The disk is full or not writable; the checkpoints written before are intact.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self.last) as temporary:
-            with open(temporary, "wb") as file:
-                torch.save({"format": CHECKPOINT_FORMAT, **state}, file)
-            for name in also_as:
-                _link(temporary, self.folder / name)
+        with atomic_path(self.last) as temporary, open(temporary, "wb") as file:
+            torch.save({"format": CHECKPOINT_FORMAT, "also_as": also_as, **state}, file)
+        self._give_names(also_as)
+
+    def go_on_from(self, checkpoint: Path, state: Mapping[str, Any]) -> None:
+        """Make the folder what it was when `state` was saved, whichever of its files that was read from.
+
+        Raises
+        ------
+        CheckpointError
+            The best weights up to that point are no longer kept; nothing was changed.
+        """
+        reached = state["train_state"]
+        best = self._saved_at(reached["best"], checkpoint) if reached["best"] else None
+        with suppress(CheckpointError):  # a damaged last.pt is a reason to go back
+            newest = load_checkpoint(self.last)["train_state"]
+            if repr(newest) != repr(reached):
+                log.warning("Going back from step %d to step %d.", newest["step"], reached["step"])
+        _link(checkpoint, self.last)
+        if best is not None:
+            _link(best, self.best)
+        self._give_names(state["also_as"])
+
+    def _give_names(self, names: list[str]) -> None:
+        """Link what ``last.pt`` is under its other names, and remove what is no longer among the lowest."""
+        for name in names:
+            _link(self.last, self.folder / name)
         kept = {name for _, name in self.lowest}
         for path in self.folder.glob("step-*-loss-*.pt"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
 
-    def restore_best(self, step: int) -> None:
-        """Make ``best.pt`` the checkpoint of this step: the best of the run up to the one that is resumed.
-
-        Raises
-        ------
-        CheckpointError
-            No file of that step is kept.
-        """
-        for path in [self.best, *sorted(self.folder.glob("*.pt"))]:
-            if path.is_file() and load_checkpoint(path)["train_state"]["step"] == step:
-                if path != self.best:
-                    _link(path, self.best)
-                return
+    def _saved_at(self, validation: Mapping[str, float], checkpoint: Path) -> Path:
+        """Return the file that was saved at a validation, which its row of the history identifies: not by its name."""
+        for path in [self.best, checkpoint, *sorted(self.folder.glob("*.pt"))]:
+            with suppress(CheckpointError):  # another damaged file is no hindrance
+                saved = load_checkpoint(path)["train_state"]
+                at_validation = saved["history"] and saved["step"] == validation["step"]
+                if at_validation and repr(saved["history"][-1]) == repr(validation):  # NaN equals NaN
+                    return path
         raise CheckpointError(
-            f"The run cannot go on from there: the best weights up to that point, of step {step}, are no longer kept "
-            f"in {self.folder}. Resume its last.pt, or start a new run."
+            f"The run cannot go on from {checkpoint}: the best weights up to that point, of step "
+            f"{validation['step']:.0f}, are no longer kept in {self.folder}. Resume its last.pt, or start a new run."
         )
 
 
 def _link(existing: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    """Let `target` be the same file as `existing`, or a copy of it where the file system has no links."""
+    if target.is_file() and target.samefile(existing):
+        return  # POSIX renames nothing onto another link of the same file, and would leave the temporary name
+    temporary = temporary_path(target)
     try:
         os.link(existing, temporary)
         os.replace(temporary, target)

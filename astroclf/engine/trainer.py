@@ -77,7 +77,7 @@ class Trainer:
         Of the images of each split: a checkpoint goes on only with the same ones.
     on_validation : callable, optional
         Called after each validation, once all is saved, with the history (a row a validation) and whether training is
-        over. What it raises ends the training.
+        over; and when a training goes on, since it may have been killed before that. What it raises ends the training.
     before_save : callable, optional
         Called before anything is written or sent. What it raises ends the training with the files as they were.
     """
@@ -156,6 +156,8 @@ class Trainer:
 
     def _run(self, stop: StopRequest, progress: TrainProgress) -> None:
         state, every = self.state, self.settings.grad_accum_steps
+        if self.on_validation is not None and state.history:  # resumed: a kill may have come before this call
+            self.on_validation(state.history, state.finished)
         self.model.train()
         while not state.finished:
             if state.step >= self.total_steps:  # a run of no steps still has a validated checkpoint
@@ -345,6 +347,19 @@ class Trainer:
             "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if cuda else None},
             "tracker": {"run_id": self.tracker.run_id, **self.tracker.state_dict()},
         }
+
+    def resume(self, checkpoint: Path, saved: dict[str, Any]) -> None:
+        """Stand where a checkpoint of this run stood, with its files as they were then.
+
+        Raises
+        ------
+        CheckpointError
+            As `load_state_dict`, or the best weights up to that point are no longer kept.
+        """
+        self.load_state_dict(saved)
+        self.checkpoints.go_on_from(checkpoint, saved)
+        if self.state.history:  # a kill after the last checkpoint may have come before its row
+            write_history(self.folder / "history.csv", self.state.history)
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take up a state that `state_dict` gave.

@@ -168,9 +168,8 @@ def opened_run(
         if checkpoint is None:
             tracker.log_artifact(folder.config_file)
         else:
-            trainer.load_state_dict(checkpoint)
-            if folder.goes_back and trainer.state.best:
-                trainer.checkpoints.restore_best(int(trainer.state.best["step"]))
+            assert folder.checkpoint is not None
+            trainer.resume(folder.checkpoint, checkpoint)
             folder.write_config(config.to_plain(), command)
         yield Run(config, folder, command, data, network, loaders, trainer, tracker, spec, started)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import secrets
 import shlex
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from astroclf.errors import CheckpointError
-from astroclf.util.atomic import write_text
+from astroclf.util.atomic import clear_leftovers, write_text
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class RunFolder:
         CheckpointError
             Neither a run folder with a checkpoint nor a checkpoint in one.
         """
-        given = Path(named).expanduser()
+        given = Path(os.path.abspath(Path(named).expanduser()))  # the run folder is also above a bare file name
         checkpoint = given if given.is_file() else given / "checkpoints" / "last.pt"
         folder = cls(shown_path(checkpoint.parent.parent), checkpoint)
         if not str(named).strip() or not checkpoint.is_file() or not folder.config_file.is_file():
@@ -80,11 +81,6 @@ class RunFolder:
     def last_checkpoint(self) -> Path:
         """The newest state of the training."""
         return self.path / "checkpoints" / "last.pt"
-
-    @property
-    def goes_back(self) -> bool:
-        """Whether the run goes on from an earlier checkpoint than its newest."""
-        return self.checkpoint is not None and self.checkpoint.name != self.last_checkpoint.name
 
     def command(self) -> str:
         """Return the command that began the run."""
@@ -128,6 +124,7 @@ class RunFolder:
         except OSError as error:
             raise CheckpointError(f"The run folder {self.path} cannot be written to: {error.strerror}.") from error
         try:
+            clear_leftovers(self.path, self.last_checkpoint.parent, self.path / "plots")
             yield
         finally:
             lock.release()

@@ -164,12 +164,13 @@ class _Reporter:
         self.keep_time()
         if self.metric is None:  # Optuna prunes by one value only
             return
+        new = [number for number in range(1, len(history) + 1) if number not in self._reported]
         with self.study.owned(self.claim) as trial:
-            for number, row in enumerate(history, start=1):
-                if number not in self._reported:
-                    trial.report(float(row[self.metric]), number)
-                    self._reported.add(number)
-        if not finished and self.claim.trial.should_prune():
+            for number in new:
+                trial.report(float(history[number - 1][self.metric]), number)
+        self._reported.update(new)
+        # Once a validation: a trial that goes on has had its answer.
+        if new and not finished and self.claim.trial.should_prune():
             value = history[-1][self.metric]
             raise Pruned(
                 f"Pruned after validation {len(history)}: {self.metric} {value:.4f} is not good enough beside the "

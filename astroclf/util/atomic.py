@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ _NOT_WRITABLE = {
     errno.EEXIST: "a part of that path is a file, not a folder",
     errno.ENOTDIR: "a part of that path is a file, not a folder",
 }
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.tmp(\.[\w-]+)?")  # what `temporary_path` gives
 _NEARLY_FULL_BYTES = 1 << 20  # bytes left when a writer that hides its errno (torch.save) has met a full disk
 
 
@@ -37,7 +39,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         The disk is full, or the folder cannot be written to. Nothing is left behind, and an older `path` is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -53,6 +55,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             f"Could not write {path}: {reason}. Free some space or choose another folder, then run the command again; "
             "what was written before is intact."
         ) from error
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a new hidden path beside `path`, of the same suffix, that `clear_leftovers` knows for one."""
+    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}")
+
+
+def clear_leftovers(*folders: Path) -> None:
+    """Remove what processes that were killed while they wrote have left in these folders, not in those below.
+
+    The caller knows that no other process is writing there. What cannot be removed stays.
+    """
+    for folder in folders:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if _LEFTOVER.fullmatch(path.name):
+                _remove(path)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -310,15 +310,6 @@ def test_a_checkpoint_that_does_not_fit_is_refused(images, tmp_path, spoil, says
         trainer.load_state_dict(state)
 
 
-def test_the_best_weights_of_an_older_checkpoint_are_found_again(images, tmp_path):
-    trainer = make_trainer(images, tmp_path, epochs=3, keep_every=1)
-    trainer.fit()
-    trainer.checkpoints.restore_best(10)
-    assert load_checkpoint(trainer.checkpoints.best)["train_state"]["step"] == 10
-    with pytest.raises(CheckpointError, match="no longer kept"):
-        trainer.checkpoints.restore_best(3)
-
-
 def test_early_stopping_ends_the_run(images, tmp_path):
     trainer = make_trainer(
         images, tmp_path, epochs=50, patience=2, make_optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0)

@@ -44,6 +44,34 @@ def test_a_folder_and_a_checkpoint_in_it_name_the_same_run(stopped):
         RunFolder.resumed(str(stopped.parent))
 
 
+def test_where_one_stands_does_not_matter(stopped, monkeypatch):
+    for place, names in (
+        (stopped.parent, ["run", "./run", "run/checkpoints/last.pt", "../" + stopped.parent.name + "/run"]),
+        (stopped, [".", "checkpoints/last.pt"]),
+        (stopped / "checkpoints", ["..", "last.pt", "./last.pt"]),
+    ):
+        monkeypatch.chdir(place)
+        for name in names:
+            folder = RunFolder.resumed(name)
+            assert folder.path.samefile(stopped)
+            assert folder.config_file.is_file()
+
+
+def test_what_a_killed_process_left_half_written_goes_when_the_run_is_next_worked_on(stopped):
+    left = [stopped / ".metrics.0123456789ab.tmp.json", stopped / "checkpoints" / ".last.0123456789ab.tmp.pt"]
+    package = stopped / ".model.0123456789ab.tmp"
+    package.mkdir()
+    (package / "weights.pt").touch()
+    for path in left:
+        path.touch()
+    others = stopped / ".of_people.tmp.txt"
+    others.touch()
+    with RunFolder.resumed(str(stopped)).locked():
+        assert not any(path.exists() for path in [*left, package])
+    assert others.exists()
+    assert (stopped / "checkpoints" / "last.pt").exists()
+
+
 def test_a_new_run_has_no_checkpoint_and_no_metrics(tmp_path):
     folder = RunFolder.new(tmp_path / "run")
     assert folder.checkpoint is None

@@ -1,0 +1,98 @@
+"""A run that dies at any file operation from its first to its last: it goes on, and ends as if it had not."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from astroclf.engine.checkpoint import load_checkpoint
+from astroclf.errors import CheckpointError
+from astroclf.run.build import ProcessCache, TrialContext
+from astroclf.run.folder import RunFolder
+from astroclf.run.train import fit, train
+from astroclf.settings.config import Config
+from tests.config.test_validate import config
+from tests.engine.test_trainer import assert_equal_states
+from tests.faults import DEAD, die_at, in_child
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+RUN = (
+    "dataset.samples=60", "dataset.image_size=16", "backbone=custom6conv", "trainer.device=cpu", "trainer.epochs=2",
+    "trainer.batch_size=16", "trainer.ema_decay=0.9", "trainer.num_workers=1", "tracking=none",
+)  # fmt: skip
+COMMAND = "astroclf train"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def single_threaded():
+    """Forked processes have no threads but one; and the same sums, to the bit, in all of them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Everything that a run says, but for its clocks and names."""
+    state = load_checkpoint(folder / "checkpoints" / "last.pt")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    clocks = ("train/images_per_second", "train/data_wait_fraction", "run/seconds", "run/mlflow_id")
+    files = ("history.csv", "predictions.csv")
+    return {
+        "state": {name: value for name, value in state.items() if name != "tracker"},
+        "metrics": {name: value for name, value in metrics.items() if name not in clocks},
+        "files": {name: (folder / name).read_bytes() for name in files if (folder / name).is_file()},
+        "names": {str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != ".lock"},
+    }
+
+
+def killed_at(number: int, folder: Path, begin: Callable[[RunFolder], Any]) -> int:
+    """Begin a run in a process that dies at this operation, and go on with it here; returns how that process ended."""
+
+    def die() -> None:
+        die_at(number, folder)
+        begin(RunFolder.new(folder))
+
+    status = in_child(die)
+    try:
+        run_folder = RunFolder.resumed(str(folder if number % 2 else folder.relative_to(Path.cwd())))
+    except CheckpointError:  # it starts again
+        assert not (folder / "checkpoints" / "best.pt").exists()
+        run_folder = RunFolder.new(folder)
+    begin(run_folder)
+    return status
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole_run", [True, False], ids=["run", "trial"])
+def test_it_goes_on_and_ends_as_if_it_had_not(tmp_path, monkeypatch, whole_run):
+    monkeypatch.chdir(tmp_path)
+    asked: Config = config(*RUN, f"dataset.cache_dir={tmp_path / 'cache'}")
+    cache = ProcessCache()
+    cache.data(asked)
+
+    def begin(folder: RunFolder) -> Any:
+        if whole_run:
+            return train(asked, folder, COMMAND, cache)
+        return fit(asked, folder, COMMAND, cache, TrialContext())
+
+    begin(RunFolder.new(tmp_path / "whole"))
+    whole = outcome(tmp_path / "whole")
+
+    def count() -> None:
+        file = os.open(tmp_path / "count", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        die_at(0, tmp_path / "counted", lambda operation: os.write(file, b"."))
+        begin(RunFolder.new(tmp_path / "counted"))
+
+    assert in_child(count) == 0
+    operations = (tmp_path / "count").stat().st_size
+    for number in range(3, operations + 1, operations // 4):
+        folder = tmp_path / f"killed-{number}"
+        assert killed_at(number, folder, begin) == DEAD
+        assert_equal_states(outcome(folder), whole, f"operation {number} of {operations}")
