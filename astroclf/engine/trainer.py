@@ -349,7 +349,7 @@ class Trainer:
         }
 
     def resume(self, checkpoint: Path, saved: dict[str, Any]) -> None:
-        """Stand where a checkpoint of this run stood, with its files as they were then.
+        """Go on from a checkpoint of this run, with its files as they were then.
 
         Raises
         ------

@@ -15,7 +15,7 @@ from astroclf.engine.trainer import Trainer
 from astroclf.errors import CheckpointError
 from astroclf.evaluation.history import read_history
 from astroclf.run.folder import RunFolder
-from tests.engine.test_trainer import assert_equal_states, images, make_trainer  # noqa: F401  # a fixture
+from tests.engine.test_trainer import assert_equal_states, make_trainer
 from tests.faults import DEAD, die_at, in_child
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -43,7 +43,7 @@ def resumed(pictures, folder: Path, named: str, **settings) -> Trainer:
 
 
 @pytest.fixture(scope="module")
-def whole(images, tmp_path_factory):  # noqa: F811
+def whole(images, tmp_path_factory):
     """A run that nobody stopped, and a copy of its folder as it was before each of its validations."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "config.yaml").touch()
@@ -75,7 +75,7 @@ def test_a_run_that_died_at_any_file_operation_of_a_save_goes_on_to_the_same_bit
     whole,
     tmp_path,
     monkeypatch,
-    validation,  # noqa: F811
+    validation,
 ):
     monkeypatch.chdir(tmp_path)
     operations = tmp_path / "operations"
@@ -119,7 +119,7 @@ def test_a_run_that_died_at_any_file_operation_of_a_save_goes_on_to_the_same_bit
     assert {"open", "write", "fsync", "replace", "link"} <= set(seen)
 
 
-def test_a_run_that_died_in_its_first_save_goes_on_once_the_checkpoint_is_whole(images, tmp_path):  # noqa: F811
+def test_a_run_that_died_in_its_first_save_goes_on_once_the_checkpoint_is_whole(images, tmp_path):
     number, status, outcomes = 0, DEAD, []
     while status == DEAD:
         number += 1
@@ -147,7 +147,7 @@ def test_a_run_that_died_in_its_first_save_goes_on_once_the_checkpoint_is_whole(
 
 
 @pytest.fixture
-def branched(images, whole, tmp_path):  # noqa: F811
+def branched(images, whole, tmp_path):
     """A folder of a run of three epochs, all of them kept."""
     folder = tmp_path / "run"
     folder.mkdir()
@@ -156,7 +156,7 @@ def branched(images, whole, tmp_path):  # noqa: F811
     return folder
 
 
-def test_going_back_makes_the_folder_what_it_was_and_says_so(images, branched, caplog):  # noqa: F811
+def test_going_back_makes_the_folder_what_it_was_and_says_so(images, branched, caplog):
     first = branched / "checkpoints" / "epoch-0001.pt"
     resumed(images, branched, str(branched))
     assert "Going back" not in caplog.text
@@ -167,7 +167,7 @@ def test_going_back_makes_the_folder_what_it_was_and_says_so(images, branched, c
     assert len(read_history(branched / "history.csv")["step"]) == 1
 
 
-def test_best_weights_that_are_not_kept_are_missed_before_anything_is_changed(images, branched):  # noqa: F811
+def test_best_weights_that_are_not_kept_are_missed_before_anything_is_changed(images, branched):
     folder = branched / "checkpoints"
     other_branch = load_checkpoint(folder / "epoch-0001.pt")
     other_branch["train_state"]["best"] = {**other_branch["train_state"]["best"], "val/loss": 0.123}
@@ -178,7 +178,7 @@ def test_best_weights_that_are_not_kept_are_missed_before_anything_is_changed(im
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_process_that_dies_while_it_goes_back_loses_neither_place(images, branched, tmp_path):  # noqa: F811
+def test_a_process_that_dies_while_it_goes_back_loses_neither_place(images, branched, tmp_path):
     number, status = 0, DEAD
     while status == DEAD:
         number += 1
@@ -199,7 +199,7 @@ def test_a_process_that_dies_while_it_goes_back_loses_neither_place(images, bran
     assert number > 8
 
 
-def test_a_finished_run_that_died_before_all_was_told_tells_it_when_it_goes_on(images, whole, tmp_path):  # noqa: F811
+def test_a_finished_run_that_died_before_all_was_told_tells_it_when_it_goes_on(images, whole, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(whole.folder, folder)
     (folder / "history.csv").write_text("step\n5\n")

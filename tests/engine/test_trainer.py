@@ -51,17 +51,6 @@ class TinyBackbone(torch.nn.Module):
         return self.layers(images_BCHW)
 
 
-@pytest.fixture(scope="module")
-def images():
-    """(60, 32, 32, 3) uint8 images of three classes that differ in brightness and texture, and their labels."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(60) % 3
-    pictures = rng.integers(0, 40, (60, 32, 32, 3), dtype=np.uint8)
-    pictures[labels == 1] += 150
-    pictures[labels == 2, ::4] += 200
-    return pictures, labels
-
-
 def make_trainer(
     images, folder: Path, *, device="cpu", precision="fp32", make_optimizer=None, tracker=None, targets=None, **settings
 ) -> Trainer:
