@@ -349,7 +349,7 @@ class Trainer:
         }
 
     def resume(self, checkpoint: Path, saved: dict[str, Any]) -> None:
-        """Go on from a checkpoint of this run, with its files as they were then.
+        """Take up a checkpoint of this run, with its files as they were then.
 
         Raises
         ------
