@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
 from astroclf.config.validate import config_from_plain
@@ -18,16 +19,16 @@ from astroclf.util.text import nearest
 
 
 def changeable() -> list[str]:
-    """Return the keys that may change in the middle of a run; those of a whole group as ``tracking.*``.
+    """Return the keys that may change in the middle of a run; docs/training.md says what each then does.
 
     Anything else would make the checkpoint's tensors or position mean something different: that is a new run.
     """
-    names: list[str] = []
-    for name, key in Config.declared().items():
-        if isinstance(key.type, type) and issubclass(key.type, Settings):
-            marked = key.type.marked(CHANGEABLE)
-            names += [f"{name}.*"] if len(marked) == len(key.type.declared()) else [f"{name}.{each}" for each in marked]
-    return sorted(names)
+    return sorted(
+        f"{name}.{each}"
+        for name, key in Config.declared().items()
+        if isinstance(key.type, type) and issubclass(key.type, Settings)
+        for each in key.type.marked(CHANGEABLE)
+    )
 
 
 def split_changes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -35,9 +36,10 @@ def split_changes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
     The run's config may have keys that the default composition lacks, so Hydra never sees the changes.
     """
-    if not any(argument.startswith("resume=") for argument in arguments):
+    if not any(argument.lstrip("+").startswith("resume=") for argument in arguments):
         return list(arguments), []
-    changes = [a for a in arguments if "=" in a and not a.startswith(("resume=", "hydra.", "hydra/", "-"))]
+    for_hydra = ("resume=", "hydra.", "hydra/", "-")
+    changes = [argument for argument in arguments if not argument.lstrip("+~").startswith(for_hydra)]
     return [argument for argument in arguments if argument not in changes], changes
 
 
@@ -59,22 +61,39 @@ def resumed_config(folder: Path, resume: str, changes: Sequence[str] = ()) -> Co
         raise ConfigError(
             f"{folder} is complete: {', '.join(changes)} cannot change it any more. Leave that out, or start a new run."
         )
-    for override in OverridesParser.create().parse_overrides(list(changes)):
-        key = override.key_or_group
-        if key == "tracking" and override.value() == "none":
-            saved.tracking = OmegaConf.load(config_dir() / "tracking" / "none.yaml")
-            continue
-        names = list(dotted_keys(saved))
-        if "." in key and key not in names:
-            raise ConfigError(f"'{key}' is no key of {folder / 'config.yaml'}. {nearest(key, names)}")
-        if not {key, f"{key.partition('.')[0]}.*"} & set(changeable()):
-            raise ConfigError(
-                f"'{key}' cannot change in a resumed run. Leave it out, or start a new run. These can: "
-                f"{', '.join(changeable())}; and tracking=none."
-            )
-        OmegaConf.update(saved, key, override.value())
+    overrides = OverridesParser.create().parse_overrides(list(changes))
+    for override in overrides:
+        _change(saved, override, folder)
+    changed = {override.key_or_group for override in overrides}
+    if "trainer.validate_every" in changed and saved.trainer.validate_every_steps is not None:
+        raise ConfigError(
+            f"'trainer.validate_every' would change nothing: this run validates every "
+            f"{saved.trainer.validate_every_steps} steps. Add trainer.validate_every_steps=null."
+        )
     saved.resume = str(resume)
     return _typed(saved)
+
+
+def _change(saved: DictConfig, override: Override, folder: Path) -> None:
+    """Make one change to a run's own config, if that is one that a run in progress can take."""
+    key = override.key_or_group
+    if override.type is not OverrideType.CHANGE:
+        raise ConfigError(
+            f"'{override.input_line}' cannot be: a resumed run gets no keys and loses none. Write {key}=..., with null "
+            "for no value."
+        )
+    if key == "tracking" and override.value() == "none":
+        saved.tracking = OmegaConf.load(config_dir() / "tracking" / "none.yaml")
+        return
+    names = list(dotted_keys(saved))
+    if "." in key and key not in names:
+        raise ConfigError(f"'{key}' is no key of {folder / 'config.yaml'}. {nearest(key, names)}")
+    if key not in changeable():
+        raise ConfigError(
+            f"'{key}' cannot change in a resumed run. Leave it out, or start a new run. These can: "
+            f"{', '.join(changeable())}; and tracking=none."
+        )
+    OmegaConf.update(saved, key, override.value())
 
 
 def _typed(saved: DictConfig) -> Config:

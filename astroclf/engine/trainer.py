@@ -160,7 +160,7 @@ class Trainer:
             self.on_validation(state.history, state.finished)
         self.model.train()
         while not state.finished:
-            if state.step >= self.total_steps:  # a run of no steps still has a validated checkpoint
+            if state.step >= self.total_steps:  # a run of no steps, or one whose end was set to where it stands
                 self._validate(progress, last=True)
                 break
             group: list[Batch] = []
@@ -281,6 +281,10 @@ class Trainer:
             before = self._epoch() - rest / len(self.train_loader)
         return math.floor(self._epoch() / every + 1e-9) > math.floor(before / every + 1e-9)
 
+    def _validated(self) -> bool:
+        """Tell whether the newest validation is of the weights as they stand."""
+        return bool(self.state.history) and self.state.history[-1]["step"] == self.state.step
+
     def _saving_due(self) -> bool:
         minutes = self.settings.save_every_minutes
         return minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
@@ -367,7 +371,7 @@ class Trainer:
         Raises
         ------
         CheckpointError
-            It was trained on other images.
+            It was trained on other images, or stands behind the end that the settings name.
         """
         changed = [name for name, value in self.fingerprints.items() if saved["fingerprints"].get(name) != value]
         if changed:
@@ -390,11 +394,19 @@ class Trainer:
         self.optimizer_step.load_state_dict(saved["optimizer_step"])
         self.state = TrainState(**saved["train_state"])
         self.early_stopping.load_state_dict(saved["early_stopping"])
-        if self.state.finished:  # more epochs or more patience than before: it is not the end any more
-            at_end = self.state.step >= self.total_steps
+        if self.state.step > self.total_steps:
+            raise CheckpointError(
+                f"The run cannot end at step {self.total_steps}, as trainer.epochs={self.settings.epochs} and "
+                f"trainer.max_steps={self.settings.max_steps} have it: it has taken {self.state.step} already. To end "
+                f"it there, give trainer.max_steps={self.state.step}; to go on, a later end; to go back, resume one of "
+                "its earlier checkpoints."
+            )
+        at_end = self.state.step == self.total_steps and self._validated()
+        if self.state.finished:  # more patience than before: it is not the end any more
             self.state.stopped_early = not at_end and self.early_stopping.is_over(self._epoch())
-            self.state.finished = at_end or self.state.stopped_early
-        self.checkpoints.lowest = [(loss, name) for loss, name in saved["lowest"]]
+        self.state.finished = at_end or (self.state.finished and self.state.stopped_early)
+        lowest = [(loss, name) for loss, name in saved["lowest"]]
+        self.checkpoints.lowest = lowest[: self.settings.keep_lowest_loss]
         self.meter.load_state_dict(saved["meter"])
         self.finite_buffers.load_state_dict(saved["finite_buffers"])
         self.tracker.load_state_dict(saved["tracker"])

@@ -15,9 +15,9 @@ class TrackingSettings(ComponentSettings):
     section = "tracking"
 
     uri: Annotated[str | Absent, STORE, CHANGEABLE] = ABSENT
-    experiment: Annotated[str | Absent, CHANGEABLE] = ABSENT
-    artifact_root: Annotated[str | Absent | None, PATH, CHANGEABLE] = ABSENT
-    run_name: Annotated[str | Absent | None, CHANGEABLE] = ABSENT
+    experiment: str | Absent = ABSENT
+    artifact_root: Annotated[str | Absent | None, PATH] = ABSENT
+    run_name: str | Absent | None = ABSENT
     system_metrics: Annotated[bool | Absent, CHANGEABLE] = ABSENT
     system_metrics_seconds: Annotated[float | Absent, CHANGEABLE] = ABSENT
     tensorboard: Annotated[bool | Absent, CHANGEABLE] = ABSENT

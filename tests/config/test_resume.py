@@ -25,6 +25,8 @@ def run(tmp_path: Path) -> Path:
 def test_changes_are_told_from_what_is_for_hydra():
     arguments = ["resume=a", "trainer.epochs=3", "hydra.verbose=true", "--cfg=job", "-m"]
     assert split_changes(arguments) == (["resume=a", "hydra.verbose=true", "--cfg=job", "-m"], ["trainer.epochs=3"])
+    prefixed = ["~trainer.patience", "+trainer.epochs=3", "++trainer.epochs=3"]
+    assert split_changes(["++resume=a", *prefixed]) == (["++resume=a"], prefixed)
     assert split_changes(["trainer.epochs=3"]) == (["trainer.epochs=3"], [])
 
 
@@ -48,11 +50,31 @@ def test_tracking_can_be_switched_off(run):
         ("seed=2", "cannot change in a resumed run"),
         ("trainer.epoch=8", "Did you mean 'trainer.epochs'"),
         ("trainer.epochs=0", "at least 1"),
+        ("~trainer.patience", "'~trainer.patience' cannot be: .* Write trainer.patience=..., with null"),
+        ("~trainer.patience=null", "gets no keys and loses none"),
+        ("+trainer.epochs=9", "gets no keys and loses none"),
+        ("++trainer.epochs=9", "gets no keys and loses none"),
+        ("trainer=debug", "'trainer' cannot change in a resumed run"),
+        ("experiment=quickstart", "'experiment' cannot change in a resumed run"),
+        ("evaluation=full", "'evaluation' cannot change in a resumed run"),
+        ("tracking=mlflow", "'tracking' cannot change in a resumed run"),
+        ("tracking.experiment=other", "'tracking.experiment' cannot change in a resumed run"),
+        ("tracking.run_name=other", "'tracking.run_name' cannot change in a resumed run"),
     ],
 )
 def test_what_would_make_it_another_run_is_refused(run, change, says):
     with pytest.raises(ConfigError, match=says):
         resumed_config(run, str(run), [change])
+
+
+def test_epochs_between_validations_change_nothing_where_steps_are_counted(run):
+    steps = "trainer.validate_every_steps"
+    path = run / "config.yaml"
+    path.write_text(path.read_text().replace("validate_every_steps: null", "validate_every_steps: 7"))
+    with pytest.raises(ConfigError, match=rf"validates every 7 steps\. Add {steps}=null"):
+        resumed_config(run, str(run), ["trainer.validate_every=0.5"])
+    trainer = resumed_config(run, str(run), [f"{steps}=null", "trainer.validate_every=0.5"]).trainer
+    assert (trainer.validate_every, trainer.validate_every_steps) == (0.5, None)
 
 
 def test_a_complete_run_takes_no_changes(run):

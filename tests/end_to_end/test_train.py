@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -234,7 +235,11 @@ def test_the_command_that_a_stopped_run_prints_can_be_pasted(start, tmp_path, sh
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     (command,) = [line.strip() for line in err.splitlines() if line.startswith("  astroclf train")]
-    done = shell(f"{command} trainer.epochs=1")
+    step = int(re.search(r"after step (\d+) of", " ".join(err.split()))[1])
+    refused = shell(f"{command} trainer.max_steps={step - 1}")
+    assert refused.returncode == 1
+    assert f"give trainer.max_steps={step};" in " ".join(refused.stderr.split())
+    done = shell(f"{command} trainer.max_steps={step}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "my runs" / "one" / "metrics.json").is_file()
 
