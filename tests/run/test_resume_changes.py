@@ -183,6 +183,7 @@ AT_THE_END = {
     "promotion.interval": 0.5,
     "promotion.resamples": 2000,
     "promotion.max_recall_loss": 0.5,
+    "promotion.min_test_images": 3,
     "tracking.model_name": "another",
 }
 REGISTER = "tracking.register"
