@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -154,6 +155,8 @@ def opened_run(
         )
 
     data = cache.data(config)
+    if config.trainer.max_eval_batches is not None:
+        data = data.shortened(config.trainer.max_eval_batches * config.trainer.batch_size)
     spec = replace(spec, num_classes=len(data.classes))
     loss = build(config.loss, class_counts=data.cache.catalog.class_counts(data.splits.train).tolist())
     criterion = Criterion(loss, config.head.uncertainty_weight).to(precision.device)
@@ -194,7 +197,10 @@ def _refuse_single_values(spec: NetworkSpec, backbone: nn.Module) -> None:
 def _loaders(
     config: Config, data: Data, cache: ProcessCache, augmentation: Augmentation, precision: Precision
 ) -> dict[str, BatchLoader]:
-    pixels = cache.pixels(data, config.dataset.keep_images_on, precision.device)
+    place = config.dataset.keep_images_on
+    if place == "auto" and _few_steps_read(config, data) < len(data.cache.images):
+        place = "disk"  # elsewhere, all would be read to be put there
+    pixels = cache.pixels(data, place, precision.device)
     return {
         name: BatchLoader(
             pixels,
@@ -209,6 +215,15 @@ def _loaders(
         )
         for name in SPLITS
     }
+
+
+def _few_steps_read(config: Config, data: Data) -> float:
+    """Return how many images a run of `max_steps` reads, with one validation and its test; others read all."""
+    settings = config.trainer
+    if settings.max_steps is None:
+        return math.inf
+    trained = settings.max_steps * settings.grad_accum_steps * settings.batch_size
+    return trained + len(data.splits.val) + len(data.splits.test)
 
 
 @contextmanager
@@ -315,6 +330,11 @@ def _greet(config: Config, folder: RunFolder, data: Data, network: Classifier, p
         "%s: %d training, %d validation, %d test images of %d classes",
         config.dataset.name, len(splits.train), len(splits.val), len(splits.test), len(data.classes),
     )  # fmt: skip
+    if data.whole is not None:
+        log.info(
+            "Of validation and test, no more is looked at than trainer.max_eval_batches=%d: nothing is packaged or "
+            "registered.", config.trainer.max_eval_batches,
+        )  # fmt: skip
     log.info(
         "%.1f M parameters, %s on %s; run folder %s", parameters / 1e6, precision.name, precision.device, folder.path
     )

@@ -11,7 +11,7 @@ from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, open_image_cache
 from astroclf.data.catalog import Catalog
 from astroclf.data.readers.accounts import account
-from astroclf.data.split.assign import Splits
+from astroclf.data.split.assign import Splits, split_fingerprint, take_evenly
 from astroclf.data.split.splits import split_image_cache
 from astroclf.errors import ConfigError
 from astroclf.settings.config import Config
@@ -21,10 +21,17 @@ from astroclf.util.logs import log
 
 @dataclass(frozen=True)
 class Data:
-    """A data set, decoded and split."""
+    """A data set, decoded and split.
+
+    Attributes
+    ----------
+    whole
+        The splits of which `splits` has a part, where validation and test were shortened; else None.
+    """
 
     cache: ImageCache
     splits: Splits
+    whole: Splits | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -36,6 +43,29 @@ class Data:
         """The fingerprints of the decoded data set and of each split, by the names that records give them."""
         splits = {f"{name}_fingerprint": value for name, value in self.splits.fingerprints.items()}
         return {"data_fingerprint": self.cache.fingerprint, **splits}
+
+    @property
+    def caveat(self) -> str:
+        """What stands beside every figure of a shortened test; empty where the test is whole."""
+        if self.whole is None:
+            return ""
+        return f"tested on {len(self.splits.test):,} of {len(self.whole.test):,} images: not a result"
+
+    def shortened(self, images: int) -> Data:
+        """Return the data set with at most so many images each in validation and test, spread over the classes.
+
+        The fingerprints are those of the shortened splits: nothing passes for a result of the whole ones.
+        """
+        parts = {
+            name: take_evenly(self.cache.catalog.labels, getattr(self.splits, name), images) for name in ("val", "test")
+        }
+        labels, digests = self.cache.catalog.labels, self.cache.digests
+        prints = {name: split_fingerprint(labels[rows], digests[rows]) for name, rows in parts.items()}
+        return replace(
+            self,
+            splits=replace(self.splits, **parts, fingerprints={**self.splits.fingerprints, **prints}),
+            whole=self.splits,
+        )
 
 
 def load_data(config: Config) -> Data:

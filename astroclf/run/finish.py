@@ -103,21 +103,28 @@ def finish(run: Run, fitted: FitResult) -> None:
     }
     facts, images = _facts(run), _TestImages(run.data.cache, run.data.splits.test)
     write_predictions(folder / "predictions.csv", predictions)
-    draw_plots(folder, predictions, images)
-    title = f"{run.config.dataset.name}: {_backbone_name(run)}"
+    if run.data.whole is None:
+        draw_plots(folder, predictions, images)
+    title = ", ".join(filter(None, (f"{run.config.dataset.name}: {_backbone_name(run)}", run.data.caveat)))
     write_report(folder, predictions, metrics, title=title, command=run.command, images=images, facts=facts)
-    _show(results_table(metrics, predictions))
-    package = write_package(_emptied(folder / "model"), _package_spec(run, facts, metrics), weights)
+    _show(results_table(metrics, predictions, "Part of the test set, no result" if run.data.whole else "Test set"))
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     tracker.log_metrics({name: value for name, value in numbers.items() if not name.startswith("val/")}, 0)
     tracker.flush()
     # Before the version may become champion: whoever is compared with it reads them there.
     tracker.log_artifact(folder / "predictions.csv")
-    decision = _register(run, package, facts, metrics, predictions, images)
+    decision = None
+    if run.data.whole is None:
+        package = write_package(_emptied(folder / "model"), _package_spec(run, facts, metrics), weights)
+        decision = _register(run, package, facts, metrics, predictions, images)
+    else:
+        tracker.set_tags({"partial_test": run.data.caveat})
     run.folder.write_metrics(metrics)
     for name in ("config.yaml", "metrics.json", "history.csv", "report.html", "model.txt", "plots"):
         tracker.log_artifact(folder / name)
     log.info("")
+    if run.data.caveat:
+        log.info("This was %s. Nothing is packaged or registered.", run.data.caveat)
     log.info("Report    %s", folder / "report.html")
     if decision is not None:
         log.info("Model     %s %s.", metrics["run/model"], decision.sentence)

@@ -105,6 +105,7 @@ class TrainerSettings(Settings):
     ema_decay: Annotated[float | None, FRACTION]
     validate_every: Annotated[float, above(0), CHANGEABLE]
     validate_every_steps: Annotated[int | None, at_least(1), CHANGEABLE]
+    max_eval_batches: Annotated[int | None, at_least(1)]
     patience: Annotated[float | None, above(0), CHANGEABLE]
     keep_lowest_loss: Annotated[int, at_least(0), CHANGEABLE]
     keep_every: Annotated[int | None, at_least(1), CHANGEABLE]

@@ -117,6 +117,15 @@ def take_label_fraction(
     return np.sort(train[np.concatenate(chosen)])
 
 
+def take_evenly(labels: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """Take at most so many of the rows, sorted: of each class its share, at even distances in the order of the file."""
+    if count >= len(rows):
+        return rows
+    by_class = rows[np.argsort(labels[rows], kind="stable")]
+    middles = (np.arange(count) + 0.5) * len(rows) / count
+    return np.sort(by_class[middles.astype(np.int64)])
+
+
 def split_fingerprint(labels: np.ndarray, digests: np.ndarray) -> str:
     """Return 16 hex digits that depend on which images with which labels a split holds, in whatever order."""
     pairs = sorted(f"{digest}:{label}" for digest, label in zip(digests, labels, strict=True))

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from astroclf.data.catalog import Catalog
-from astroclf.data.split.assign import Splits, assign_folds, split_rows
+from astroclf.data.split.assign import Splits, assign_folds, split_rows, take_evenly
 from astroclf.data.split.groups import group_rows as linked_groups
 from astroclf.data.split.links import Links, exact_duplicates
 from astroclf.errors import DataError
@@ -232,3 +232,21 @@ def test_folds_do_not_depend_on_the_order_of_the_rows():
     again = assign_folds(catalog.take(order), groups[order], digests[order], 4, seed=1)
     np.testing.assert_array_equal(fold[order], again)
     assert (np.bincount(fold) == 15).all()
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=1, max_size=60),
+    order=st.sampled_from(["as they come", "sorted", "in turn"]),
+    count=st.integers(1, 70),
+)
+def test_an_even_part_gives_each_class_its_share_whatever_the_order_of_the_file(labels, order, count):
+    if order == "in turn":
+        labels = [row % 5 for row in range(len(labels))]
+    given_labels = np.array([9, *(sorted(labels) if order == "sorted" else labels)])  # row 0 is of another split
+    rows = np.arange(1, len(given_labels))
+    part = take_evenly(given_labels, rows, count)
+    assert len(part) == min(count, len(rows))
+    assert np.all(np.diff(part) > 0)
+    assert set(part) <= set(rows)
+    shares = np.bincount(given_labels[rows], minlength=5) * len(part) / len(rows)
+    assert np.abs(np.bincount(given_labels[part], minlength=5) - shares).max() < 1
