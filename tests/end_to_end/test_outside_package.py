@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 SMALL = (
-    "backbone=quarters", "trainer=debug", "dataset.samples=60", "dataset.image_size=16", "optimizer=sgd",
-    "tracking=none", "augment=none",
+    "backbone=quarters", "trainer=debug", "trainer.max_eval_batches=null", "dataset.samples=60",
+    "dataset.image_size=16", "optimizer=sgd", "tracking=none", "augment=none",
 )  # fmt: skip
 FILE = re.compile(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
