@@ -89,9 +89,9 @@ def _load_model(config: CheckConfig) -> Predictor | None:
         return None
     channels = config.dataset.channels
     predictor = registry.load(config.model, config.tracking.uri, config.trainer.device)
-    if channels != predictor.channels and (channels, predictor.channels) != (3, 1):
+    if channels != predictor.spec.channels and (channels, predictor.spec.channels) != (3, 1):
         raise ConfigError(
-            f"model={config.model} takes images of {predictor.channels} channels, but dataset.channels={channels}."
+            f"model={config.model} takes images of {predictor.spec.channels} channels, but dataset.channels={channels}."
         )
     return predictor
 
@@ -236,7 +236,7 @@ def _training_of(
     config: CheckConfig, predictor: Predictor, cache: ImageCache, splits: Splits | None
 ) -> tuple[np.ndarray, str]:
     """Find the rows that the model is known to have been trained on, (N,) bool, and say what is known."""
-    facts = predictor.spec.get("facts", {})
+    facts = predictor.spec.facts
     trained_on = np.zeros(len(cache.catalog), bool)
     if splits and facts.get("train_fingerprint") == splits.fingerprints["train"]:
         trained_on[splits.train] = True

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astroclf.errors import TrackingError, WeightsError
-from astroclf.registry.package import SPEC_FILE, Predictor, load_package
+from astroclf.registry.package import Predictor, load_package
+from astroclf.registry.spec import SPEC_FILE
 from astroclf.registry.versions import find_version, known_models
 from astroclf.tracking.client import connect, hide_password, retry, tracking_errors
 from astroclf.tracking.database import ensure_database

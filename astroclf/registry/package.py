@@ -10,8 +10,6 @@ dotted name, ``astroclf.registry.package``, and that function's stay as they are
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,24 +19,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.decode.bands import to_channels
 from astroclf.data.decode.images import fit_square
 from astroclf.errors import AstroclfError, ConfigError, DataError, WeightsError
 from astroclf.evaluation.inference import predict_proba
 from astroclf.evaluation.predictions import Predictions
 from astroclf.models.classifier import Classifier
-from astroclf.models.network import NetworkSpec, build_network
+from astroclf.models.network import build_network
 from astroclf.models.weights import UnreadableTensors, load_tensors
+from astroclf.registry.spec import SPEC_FILE, ModelSpec, damaged, read_spec, shown, write_spec
 from astroclf.settings.components import locate
 from astroclf.util.atomic import atomic_path
 
-FORMAT = 3
-SPEC_FILE = "model.json"
 WEIGHTS_FILE = "weights.pt"
 LOADER_MODULE = "astroclf.registry.package"
 DEFAULT_BATCH_SIZE = 32
-_REQUIRED_KEYS = ("backbone", "classes", "image_size", "augment")
 
 
 def write_package(folder: str | Path, spec: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> Path:
@@ -49,31 +44,28 @@ def write_package(folder: str | Path, spec: Mapping[str, Any], state_dict: Mappi
     folder
         Made by this call; must not exist yet.
     spec
-        ``backbone`` (``_target_`` and keyword arguments), ``head`` (keyword arguments of `Classifier`), ``classes``,
-        ``image_size``, ``channels`` (3), ``activation`` (softmax), ``augment`` (keyword arguments of `Augmentation`, of
-        which the evaluation transform is used), ``tta_views`` (1, or 8: mean over the symmetries of the square). Other
-        keys (metrics, fingerprints, config) are kept for the reader. Plain values only.
+        The attributes of `ModelSpec`, of which those with a default can be left out, without ``weights_sha256``.
     state_dict
         Weights of the whole `Classifier`.
 
     Raises
     ------
     WeightsError
-        The weights do not fit the network that `spec` describes.
+        The description is of no model, or the weights do not fit it.
     AstroclfError
         The folder exists, or the disk is full.
     """
     folder = Path(folder)
     if folder.exists():
         raise AstroclfError(f"The model package {folder} exists already; remove it or write to another folder.")
-    spec = {"format": FORMAT, "channels": 3, "head": {}, "activation": "softmax", "tta_views": 1, **spec}
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         torch.save({name: tensor.detach().cpu() for name, tensor in state_dict.items()}, temporary / WEIGHTS_FILE)
-        spec["weights_sha256"] = _sha256(temporary / WEIGHTS_FILE)
-        (temporary / SPEC_FILE).write_text(
-            json.dumps(_without_nan(spec), indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        try:
+            described = ModelSpec(**spec, weights_sha256=_sha256(temporary / WEIGHTS_FILE))
+        except ConfigError as error:
+            raise WeightsError(f"The model package {folder} was not written: {error}.") from error
+        write_spec(temporary, described)
         load_package(temporary, device="cpu")
     return folder
 
@@ -93,43 +85,10 @@ def load_package(folder: str | Path, device: str = "auto") -> Predictor:
     """
     folder = Path(folder)
     spec = read_spec(folder)
-    model = _build(folder, spec)
-    try:
-        model.load_state_dict(_read_weights(folder, spec), strict=True)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"The weights in {folder / WEIGHTS_FILE} do not fit the network that {SPEC_FILE} describes: "
-            f"{' '.join(str(error).split())[:400]}"
-        ) from error
+    model = _build(folder, spec, _read_weights(folder, spec))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return Predictor(model, spec, torch.device(device))
-
-
-def read_spec(folder: str | Path) -> dict[str, Any]:
-    """Read ``model.json``, and check that it has the keys that every model has.
-
-    Raises
-    ------
-    WeightsError
-        There is none, it is damaged, or it has another format than this version of astroclf reads.
-    """
-    path = Path(folder) / SPEC_FILE
-    try:
-        spec = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WeightsError(f"{folder} is no model package: {SPEC_FILE} cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise WeightsError(f"{path} is damaged (no valid JSON: {error}). Fetch or package the model again.") from error
-    missing = [key for key in _REQUIRED_KEYS if not isinstance(spec, dict) or not spec.get(key)]
-    if missing:
-        raise WeightsError(f"{path} is damaged: it lacks {', '.join(missing)}. Fetch or package the model again.")
-    if spec.get("format") != FORMAT:
-        raise WeightsError(
-            f"{path} has format {spec.get('format')!r}; this version of astroclf reads format {FORMAT}. Use "
-            "the version that wrote it."
-        )
-    return spec
 
 
 class Predictor:
@@ -139,21 +98,17 @@ class Predictor:
     ----------
     model : Classifier
         In evaluation mode.
-    spec : dict
+    spec : ModelSpec
         What ``model.json`` says.
     classes : tuple of str
         Class names in label order.
     """
 
-    def __init__(self, model: Classifier, spec: Mapping[str, Any], device: torch.device) -> None:
+    def __init__(self, model: Classifier, spec: ModelSpec, device: torch.device) -> None:
         self.model = model.eval().to(device)
-        self.spec = dict(spec)
-        self.classes = tuple(spec["classes"])
-        self.image_size = int(spec["image_size"])
-        self.channels = int(spec.get("channels", 3))
-        self.activation = str(spec.get("activation", "softmax"))
-        self.tta_views = int(spec.get("tta_views", 1))
-        self.augmentation = Augmentation(**spec["augment"])
+        self.spec = spec
+        self.classes = tuple(spec.classes)
+        self.augmentation = spec.augmentation
         self.device = device
 
     def predict(self, images: np.ndarray, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -200,7 +155,7 @@ class Predictor:
         probabilities, uncertainty = [torch.zeros(0, len(self.classes))], [torch.zeros(0)]
         for images_BHWC in self._batches(images_NHWC, batch_size):
             images_BCHW = self.augmentation(images_BHWC, None)
-            estimate = predict_proba(self.model, images_BCHW, self.activation, tta_views=self.tta_views)
+            estimate = predict_proba(self.model, images_BCHW, self.spec.activation, tta_views=self.spec.tta_views)
             probabilities.append(estimate.probabilities_BC.cpu())
             uncertainty.append(estimate.uncertainty_B.cpu())
         ids = np.arange(len(images_NHWC)).astype(str)
@@ -208,10 +163,11 @@ class Predictor:
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)
-        wanted = (1, 3) if self.channels == 1 else (self.channels,)
+        channels = self.spec.channels
+        wanted = (1, 3) if channels == 1 else (channels,)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in wanted or 0 in images.shape[1:]:
             raise DataError(
-                f"The model takes raw pixels: uint8 from 0 to 255 in an array (N, height, width, {self.channels}); "
+                f"The model takes raw pixels: uint8 from 0 to 255 in an array (N, height, width, {channels}); "
                 f"this one is {images.dtype} of shape {images.shape}. "
                 "One image needs a leading axis, images[None]; colors, or bands, come last."
             )
@@ -220,19 +176,10 @@ class Predictor:
     def _batches(self, images_NHWC: np.ndarray, batch_size: int) -> Iterator[Tensor]:
         for start in range(0, len(images_NHWC), batch_size):
             batch = images_NHWC[start : start + batch_size]
-            if batch.shape[3] != self.channels:
-                batch = np.stack([to_channels(image, self.channels) for image in batch])
-            fitted = np.stack([fit_square(image, self.image_size) for image in batch])
+            if batch.shape[3] != self.spec.channels:
+                batch = np.stack([to_channels(image, self.spec.channels) for image in batch])
+            fitted = np.stack([fit_square(image, self.spec.image_size) for image in batch])
             yield torch.from_numpy(fitted).to(self.device)
-
-
-def _without_nan(value: Any) -> Any:
-    """Replace NaN and infinity (metrics without a value) by null, for JSON knows neither."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _without_nan(item) for key, item in value.items()}
-    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _load_pyfunc(data_path: str) -> Predictor:
@@ -240,33 +187,53 @@ def _load_pyfunc(data_path: str) -> Predictor:
     return load_package(data_path)
 
 
-def _build(folder: Path, spec: Mapping[str, Any]) -> Classifier:
-    network = NetworkSpec(
-        backbone=spec["backbone"] if isinstance(spec["backbone"], Mapping) else {},
-        num_classes=len(spec["classes"]),
-        image_size=spec["augment"].get("output_size") or spec["image_size"],
-        channels=spec.get("channels", 3),
-        head=spec.get("head", {}),
-    )
-    target = str(network.backbone.get("_target_", ""))
+def _build(folder: Path, spec: ModelSpec, state: Mapping[str, Tensor]) -> Classifier:
+    """Build the network and give it its weights, once it is certain that they fit: what does not, allocates nothing."""
+    target = str(spec.backbone.get("_target_", ""))
     try:
         locate("backbone", target)
     except ConfigError as error:
         raise WeightsError(
-            f"{folder / SPEC_FILE} asks for the network {target!r}. Only networks of the installed astroclf are built, "
-            "since a model file must not choose what code runs here. If it is one of a newer astroclf, upgrade."
+            f"{folder / SPEC_FILE} asks for the network {shown(target)}. Only networks of the installed astroclf are "
+            "built, since a model file must not choose what code runs here. If it is one of a newer astroclf, upgrade."
         ) from error
     try:
-        Augmentation(**spec["augment"])
-        return build_network(network)
-    except (ConfigError, TypeError, ValueError) as error:
+        spec.check_backbone()
+        _refuse_unfitting(folder, spec, state)
+        model = build_network(spec.network)
+        model.load_state_dict(state, strict=True)
+    except (ConfigError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise WeightsError(
             f"{folder / SPEC_FILE} does not describe a network that this version of astroclf can build: "
-            f"{str(error).rstrip('.')}. Use the version that wrote it."
+            f"{' '.join(str(error).split())[:400].rstrip('.')}. Use the version that wrote it, or fetch it again."
         ) from error
+    return model
 
 
-def _read_weights(folder: Path, spec: Mapping[str, Any]) -> dict[str, Tensor]:
+def _refuse_unfitting(folder: Path, spec: ModelSpec, state: Mapping[str, Tensor]) -> None:
+    """Compare the weights with the network, which is built for it without memory (on torch's device ``meta``)."""
+    try:
+        with torch.device("meta"):
+            wanted = {name: tuple(tensor.shape) for name, tensor in build_network(spec.network).state_dict().items()}
+    except NotImplementedError:  # a backbone of another package that computes with its weights while it is built
+        return
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    faults = [f"there is no {name}" for name in wanted if name not in found]
+    faults += [f"there is {name}, which the network has not" for name in found if name not in wanted]
+    faults += [
+        f"{name} has shape {found[name]} instead of {shape}"
+        for name, shape in wanted.items()
+        if name in found and found[name] != shape
+    ]
+    if faults:
+        more = f" (and {len(faults) - 1} differences more)" if len(faults) > 1 else ""
+        raise WeightsError(
+            f"The weights in {folder / WEIGHTS_FILE} do not fit the network that {SPEC_FILE} describes: {faults[0]}"
+            f"{more}. Fetch or package the model again."
+        )
+
+
+def _read_weights(folder: Path, spec: ModelSpec) -> dict[str, Tensor]:
     path = folder / WEIGHTS_FILE
     try:
         state = load_tensors(path)
@@ -279,8 +246,10 @@ def _read_weights(folder: Path, spec: Mapping[str, Any]) -> dict[str, Tensor]:
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} does not hold a table of tensors. Get the model again from where you trust it.")
-    if spec.get("weights_sha256") not in (None, _sha256(path)):
+    if spec.weights_sha256 != _sha256(path):
         raise WeightsError(f"{path} is not the file that {SPEC_FILE} belongs to (its SHA-256 differs). Get both again.")
+    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > path.stat().st_size:
+        raise damaged(path, "its tensors claim more numbers than it holds")
     return state
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroclf.registry.package import LOADER_MODULE, read_spec
+from astroclf.registry.package import LOADER_MODULE
+from astroclf.registry.spec import read_spec
 from astroclf.registry.versions import MODEL_TAG_LENGTH
 from astroclf.tracking.client import connect, limited_text, retry, tracking_errors, valid_name
 from astroclf.tracking.database import ensure_database
@@ -109,9 +110,9 @@ def register(
 def _save(folder: Path, package: Path, run_id: str, model_id: str) -> None:
     """Lay an MLflow model around the package. Nothing is inferred: that would load the model and ask pip."""
     spec = read_spec(package)
-    columns = ["confidence", "uncertainty", *(f"p_{name}" for name in spec["classes"])]
+    columns = ["confidence", "uncertainty", *(f"p_{name}" for name in spec.classes)]
     signature = models.ModelSignature(
-        inputs=types.Schema([types.TensorSpec(np.dtype(np.uint8), (-1, -1, -1, int(spec.get("channels", 3))))]),
+        inputs=types.Schema([types.TensorSpec(np.dtype(np.uint8), (-1, -1, -1, spec.channels))]),
         outputs=types.Schema(
             [types.ColSpec("string", "label"), *(types.ColSpec("float", column) for column in columns)]
         ),

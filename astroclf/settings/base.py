@@ -138,7 +138,7 @@ class Settings:
             value = getattr(self, key.name)
             for rule in key.rules:
                 if isinstance(rule, Range) and isinstance(value, (int, float)) and not rule.holds(value):
-                    finite = "" if math.isfinite(value) else "a finite number "
+                    finite = "" if isinstance(value, int) or math.isfinite(value) else "a finite number "
                     raise ConfigError(f"'{self.full_name(key.name)}' is {value}; it must be {finite}{rule}.")
 
     @classmethod

@@ -19,7 +19,7 @@ class Tiny(nn.Module):
     def __init__(self, image_size: int = 32, channels: int = 3, weights: str | None = None) -> None:
         super().__init__()
         self.num_features = 8
-        self.stages = nn.Sequential(nn.Conv2d(channels, 8, 5, stride=3), nn.BatchNorm2d(8), nn.ReLU())
+        self.stages = nn.Sequential(nn.Conv2d(channels, 8, 5, stride=3, padding=2), nn.BatchNorm2d(8), nn.ReLU())
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         return self.stages(images_BCHW).mean(dim=(2, 3))
