@@ -395,11 +395,12 @@ class Trainer:
         self.state = TrainState(**saved["train_state"])
         self.early_stopping.load_state_dict(saved["early_stopping"])
         if self.state.step > self.total_steps:
+            key = "max_steps" if self.total_steps == self.settings.max_steps else "epochs"
             raise CheckpointError(
-                f"The run cannot end at step {self.total_steps}, as trainer.epochs={self.settings.epochs} and "
-                f"trainer.max_steps={self.settings.max_steps} have it: it has taken {self.state.step} already. To end "
-                f"it there, give trainer.max_steps={self.state.step}; to go on, a later end; to go back, resume one of "
-                "its earlier checkpoints."
+                f"The run cannot end at step {self.total_steps}, as trainer.{key}={getattr(self.settings, key)} has "
+                f"it: it has taken {self.state.step} steps already. To end it there, give "
+                f"trainer.max_steps={self.state.step}; to go on, a later end; to go back, resume one of its earlier "
+                "checkpoints."
             )
         at_end = self.state.step == self.total_steps and self._validated()
         if self.state.finished:  # more patience than before: it is not the end any more

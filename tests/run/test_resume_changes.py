@@ -236,7 +236,7 @@ def test_a_run_that_is_ended_where_it_stands_is_validated_there_once(resumed):
 
 
 def test_an_end_before_where_the_run_stands_is_refused(resumed):
-    says = "cannot end at step 3, .* has taken 4 already.* give trainer.max_steps=4"
+    says = "cannot end at step 3, as trainer.max_steps=3 has it: it has taken 4 steps.* give trainer.max_steps=4"
     with pytest.raises(CheckpointError, match=says), resumed(f"trainer.max_steps={BATCHES - 1}"):
         pass
 
