@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -371,19 +371,9 @@ class Trainer:
         Raises
         ------
         CheckpointError
-            It was trained on other images, or stands behind the end that the settings name.
+            It is of another network, or as `refuse_other_run`.
         """
-        changed = [name for name, value in self.fingerprints.items() if saved["fingerprints"].get(name) != value]
-        if changed:
-            raise CheckpointError(
-                f"The run cannot go on: its {' and '.join(changed)} split now holds other images or labels than when "
-                "it was stopped. Bring back the data set and the split settings it began with, or start a new run."
-            )
-        if saved["batches_per_epoch"] != len(self.train_loader):
-            raise CheckpointError(
-                f"The run cannot go on: its epochs had {saved['batches_per_epoch']} batches and now have "
-                f"{len(self.train_loader)}. Bring back the settings it began with, or start a new run."
-            )
+        refuse_other_run(saved, self.fingerprints, len(self.train_loader), self.settings)
         try:
             self.model.load_state_dict(saved["model"])
         except RuntimeError as error:
@@ -394,14 +384,6 @@ class Trainer:
         self.optimizer_step.load_state_dict(saved["optimizer_step"])
         self.state = TrainState(**saved["train_state"])
         self.early_stopping.load_state_dict(saved["early_stopping"])
-        if self.state.step > self.total_steps:
-            key = "max_steps" if self.total_steps == self.settings.max_steps else "epochs"
-            raise CheckpointError(
-                f"The run cannot end at step {self.total_steps}, as trainer.{key}={getattr(self.settings, key)} has "
-                f"it: it has taken {self.state.step} steps already. To end it there, give "
-                f"trainer.max_steps={self.state.step}; to go on, a later end; to go back, resume one of its earlier "
-                "checkpoints."
-            )
         at_end = self.state.step == self.total_steps and self._validated()
         if self.state.finished:  # more patience than before: it is not the end any more
             self.state.stopped_early = not at_end and self.early_stopping.is_over(self._epoch())
@@ -421,3 +403,34 @@ def planned_steps(settings: TrainerSettings, batches_per_epoch: int) -> int:
     """Count the optimizer steps of a whole run; an epoch's last one may take fewer than `grad_accum_steps` batches."""
     steps = settings.epochs * math.ceil(batches_per_epoch / settings.grad_accum_steps)
     return steps if settings.max_steps is None else min(steps, settings.max_steps)
+
+
+def refuse_other_run(
+    saved: Mapping[str, Any], fingerprints: Mapping[str, str], batches_per_epoch: int, settings: TrainerSettings
+) -> None:
+    """Refuse to go on from a checkpoint with other images or batches, or with an end before where it stands.
+
+    Raises
+    ------
+    CheckpointError
+        With what to do.
+    """
+    changed = [name for name, value in fingerprints.items() if saved["fingerprints"].get(name) != value]
+    if changed:
+        raise CheckpointError(
+            f"The run cannot go on: its {' and '.join(changed)} split now holds other images or labels than when it "
+            "was stopped. Bring back the data set and the split settings it began with, or start a new run."
+        )
+    if saved["batches_per_epoch"] != batches_per_epoch:
+        raise CheckpointError(
+            f"The run cannot go on: its epochs had {saved['batches_per_epoch']} batches and now have "
+            f"{batches_per_epoch}. Bring back the settings it began with, or start a new run."
+        )
+    end, step = planned_steps(settings, batches_per_epoch), saved["train_state"]["step"]
+    if end < step:
+        key = "max_steps" if end == settings.max_steps else "epochs"
+        raise CheckpointError(
+            f"The run cannot end at step {end}, as trainer.{key}={getattr(settings, key)} has it: it has taken {step} "
+            f"steps already. To end it there, give trainer.max_steps={step}; to go on, a later end; to go back, resume "
+            "one of its earlier checkpoints."
+        )

@@ -20,7 +20,7 @@ from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.data.split.assign import split_fingerprint
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.parameter_groups import parameter_groups
-from astroclf.engine.trainer import Trainer, planned_steps
+from astroclf.engine.trainer import Trainer, planned_steps, refuse_other_run
 from astroclf.errors import ConfigError, Interrupted, Pruned, TakenOver
 from astroclf.losses.criterion import Criterion, takes_soft_labels
 from astroclf.models.blocks import single_valued_norm
@@ -166,6 +166,8 @@ def opened_run(
     _greet(config, folder, data, network, precision)
     loaders = _loaders(config, data, cache, augmentation, precision)
     tags = {"command": command, **({"resume.command": typed_command} if checkpoint is not None else {})}
+    if checkpoint is not None:  # before its record is opened: a change that is refused leaves no trace there
+        refuse_other_run(checkpoint, _contents(config, data), len(loaders["train"]), config.trainer)
     with _record(config, folder, data, precision, checkpoint, context, tags) as tracker:
         trainer = _trainer(config, folder, network, criterion, loaders, precision, data, tracker, context)
         if checkpoint is None:

@@ -24,6 +24,7 @@ from astroclf.run import finish
 from astroclf.run.build import ProcessCache, Run, TrialContext, opened_run
 from astroclf.run.folder import RunFolder
 from astroclf.settings.config import Config
+from astroclf.tracking.client import connect
 
 BATCHES = 4  # of an epoch
 EPOCHS = 3  # of which the stopped run has done one
@@ -294,6 +295,16 @@ def test_changes_of_what_is_done_at_the_end_have_their_effect(resumed, recorded,
         finish.finish(run, run.trainer.fit())
         assert {key: seen[key] for key in AT_THE_END} == AT_THE_END
         assert run.folder.metrics()["run/model"] == "models:/another/1"
+
+
+@pytest.mark.slow
+def test_a_change_that_is_refused_leaves_no_trace_in_the_record(resumed, recorded):
+    run_id = load_checkpoint(recorded / "checkpoints" / "last.pt")["tracker"]["run_id"]
+    client = connect(f"sqlite:///{recorded.parent / 'mlflow.db'}")
+    before = client.get_run(run_id).to_dictionary()
+    with pytest.raises(CheckpointError, match="cannot end"), resumed("trainer.max_steps=1", of=recorded):
+        pass
+    assert client.get_run(run_id).to_dictionary() == before
 
 
 @pytest.mark.slow
