@@ -32,7 +32,13 @@ from astroclf.data.augment.recipe import Augmentation
 from astroclf.settings.yaml_files import yaml_values
 
 ROOT = Path(__file__).parents[1]
-RECIPES = ("galaxy10", "astro8", "dihedral", "none")
+RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name: recipe of conf/augment, changes
+    "galaxy10": ("galaxy10", {}),
+    "astro8": ("astro8", {}),
+    "astro8, color first": ("astro8", {"color": "before_geometry"}),
+    "dihedral": ("dihedral", {}),
+    "none": ("none", {}),
+}
 
 
 def make_images(count: int, size: int) -> np.ndarray:
@@ -95,10 +101,11 @@ def ours_on_torch(recipe: str, images: np.ndarray, device: str) -> Callable[[], 
     return run
 
 
-def load(recipe: str) -> Augmentation:
+def load(name: str) -> Augmentation:
+    recipe, changes = RECIPES[name]
     options = yaml_values(f"augment/{recipe}")
     options.pop("_target_")
-    return Augmentation(**options)
+    return Augmentation(**options | changes)
 
 
 def _discard(_: torch.Tensor) -> None:
