@@ -200,7 +200,7 @@ def read_predictions(path: str | Path) -> Predictions:
         numbers = [columns[f"{PROBABILITY_COLUMN}{name}"] for name in classes]
         probabilities = np.array(numbers, dtype=np.float64).T.reshape(len(ids), len(classes))
         uncertainty = np.array(columns["uncertainty"], dtype=np.float64)
-    except (OSError, ValueError, IndexError, KeyError) as error:
+    except (OSError, ValueError, TypeError, IndexError, KeyError, csv.Error) as error:
         raise DataError(
             f"{path} cannot be read as a table of predictions ({type(error).__name__}: {error})."
         ) from error

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from astroclf.models.precision import Precision
 
 DECISION_ATTEMPTS = 5  # of deciding again, when the champion changes under our hands (only where a lock does not reach)
+PREDICTIONS_FILE = "predictions.csv"
 FINGERPRINT_TAG = "test_fingerprint"
 
 
@@ -121,7 +122,7 @@ def compare(
     """
     try:
         theirs, ours = _paired(model, version, rival, predictions)
-    except (DataError, TrackingError) as error:
+    except DataError as error:
         said = (
             f"cannot be compared with version {rival.number}: {str(error).rstrip('.')}. If it shall be champion all "
             f"the same: `astroclf promote {model.name} {version.number} action=champion reason='…'`"
@@ -167,5 +168,9 @@ def _paired(
             f"version {rival.number}: {prints[1] or 'missing'})"
         )
     with tempfile.TemporaryDirectory() as folder:
-        theirs = read_predictions(model.fetch(rival, "predictions.csv", folder))
+        path = model.fetch(rival, PREDICTIONS_FILE, folder)
+        try:
+            theirs = read_predictions(path)
+        except DataError as error:
+            raise DataError(str(error).replace(str(path), f"its {PREDICTIONS_FILE}")) from error
     return on_the_same_images(theirs, predictions)

@@ -10,7 +10,15 @@ from astroclf.errors import TrackingError, WeightsError
 from astroclf.registry.package import Predictor, load_package
 from astroclf.registry.spec import SPEC_FILE
 from astroclf.registry.versions import find_version, known_models
-from astroclf.tracking.client import connect, hide_password, retry, tracking_errors
+from astroclf.tracking.client import (
+    connect,
+    first_line,
+    hide_password,
+    is_of_mlflow,
+    is_passing,
+    retry,
+    tracking_errors,
+)
 from astroclf.tracking.database import ensure_database
 from astroclf.util.lazy import lazy_import
 
@@ -57,10 +65,29 @@ def load(model: str | Path, uri: str = "sqlite:///mlflow.db", device: str = "aut
     with tracking_errors(uri, f"load {name} from"):
         location = _place_of_run(client, name, uri) if name.startswith("runs:/") else _place(client, name, uri)
         if uri_utils.is_local_uri(location):
-            return load_package(_package_in(Path(file_utils.local_file_uri_to_path(location))), device)
+            return _load_files(name, location, Path(file_utils.local_file_uri_to_path(location)), device)
         with tempfile.TemporaryDirectory() as folder:
-            fetched = artifacts.download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=uri)
-            return load_package(_package_in(Path(fetched)), device)
+            try:
+                fetched = artifacts.download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=uri)
+            except Exception as error:
+                if is_passing(error) or not is_of_mlflow(error):
+                    raise
+                raise _gone(name, location, first_line(error)) from error
+            return _load_files(name, location, Path(fetched), device)
+
+
+def _load_files(name: str, location: str, folder: Path, device: str) -> Predictor:
+    package = _find_package(folder)
+    if package is None:
+        raise _gone(name, location, f"no {SPEC_FILE} is there")
+    return load_package(package, device)
+
+
+def _gone(name: str, location: str, found: str) -> WeightsError:
+    return WeightsError(
+        f"The files of {name} cannot be had any more from {location} ({found}). Bring them back from a copy, load "
+        "another version, or make another one champion: `astroclf promote NAME VERSION action=champion reason='…'`."
+    )
 
 
 def _place(client: MlflowClient, model: str, uri: str) -> str:
@@ -84,12 +111,17 @@ def _place_of_run(client: MlflowClient, model: str, uri: str) -> str:
     return str(client.get_logged_model(outputs[-1].model_id).artifact_location)
 
 
-def _package_in(folder: Path) -> Path:
-    """Return the package in a package folder, run folder or MLflow model folder."""
+def _find_package(folder: Path) -> Path | None:
+    """Return the package in a package folder, run folder or MLflow model folder; None where there is none."""
     inside = sorted(path.parent for path in (folder / _MLFLOW_PACKAGE).glob(f"*/{SPEC_FILE}"))
-    for candidate in (folder, folder / RUN_FOLDER_PACKAGE, *inside):
-        if (candidate / SPEC_FILE).is_file():
-            return candidate
+    candidates = (folder, folder / RUN_FOLDER_PACKAGE, *inside)
+    return next((candidate for candidate in candidates if (candidate / SPEC_FILE).is_file()), None)
+
+
+def _package_in(folder: Path) -> Path:
+    """Return the package in a folder that somebody named."""
+    if package := _find_package(folder):
+        return package
     if folder.exists():
         raise WeightsError(
             f"{folder} holds no model: neither it nor its folder {RUN_FOLDER_PACKAGE}/ has a {SPEC_FILE}. A run gets "

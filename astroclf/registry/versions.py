@@ -17,8 +17,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
-from astroclf.errors import TrackingError
-from astroclf.tracking.client import connect, hide_password, limited_text, retry, tracking_errors
+from astroclf.errors import DataError, TrackingError
+from astroclf.tracking.client import (
+    connect,
+    first_line,
+    hide_password,
+    is_of_mlflow,
+    is_passing,
+    limited_text,
+    retry,
+    tracking_errors,
+)
 from astroclf.tracking.database import LOCK_SECONDS, lock_file
 from astroclf.util.lazy import lazy_import
 from astroclf.util.text import nearest
@@ -272,11 +281,21 @@ class RegisteredModel:
 
         Raises
         ------
-        TrackingError
+        DataError
             The run or its file is gone.
+        TrackingError
+            The database or the store of files does not answer now.
         """
         with self._errors(f"fetch {artifact} of version {version.number} of"):
-            return Path(retry(lambda: self._client.download_artifacts(version.run_id, artifact, folder)))
+            try:
+                return Path(retry(lambda: self._client.download_artifacts(version.run_id, artifact, folder)))
+            except Exception as error:
+                if is_passing(error) or not is_of_mlflow(error):
+                    raise
+                raise DataError(
+                    f"its {artifact} cannot be had any more from MLflow run {version.run_id or '(none)'}: "
+                    f"{first_line(error)}"
+                ) from error
 
     def _aliases(self) -> dict[str, int]:
         found = retry(lambda: self._client.get_registered_model(self.name)).aliases

@@ -87,10 +87,10 @@ def tracking_errors(uri: str, doing: str = "talk to") -> Iterator[None]:
     except TrackingError:
         raise
     except Exception as error:
-        if not _from_tracking(error):
+        if not is_of_mlflow(error):
             raise
         raise TrackingError(
-            f"Could not {doing} MLflow at {hide_password(uri)}: {_first_line(error)}. {_remedy(error, uri)}"
+            f"Could not {doing} MLflow at {hide_password(uri)}: {first_line(error)}. {_remedy(error, uri)}"
         ) from error
 
 
@@ -102,7 +102,7 @@ def retry(action: Callable[[], T], attempts: int = 4, first_wait_seconds: float 
         except Exception as error:
             if attempt == attempts - 1 or not is_passing(error):
                 raise
-            log.debug("MLflow did not answer (%s); trying again", _first_line(error))
+            log.debug("MLflow did not answer (%s); trying again", first_line(error))
             time.sleep(first_wait_seconds * 2**attempt)
     raise AssertionError("unreachable")
 
@@ -110,7 +110,7 @@ def retry(action: Callable[[], T], attempts: int = 4, first_wait_seconds: float 
 def is_passing(error: BaseException) -> bool:
     """Tell whether an error may go away by itself: a locked database, a server that is restarting."""
     text = f"{getattr(error, 'error_code', '')} {error}"
-    return _from_tracking(error) and any(sign in text for sign in _SIGNS_OF_A_PASSING_ERROR)
+    return is_of_mlflow(error) and any(sign in text for sign in _SIGNS_OF_A_PASSING_ERROR)
 
 
 def hide_password(uri: str) -> str:
@@ -120,11 +120,13 @@ def hide_password(uri: str) -> str:
     return f"{scheme}{separator}{login.partition(':')[0]}:***@{place}" if at and ":" in login else uri
 
 
-def _from_tracking(error: BaseException) -> bool:
+def is_of_mlflow(error: BaseException) -> bool:
+    """Tell whether an error comes from MLflow, from what it stands on, or from files."""
     return isinstance(error, OSError) or type(error).__module__.split(".")[0] in _PACKAGES_BEHIND_MLFLOW
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the beginning of an error's message, for a sentence that says more."""
     text = str(error).strip().splitlines()
     return (text[0] if text else type(error).__name__).rstrip(". ")[:400]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from astroclf.errors import TrackingError
 from astroclf.evaluation.compare import paired_bootstrap, recall_losses
 from astroclf.evaluation.predictions import Predictions, write_predictions
 from astroclf.models.classifier import Classifier
@@ -102,6 +103,9 @@ def nearest_level(channel: int) -> Classifier:
     return model.eval()
 
 
+AS_WRITTEN = b"as written"  # the predictions of a run, where they are not damaged
+
+
 @dataclass
 class Registry:
     """One model of a store, to which trained versions are added."""
@@ -111,12 +115,14 @@ class Registry:
     artifacts: Path
     packages: dict[str, Path]
 
-    def add(self, color: str, fingerprint: str = "f00", recorded: bool = True) -> tuple[int, Predictions]:
+    def add(self, color: str, fingerprint: str = "f00", kept: bytes | None = AS_WRITTEN) -> tuple[int, Predictions]:
         said = load_package(self.packages[color], device="cpu").classify(IMAGES)
         predictions = replace(said, ids=np.array([f"row-{i}" for i in range(len(LABELS))]), labels=LABELS)
         tracker = MlflowTracker(self.uri, "gate", self.artifacts)
-        if recorded:
+        if kept is not None:
             write_predictions(self.artifacts / "predictions.csv", predictions)
+            if kept != AS_WRITTEN:
+                (self.artifacts / "predictions.csv").write_bytes(kept)
             tracker.log_artifact(self.artifacts / "predictions.csv")
         tracker.close()
         tags = {"test_fingerprint": fingerprint} if fingerprint else {}
@@ -267,13 +273,50 @@ def test_other_test_images_are_not_compared(registry: Registry) -> None:
     assert registry.holders() == (1, 3)
 
 
-def test_a_champion_whose_predictions_are_lost_stays(registry: Registry) -> None:
-    registry.decide("red", recorded=False)
+DAMAGE = {
+    "lost": None,
+    "empty": b"",
+    "cut off": b"id,label,prediction,p_Merging,p_Round Smooth,p_Edge-on,uncertainty\nrow-0,Merging,Mer",
+    "another file": b"epoch,lr,val/loss\n1.0,0.1,2.0\n",
+    "no text": bytes(range(256)),
+    "zeros": bytes(4096),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_champion_whose_predictions_are_lost_or_damaged_stays(registry: Registry, damage: str) -> None:
+    registry.decide("red", kept=DAMAGE[damage])
     found = registry.decide("green")
     assert found.alias == CHALLENGER
-    assert "cannot be compared with version 1" in found.reason
-    assert "predictions.csv" in found.reason
+    assert found.reason.partition(", but ")[2].startswith("cannot be compared with version 1: its predictions.csv ")
+    assert "`astroclf promote" in found.reason
+    assert "tracking=none" not in found.reason
+    assert registry.model.version(1).run_id in found.reason or damage != "lost"
+    assert "\n" not in found.reason
+    assert [condition.passed for condition in found.conditions] == [True, True, True, False, None, None]
     assert registry.holders() == (1, 2)
+
+
+def test_a_store_that_does_not_answer_leaves_the_decision_for_later(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    registry.decide("red")
+    number, predictions = registry.add("green")
+    fails: list[Exception] = [ConnectionError("Connection refused")] * 4  # as often as it is tried
+
+    def download(*_: object, original: Callable[..., str] = mlflow.MlflowClient.download_artifacts) -> str:
+        if fails:
+            raise fails.pop()
+        return original(*_)
+
+    monkeypatch.setattr("astroclf.tracking.client.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(mlflow.MlflowClient, "download_artifacts", download)
+    with pytest.raises(TrackingError, match="Connection refused"):
+        registry.judge(number, predictions)
+    assert recorded(registry.model.version(number)) is None
+    assert registry.judge(number, predictions).alias == CHAMPION
 
 
 @pytest.mark.parametrize("fault", ["wrong", "not finite"])

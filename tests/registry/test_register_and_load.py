@@ -102,6 +102,36 @@ def test_an_unknown_model_is_answered_with_those_that_exist(database_uri: str, p
         load("runs:/0123", database_uri)
 
 
+def test_a_registered_model_whose_files_are_gone_says_so_and_how_to_go_on(
+    database_uri: str, package: Path, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import artifacts
+    from mlflow.exceptions import RestException
+
+    register(database_uri, package, "galaxy10", run_id)
+    place = Path(connect(database_uri).get_model_version_download_uri("galaxy10", "1").removeprefix("file://"))
+    for gone in (next(place.rglob("model.json")), place):
+        gone.rename(gone.with_name("elsewhere"))
+        for name in ("models:/galaxy10/1", f"runs:/{run_id}"):
+            with pytest.raises(
+                WeightsError, match=rf"files of {name} cannot be had any more.*astroclf promote"
+            ) as told:
+                load(name, database_uri)
+            assert "\n" not in str(told.value)
+    answer = RestException({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "404: no such artifact"})
+
+    def download(**_: object) -> str:
+        raise answer
+
+    monkeypatch.setattr(artifacts, "download_artifacts", download)
+    monkeypatch.setattr("mlflow.utils.uri.is_local_uri", lambda uri: False)
+    with pytest.raises(WeightsError, match=r"cannot be had any more from .*404: no such artifact"):
+        load("models:/galaxy10/1", database_uri)
+    answer = RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "try later"})
+    with pytest.raises(TrackingError, match="try later"):
+        load("models:/galaxy10/1", database_uri)
+
+
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"holds no model"):
         load(tmp_path)
