@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ def resumed_config(folder: Path, resume: str, changes: Sequence[str] = ()) -> Co
         _typed(saved)
     except ConfigError as error:
         raise ConfigError(f"{folder} cannot go on with this version of astroclf. {error}") from error
-    if changes and (folder / "metrics.json").is_file():
+    metrics = folder / "metrics.json"
+    # A trial of a sweep has metrics, but none of a test yet.
+    if changes and metrics.is_file() and "test/accuracy" in json.loads(metrics.read_text(encoding="utf-8")):
         raise ConfigError(
             f"{folder} is complete: {', '.join(changes)} cannot change it any more. Leave that out, or start a new run."
         )

@@ -78,10 +78,15 @@ def test_epochs_between_validations_change_nothing_where_steps_are_counted(run):
 
 
 def test_a_complete_run_takes_no_changes(run):
-    (run / "metrics.json").touch()
+    (run / "metrics.json").write_text('{"val/accuracy": 0.5, "test/accuracy": 0.4}')
     resumed_config(run, str(run), [])
     with pytest.raises(ConfigError, match="is complete"):
         resumed_config(run, str(run), ["trainer.epochs=99"])
+
+
+def test_a_trial_of_a_sweep_which_is_not_tested_yet_takes_changes(run):
+    (run / "metrics.json").write_text('{"val/accuracy": 0.5}')
+    assert resumed_config(run, str(run), ["evaluation.tta_views=8"]).evaluation.tta_views == 8
 
 
 def test_a_run_of_another_version_is_refused_in_one_sentence(run):

@@ -197,7 +197,10 @@ def benchmark_as_before():
     torch.backends.cudnn.benchmark = before
 
 
-@pytest.mark.parametrize("key", EFFECTS)
+SLOW = {"trainer.compile"}  # imports the compiler
+
+
+@pytest.mark.parametrize("key", [pytest.param(key, marks=[pytest.mark.slow] * (key in SLOW)) for key in EFFECTS])
 def test_a_change_on_the_way_has_its_effect(resumed, stopped, tmp_path, key):
     value, look, without, with_it = EFFECTS[key]
     if key == "dataset.path":
@@ -234,6 +237,11 @@ def test_a_run_that_is_ended_where_it_stands_is_validated_there_once(resumed):
     with resumed(f"trainer.max_steps={BATCHES}") as run:
         assert epochs(run) == [1]
         assert run.trainer.state.finished
+
+
+def test_fewer_checkpoints_of_lowest_loss_are_kept_at_once(resumed):
+    with resumed("trainer.keep_lowest_loss=0") as run:
+        assert not list(run.trainer.checkpoints.folder.glob("step-*"))
 
 
 def test_an_end_before_where_the_run_stands_is_refused(resumed):
