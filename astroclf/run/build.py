@@ -288,6 +288,8 @@ def _trainer(
     context: TrialContext,
 ) -> Trainer:
     settings = config.trainer
+    if data.whole is not None:  # whatever the recipe keeps: this is no training that anybody goes back to
+        settings = replace(settings, keep_lowest_loss=0, keep_every=None)
     memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
     network.to(device=precision.device, memory_format=memory_format)  # type: ignore[call-overload]
     if settings.compile:

@@ -46,7 +46,8 @@ def test_a_debug_run_leaves_one_checkpoint_a_report_and_no_model(tmp_path, datab
     monkeypatch.setattr(log, "propagate", True)
     folder = tmp_path / "run"
     with caplog.at_level("INFO", logger=log.name):
-        metrics = train(config_of(f"tracking.uri={database_uri}"), RunFolder.new(folder), "astroclf train")
+        config = config_of(f"tracking.uri={database_uri}", "trainer.keep_lowest_loss=3")
+        metrics = train(config, RunFolder.new(folder), "astroclf train")
     assert metrics["test/images"] == 24
     assert "run/model" not in metrics
     assert len(json.loads((folder / "metrics.json").read_text())) == len(metrics)
