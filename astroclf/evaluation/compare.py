@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -142,6 +143,17 @@ class RecallLoss:
     won: int
     interval: Interval
 
+    @classmethod
+    def of(cls, name: str, images: int, lost: int, won: int, level: float = LEVEL) -> Self:
+        """Return the loss with its exact interval.
+
+        Only images that one of the two got right tell them apart. The exact interval of the share of these that were
+        lost is that of a binomial share, and the loss follows from it; it lies above 0 just where the exact McNemar
+        test (the sign test) tells the two recalls apart.
+        """
+        bounds = share_interval(lost, lost + won, level)
+        return cls(name, images, lost, won, Interval(*((2 * bound - 1) * (lost + won) / images for bound in bounds)))
+
     @property
     def loss(self) -> float:
         """The loss as a share of the class's images; negative where recall was won."""
@@ -154,11 +166,7 @@ class RecallLoss:
 
 
 def recall_losses(champion: Predictions, challenger: Predictions, interval: float = LEVEL) -> list[RecallLoss]:
-    """Compute how much recall each class that has test images loses, with its exact interval.
-
-    Only images that one of the two got right tell them apart. The exact interval of the share of these that were lost
-    is that of a binomial share, and the loss follows from it; it lies above 0 just where the exact McNemar test (the
-    sign test) tells the two recalls apart.
+    """Compute how much recall each class that has test images loses, with its exact interval (see `RecallLoss.of`).
 
     Parameters
     ----------
@@ -171,10 +179,7 @@ def recall_losses(champion: Predictions, challenger: Predictions, interval: floa
     for label, name in enumerate(champion.classes):
         mine = champion.truth == label
         if mine.any():
-            images = int(mine.sum())
             lost = int((champion.right & ~challenger.right & mine).sum())
             won = int((challenger.right & ~champion.right & mine).sum())
-            bounds = share_interval(lost, lost + won, interval)
-            scaled = Interval(*((2 * bound - 1) * (lost + won) / images for bound in bounds))
-            losses.append(RecallLoss(name, images, lost, won, scaled))
+            losses.append(RecallLoss.of(name, int(mine.sum()), lost, won, interval))
     return losses
