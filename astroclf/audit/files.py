@@ -10,6 +10,8 @@ from astroclf.audit.findings import Case, Finding, Severity, case_of, counted, f
 from astroclf.data.cache.image_cache import ImageCache, Skipped
 from astroclf.data.catalog import Catalog
 from astroclf.data.decode.headers import FileFacts
+from astroclf.data.decode.original import thumbnail
+from astroclf.data.decode.values import numbers
 
 # A picture is nearly blank if fewer than BLANK_PIXELS of its thumbnail's 4,096 pixels differ by more than BLANK_LEVELS
 # (of 255) from their median. Of 2,565 real images (Galaxy10 DECaLS, ESA/Hubble, telescope cut-outs of 64 px, charts)
@@ -33,8 +35,8 @@ def unreadable_files(skipped: Iterable[Skipped], listed: Catalog, severity: Seve
 def blank_pictures(cache: ImageCache) -> list[Finding]:
     """Find pictures in which next to nothing differs from the rest; those of one color are refused in reading."""
     blank = []
-    for row, thumbnail in enumerate(cache.thumbnails):
-        picture = _without_padding(thumbnail).astype(np.int16)
+    for row, image in enumerate(cache.images):
+        picture = _without_padding(thumbnail(numbers(image))).astype(np.int16)
         deviation = np.abs(picture - np.int16(np.median(picture)))
         differing = np.count_nonzero(deviation > BLANK_LEVELS)
         if differing < BLANK_PIXELS:

@@ -96,13 +96,14 @@ class Source(NamedTuple):
 class Block(NamedTuple):
     """Decoded images of B consecutive rows, as `astroclf.data.readers.blocks.decode_rows` makes it.
 
-    Digest and thumbnail are of the image *before* it is resized. Splits are drawn from them, so that two experiments at
-    different image sizes are tested on the same images, and can be compared.
+    Digests and thumbnails are of the source (see `astroclf.data.decode.original`), and the same whatever its images are
+    prepared to. The digests are empty text where there is a fault.
     """
 
     images_BHWC: np.ndarray  # uint8; rows named in `faults` are zeros
     thumbnails_BTT: np.ndarray  # uint8, grey, T = THUMBNAIL_SIDE
-    digests: list[str]  # hex, of shape and pixels; empty text where there is a fault
+    digests: list[str]  # hex, of the source's content: splits are drawn from it
+    pixel_digests: list[str]  # hex, of the numbers in it: copies are found by them
     faults: dict[int, Fault]  # by row
     notes: dict[int, tuple[Note, ...]]  # by row
 

@@ -73,4 +73,5 @@ def catalog(labels: list[int], classes: tuple[str, ...] = ("galaxy", "star"), **
 def bare_cache(of: Catalog, thumbnails: np.ndarray | None = None) -> ImageCache:
     """An image cache of nothing but its catalog, and thumbnails as its images where given."""
     thumbnails = np.zeros((len(of), 64, 64), np.uint8) if thumbnails is None else thumbnails
-    return ImageCache(thumbnails[..., None], thumbnails, of, np.array([""] * len(of)), "", Path(), ())
+    none = np.array([""] * len(of))
+    return ImageCache(thumbnails[..., None], thumbnails, of, none, none, "", Path(), ())

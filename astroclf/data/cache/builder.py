@@ -12,7 +12,7 @@ import os
 import shutil
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,10 +26,11 @@ from astroclf.errors import DataError
 from astroclf.util.progress import ProgressBar
 from astroclf.util.threads import available_cores, run_ahead
 
-VERSION = 4  # of the files in an image cache's folder
+VERSION = 5  # of the files in an image cache's folder
 IMAGES_FILE = "images.npy"
 THUMBNAILS_FILE = "thumbnails.npy"
 SAMPLES_FILE = "samples.npz"
+DIGEST_COLUMNS = ("digests", "pixel_digests")  # in that file, beside those of the catalog
 MARKER_FILE = "store.json"  # written last: a folder without it is no image cache
 RECORD_FILE = "blocks.jsonl"
 PARTIAL_SUFFIX = ".partial"  # what the folder is called until it is complete: its name and this
@@ -39,12 +40,13 @@ SPARE_BYTES = 64 * 2**20
 
 @dataclass
 class FinishedBlock:
-    """A block in the record of an unfinished build; `digests` is empty text where a row could not be read."""
+    """A block in the record of an unfinished build; both digests are empty text where a row could not be read."""
 
     start: int
     stop: int
     checksum: int  # of images, thumbnails and digests
     digests: list[str]
+    pixel_digests: list[str]
     faults: dict[int, Fault]
     notes: dict[int, tuple[Note, ...]]
 
@@ -105,8 +107,9 @@ def build_image_cache(
                     images.write(rows.start, block.images_BHWC)
                     thumbnails.write(rows.start, block.thumbnails_BTT)
                     pixels = (np.ascontiguousarray(part).data for part in (block.images_BHWC, block.thumbnails_BTT))
-                    checksum = _checksum(block.digests, *pixels)
-                    done = FinishedBlock(rows.start, rows.stop, checksum, block.digests, block.faults, block.notes)
+                    digests = block.digests, block.pixel_digests
+                    checksum = _checksum(*digests, pixels)
+                    done = FinishedBlock(rows.start, rows.stop, checksum, *digests, block.faults, block.notes)
                     record.write(json.dumps(vars(done)) + "\n")
                     record.flush()
                     finished[rows.start] = done
@@ -121,8 +124,8 @@ def _describe(reader: DatasetReader) -> dict[str, str | None]:
     return {"reader": type(reader).__name__, "path": None if path is None else str(Path(path).absolute())}
 
 
-def _checksum(digests: list[str], *pixels: bytes | memoryview) -> int:
-    checksum = zlib.crc32("".join(digests).encode())
+def _checksum(digests: list[str], pixel_digests: list[str], pixels: Iterable[bytes | memoryview]) -> int:
+    checksum = zlib.crc32("".join([*digests, *pixel_digests]).encode())
     for part in pixels:
         checksum = zlib.crc32(part, checksum)
     return checksum
@@ -172,7 +175,7 @@ def _resume(
             if (block.start, block.stop) not in planned or block.faults:  # files with a fault get a second chance
                 continue
             pixels = (file.read(block.start, block.stop) for file in (images, thumbnails))
-            if _checksum(block.digests, *pixels) == block.checksum:
+            if _checksum(block.digests, block.pixel_digests, pixels) == block.checksum:
                 finished[block.start] = block
         except (TypeError, ValueError, AttributeError):
             continue  # a line that a failing disk changed
@@ -219,7 +222,9 @@ def _complete(
 ) -> None:
     """Leave out what could not be read, write what is known of the rest, and give the folder its name."""
     total = len(reader.catalog)
-    digests = np.array([digest for block in blocks for digest in block.digests])
+    digests = {
+        name: np.array([digest for block in blocks for digest in getattr(block, name)]) for name in DIGEST_COLUMNS
+    }
     faults = {row: fault for block in blocks for row, fault in block.faults.items()}
     kept = np.array([row for row in range(total) if row not in faults], np.int64)
     if not len(kept):
@@ -229,7 +234,8 @@ def _complete(
         file.keep(kept)
         file.sync()
     catalog = reader.catalog.take(kept)
-    np.savez(partial / SAMPLES_FILE, digests=digests[kept], **_columns(catalog))
+    columns: dict[str, Any] = {name: column[kept] for name, column in digests.items()}
+    np.savez(partial / SAMPLES_FILE, **columns, **_columns(catalog))
     marker = {
         "version": VERSION,
         "fingerprint": fingerprint,

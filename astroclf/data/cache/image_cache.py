@@ -24,6 +24,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from astroclf.data.cache.builder import (
+    DIGEST_COLUMNS,
     IMAGES_FILE,
     LOCK_SUFFIX,
     MARKER_FILE,
@@ -73,11 +74,14 @@ class ImageCache:
     images
         (N, S, S, C) uint8, mapped from disk, read-only.
     thumbnails
-        (N, T, T) uint8, likewise: each image before it was resized as a small grey square, by which copies are found.
+        (N, T, T) uint8, likewise: each source as a small grey square, by which near copies are found.
     catalog
         The samples; those that could not be read are left out.
     digests
-        (N,) str, hex: the content of each image before it was resized, so that they do not depend on the image size.
+        (N,) str, hex: the content of each sample's source, from which splits are drawn.
+    pixel_digests
+        (N,) str, hex: the numbers in it, by which exact copies are found. Neither these nor digests and thumbnails
+        depend on what images are prepared to.
     fingerprint
         Hex digest of the reader and its preparation.
     path
@@ -96,6 +100,7 @@ class ImageCache:
     thumbnails: np.ndarray
     catalog: Catalog
     digests: np.ndarray
+    pixel_digests: np.ndarray
     fingerprint: str
     path: Path
     skipped: tuple[Skipped, ...]
@@ -197,18 +202,18 @@ def _read(folder: Path, fingerprint: str) -> ImageCache | None:
             columns = {name: saved[name] for name in saved.files}
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
-    digests = columns.pop("digests", None)
     known = {f.name for f in fields(Catalog)}
-    if list(images.shape) != marker["shape"] or digests is None or not columns.keys() <= known:
+    if list(images.shape) != marker["shape"] or not {*DIGEST_COLUMNS} <= columns.keys() <= {*DIGEST_COLUMNS, *known}:
         return None
-    if any(len(column) != len(images) for column in (thumbnails, digests, *columns.values())):
+    if any(len(column) != len(images) for column in (thumbnails, *columns.values())):
         return None
+    digests = {name: columns.pop(name) for name in DIGEST_COLUMNS}
     mark_use(folder / MARKER_FILE, images)
     return ImageCache(
         images=images,
         thumbnails=thumbnails,
         catalog=Catalog(classes=tuple(marker["classes"]), **columns),
-        digests=digests,
+        **digests,
         fingerprint=fingerprint,
         path=folder,
         skipped=tuple(Skipped(*skipped) for skipped in marker["skipped"]),

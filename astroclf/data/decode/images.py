@@ -65,7 +65,8 @@ def decode_file(
     """
     settings = settings or ReadSettings.with_defaults()
     with one_large_at_a_time():
-        return to_picture(read_values(path, settings, channels), settings, channels, tones or {}, str(path))
+        values = cut_out(read_values(path, settings, channels), settings, str(path))
+        return to_picture(values, settings, channels, tones or {}, str(path))
 
 
 def decode_bands(
@@ -80,33 +81,34 @@ def decode_bands(
     `where` names the sample in errors that are of no single file.
     """
     with one_large_at_a_time():
-        return to_picture(read_bands(paths, where, settings, channels), settings, channels, tones or {}, where)
+        values = cut_out(read_bands(paths, where, settings, channels), settings, where)
+        return to_picture(values, settings, channels, tones or {}, where)
 
 
 def read_values(path: Path, settings: ReadSettings, channels: int = 3) -> Values:
-    """Read the numbers of one file, as `decode_file` makes grey of them."""
+    """Read the numbers of one file, uncut."""
     _check_there(path)
     with one_large_at_a_time():
         values = read_fits(path, settings, channels) if is_fits(path) else read_picture(path, settings, channels)
     word = companion_file(path)
     if word:
         values = values.noted(Note("companion", f"{path}: by its name the companion of an image ({word}), and none."))
-    return _struck(cropped(values, settings, str(path)), str(path))
+    return values
 
 
 def read_bands(paths: Sequence[Path], where: str, settings: ReadSettings, channels: int = 3) -> Values:
-    """Read the numbers of one sample whose bands are FITS files of their own, as `decode_bands` makes grey of them."""
+    """Read the numbers of one sample whose bands are FITS files of their own, uncut."""
     for path in paths:
         if not path.exists():
             raise ImageError(f"{path}: there is no such file, one of the bands in dataset.fits.files.", "missing")
         _check_there(path)
     with one_large_at_a_time():
-        values = read_band_files(paths, settings, channels, where)
-    return _struck(cropped(values, settings, where), where)
+        return read_band_files(paths, settings, channels, where)
 
 
-def _struck(values: Values, where: str) -> Values:
-    """Note what strikes the eye: an image that is a strip."""
+def cut_out(values: Values, settings: ReadSettings, where: str) -> Values:
+    """Take the centre cut-out that is asked for, and note what strikes the eye: an image that is a strip."""
+    values = cropped(values, settings, where)
     height, width = values.pixels_HWP.shape[:2]
     if max(height, width) <= STRIP_ASPECT * min(height, width):
         return values
@@ -114,7 +116,7 @@ def _struck(values: Values, where: str) -> Values:
 
 
 def to_picture(values: Values, settings: ReadSettings, channels: int, tones: Mapping[str, Tone], where: str) -> Decoded:
-    """Make the picture of what `read_values` or `read_bands` gave: grey is repeated where color is wanted."""
+    """Make the picture of what `cut_out` gave: grey is repeated where color is wanted."""
     image_HWP, notes = to_grey(values, tones, settings.tone, where)
     if image_HWP.shape[2] == 1 and channels in (1, 3):
         image_HWP = np.repeat(image_HWP, 3, axis=2)
@@ -132,27 +134,32 @@ def _check_there(path: Path) -> None:
 
 
 def fit_square(image_HWC: np.ndarray, size: int) -> np.ndarray:
-    """Scale the longest side to `size`, keep the aspect, pad with zeros around the centre: (size, size, C).
-
-    Shrinking averages over areas (no aliasing of stars and noise). Growing is linear: cubic and Lanczos overshoot
-    and would draw dark rings around stars.
-    """
+    """Scale the longest side of a uint8 image to `size`, and pad with zeros around the centre: (size, size, C)."""
+    image_HWC = scale(image_HWC, size)
     height, width, channels = image_HWC.shape
-    longest = max(height, width)
-    if longest != size:
-        new_height = max(1, round(height * size / longest))
-        new_width = max(1, round(width * size / longest))
-        method = cv2.INTER_AREA if longest > size else cv2.INTER_LINEAR
-
-        def resize(part: np.ndarray) -> np.ndarray:
-            resized = cv2.resize(part, (new_width, new_height), interpolation=method)
-            return resized.reshape(new_height, new_width, part.shape[2])  # OpenCV drops a single channel
-
-        image_HWC = in_fours(resize, image_HWC)
-        height, width = new_height, new_width
     if height == width == size:
         return image_HWC
     square = np.zeros((size, size, channels), np.uint8)
     top, left = (size - height) // 2, (size - width) // 2
     square[top : top + height, left : left + width] = image_HWC
     return square
+
+
+def scale(image_HWC: np.ndarray, size: int) -> np.ndarray:
+    """Scale the longest side of an image, uint8 or floats, to `size`, and keep the aspect.
+
+    Shrinking averages over areas (no aliasing of stars and noise). Growing is linear: cubic and Lanczos overshoot
+    and would draw dark rings around stars.
+    """
+    height, width = image_HWC.shape[:2]
+    longest = max(height, width)
+    if longest == size:
+        return image_HWC
+    new_height, new_width = (max(1, round(side * size / longest)) for side in (height, width))
+    method = cv2.INTER_AREA if longest > size else cv2.INTER_LINEAR
+
+    def resize(part: np.ndarray) -> np.ndarray:
+        resized = cv2.resize(part, (new_width, new_height), interpolation=method)
+        return resized.reshape(new_height, new_width, part.shape[2])  # OpenCV drops a single channel
+
+    return in_fours(resize, image_HWC)

@@ -15,6 +15,7 @@ from astroclf.data.decode.crop import cropped
 from astroclf.data.decode.headers import FileFacts
 from astroclf.data.decode.images import to_picture
 from astroclf.data.decode.limits import MAX_PIXELS
+from astroclf.data.decode.original import Original, array_digest, original_of
 from astroclf.data.decode.tone import Tone, decide_tones
 from astroclf.data.decode.values import EIGHT_BIT, Decoded, Values, numbers
 from astroclf.data.readers.accounts import BESIDE_ARRAYS, EXCLUDED, HIDDEN, UNLABELLED, left_out
@@ -122,12 +123,14 @@ class Arrays:
         first = int(wanted[0])
         stored = self._file.read_rows(IMAGES, first, int(wanted[-1]) + 1)
 
-        def decode(row: int) -> Decoded:
-            file_row = int(self._file_rows[row])
-            values = cropped(self._values(stored[file_row - first]), self.reading, self._where(row))
+        def decode(row: int) -> tuple[Decoded, Original]:
+            pixels = stored[int(self._file_rows[row]) - first]
+            whole = self._values(pixels)
+            values = cropped(self._chosen(whole), self.reading, self._where(row))
             if row == 0:  # what is to be said of the whole file is said once
                 values = values.noted(*self._notes)
-            return to_picture(values, self.reading, self.channels, self.tones, self._where(row))
+            picture = to_picture(values, self.reading, self.channels, self.tones, self._where(row))
+            return picture, original_of(whole, array_digest(pixels), is_array=True)
 
         return decode_rows(rows, decode, self._where, self.image_size, self.channels)
 
@@ -158,23 +161,27 @@ class Arrays:
             rows = rows[np.unique(np.linspace(0, len(rows) - 1, TONE_SAMPLE // len(looked_at)).astype(int))]
             stored = self._file.read_rows(IMAGES, int(rows[0]), int(rows[-1]) + 1)
             with suppress(ImageError):  # it is a fault of every image, and told as that
-                yield from (cropped(self._values(stored[row - rows[0]]), self.reading, str(self.path)) for row in rows)
+                for row in rows:
+                    yield cropped(self._chosen(self._values(stored[row - rows[0]])), self.reading, str(self.path))
 
     def _where(self, row: int) -> str:
         return f"{self.path}, {self._file.called(IMAGES)}, row {self._file_rows[row]}"
 
     def _values(self, stored: np.ndarray) -> Values:
-        """Return the numbers of one image, (H, W) or with a band axis, as (H, W, P)."""
+        """Return the numbers of one image, (H, W) or with a band axis, as (H, W, P): of all bands that it has."""
         if stored.ndim == 3:
             stored = np.moveaxis(stored, self._bands_axis - 1, 2)
         if stored.dtype == bool:
             return Values(np.atleast_3d(stored.astype(np.uint8) * 255), EIGHT_BIT)
         if stored.dtype == np.float16:  # too coarse to compute with
             stored = stored.astype(np.float32)
-        if stored.ndim == 3:
-            kept = {1, 3, self.channels}
-            stored = np.moveaxis(choose_planes(np.moveaxis(stored, 2, 0), self.reading, kept, self.path), 0, 2)
         return numbers(stored)
+
+    def _chosen(self, values: Values) -> Values:
+        """Choose the bands that are asked for."""
+        kept = {1, 3, self.channels}
+        planes_PHW = choose_planes(np.moveaxis(values.pixels_HWP, 2, 0), self.reading, kept, self.path)
+        return numbers(np.moveaxis(planes_PHW, 0, 2))
 
     # ---- do the arrays fit? ----------------------------------------------------------------------------------------
 

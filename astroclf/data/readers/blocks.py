@@ -13,6 +13,7 @@ import numpy as np
 from astroclf.data.catalog import THUMBNAIL_SIDE, Block, DatasetReader, Fault, Note
 from astroclf.data.decode.bands import MAX_CHANNELS, to_channels
 from astroclf.data.decode.images import PREPARATION_VERSION, fit_square
+from astroclf.data.decode.original import Original
 from astroclf.data.decode.values import Decoded
 from astroclf.errors import ConfigError, ImageError
 from astroclf.settings.reading import ReadSettings
@@ -27,14 +28,18 @@ def check_size(image_size: int, channels: int) -> None:
 
 
 def decode_rows(
-    rows: range, decode: Callable[[int], Decoded], where: Callable[[int], str], image_size: int, channels: int
+    rows: range,
+    decode: Callable[[int], tuple[Decoded, Original]],
+    where: Callable[[int], str],
+    image_size: int,
+    channels: int,
 ) -> Block:
     """Decode rows one by one to a block; images that cannot be read, or show nothing at all, are its faults.
 
     Parameters
     ----------
     decode
-        Gives the image of a row, or raises `ImageError`.
+        Gives the image of a row, and what its source is whatever is made of it; or raises `ImageError`.
     where
         Names the file of a row, in errors.
     image_size, channels
@@ -42,12 +47,12 @@ def decode_rows(
     """
     images = np.zeros((len(rows), image_size, image_size, channels), np.uint8)
     thumbnails = np.zeros((len(rows), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
-    digests = [""] * len(rows)
+    digests, pixel_digests = [""] * len(rows), [""] * len(rows)
     faults: dict[int, Fault] = {}
     notes: dict[int, tuple[Note, ...]] = {}
     for position, row in enumerate(rows):
         try:
-            image, said = decode(row)
+            (image, said), original = decode(row)
             if (image == image[0, 0]).all():
                 raise ImageError(f"{where(row)}: the image is constant: every pixel comes out the same.", "constant")
         except ImageError as error:
@@ -55,23 +60,9 @@ def decode_rows(
             continue
         if said:
             notes[row] = said
-        digests[position] = pixel_digest(image)
-        thumbnails[position] = thumbnail(image)
+        digests[position], pixel_digests[position], thumbnails[position] = original
         images[position] = fit_square(to_channels(image, channels), image_size)
-    return Block(images, thumbnails, digests, faults, notes)
-
-
-def pixel_digest(image: np.ndarray) -> str:
-    """Return a 128-bit hex digest of an image's shape and pixels."""
-    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(image).data)
-    return digest.hexdigest()
-
-
-def thumbnail(image_HWC: np.ndarray) -> np.ndarray:
-    """Make the small grey picture of a whole image by which copies are recognised: (T, T) uint8."""
-    small = fit_square(image_HWC, THUMBNAIL_SIDE)
-    return to_channels(small, 1)[..., 0] if small.shape[2] in (1, 3) else np.rint(small.mean(axis=2)).astype(np.uint8)
+    return Block(images, thumbnails, digests, pixel_digests, faults, notes)
 
 
 def reader_fingerprint(kind: str, reader: DatasetReader, *identity: bytes, reading: ReadSettings | None = None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 
 from astroclf.data.catalog import Block, Source
 from astroclf.data.decode.headers import FileFacts, file_facts
-from astroclf.data.decode.images import read_bands, read_values, to_picture
+from astroclf.data.decode.images import cut_out, read_bands, read_values, to_picture
 from astroclf.data.decode.limits import one_large_at_a_time
+from astroclf.data.decode.original import Original, as_it_is, file_digest, original_of
 from astroclf.data.decode.tone import Measured, Tone, decide_measured, measure
 from astroclf.data.decode.values import Decoded, Values
 from astroclf.data.readers.array_files import HDF5_SUFFIXES
@@ -39,6 +41,7 @@ BLOCK_ROWS = 32
 TONE_SAMPLE = 200  # files of each suffix, spread evenly over them, by which it is decided how numbers become grey
 TONE_BYTES = 2**29  # of these files, as far as TONE_LEAST of them are not more: they are read for this alone
 TONE_LEAST = 8
+PICTURE_CHANNELS = 3  # of a file of which nothing is chosen; one of grey is made of the same pictures
 ALWAYS_UNSIGNED = ("BMP", "GIF", "JPEG", "PNG", "WEBP")  # 8 bits of these formats are grey values: no need to decode
 
 
@@ -93,6 +96,10 @@ class ClassFolder:
         self.reading = reading or ReadSettings.with_defaults()
         self.reading.check_channels(channels)
         self.bands = BandFiles(self.reading.fits.files) if self.reading.fits.files else None
+        # Some of what a file holds is chosen: HDUs, planes, or as many bands as no picture has.
+        self._chooses = as_it_is(self.reading) != replace(self.reading, crop=None) or (
+            self.bands is None and channels not in (1, PICTURE_CHANNELS)
+        )
         self.tones: dict[str, Tone] = {}
         if path is None:
             raise DataError(
@@ -162,23 +169,36 @@ class ClassFolder:
             return None
         try:
             with one_large_at_a_time():
-                return measure(self._read(row))
+                return measure(cut_out(self._read(row, self.reading, self.channels), self.reading, self._where(row)))
         except ImageError:  # its own turn comes
             return None
 
-    def _read(self, row: int) -> Values:
+    def _read(self, row: int, reading: ReadSettings, channels: int) -> Values:
         files = self._files(row)
         if self.bands is None:
-            return read_values(files[0], self.reading, self.channels)
-        return read_bands(files, self._where(row), self.reading, self.channels)
+            return read_values(files[0], reading, channels)
+        return read_bands(files, self._where(row), reading, self.channels)
 
     def _where(self, row: int) -> str:
         path = self.path / str(self.catalog.ids[row])
         return str(path) if self.bands is None else f"{path} ({', '.join(self.bands.patterns)})"
 
-    def _decode(self, row: int) -> Decoded:
+    def _decode(self, row: int) -> tuple[Decoded, Original]:
         with one_large_at_a_time():
-            return to_picture(self._read(row), self.reading, self.channels, self.tones, self._where(row))
+            values, original = self._with_original(row)
+            cutout = cut_out(values, self.reading, self._where(row))
+            return to_picture(cutout, self.reading, self.channels, self.tones, self._where(row)), original
+
+    def _with_original(self, row: int) -> tuple[Values, Original]:
+        """Read the numbers of a row, and what it is whichever of the numbers in its files are chosen."""
+        original = None
+        if self._chooses:
+            with suppress(ImageError):  # nothing but the choice says which of its parts are the image
+                whole = self._read(row, as_it_is(self.reading), PICTURE_CHANNELS)
+                original = original_of(whole, file_digest(self._files(row)))
+                del whole
+        values = self._read(row, self.reading, self.channels)
+        return values, original or original_of(values, file_digest(self._files(row)))
 
     def _files(self, row: int) -> list[Path]:
         name = str(self.catalog.ids[row])

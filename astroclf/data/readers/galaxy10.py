@@ -13,7 +13,8 @@ import numpy as np
 from astroclf.data.catalog import Block, Catalog, Source
 from astroclf.data.decode.headers import FileFacts
 from astroclf.data.decode.limits import MAX_PIXELS
-from astroclf.data.decode.values import Decoded
+from astroclf.data.decode.original import Original, array_digest, original_of
+from astroclf.data.decode.values import Decoded, numbers
 from astroclf.data.readers.accounts import EXCLUDED, left_out
 from astroclf.data.readers.array_files import ArrayFile, identity, open_arrays, read_degrees, slab_blocks
 from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
@@ -105,8 +106,9 @@ class Galaxy10:
         first, stop = int(wanted[0]), int(wanted[-1]) + 1
         stored = self._file.read_rows(IMAGES, first, stop)
 
-        def image(row: int) -> Decoded:
-            return Decoded(stored[self._file_rows[row] - first])
+        def image(row: int) -> tuple[Decoded, Original]:
+            pixels = stored[self._file_rows[row] - first]
+            return Decoded(pixels), original_of(numbers(pixels), array_digest(pixels), is_array=True)
 
         def where(row: int) -> str:
             return f"{self.path}, row {self._file_rows[row]}"

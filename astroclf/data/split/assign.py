@@ -1,7 +1,7 @@
 """Train, validation and test rows: grouped, stratified, seeded, and recognisable by a fingerprint.
 
-Everything random is a function of the seed and of the samples' content (pixel digest and label), so that neither the
-order of the rows nor the file that they come from changes a split.
+Everything random is a function of the seed and of the samples' content (digest of the source, and label), so that
+neither the order of the rows nor what images are prepared to changes a split.
 """
 
 from __future__ import annotations

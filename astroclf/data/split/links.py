@@ -1,7 +1,8 @@
 """Links: pairs of samples that show the same picture or the same piece of sky, found once and kept.
 
 Copies are equal pixel by pixel, or the same picture turned, mirrored, shifted, re-compressed or brightened (see
-`perceptual`). Neighbours on the sky are cut-outs of the same piece of it.
+`perceptual`): in their files, whatever images are prepared to. Neighbours on the sky are cut-outs of the same piece
+of it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 else:  # takes a second to import: only where there are positions
     coordinates, units = lazy_import("astropy.coordinates"), lazy_import("astropy.units")
 
-VERSION = 3  # of the algorithms: raise it when the same images would give other links
+VERSION = 4  # of the algorithms: raise it when the same images would give other links
 
 # Similarity from which on two pictures count as the same. Measured on 1,000 real galaxies of 256 px: no two different
 # ones reach 0.63; the least of their copies has 0.98 (JPEG of quality 60), 0.94 (shifted by 2 px), 0.93 (turned,
@@ -141,7 +142,7 @@ class Links:
     Attributes
     ----------
     exact
-        Equal pixel by pixel, before resizing: each further copy with the first. Score 1.
+        Equal pixel by pixel, in whatever kind of file: each further copy with the first. Score 1.
     near
         Different pixels, the same picture; of exact copies, only the first is compared. Score: similarity.
     sky
@@ -176,7 +177,7 @@ def find_links(cache: ImageCache, *, near: bool, sky_arcsec: float | None, progr
     """
 
     def compare() -> Pairs:
-        distinct = np.sort(np.unique(cache.digests, return_index=True)[1])
+        distinct = np.sort(np.unique(cache.pixel_digests, return_index=True)[1])
         pairs = near_duplicates(cache.thumbnails[distinct], progress=progress)
         return Pairs(distinct[pairs.rows], pairs.score)
 
@@ -186,7 +187,7 @@ def find_links(cache: ImageCache, *, near: bool, sky_arcsec: float | None, progr
 
     pairs = field_pairs(find_fields(cache.catalog)) if near else no_pairs().rows
     return Links(
-        exact=exact_duplicates(cache.digests),
+        exact=exact_duplicates(cache.pixel_digests),
         near=_apart(_kept(cache.path / f"near-{VERSION}.npz", compare), pairs) if near else no_pairs(),
         bands=Pairs(pairs, np.ones(len(pairs))),
         sky=no_pairs() if sky_arcsec is None else _kept(cache.path / f"sky-{VERSION}-{sky_arcsec!r}.npz", neighbours),

@@ -20,8 +20,9 @@ from astroclf.data.cache import builder
 from astroclf.data.cache.image_cache import image_cache_folder, open_image_cache
 from astroclf.data.cache.npy_file import RowFile
 from astroclf.data.catalog import Block, Catalog, Note
+from astroclf.data.decode.original import Original, array_digest, original_of
 from astroclf.data.decode.tone import Tone
-from astroclf.data.decode.values import Decoded
+from astroclf.data.decode.values import Decoded, numbers
 from astroclf.data.readers.blocks import decode_rows
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.errors import ConfigError, DataError, ImageError
@@ -56,10 +57,11 @@ class Numbers:
         time.sleep(self.seconds)
         return decode_rows(rows, self.decode, "row {}".format, SIDE, 3)
 
-    def decode(self, row: int) -> Decoded:
+    def decode(self, row: int) -> tuple[Decoded, Original]:
         if row in self.bad:
             raise ImageError(f"n{row}.fits: damaged.", "empty")
-        return Decoded(expected(row), (Note("guess", f"n{row}: upside down?"),) if row == NOTED else ())
+        original = original_of(numbers(expected(row)), array_digest(expected(row)), is_array=True)
+        return Decoded(expected(row), (Note("guess", f"n{row}: upside down?"),) if row == NOTED else ()), original
 
     def reads(self) -> list[int]:
         return sorted(map(int, self.log.read_text().split())) if self.log.exists() else []

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from astroclf.data.decode.axes import AxisNames, planes_first
-from astroclf.data.decode.images import read_values
+from astroclf.data.decode.images import cut_out, read_values
 from astroclf.errors import ImageError
 from tests.data.decode.pictures import reading
 
@@ -174,7 +174,8 @@ def test_color_last_in_fits(tmp_path, planes):
 
 
 def kinds(path: Path, **keys: object) -> list[str]:
-    return [note.kind for note in read_values(path, reading(**keys), 3).notes]
+    values = cut_out(read_values(path, reading(**keys), 3), reading(**keys), str(path))
+    return [note.kind for note in values.notes]
 
 
 def test_an_image_that_is_a_strip_is_said(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 
 from astroclf.data.decode.crop import cropped, header_pixel_scale
-from astroclf.data.decode.images import decode_file, read_bands, read_values
+from astroclf.data.decode.images import cut_out, decode_file, read_bands, read_values
 from astroclf.data.decode.values import EIGHT_BIT, FITS, Values
 from astroclf.errors import ImageError
 from tests.data.decode.pictures import decoded_file, reading
@@ -30,12 +30,13 @@ def sky_header(arcsec: float, turned: float = 30.0) -> fits.Header:
 def test_the_centre_is_taken_from_fits_cubes_bands_and_pictures(tmp_path):
     whole = noise(3, 20, 30)
     fits.PrimaryHDU(whole).writeto(tmp_path / "cube.fits")
-    cut = read_values(tmp_path / "cube.fits", reading(crop=8)).pixels_HWP
+    cut = cut_out(read_values(tmp_path / "cube.fits", reading(crop=8)), reading(crop=8), "cube").pixels_HWP
     np.testing.assert_array_equal(cut, np.moveaxis(whole, 0, 2)[::-1][6:14, 11:19])
     for band in range(3):
         fits.PrimaryHDU(whole[band]).writeto(tmp_path / f"{band}.fits")
     files = [tmp_path / f"{band}.fits" for band in range(3)]
-    np.testing.assert_array_equal(read_bands(files, "a", reading(crop="8px")).pixels_HWP, cut)
+    same = cut_out(read_bands(files, "a", reading(crop="8px")), reading(crop="8px"), "a").pixels_HWP
+    np.testing.assert_array_equal(same, cut)
     picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), picture)
     np.testing.assert_array_equal(decoded_file(tmp_path / "a.png", reading(crop=8)), picture[6:14, 11:19, ::-1])
@@ -68,7 +69,8 @@ def test_other_headers_tell_the_scale_by_a_card_or_not_at_all():
 def test_files_of_two_scales_give_the_same_area_of_sky(tmp_path):
     for scale, side in ((0.5, 60), (1.5, 40)):
         fits.PrimaryHDU(noise(side, side), sky_header(scale)).writeto(tmp_path / f"{scale}.fits")
-        cut = read_values(tmp_path / f"{scale}.fits", reading(crop="0.25arcmin")).pixels_HWP
+        values = read_values(tmp_path / f"{scale}.fits", reading(crop="0.25arcmin"))
+        cut = cut_out(values, reading(crop="0.25arcmin"), "a").pixels_HWP
         assert cut.shape[:2] == (round(15 / scale),) * 2
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from astroclf.data.catalog import THUMBNAIL_SIDE as SIDE
-from astroclf.data.readers.blocks import thumbnail
+from astroclf.data.decode.original import thumbnail
+from astroclf.data.decode.values import numbers
 from astroclf.data.split import links as duplicates
 from astroclf.data.split.links import exact_duplicates, near_duplicates
 from astroclf.data.split.perceptual import hash_pictures, similarity, turned
@@ -67,7 +68,7 @@ def originals() -> np.ndarray:
 
 
 def thumbnails(images: np.ndarray | list[np.ndarray]) -> np.ndarray:
-    return np.stack([thumbnail(np.ascontiguousarray(image)) for image in images])
+    return np.stack([thumbnail(numbers(image)) for image in images])
 
 
 @pytest.mark.parametrize("name", COPIES)

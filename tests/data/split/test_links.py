@@ -30,7 +30,8 @@ def make_image_cache(path: Path) -> ImageCache:
         ra_deg=np.array([np.nan, 10, 20, 30, 30.001]),
         dec_deg=np.zeros(5),
     )
-    return ImageCache(images, images[..., 1].copy(), catalog, np.array(["a", "a", "b", "c", "d"]), "", path, ())
+    digests = np.array(["a", "a", "b", "c", "d"])
+    return ImageCache(images, images[..., 1].copy(), catalog, digests, digests, "", path, ())
 
 
 def assert_planted(links: Links) -> None:
