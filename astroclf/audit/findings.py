@@ -149,8 +149,8 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "no image": ("Files without an image", "Remove them, or name the HDU with dataset.fits.hdu."),
     "no decoder": (
-        "Files that need imagecodecs",
-        "Install it (pip install 'astroclf[tiff]'), or save them with another compression.",
+        "Files of an unknown compression",
+        "Save them with another compression, such as deflate.",
     ),
     "wrong bands": ("Images with other bands", "Set dataset.channels and dataset.fits to what the files hold."),
     "too large": ("Images that are too large", "Cut them into cut-outs, or fetch them again if the header is damaged."),

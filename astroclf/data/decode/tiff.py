@@ -16,7 +16,6 @@ from astroclf.data.catalog import Note
 from astroclf.data.decode.axes import check_planes, choose_planes, upright
 from astroclf.data.decode.bands import check_bands
 from astroclf.data.decode.limits import claim_pixels, claim_values, size_text
-from astroclf.data.decode.strips import read_page
 from astroclf.data.decode.values import EIGHT_BIT, Values, kind_of
 from astroclf.errors import ImageError
 from astroclf.settings.reading import ReadSettings
@@ -55,7 +54,7 @@ def read_tiff(path: Path, settings: ReadSettings, channels: int) -> Values:
     Raises
     ------
     ImageError
-        The file is damaged, too large, needs imagecodecs, or has bands or pages between which nothing decides.
+        The file is damaged, too large, of an unknown compression, or has bands or pages between which nothing decides.
     """
     with listening() as remarks:
         try:
@@ -143,11 +142,26 @@ def _read_stack(series: Any, path: Path) -> _Stack:
     if series.dataoffset is not None:  # one run of numbers, of which not every page may have a directory
         pages = series.asarray(maxworkers=1)
     else:
-        read = [read_page(each, path) for each in series.pages]
+        read = [_read_page(each, path) for each in series.pages]
         pages = np.stack(read) if len(read) > 1 else read[0][None]
     pages_PHWS = _arranged(pages.reshape(series.get_shape(squeeze=False)), series.get_axes(squeeze=False))
     orientation = page.tags.valueof(ORIENTATION_TAG, 1)
     return _interpreted(upright(pages_PHWS, orientation, rows=1), page, path)
+
+
+def _read_page(page: Any, path: Path) -> np.ndarray:
+    """Read the numbers of one page, in its own shape, without any interpretation of their meaning."""
+    if 0 in page.databytecounts:
+        raise ImageError(f"{path}: incomplete: some of its strips or tiles hold no data.", "truncated")
+    compression = page.keyframe.compression
+    if compression not in tifffile.TIFF.DECOMPRESSORS:
+        known = compression in iter(tifffile.COMPRESSION)
+        name = tifffile.COMPRESSION(compression).name.replace("_", " ") if known else f"method {compression}"
+        raise ImageError(
+            f"{path}: compressed by {name}, which is not read: save it with another compression, such as deflate.",
+            "no decoder",
+        )
+    return page.asarray(squeeze=False, maxworkers=1).reshape(page.keyframe.shape)
 
 
 def _arranged(pages: np.ndarray, axes: str) -> np.ndarray:

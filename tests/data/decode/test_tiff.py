@@ -13,7 +13,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-from astroclf.data.decode import strips
 from astroclf.data.decode.images import read_values
 from astroclf.data.decode.values import Values
 from astroclf.errors import ImageError
@@ -90,7 +89,7 @@ def test_planar_and_joint_samples_of_every_type_make_the_same_picture(tmp_path):
         np.testing.assert_array_equal(decoded_file(tmp_path / "joint.tif"), decoded_file(tmp_path / "planar.tif"))
 
 
-# ---- what tifffile alone does not read -------------------------------------------------------------------------------
+# ---- what imagecodecs reads for tifffile --------------------------------------------------------------------------
 
 
 def packed(values: np.ndarray, bits: int) -> bytes:
@@ -182,13 +181,29 @@ def test_jpeg_in_tiff(tmp_path, mode, subsampling):
     assert np.abs(decoded - np.asarray(image).reshape(32, 48, -1)).mean() <= 4
 
 
-def test_a_compression_that_needs_imagecodecs_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(strips, "_has_codecs", lambda: False)
-    (tmp_path / "a.tif").write_bytes(tiff(8, 8, bytes(20), t259=50000))
-    with pytest.raises(
-        ImageError, match=r"a\.tif: compressed by ZSTD, which the package imagecodecs reads: .*astroclf\[tiff\]"
-    ):
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_fax(tmp_path, compression, white_is_zero):
+    flags = np.random.default_rng(0).random((HEIGHT, WIDTH)) < 0.5
+    image, tags = Image.fromarray(flags), {262: 0 if white_is_zero else 1}
+    image.save(tmp_path / "a.tif", compression=compression, tiffinfo=tags)
+    np.testing.assert_array_equal(values_of(tmp_path / "a.tif").pixels_HWP[..., 0], flags * 255)
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lzma", "packbits", "lerc", "jpeg2000", "webp"])
+def test_other_compressions_that_lose_nothing(tmp_path, compression):
+    image = numbers("u1", HEIGHT, WIDTH, 3)
+    options = {"compressionargs": {"lossless": True}} if compression == "webp" else {}
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb", compression=compression, **options)
+    np.testing.assert_array_equal(values_of(tmp_path / "a.tif").pixels_HWP, image)
+
+
+@pytest.mark.parametrize(("method", "name"), [(32809, "THUNDERSCAN"), (9999, "method 9999")])
+def test_a_compression_that_is_not_read_is_named(tmp_path, method, name):
+    (tmp_path / "a.tif").write_bytes(tiff(8, 8, bytes(20), t259=method))
+    with pytest.raises(ImageError, match=rf"a\.tif: compressed by {name}, which is not read: ") as caught:
         values_of(tmp_path / "a.tif")
+    assert caught.value.kind == "no decoder"
 
 
 # ---- colors ---------------------------------------------------------------------------------------------------------
