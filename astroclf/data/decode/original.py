@@ -123,7 +123,9 @@ def _grey_band(band_HW: np.ndarray) -> np.ndarray | None:
     known = np.isfinite(band_HW)
     if not known.any():
         return None
-    band_HW[~known] = np.median(band_HW[known])
+    level = np.median(band_HW[known])
+    band_HW[~known] = level
+    band_HW -= level  # OpenCV's weights are single floats, whose errors a large level would show
     small = scale(band_HW[..., None], THUMBNAIL_SIDE)[..., 0]
     low, high = np.percentile(small, [BLACK_PERCENTILE, WHITE_PERCENTILE])
     if not high > low:  # mostly one number, such as an empty sky

@@ -92,11 +92,11 @@ def test_arrays(tmp_path, dtype):
     np.savez(arrays, images=images, labels=np.arange(2 * EACH) % 2)
     kinds = [
         {"channels": 4},
-        {"image_size": 12, "channels": 4},
+        {"channels": 4, "image_size": 12},
+        {"channels": 4, "reading": reading(crop=15, interval="minmax")},
         {"channels": 1},
         {"reading": reading(planes=[2, 1, 0])},
     ]
-    kinds += [{"channels": 4, "reading": reading(crop=15, interval="minmax")}]
     assert_all_the_same([Arrays(arrays, **{"image_size": 16, **kind}) for kind in kinds], tmp_path)
 
 
