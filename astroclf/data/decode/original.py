@@ -17,6 +17,7 @@ import numpy as np
 from astroclf.data.catalog import THUMBNAIL_SIDE
 from astroclf.data.decode.bands import to_channels
 from astroclf.data.decode.images import fit_square, scale
+from astroclf.data.decode.stretch import sampled
 from astroclf.data.decode.values import EIGHT_BIT, Values
 from astroclf.settings.reading import ReadSettings
 
@@ -26,6 +27,7 @@ HASHED_BYTES = 2**22  # of pixels at a time, so that no second copy of a mosaic 
 # cut-outs and 15 optical files no two different ones are then more alike than 0.5, and every copy that was turned,
 # shifted or rescaled is found; of their 8-bit pictures, all but one.
 BLACK_PERCENTILE, WHITE_PERCENTILE = 0.5, 99.5
+LEVEL_PIXELS = 2**14  # of a band, by which its middle is found
 SAMPLED_SIDE = 1024  # pixels: of longer images, every n-th one is looked at
 
 
@@ -123,7 +125,7 @@ def _grey_band(band_HW: np.ndarray) -> np.ndarray | None:
     known = np.isfinite(band_HW)
     if not known.any():
         return None
-    level = np.median(band_HW[known])
+    level = np.median(sampled(band_HW[known], LEVEL_PIXELS))
     band_HW[~known] = level
     band_HW -= level  # OpenCV's weights are single floats, whose errors a large level would show
     small = scale(band_HW[..., None], THUMBNAIL_SIDE)[..., 0]
