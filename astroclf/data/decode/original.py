@@ -123,10 +123,12 @@ def _small_grey(pixels_HWP: np.ndarray) -> np.ndarray:
 def _grey_band(band_HW: np.ndarray) -> np.ndarray | None:
     """Scale a band, which is changed, and give it a black and a white: (H, W) of 0 to 1; None: it has none."""
     known = np.isfinite(band_HW)
-    if not known.any():
+    seen = band_HW.reshape(-1) if known.all() else band_HW[known]
+    if not seen.size:
         return None
-    level = np.median(sampled(band_HW[known], LEVEL_PIXELS))
-    band_HW[~known] = level
+    level = np.median(sampled(seen, LEVEL_PIXELS))
+    if seen.size < band_HW.size:
+        band_HW[~known] = level
     band_HW -= level  # OpenCV's weights are single floats, whose errors a large level would show
     small = scale(band_HW[..., None], THUMBNAIL_SIDE)[..., 0]
     low, high = np.percentile(small, [BLACK_PERCENTILE, WHITE_PERCENTILE])
