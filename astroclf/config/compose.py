@@ -1,6 +1,7 @@
 """Hydra's composition, made typed: where yaml files are found, and which keys the chosen ones declare.
 
-Importing this module makes Hydra find the yaml files of installed packages too.
+Importing this module makes Hydra find the yaml files of installed packages too, and OmegaConf know the name of a data
+set that is called after its folder.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from astroclf.config.validate import Schema, typed
 from astroclf.settings.components import ENTRY_POINTS, outside_folders
 from astroclf.settings.config import GROUPS
+from astroclf.settings.dataset import name_after
 from astroclf.settings.yaml_files import config_dir, yaml_values
 
 
@@ -32,6 +34,7 @@ class OutsideComponents(SearchPathPlugin):
 
 
 Plugins.instance().register(OutsideComponents)
+OmegaConf.register_resolver("data_set_name", name_after, replace=True)
 
 
 def checked_as(schema: type[Schema], composed: DictConfig, hydra: Any = None) -> Schema:

@@ -297,6 +297,18 @@ class RegisteredModel:
                     f"{first_line(error)}"
                 ) from error
 
+    def data_path(self, version: Version) -> str | None:
+        """Return where the data set of a version was; None where its run does not tell, or is gone."""
+        if not version.run_id:
+            return None
+        with self._errors(f"read the run of version {version.number} of"):
+            try:
+                return retry(lambda: self._client.get_run(version.run_id)).data.params.get("dataset.path")
+            except mlflow.MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
+
     def _aliases(self) -> dict[str, int]:
         found = retry(lambda: self._client.get_registered_model(self.name)).aliases
         return {alias: int(number) for alias, number in found.items()}

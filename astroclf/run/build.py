@@ -27,6 +27,7 @@ from astroclf.models.blocks import single_valued_norm
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec, build_network
 from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
+from astroclf.registry.owner import refuse_other_data_set
 from astroclf.run.data import Data, load_data, soft_labels
 from astroclf.run.environment import device_name, git_commit
 from astroclf.run.folder import RunFolder, resume_command
@@ -162,6 +163,7 @@ def opened_run(
     criterion = Criterion(loss, config.head.uncertainty_weight).to(precision.device)
     network = build_network(spec, backbone=backbone, output_bias=loss.initial_bias(spec.num_classes))
     if checkpoint is None:
+        _refuse_shared_name(config, data)
         folder.write_config(config.to_plain(), command)
     _greet(config, folder, data, network, precision)
     loaders = _loaders(config, data, cache, augmentation, precision)
@@ -328,11 +330,25 @@ def _contents(config: Config, data: Data) -> dict[str, str]:
     return {name: f"{prints[name]}-{split_fingerprint(texts[r], data.cache.digests[r])}" for name, r in rows.items()}
 
 
+def _refuse_shared_name(config: Config, data: Data) -> None:
+    """Refuse a name that was taken from the data set's folder where a model of another folder has it already."""
+    dataset, tracking = config.dataset, config.tracking
+    registers = tracking.uri and tracking.register and not tracking.model_name
+    if registers and dataset.path and dataset.is_named_after_its_place:
+        refuse_other_data_set(str(tracking.uri), dataset.name, dataset.path, data.splits.fingerprints["test"])
+
+
+def _called(config: Config) -> str:
+    """Return the name of the data set, and where it comes from if nobody gave it."""
+    after = " (called after its place: dataset.name gives another name)"
+    return f"{config.dataset.name}{after if config.dataset.is_named_after_its_place else ''}"
+
+
 def _greet(config: Config, folder: RunFolder, data: Data, network: Classifier, precision: Precision) -> None:
     splits, parameters = data.splits, sum(p.numel() for p in network.parameters())
     log.info(
         "%s: %d training, %d validation, %d test images of %d classes",
-        config.dataset.name, len(splits.train), len(splits.val), len(splits.test), len(data.classes),
+        _called(config), len(splits.train), len(splits.val), len(splits.test), len(data.classes),
     )  # fmt: skip
     if data.whole is not None:
         log.info(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from astroclf.errors import ConfigError
@@ -29,6 +31,19 @@ from astroclf.settings.tone import ToneSettings
 ImagePlace = Literal["auto", "device", "memory", "disk"]
 LabelConflicts = Literal["keep", "drop", "majority"]
 OnError = Literal["raise", "skip"]
+
+UNNAMED = "data"  # what a data set is called whose place has no name
+
+
+def name_after(path: str | Path | None) -> str:
+    """Return the name of a data set after its folder or file, as folders and the model registry take it.
+
+    Letters and digits of any script, dots, hyphens and underscores stay; whatever else becomes one underscore.
+    """
+    place = Path(path).expanduser().absolute() if path is not None else Path()
+    place = Path(os.path.normpath(place))
+    name = place.stem if place.is_file() else place.name
+    return re.sub(r"[^\w.-]+", "_", name).strip("._-") or UNNAMED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +143,11 @@ class DatasetSettings(SplitSettings, ComponentSettings):
             )
         if self.tone:
             self.reading.check_channels(self.channels)
+
+    @property
+    def is_named_after_its_place(self) -> bool:
+        """Whether the name is that of the folder or file, which another data set may have too."""
+        return self.name == name_after(self.path) if self.path else False
 
     @property
     def reading(self) -> ReadSettings:

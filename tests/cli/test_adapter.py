@@ -36,7 +36,7 @@ def test_a_session_finds_composes_and_leaves_hydra_as_it_was():
         assert isinstance(GlobalHydra.instance().hydra, Hydra)
         assert session.find("dataset/folder.yaml") == config_dir() / "dataset" / "folder.yaml"
         assert session.find("dataset/nothing.yaml") is None
-        composed = session.compose(["dataset=folder"])
-        assert composed.dataset.name == "folder"
+        composed = session.compose(["dataset=folder", "dataset.path=/data/sky"])
+        assert composed.dataset.name == "sky"
         assert composed.hydra.job.name == "train"
     assert not GlobalHydra.instance().is_initialized()

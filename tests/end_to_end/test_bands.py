@@ -43,7 +43,7 @@ def test_five_bands_from_pretrained_color_weights_to_a_model_that_loads(train, t
         "trainer.batch_size=4", "trainer.device=cpu", "tracking=none",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (run,) = (tmp_path / "experiments" / "runs" / "folder").iterdir()
+    (run,) = (tmp_path / "experiments" / "runs" / "survey").iterdir()
     assert json.loads((run / "metrics.json").read_text())["test/images"] == 6
     for name in ("plots/augmented.png", "plots/mistakes.png", "report.html"):
         assert (run / name).stat().st_size > 10_000

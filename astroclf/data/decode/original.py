@@ -17,15 +17,19 @@ import numpy as np
 from astroclf.data.catalog import THUMBNAIL_SIDE
 from astroclf.data.decode.bands import to_channels
 from astroclf.data.decode.images import fit_square, scale
-from astroclf.data.decode.stretch import sampled
+from astroclf.data.decode.stretch import background, sampled
 from astroclf.data.decode.values import EIGHT_BIT, Values
 from astroclf.settings.reading import ReadSettings
 
 DIGEST_BYTES = 16  # of BLAKE2: 900 MB/s, on any processor
 HASHED_BYTES = 2**22  # of pixels at a time, so that no second copy of a mosaic is needed
-# The thumbnails of numbers: black and white at these percentiles of the picture, after it was made small. Of 48 VLA
-# cut-outs and 15 optical files no two different ones are then more alike than 0.5, and every copy that was turned,
-# shifted or rescaled is found; of their 8-bit pictures, all but one.
+# The thumbnails of numbers: asinh that turns from linear to logarithmic at so many σ of the noise of the small
+# picture, black and white at these percentiles of that. At 5 σ the grain of the sky stays visible beside a bright
+# object: of 24 simulated stars no two are alike up to peaks of 100,000 σ, of as many round galaxies up to 1,000 σ
+# (with a linear curve, most stars of 10,000 σ are); of 48 VLA cut-outs and 12 optical files no two different ones
+# reach 0.5. Of the copies, all that were turned, shifted or rescaled are found, 78 of 84 color pictures of 16 bits,
+# and 60 of 63 8-bit pictures of FITS files.
+LINEAR_SIGMA = 5.0
 BLACK_PERCENTILE, WHITE_PERCENTILE = 0.5, 99.5
 LEVEL_PIXELS = 2**14  # of a band, by which its middle is found
 SAMPLED_SIDE = 1024  # pixels: of longer images, every n-th one is looked at
@@ -131,7 +135,11 @@ def _grey_band(band_HW: np.ndarray) -> np.ndarray | None:
         band_HW[~known] = level
     band_HW -= level  # OpenCV's weights are single floats, whose errors a large level would show
     small = scale(band_HW[..., None], THUMBNAIL_SIDE)[..., 0]
-    low, high = np.percentile(small, [BLACK_PERCENTILE, WHITE_PERCENTILE])
+    level, noise = background(small.reshape(-1))
+    if noise == 0:
+        return None
+    bright = np.arcsinh((small - level) / (LINEAR_SIGMA * noise))
+    low, high = np.percentile(bright, [BLACK_PERCENTILE, WHITE_PERCENTILE])
     if not high > low:  # mostly one number, such as an empty sky
-        low, high = small.min(), small.max()
-    return np.clip((small - low) / (high - low), 0, 1) if high > low else None
+        low, high = bright.min(), bright.max()
+    return np.clip((bright - low) / (high - low), 0, 1)

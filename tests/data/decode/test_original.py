@@ -86,6 +86,15 @@ def test_sparse_images_are_told_apart_by_their_noise_and_their_copies_are_found(
     assert pairs.rows.tolist() == [[0, 8], [1, 9], [2, 10], [3, 11]]
 
 
+@pytest.mark.parametrize("peak", [10, 1e3, 1e5])
+def test_bright_stars_of_one_shape_are_no_copies(peak):
+    rows, columns = np.indices((64, 64)) - 31.5
+    star = peak * (1 + (rows**2 + columns**2) / 6) ** -3.0
+    rng = np.random.default_rng(0)
+    stars = [small(star * rng.uniform(0.7, 1.4) + rng.normal(0, 1, star.shape)) for _ in range(8)]
+    assert not len(near_duplicates(np.stack(stars)).rows)
+
+
 def test_numbers_in_another_unit_give_the_same_thumbnail():
     field = sparse(0).astype(np.float64)
     assert np.abs(small(field).astype(int) - small(1e-6 * field - 3)).max() <= 1
