@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from astroclf.config.build import build
 from astroclf.engine.signals import Terminated, terminable
@@ -24,7 +24,7 @@ from astroclf.settings.sweep import SweepSettings
 from astroclf.sweep.finals import Finals
 from astroclf.sweep.plan import Composer, SweepPlan, check_objectives, make_plan
 from astroclf.sweep.pool import WorkerPool
-from astroclf.sweep.results import all_finished, finished_count, too_many_failures
+from astroclf.sweep.results import all_finished, finished_count, last_failure, state_counts, too_many_failures
 from astroclf.sweep.space import build_pruner
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import log_file
@@ -167,11 +167,8 @@ class Coordinator:
 
 def _failures(trials: Sequence[FrozenTrial], plan: SweepPlan) -> str:
     """Say that too many trials failed, why the last one did, and how to go on."""
-    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
-    last = failed[-1]
     return (
-        f"{len(failed)} of {finished_count(trials)} trials failed, more than hydra.sweeper.max_failure_rate="
-        f"{plan.max_failure_rate} allows: the sweep was stopped. The last: trial {last.number}: "
-        f"{last.user_attrs.get('reason', 'no reason')} Its log is in {last.user_attrs.get('folder', plan.folder)}. "
+        f"{state_counts(trials)['failed']} of {finished_count(trials)} trials failed, more than "
+        f"hydra.sweeper.max_failure_rate={plan.max_failure_rate} allows: the sweep was stopped. {last_failure(trials)} "
         "Mend the cause and begin a new study; or go on with a higher max_failure_rate."
     )

@@ -1,34 +1,39 @@
-"""The end of a sweep: finalists over seeds, one test of the winner, its registration, its experiment file."""
+"""The end of a sweep: finalists over seeds, one test of the winner, its registration, what is said of it."""
 
 from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from itertools import count, islice
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from filelock import FileLock
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import OmegaConf
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from astroclf.errors import ConfigError
+from astroclf.errors import SweepError
 from astroclf.evaluation.metrics import METRICS
 from astroclf.run.folder import resume_command, shown_path
 from astroclf.settings.sweep import SweepSettings
-from astroclf.settings.yaml_files import config_dir
+from astroclf.sweep.claim import lies_here
+from astroclf.sweep.experiment_file import write_experiment
 from astroclf.sweep.plan import SweepPlan, train_command
 from astroclf.sweep.pool import WorkerPool
-from astroclf.sweep.results import ranked
+from astroclf.sweep.results import (
+    best_trials,
+    distinct_key,
+    distinct_trials,
+    last_failure,
+    ranked,
+    state_counts,
+)
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import FINALIST_TAG
 from astroclf.sweep.view.plots import draw_plots
 from astroclf.sweep.view.summary import summary_text
 from astroclf.tracking.tracker import Tracker
-from astroclf.util.atomic import write_text
 from astroclf.util.logs import log
 
 
@@ -47,28 +52,57 @@ class Finals:
         self.study, self.plan, self.settings = study, plan, settings
 
     def run(self, pool: WorkerPool, tracker: Tracker) -> None:
-        """Choose the winner, test and register it, draw the plots, and say how to go on."""
-        plan = self.plan
-        with FileLock(plan.folder / ".finals.lock"):
+        """Choose the winner, test and register it, draw the plots, and say how to go on.
+
+        Raises
+        ------
+        SweepError
+            Last of all: there is no winner, or it could not be tested or registered.
+        """
+        with FileLock(self.plan.folder / ".finals.lock"):
             winner, folder = self._winner(pool)
             metrics: dict[str, Any] = {}
-            if folder is not None:
-                metrics = {**self._test(pool, folder), "run/folder": str(folder)}
+            trouble = self._nothing_won()
+            if winner is not None and folder is not None:
+                metrics, trouble = self._test(pool, winner, folder)
+                metrics["run/folder"] = str(folder)
             tracker.log_artifacts(self._plots())
             tracker.set_tags(self._tags(winner, metrics))
             self._show(winner, metrics, tracker)
+        if trouble:
+            raise SweepError(trouble)
 
-    def _test(self, pool: WorkerPool, folder: Path) -> dict[str, Any]:
-        """Test the winner, and return its metrics; none where its checkpoint is out of reach."""
-        if not _has_checkpoint(folder):
-            log.warning(
-                "The best has no checkpoint that this host (%s) can read, and was not tested here. Where it has one, "
-                "test and register it with: %s", socket.gethostname(), resume_command(folder),
-            )  # fmt: skip
-            return {}
+    def _nothing_won(self) -> str:
+        """Say that no trial can win, and why."""
+        trials = self.study.trials()
+        counts = ", ".join(f"{count} {state}" for state, count in state_counts(trials).items() if count)
+        failure = last_failure(trials)
+        remedy = "Mend the cause and begin a new study." if failure else "Let trials go on: hydra/sweeper/pruner=none."
+        return (
+            f"No trial of the sweep {self.plan.name} came to its end with a finite value ({counts}): nothing was "
+            f"tested or registered. {' '.join((failure, remedy)).strip()}"
+        )
+
+    def _test(self, pool: WorkerPool, winner: FrozenTrial, folder: Path) -> tuple[dict[str, Any], str]:
+        """Test and register the winner; return its metrics, and what kept it from that."""
+        if not self._is_here(folder):
+            missing = (
+                f"The best, trial {winner.number}, has no checkpoint that this host ({socket.gethostname()}) can read, "
+                f"and was not tested. Where it has one, test and register it with:\n  {resume_command(folder)}"
+            )
+            if winner.user_attrs.get("host") != socket.gethostname():  # that host's own command does it
+                log.warning("%s", missing)
+                return {}, ""
+            return {}, f"{missing}\nIf it is gone, train with the same parameters again:\n  {self._repeat()}"
         log.info("Testing the best: %s", shown_path(folder))
-        (metrics,) = pool.run([("test", str(folder))])
-        return dict(metrics)
+        try:
+            (metrics,) = pool.run([("test", str(folder))])
+        except SweepError as error:
+            return {}, (
+                f"The best, trial {winner.number}, was trained, but could not be tested and registered to the end. "
+                f"{error} Go on with:\n  {resume_command(shown_path(folder))}"
+            )
+        return dict(metrics), ""
 
     def _winner(self, pool: WorkerPool) -> tuple[FrozenTrial | None, Path | None]:
         """Choose the trial that wins, and the folder of its run that is to be tested."""
@@ -77,39 +111,67 @@ class Finals:
             return None, None
         if not self.settings.finalists:
             return best, Path(best.user_attrs["folder"])
-        finalists = ranked(self.study.trials(), self.study.directions)[: self.settings.finalists]
-        jobs = [(trial, seed) for trial in finalists for seed in self._seeds()]
+        finalists, seeds = self._finalists(), self._seeds()
+        jobs = [(trial, seed) for trial in finalists for seed in seeds]
         found = pool.run(("train", *self._again(trial, seed)) for trial, seed in jobs)
         metric, sign = self.plan.objectives[0], self._sign()
-        runs = {trial.number: [(trial.values[0], Path(trial.user_attrs["folder"]))] for trial in finalists}
+        known, others = {trial.number: self._known(trial) for trial in finalists}, defaultdict(list)
         for (trial, seed), metrics in zip(jobs, found, strict=True):
             value, folder = metrics.get(metric, math.nan), Path(self._again(trial, seed)[1])
             if math.isfinite(value):
-                runs[trial.number].append((value, folder))
+                others[trial.number].append((value, folder))
             else:
                 log.warning("Finalist %d failed with seed %d; its log is in %s", trial.number, seed, folder)
-        # The first value is the one that the finalist was chosen by, and so too good: the other seeds decide.
-        means = {number: mean(value for value, _ in (values[1:] or values)) for number, values in runs.items()}
-        number = max(means, key=lambda key: (len(runs[key]), sign * means[key]))  # failed with one seed: after the rest
+        # What is known is what the finalist was chosen by, and so too good: the other seeds decide.
+        means = {number: mean(value for value, _ in others[number] or known[number]) for number in known}
+        number = max(means, key=lambda key: (len(others[key]), sign * means[key]))  # failed with one: after the rest
         for trial in finalists:
-            values = ", ".join(f"{value:.4f}" for value, _ in runs[trial.number])
+            values = ", ".join(f"{value:.4f}" for value, _ in known[trial.number] + others[trial.number])
             log.info(
                 "Finalist %d: %s %.4f with other seeds (all: %s)", trial.number, metric, means[trial.number], values
             )
-        self.study.remember("finalists", {str(key): [value for value, _ in values] for key, values in runs.items()})
-        winner = next(trial for trial in finalists if trial.number == number)
-        return winner, max(runs[number], key=lambda run: (_has_checkpoint(run[1]), sign * run[0]))[1]
+        runs = {key: [value for value, _ in known[key] + others[key]] for key in known}
+        self.study.remember("finalists", {str(key): values for key, values in runs.items()})
+        winner = next(trial for trial in self.study.trials() if trial.number == number)
+        testable = max(known[number] + others[number], key=lambda run: (self._is_here(run[1]), sign * run[0]))
+        return winner, testable[1]
+
+    def _finalists(self) -> list[FrozenTrial]:
+        """Choose the best sets of parameters; of several objectives, from the Pareto front."""
+        trials = distinct_trials(self.study.trials(), self.study.directions)
+        choose = ranked if len(self.plan.objectives) == 1 else best_trials
+        return choose(trials, self.study.directions)[: self.settings.finalists]
+
+    def _known(self, finalist: FrozenTrial) -> list[tuple[float, Path]]:
+        """List the values and folders of all trials that had a finalist's parameters, the best first."""
+        alike = [trial for trial in self.study.trials() if distinct_key(trial) == distinct_key(finalist)]
+        return [(trial.values[0], Path(trial.user_attrs["folder"])) for trial in ranked(alike, self.study.directions)]
 
     def _again(self, trial: FrozenTrial, seed: int) -> tuple[list[str], str, dict[str, str]]:
         """Return overrides, folder and tags of a finalist with another seed."""
-        overrides = [o for o in self.plan.space.overrides(trial.params) if not o.startswith("seed=")]
+        overrides = [o for o in self.plan.space.overrides(trial.params) if o.partition("=")[0].lstrip("+") != "seed"]
         name = f"{trial.number}-seed{seed}"
         folder = self.plan.folder / "finalists" / name
         return [*overrides, f"seed={seed}"], str(folder), {FINALIST_TAG: name, "sweep.study": self.plan.name}
 
     def _seeds(self) -> list[int]:
-        first = int(self.plan.base.get("seed", 0))
-        return [first + number for number in range(1, self.settings.finalist_seeds + 1)]
+        """Choose seeds that no trial had: what chose the finalists must not judge them.
+
+        A trial's seed is that of its config, wherever it comes from: a list, the command line, an experiment.
+        """
+        compose, space = self.plan.composer.config, self.plan.space
+        trained = [trial for trial in self.study.trials() if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        used = {compose(space.overrides(trial.params)).seed for trial in trained}
+        free = (seed for seed in count(min(used) + 1) if seed not in used)
+        return list(islice(free, self.settings.finalist_seeds))
+
+    def _is_here(self, folder: Path) -> bool:
+        """Return whether a run can be tested here: a host may have its own disk, and poor trials lose checkpoints.
+
+        What lies where another host has the trial is what was left here of one that it took over.
+        """
+        owners = [trial for trial in self.study.trials() if trial.user_attrs.get("folder") == str(folder)]
+        return all(lies_here(trial.user_attrs) for trial in owners) and (folder / "checkpoints" / "last.pt").is_file()
 
     def _sign(self) -> float:
         return 1.0 if self.plan.directions[0] == "maximize" else -1.0
@@ -167,82 +229,8 @@ class Finals:
         path = write_experiment(
             conf / "experiment" / "best.yaml", overrides, comment, plan.composer.config(overrides).to_plain()
         )
-        return path, train_command([f"--config-dir={shown_path(conf)}", "experiment=best"])
+        return path, self._repeat()
 
-
-def _has_checkpoint(folder: Path) -> bool:
-    """Return whether a run can be tested here: a host may have its own disk, and poor trials lose their checkpoints."""
-    return (folder / "checkpoints" / "last.pt").is_file()
-
-
-# ---- the winner as an experiment file --------------------------------------------------------------------------------
-
-
-def write_experiment(
-    path: str | Path, overrides: Sequence[str], comment: str, config: Mapping[str, Any] | None = None
-) -> Path:
-    """Write overrides as a file for ``conf/experiment``: ``experiment=NAME`` then composes what they composed.
-
-    What only steers a sweep (``hydra.*``, ``sweep=``) is left out. An experiment among the overrides is built upon.
-
-    Parameters
-    ----------
-    overrides
-        As on the command line: ``backbone=resnet18``, ``optimizer.lr=0.0003``, ``+key=value``.
-    comment
-        Lines that open the file.
-    config
-        The plain config that the overrides composed; needed only where one sets a single element of a list
-        (``optimizer.betas.0=0.8``), which a yaml file can only hold whole.
-
-    Raises
-    ------
-    ConfigError
-        An override that takes a key away (``~key``), which no yaml file can do.
-    """
-    experiments: list[str] = []
-    choices: list[dict[str, Any]] = []
-    values = OmegaConf.create()
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key, value = override.key_or_group, override.value()
-        if key.partition("/")[0].partition(".")[0] == "hydra" or key == "sweep":
-            continue
-        if key == "experiment":
-            experiments = [str(name) for name in (value if isinstance(value, list) else [value])]
-        elif (config_dir() / key).is_dir() and not isinstance(value, dict):
-            choices.append(_choice(override))
-        elif override.type == OverrideType.DEL:
-            raise ConfigError(
-                f"{override.input_line} cannot be kept in {Path(path).name}: an experiment file can set a key, but not "
-                "take it away. Give the key a value instead, such as null."
-            )
-        else:
-            place, value = _whole_lists(key, value, config)
-            OmegaConf.update(values, place, value, merge=True, force_add=True)
-    text = "# @package _global_\n" + "".join(f"# {line}\n" for line in comment.splitlines())
-    if experiments or choices:
-        text += OmegaConf.to_yaml(OmegaConf.create({"defaults": [*experiments, *choices]}))
-    if values:
-        text += OmegaConf.to_yaml(values)
-    write_text(path, text)
-    return Path(path)
-
-
-def _choice(override: Override) -> dict[str, Any]:
-    """Return an entry of a defaults list."""
-    group = f"/{override.key_or_group}" + (f"@{override.package}" if override.package else "")
-    is_new = override.type in (OverrideType.ADD, OverrideType.FORCE_ADD)
-    return {group if is_new else f"override {group}": override.value()}
-
-
-def _whole_lists(key: str, value: Any, config: Mapping[str, Any] | None) -> tuple[str, Any]:
-    """Return a key and its value; of one that names an element of a list, the list and all its values."""
-    parts = key.replace("[", ".").replace("]", "").split(".")
-    index = next((place for place, part in enumerate(parts) if part.isdecimal()), None)
-    if index is None:
-        return key, value
-    place = ".".join(parts[:index])
-    whole = OmegaConf.select(OmegaConf.create(dict(config or {})), place)
-    if whole is None:
-        raise ConfigError(f"{key} sets one element of a list; give the whole list, {place}=[...], instead.")
-    return place, OmegaConf.to_container(whole) if OmegaConf.is_config(whole) else whole
+    def _repeat(self) -> str:
+        """Write the command that trains with the winner's parameters."""
+        return train_command([f"--config-dir={shown_path(self.plan.folder / 'conf')}", "experiment=best"])

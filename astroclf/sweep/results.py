@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 import numpy as np
 from optuna.study import StudyDirection
@@ -49,6 +52,32 @@ def best_trials(trials: Iterable[FrozenTrial], directions: Sequence[StudyDirecti
     return [known[i] for i in order if not ((losses <= losses[i]).all(1) & (losses < losses[i]).any(1)).any()]
 
 
+def distinct_trials(trials: Iterable[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
+    """Return one trial for each set of parameters, the best of those that had it, with the mean of their values.
+
+    The seed is no parameter: trials that differ in nothing else measured the same.
+    """
+    groups: dict[Any, list[FrozenTrial]] = {}
+    for trial in ranked(trials, directions):
+        groups.setdefault(distinct_key(trial), []).append(trial)
+    found = []
+    for group in groups.values():
+        one = copy(group[0])
+        one.values = [mean(values) for values in zip(*(trial.values for trial in group), strict=True)]
+        found.append(one)
+    return found
+
+
+def distinct_key(trial: FrozenTrial) -> frozenset[tuple[str, str]]:
+    """Return what trials have in common that differ in their seed at most."""
+    return param_identity({key: value for key, value in trial.params.items() if key.lstrip("+") != "seed"})
+
+
+def param_identity(params: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """Return what is equal for equal parameters; a step's rounding in the last digit makes no other number."""
+    return frozenset((key, f"{value:.12g}" if type(value) is float else repr(value)) for key, value in params.items())
+
+
 def finished_count(trials: Iterable[FrozenTrial]) -> int:
     """Return how many trials have ended, in whatever way."""
     return sum(trial.state.is_finished() for trial in trials)
@@ -67,6 +96,16 @@ def too_many_failures(trials: Sequence[FrozenTrial], rate: float) -> bool:
     """Return whether a larger share than `rate` of the finished trials (of five, while there are fewer) failed."""
     failed = sum(trial.state == TrialState.FAIL for trial in trials)
     return failed > rate * max(finished_count(trials), MIN_TRIALS_FOR_FAILURE_RATE)
+
+
+def last_failure(trials: Iterable[FrozenTrial]) -> str:
+    """Say why the last of the failed trials failed, and where its log is; nothing where none did."""
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    if not failed:
+        return ""
+    number, known = failed[-1].number, failed[-1].user_attrs
+    reason = f"The last to fail was trial {number}: {known.get('reason', 'no reason is known.')}"
+    return f"{reason} Its log is in {known['folder']}." if "folder" in known else reason
 
 
 def state_counts(trials: Iterable[FrozenTrial]) -> dict[str, int]:

@@ -30,7 +30,7 @@ from astroclf.errors import SweepError, TakenOver
 from astroclf.sweep import claim as claims
 from astroclf.sweep.claim import Claim, SilenceWatch
 from astroclf.sweep.private import reopen_trial, trial_id
-from astroclf.sweep.results import best_trials
+from astroclf.sweep.results import best_trials, param_identity
 from astroclf.sweep.space import SearchSpace
 from astroclf.sweep.storage import open_storage, storage_lock
 from astroclf.tracking.client import hide_password
@@ -141,9 +141,9 @@ class SharedStudy:
     def enqueue(self, combinations: Sequence[Mapping[str, Any]]) -> None:
         """Plan trials with these parameters, unless they are planned already."""
         with self.lock(), warnings.catch_warnings(action="ignore"):
-            known = {_identity(trial.system_attrs.get("fixed_params", trial.params)) for trial in self.trials()}
+            known = {param_identity(trial.system_attrs.get("fixed_params", trial.params)) for trial in self.trials()}
             for params in combinations:  # Optuna's skip_if_exists would read all trials anew for each
-                if _identity(params) not in known:
+                if param_identity(params) not in known:
                     self.study.enqueue_trial(dict(params))
 
     # ---- trials ------------------------------------------------------------------------------------------------------
@@ -262,11 +262,6 @@ class SharedStudy:
         if not self.trial(number).state.is_finished():
             with suppress(UpdateFinishedTrialError):
                 self.storage.set_trial_user_attr(trial_id(self.storage, self.name, number), key, value)
-
-
-def _identity(params: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
-    """Return what is equal for equal parameters; a step's rounding in the last digit makes no other number."""
-    return frozenset((key, f"{value:.12g}" if type(value) is float else repr(value)) for key, value in params.items())
 
 
 def _shown(value: Any) -> str:

@@ -97,13 +97,16 @@ def test_a_trial_that_diverges_fails_alone_and_a_sweep_of_such_ends(train, tmp_p
     assert Counter(run.info.status for run in children) == {"FINISHED": 1, "FAILED": 1}
     assert "2 combinations" in done.stdout
 
-    done = train(
+    hopeless = (
         "-m", *SMALL, "trainer.epochs=1", "optimizer.lr=1e30,2e30,3e30", "trainer.grad_clip_norm=null",
         "trainer.max_nonfinite_steps=2", "trainer.precision=fp32", "tracking=none",
-        "hydra.sweeper.max_failure_rate=0.1",
     )  # fmt: skip
+    done = train(*hopeless, "hydra.sweeper.max_failure_rate=0.1")
     assert done.returncode == 1
     assert "max_failure_rate=0.1" in done.stderr
+    done = train(*hopeless, "hydra.sweeper.max_failure_rate=1")
+    assert done.returncode == 1
+    assert "came to its end with a finite value (3 failed)" in done.stderr
 
 
 @pytest.mark.slow
