@@ -17,7 +17,12 @@ hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy mac
 hypothesis.settings.load_profile("no deadline")
 
 # What pip writes into bin/astroclf.
-SCRIPT = f"#!{sys.executable}\nimport sys\nfrom astroclf.__main__ import main\nsys.exit(main())\n"
+SCRIPT = f"""#!{sys.executable}
+import sys
+from astroclf.__main__ import main
+if __name__ == "__main__":  # the workers of a sweep import this file
+    sys.exit(main())
+"""
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, and what it starts, ignores it
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch starts its threads

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from astroclf.errors import ConfigError
 
@@ -13,12 +15,14 @@ _SWITCHES = {
 }  # fmt: skip
 _WITH_VALUE = {
     "-c": "cfg", "--cfg": "cfg", "-p": "package", "--package": "package", "-i": "info", "--info": "info",
-    "-cd": "config_dir", "--config-dir": "config_dir", "-cn": "config_name", "--config-name": "config_name",
+    "-cd": "config_dirs", "--config-dir": "config_dirs", "-cn": "config_name", "--config-name": "config_name",
 }  # fmt: skip
 _VALUES = {
     "cfg": ("job", "hydra", "all"),
     "info": ("all", "aliases", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
+_HYDRA_KEY = re.compile(r"[+~]*hydra[./]")
+_PLACE_OR_SWEEP = re.compile(r"[+~]*hydra[./](run\.|sweep\.|sweeper\b|launcher\b|mode\b|job\.num)")
 OPTION_NAMES = sorted({*_SWITCHES, *_WITH_VALUE})
 
 
@@ -30,6 +34,8 @@ class Options:
     ----------
     words
         Everything that is no option: mostly ``key=value``.
+    config_dirs
+        Folders of yaml files beside ours; the option may be given several times, the first goes before the next.
     unknown
         What looks like an option and is none, each with the word after it, or None.
     """
@@ -43,10 +49,19 @@ class Options:
     cfg: str | None = None
     package: str | None = None
     info: str | None = None
-    config_dir: str | None = None
+    config_dirs: tuple[str, ...] = ()
     config_name: str | None = None
     words: tuple[str, ...] = ()
     unknown: tuple[tuple[str, str | None], ...] = ()
+
+    def sources(self) -> tuple[str, ...]:
+        """Return, as they can be typed, the options and words that say which yaml files are read and how is logged.
+
+        Those of Hydra's keys are left out that say where a run's files go, or what a sweep does.
+        """
+        name = [f"--config-name={self.config_name}"] if self.config_name else []
+        hydras = [word for word in self.words if _HYDRA_KEY.match(word) and not _PLACE_OR_SWEEP.match(word)]
+        return (*(f"--config-dir={folder}" for folder in self.config_dirs), *name, *hydras)
 
 
 def read_options(arguments: Sequence[str]) -> Options:
@@ -74,7 +89,10 @@ def read_options(arguments: Sequence[str]) -> Options:
                 value = "all"
             elif not equals:
                 value = rest.pop(0) if rest else ""
-            options = replace(options, **{option: _checked(name, option, value)})  # type: ignore[arg-type]
+            given: Any = _checked(name, option, value)
+            if option == "config_dirs":
+                given = (*options.config_dirs, given)
+            options = replace(options, **{option: given})
         elif word.startswith("-") and word != "-":
             unknown.append((word, rest[0] if rest and "=" not in word and not rest[0].startswith("-") else None))
         else:

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -32,12 +32,13 @@ from astroclf.errors import AstroclfError, ConfigError, Interrupted
 from astroclf.run.folder import RunFolder
 from astroclf.settings.base import Settings
 from astroclf.settings.yaml_files import config_dir
-from astroclf.util.invocation import command_line, program, use_utf8
+from astroclf.util.invocation import Command, program, set_typed_command, typed_command, use_utf8
 from astroclf.util.logs import log_to_file
 from astroclf.util.output import unfailing_output
 from astroclf.util.version import __version__
 
 Typed = TypeVar("Typed", bound=Settings)
+_RUN_DIR = "hydra.run.dir="
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Job:
     folder
         Where it leaves its files.
     command
-        What the user typed.
+        What does it again, in a folder of its own.
     """
 
     folder: Path
@@ -103,8 +104,8 @@ class Verb(Generic[Typed]):
     def session(self, options: Options) -> contextlib.AbstractContextManager[HydraSession]:
         """Make Hydra ready for this verb, with the yaml files of ``--config-dir`` beside ours."""
         folders = [config_dir()]
-        if options.config_dir is not None:
-            folder = Path(options.config_dir).expanduser().absolute()
+        for given in options.config_dirs:
+            folder = Path(given).expanduser().absolute()
             if not folder.is_dir():
                 raise ConfigError(f"--config-dir: there is no folder {folder}.")
             folders.append(folder)
@@ -166,6 +167,7 @@ class _Command:
         if options.version:
             print(f"astroclf {__version__}")
             return
+        set_typed_command(Command(program(self.verb.name), tuple(self.arguments), options.sources()))
         with self.verb.session(options) as session:
             if options.hydra_help:
                 session.print_hydra_help([])
@@ -205,7 +207,7 @@ class _Command:
         hydra = HydraConfig.get()
         folder = HydraSession.job_folder()
         try:
-            result = self.verb.job(self._typed(composed, hydra), Job(folder, command_line()))
+            result = self.verb.job(self._typed(composed, hydra), Job(folder, self._command(hydra)))
         except AstroclfError as error:
             if hydra.mode == RunMode.MULTIRUN:
                 raise
@@ -220,6 +222,16 @@ class _Command:
             raise
         self.results.append(result)
         return result
+
+    def _command(self, hydra: Any) -> str:
+        """Write the command for the records: what was typed, or with ``-m`` this combination of it alone.
+
+        Where the run's files are to go is left out: a repetition would write over them.
+        """
+        typed = typed_command()
+        if hydra.mode == RunMode.MULTIRUN:
+            return str(typed.with_arguments(*hydra.overrides.task))
+        return str(replace(typed, arguments=tuple(a for a in typed.arguments if not a.startswith(_RUN_DIR))))
 
     def _typed(self, composed: DictConfig, hydra: Any) -> Any:
         """Return the checked settings: those of a resumed run are its own, with the command line's changes."""

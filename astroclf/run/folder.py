@@ -7,7 +7,6 @@ import math
 import os
 import re
 import secrets
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from omegaconf import OmegaConf
 
 from astroclf.errors import CheckpointError
 from astroclf.util.atomic import clear_leftovers, write_text
+from astroclf.util.invocation import Command, typed_command
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def resume_command(folder: Path) -> str:
     name = str(folder)
     if not re.fullmatch(r"[A-Za-z0-9_./+-]+", name):
         name = "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return f"astroclf train {shlex.quote(f'resume={name}')}"
+    return str(Command(typed_command().program, (f"resume={name}",)))
 
 
 def run_folder(dataset: str, resume: str | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import secrets
-import shlex
 import signal
 import time
 from collections.abc import Sequence
@@ -31,7 +30,6 @@ from astroclf.sweep.trial import log_file
 from astroclf.sweep.view.board import Board
 from astroclf.tracking.client import find_run
 from astroclf.tracking.tracker import RunStatus, Tracker
-from astroclf.util.invocation import command_line
 from astroclf.util.logs import log
 
 REFRESH_SECONDS = 1.0
@@ -120,7 +118,7 @@ class Coordinator:
                 tags={
                     "sweep": plan.name,
                     "sweep.key": key,
-                    "command": command_line(),
+                    "command": self._command(plan),
                     "sweep_folder": str(plan.folder),
                 },
                 system_metrics=False,
@@ -159,10 +157,8 @@ class Coordinator:
 
     def _command(self, plan: SweepPlan) -> str:
         """Write the command that goes on with this study."""
-        command = command_line()
-        if self.settings.study_name is None:
-            command += f" {shlex.quote(f'hydra.sweeper.study_name={plan.name}')}"
-        return command
+        name = () if self.settings.study_name else (f"hydra.sweeper.study_name={plan.name}",)
+        return str(replace(plan.command, arguments=(*plan.command.arguments, *name)))
 
 
 def _failures(trials: Sequence[FrozenTrial], plan: SweepPlan) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import socket
 from collections import defaultdict
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 from statistics import mean
@@ -19,7 +20,7 @@ from astroclf.run.folder import resume_command, shown_path
 from astroclf.settings.sweep import SweepSettings
 from astroclf.sweep.claim import lies_here
 from astroclf.sweep.experiment_file import write_experiment
-from astroclf.sweep.plan import SweepPlan, train_command
+from astroclf.sweep.plan import SweepPlan
 from astroclf.sweep.pool import WorkerPool
 from astroclf.sweep.results import (
     best_trials,
@@ -225,7 +226,7 @@ class Finals:
         plan = self.plan
         overrides = plan.space.overrides(winner.params)
         conf = plan.folder / "conf"
-        comment = f"Trial {winner.number} of the sweep {plan.name}."
+        comment = f"Trial {winner.number} of the sweep {plan.name}. To train with its parameters:\n{self._repeat()}"
         path = write_experiment(
             conf / "experiment" / "best.yaml", overrides, comment, plan.composer.config(overrides).to_plain()
         )
@@ -233,4 +234,8 @@ class Finals:
 
     def _repeat(self) -> str:
         """Write the command that trains with the winner's parameters."""
-        return train_command([f"--config-dir={shown_path(self.plan.folder / 'conf')}", "experiment=best"])
+        command = self.plan.command.with_arguments("experiment=best")
+        ours = (
+            f"--config-dir={shown_path(self.plan.folder / 'conf')}"  # before other folders, which may have a best.yaml
+        )
+        return str(replace(command, arguments=(ours, *command.arguments)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,6 +23,7 @@ from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.space import SearchSpace, as_text, build_pruner, build_sampler, is_grid
 from astroclf.sweep.storage import absolute_storage
 from astroclf.tracking.database import ensure_database
+from astroclf.util.invocation import Command, typed_command
 from astroclf.util.text import flatten, nearest
 
 PARAMETER_COUNT = "model/parameters"  # beside the validation metrics, what one of several objectives may be
@@ -135,6 +135,8 @@ class SweepPlan:
         Values of the keys that are not searched, as text.
     sampler, pruner
         Their configs: a ``_target_`` and its arguments.
+    command
+        The sweep's own; what it writes down for others begins alike.
     uri, parent_run_id
         The tracking store and the sweep's MLflow run; None where nothing is tracked.
     """
@@ -153,6 +155,7 @@ class SweepPlan:
     sampler: dict[str, Any]
     pruner: dict[str, Any]
     composer: Composer
+    command: Command
     uri: str | None = None
     parent_run_id: str | None = None
 
@@ -170,11 +173,6 @@ class SweepPlan:
         """Return the keys that the command line gives all trials alike, with their values."""
         pairs = (override.partition("=") for override in self.space.fixed)
         return {key.lstrip("+~"): value for key, _, value in pairs if key}
-
-
-def train_command(arguments: Sequence[str]) -> str:
-    """Write the command that trains one model with these arguments, quoted for the shell."""
-    return " ".join(["astroclf train", *map(shlex.quote, arguments)])
 
 
 def planned_validations(config: Config) -> int | None:
@@ -236,6 +234,7 @@ def make_plan(
         sampler=settings.sampler,
         pruner=pruner,
         composer=composer,
+        command=typed_command(),
         uri=ensure_database(uri) if uri else None,
     )
     return plan, config, combinations

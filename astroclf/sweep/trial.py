@@ -21,7 +21,7 @@ from astroclf.errors import AstroclfError, Interrupted, Pruned, TakenOver
 from astroclf.run.folder import RunFolder
 from astroclf.settings.config import Config
 from astroclf.sweep.claim import Claim
-from astroclf.sweep.plan import SweepPlan, planned_validations, train_command
+from astroclf.sweep.plan import SweepPlan, planned_validations
 from astroclf.sweep.results import best_trials, ranked
 from astroclf.sweep.study import Heartbeat, SharedStudy
 from astroclf.tracking.client import find_run
@@ -120,7 +120,7 @@ def train_once(
     run_folder = RunFolder.resumed(str(folder)) if started else RunFolder.new(folder)
     hooks = (report.before_save, report.on_validation) if report is not None else (None, None)
     context = build.TrialContext(run_id, plan.parent_run_id, tags, *hooks)
-    return train.fit(config, run_folder, train_command(overrides), cache, context)
+    return train.fit(config, run_folder, str(plan.command.with_arguments(*overrides)), cache, context)
 
 
 def _orphan(plan: SweepPlan, tags: Mapping[str, str]) -> str | None:

@@ -26,6 +26,7 @@ from astroclf.sweep.space import build_pruner, build_sampler
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import drop_checkpoints, free_memory, log_failure, log_file, run_trial, train_once
 from astroclf.tracking.client import log_to_run
+from astroclf.util.invocation import set_typed_command
 from astroclf.util.lazy import lazy_import
 from astroclf.util.output import print_to_file
 
@@ -83,6 +84,7 @@ class Worker:
     def __init__(self, plan: SweepPlan, workers: int, begun: Callable[[int], None]) -> None:
         if not torch.cuda.is_available():
             torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+        set_typed_command(plan.command)
         self.plan, self.cache, self.begun = plan, build.ProcessCache(), begun
         self.study = SharedStudy(plan.storage, plan.name, plan.directions, plan.folder, build_pruner(plan.pruner))
         gc.freeze()  # libraries stay: the collection after each trial need not look through them

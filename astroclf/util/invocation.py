@@ -1,4 +1,4 @@
-"""Who started this process, and the command that they typed."""
+"""Who started this process, what they typed, and how commands are written so that they can be typed again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import getpass
 import os
 import shlex
 import sys
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 
 def use_utf8() -> None:
@@ -22,14 +22,53 @@ def use_utf8() -> None:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def command_line() -> str:
-    """Return the command that this process was started with, as it can be typed again."""
-    module = _module()
-    if module is not None and "-m" in sys.orig_argv:
-        name, first = f"python -m {module}", sys.orig_argv.index("-m") + 2
-    else:
-        name, first = Path(sys.argv[0]).name, len(sys.orig_argv) - len(sys.argv) + 1
-    return " ".join([name, *map(shlex.quote, sys.orig_argv[first:])])
+@dataclass(frozen=True)
+class Command:
+    """A command of astroclf; as text it can be pasted into a shell, in the same folder.
+
+    Attributes
+    ----------
+    program
+        Such as ``astroclf train``.
+    arguments
+        The words after it, as the shell gives them.
+    sources
+        Those of them that every other command needs to read the same yaml files, and to log in the same way.
+    """
+
+    program: str
+    arguments: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Write it for the shell, in one line."""
+        return " ".join([self.program, *map(shell_word, self.arguments)])
+
+    def with_arguments(self, *arguments: str) -> Command:
+        """Return a command with other arguments, and the sources of this one."""
+        return replace(self, arguments=(*self.sources, *arguments))
+
+
+_typed: list[Command] = []  # by whoever started this process
+
+
+def typed_command() -> Command:
+    """Return the command that this process carries out; of a sweep's worker, the sweep's."""
+    return _typed[-1] if _typed else Command("astroclf train")
+
+
+def set_typed_command(command: Command) -> None:
+    """Keep what was typed, for whatever is written down from now on."""
+    _typed[:] = [command]
+
+
+def shell_word(word: str) -> str:
+    """Quote a word for bash or zsh; a line break and what is no text are written as escapes: all is one line."""
+    if word.isprintable():
+        return shlex.quote(word)
+    plain = set(range(32, 127)) - set(b"'\\")
+    parts = [chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in os.fsencode(word)]
+    return f"$'{''.join(parts)}'"
 
 
 def program(verb: str) -> str:

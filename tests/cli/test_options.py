@@ -19,7 +19,7 @@ from astroclf.errors import ConfigError
         ("--info", Options(info="all")),
         ("-i defaults", Options(info="defaults")),
         ("-i seed=1", Options(info="all", words=("seed=1",))),
-        ("-cd my_conf", Options(config_dir="my_conf")),
+        ("-cd my_conf --config-dir=more", Options(config_dirs=("my_conf", "more"))),
         ("-- -strange=1", Options(words=("-strange=1",))),
         ("--dataset folder", Options(words=("folder",), unknown=(("--dataset", "folder"),))),
         ("--dataset=folder", Options(unknown=(("--dataset=folder", None),))),
@@ -37,3 +37,14 @@ def test_a_command_line_is_taken_apart(line, options):
 def test_an_option_without_a_value_that_it_takes_is_refused(line, says):
     with pytest.raises(ConfigError, match=says):
         read_options(line.split())
+
+
+def test_other_commands_need_the_options_that_say_which_yaml_files_are_read():
+    line = (
+        "-m --config-dir a -cn mine -cd b hydra.searchpath=[file://c] +hydra.verbose=true hydra/job_logging=none "
+        "hydra.run.dir=out hydra/sweeper=basic hydra.sweeper.n_trials=3 hydra.sweep.dir=d seed=1,2 --cfg=job"
+    )
+    assert read_options(line.split()).sources() == (
+        "--config-dir=a", "--config-dir=b", "--config-name=mine",
+        "hydra.searchpath=[file://c]", "+hydra.verbose=true", "hydra/job_logging=none",
+    )  # fmt: skip
