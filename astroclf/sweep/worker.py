@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 
 from astroclf.config.resume import resumed_config
 from astroclf.errors import AstroclfError, Interrupted
-from astroclf.run.folder import RunFolder
+from astroclf.run.folder import RunFolder, resume_command
 from astroclf.sweep.plan import SweepPlan
 from astroclf.sweep.results import best_trials, finished_count, too_many_failures
 from astroclf.sweep.space import build_pruner, build_sampler
@@ -119,7 +119,7 @@ class Worker:
         """Test, record and register what was trained in a folder; returns its metrics."""
         config = resumed_config(Path(folder), folder)
         with log_file(Path(folder) / "train.log"):
-            return train.train(config, RunFolder.resumed(folder), "", self.cache)
+            return train.train(config, RunFolder.resumed(folder), resume_command(Path(folder)), self.cache)
 
     def _log_best(self, trials: list[FrozenTrial]) -> None:
         """Log the best value after so many trials, as a curve of the sweep's MLflow run."""
