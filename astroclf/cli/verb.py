@@ -231,7 +231,8 @@ class _Command:
         typed = typed_command()
         if hydra.mode == RunMode.MULTIRUN:
             return str(typed.with_arguments(*hydra.overrides.task))
-        return str(replace(typed, arguments=tuple(a for a in typed.arguments if not a.lstrip("+").startswith(_RUN_DIR))))
+        kept = [word for word in typed.arguments if not word.lstrip("+").startswith(_RUN_DIR)]
+        return str(replace(typed, arguments=tuple(kept)))
 
     def _typed(self, composed: DictConfig, hydra: Any) -> Any:
         """Return the checked settings: those of a resumed run are its own, with the command line's changes."""

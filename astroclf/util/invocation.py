@@ -63,7 +63,7 @@ def set_typed_command(command: Command) -> None:
 
 
 def shell_word(word: str) -> str:
-    """Quote a word for bash or zsh; a line break and what is no text are written as escapes: all is one line."""
+    """Write a word for bash or zsh, in quotes; a line break and what is no text become escapes: all is one line."""
     if word.isprintable():
         return shlex.quote(word)
     plain = set(range(32, 127)) - set(b"'\\")

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from astroclf.errors import SweepError
 from astroclf.sweep.finals import Finals
 from astroclf.tracking.none import NullTracker
+from astroclf.util.invocation import Command
 
 SPACE = {"lr": FloatDistribution(0, 1), "seed": IntDistribution(0, 9), "x": CategoricalDistribution(("a", "b"))}
 
@@ -51,7 +52,7 @@ def finals(
     config = SimpleNamespace(to_plain=dict)
     plan = SimpleNamespace(
         name="night", folder=folder, objectives=("val/accuracy", "val/macro_f1")[:objectives],
-        directions=("maximize",) * objectives,
+        directions=("maximize",) * objectives, command=Command("astroclf train"),
         space=SimpleNamespace(overrides=lambda params: [f"{key}={value}" for key, value in params.items()]),
         composer=SimpleNamespace(
             config=lambda overrides: SimpleNamespace(
