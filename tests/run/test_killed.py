@@ -39,14 +39,17 @@ def single_threaded():
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Everything that a run says, but for its clocks and names."""
+    """Everything that a run says, but for its clocks, names and the memory of the process that it runs in."""
     state = load_checkpoint(folder / "checkpoints" / "last.pt")
     metrics = json.loads((folder / "metrics.json").read_text())
-    clocks = ("train/images_per_second", "train/data_wait_fraction", "run/seconds", "run/mlflow_id")
+    own = {
+        "train/images_per_second", "train/data_wait_fraction", "run/seconds", "run/mlflow_id",
+        "run/process_memory_peak_gb",
+    }  # fmt: skip
     files = ("history.csv", "predictions.csv")
     return {
         "state": {name: value for name, value in state.items() if name != "tracker"},
-        "metrics": {name: value for name, value in metrics.items() if name not in clocks},
+        "metrics": {name: value for name, value in metrics.items() if name not in own},
         "files": {name: (folder / name).read_bytes() for name in files if (folder / name).is_file()},
         "names": {str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != ".lock"},
     }
