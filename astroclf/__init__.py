@@ -22,7 +22,7 @@ else:
 __all__ = ["__version__", "load"]
 
 
-def load(model: str | Path, uri: str = "sqlite:///mlflow.db", device: str = "auto") -> Predictor:
+def load(model: str | Path, uri: str | None = None, device: str = "auto") -> Predictor:
     """Return the predictor of a trained model; no code that came with the model is run.
 
     Parameters
@@ -31,7 +31,8 @@ def load(model: str | Path, uri: str = "sqlite:///mlflow.db", device: str = "aut
         ``models:/name@alias``, ``models:/name/3``, ``runs:/<run id>``, a run folder, a package folder, or the folder
         of a downloaded MLflow model.
     uri
-        Where runs are recorded, as ``tracking.uri`` of the training; for the first three.
+        Where runs are recorded, as ``tracking.uri`` of the training; for the first three. None:
+        ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
     device
         ``auto``, ``cuda`` or ``cpu``.
 

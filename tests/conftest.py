@@ -37,6 +37,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_named_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the database that a test before (`mlflow.set_tracking_uri`) or the user has named for all of MLflow."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def clean_environment(own_cache: Path) -> dict[str, str]:
     """Environment for commands that a test starts as a user would."""

@@ -21,7 +21,7 @@ compute copy count cut decide decode delete describe divide do download draw ent
 flush gather give guess hand hear hold import initialise join keep lay leave let link list load log look make map mark
 measure merge move name normalise note observe open paint pick place plan plot print put read rebuild record refuse
 register remove render replace return rotate run say scale search select send set shift show simulate sort split
-sprinkle stop sum take tell test train transform translate turn undo unpack verify wait write yield
+sprinkle stop sum take tell test train transform translate try turn undo unpack verify wait write yield
 """
 VERBS = frozenset(VERB_LIST.split())
 OPENS_A_FRAGMENT = ("above", "as", "below", "for", "from", "in", "likewise", "of", "see", "such", "than", "to", "with")

@@ -21,7 +21,7 @@ from astroclf.evaluation.metrics import MONITORS
 from astroclf.settings.base import PATH, PATH_OR_NAME, STORE, ComponentSettings, Key, Settings
 from astroclf.settings.components import check_target
 from astroclf.settings.config import GROUPS, Config
-from astroclf.tracking.database import absolute_uri
+from astroclf.tracking.address import chosen_uri
 from astroclf.util.text import nearest
 
 Schema = TypeVar("Schema", bound=Settings)
@@ -148,13 +148,15 @@ def _refuse_incomplete(settings: type[Settings], where: str, parts: Mapping[str,
 
 def _value(key: Key, name: str, value: Any) -> Any:
     """Give a value the type of its key, and make a path or address absolute: a run can be resumed from anywhere."""
+    if STORE in key.rules:
+        return chosen_uri(_typed_value(name, str | None, value))
     converted = _typed_value(name, key.type, value)
     if not isinstance(converted, str) or not converted:
         return converted
     is_path = PATH in key.rules or (PATH_OR_NAME in key.rules and _looks_like_a_path(converted))
     if is_path and "://" not in converted:
         return str(Path(converted).expanduser().absolute())
-    return absolute_uri(converted) if STORE in key.rules else converted
+    return converted
 
 
 def _looks_like_a_path(text: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from astroclf.registry.conditions import CONDITIONS, OUTCOMES, Condition
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel, Version
-from astroclf.tracking.client import limited_text
+from astroclf.tracking.names import limited_text
 from astroclf.util.invocation import user_name
 
 NUMBERS = {

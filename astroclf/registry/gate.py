@@ -22,7 +22,7 @@ from astroclf.registry.decision import Decision, carry_out, recorded, version_to
 from astroclf.registry.reproduction import picked, reproduces
 from astroclf.registry.versions import CHALLENGER, CHAMPION, RegisteredModel, Version
 from astroclf.settings.evaluation import PromotionSettings
-from astroclf.tracking.database import absolute_uri
+from astroclf.tracking.address import absolute_uri
 
 if TYPE_CHECKING:
     from astroclf.models.precision import Precision

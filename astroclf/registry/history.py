@@ -12,7 +12,7 @@ from rich.text import Text
 from astroclf.evaluation.metrics import METRICS, Metric
 from astroclf.registry.decision import BY_HAND, NUMBERS, recorded, utc
 from astroclf.registry.versions import CHALLENGER, CHAMPION, Move, RegisteredModel, Version
-from astroclf.tracking.client import hide_password
+from astroclf.tracking.address import hide_password
 from astroclf.util.terminal import Plain, plain
 
 _STYLES = {CHAMPION: "bold green", CHALLENGER: "yellow", True: "green", False: "bold red", None: "dim"}

@@ -10,16 +10,9 @@ from astroclf.errors import TrackingError, WeightsError
 from astroclf.registry.package import Predictor, load_package
 from astroclf.registry.spec import SPEC_FILE
 from astroclf.registry.versions import find_version, known_models
-from astroclf.tracking.client import (
-    connect,
-    first_line,
-    hide_password,
-    is_of_mlflow,
-    is_passing,
-    retry,
-    tracking_errors,
-)
-from astroclf.tracking.database import ensure_database
+from astroclf.tracking.address import chosen_uri, hide_password
+from astroclf.tracking.client import connect, first_line, is_of_mlflow, is_passing, retry, tracking_errors
+from astroclf.tracking.database import existing_database
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -37,7 +30,7 @@ RUN_FOLDER_PACKAGE = "model"  # where a run folder keeps its package
 _MLFLOW_PACKAGE = "data"  # where an MLflow model keeps it
 
 
-def load(model: str | Path, uri: str = "sqlite:///mlflow.db", device: str = "auto") -> Predictor:
+def load(model: str | Path, uri: str | None = None, device: str = "auto") -> Predictor:
     """Return the predictor of a model, by any of its names. No code that came with the model is run.
 
     Parameters
@@ -46,7 +39,7 @@ def load(model: str | Path, uri: str = "sqlite:///mlflow.db", device: str = "aut
         ``models:/name@alias``, ``models:/name/3``, ``runs:/<run id>``, a package folder, a run folder, or the folder
         of a downloaded MLflow model.
     uri
-        The tracking database, for the first three.
+        The tracking database, for the first three; None: ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
     device
         ``auto``: the GPU if there is one.
 
@@ -60,7 +53,7 @@ def load(model: str | Path, uri: str = "sqlite:///mlflow.db", device: str = "aut
     name = str(model)
     if not name.startswith(("models:/", "runs:/")):
         return load_package(_package_in(Path(name)), device)
-    uri = ensure_database(uri)
+    uri = existing_database(chosen_uri(uri))
     client = connect(uri)
     with tracking_errors(uri, f"load {name} from"):
         location = _place_of_run(client, name, uri) if name.startswith("runs:/") else _place(client, name, uri)

@@ -18,8 +18,9 @@ import numpy as np
 from astroclf.registry.package import LOADER_MODULE
 from astroclf.registry.spec import read_spec
 from astroclf.registry.versions import MODEL_TAG_LENGTH
-from astroclf.tracking.client import connect, limited_text, retry, tracking_errors, valid_name
+from astroclf.tracking.client import connect, retry, tracking_errors
 from astroclf.tracking.database import ensure_database
+from astroclf.tracking.names import limited_text, valid_name
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:

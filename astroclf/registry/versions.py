@@ -18,17 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 
 from astroclf.errors import DataError, TrackingError
-from astroclf.tracking.client import (
-    connect,
-    first_line,
-    hide_password,
-    is_of_mlflow,
-    is_passing,
-    limited_text,
-    retry,
-    tracking_errors,
-)
-from astroclf.tracking.database import LOCK_SECONDS, lock_file
+from astroclf.tracking.address import hide_password, lock_file
+from astroclf.tracking.client import connect, first_line, is_of_mlflow, is_passing, retry, tracking_errors
+from astroclf.tracking.database import LOCK_SECONDS
+from astroclf.tracking.names import limited_text
 from astroclf.util.lazy import lazy_import
 from astroclf.util.text import nearest
 

@@ -21,7 +21,7 @@ from astroclf.data.split.assign import split_fingerprint
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.trainer import Trainer, planned_steps, refuse_other_run
-from astroclf.errors import ConfigError, Interrupted, Pruned, TakenOver
+from astroclf.errors import ConfigError
 from astroclf.losses.criterion import Criterion, takes_soft_labels
 from astroclf.models.blocks import single_valued_norm
 from astroclf.models.classifier import Classifier
@@ -29,13 +29,14 @@ from astroclf.models.network import NetworkSpec, build_network
 from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
 from astroclf.registry.owner import refuse_other_data_set
 from astroclf.run.data import Data, load_data, soft_labels
-from astroclf.run.environment import device_name, git_commit
+from astroclf.run.environment import device_name
 from astroclf.run.folder import RunFolder, resume_command
+from astroclf.run.record import RecordContext, opened_record
+from astroclf.run.rehearsal import check_record, try_record
 from astroclf.settings.components import locate
 from astroclf.settings.config import Config
 from astroclf.settings.dataset import DatasetSettings, ImagePlace
-from astroclf.tracking.database import ensure_database
-from astroclf.tracking.tracker import RunStatus, Tracker
+from astroclf.tracking.tracker import Tracker
 from astroclf.util.logs import log
 
 
@@ -46,11 +47,13 @@ class ProcessCache:
         self._loaded: tuple[DatasetSettings, Data] | None = None
         self._pixels: tuple[tuple[Any, ...], PixelBuffer] | None = None
 
-    def data(self, config: Config) -> Data:
-        """Load the configured data set, unless it is what was loaded last."""
+    def data(self, config: Config, once_listed: Callable[[], None] | None = None) -> Data:
+        """Load the configured data set, unless it is what was loaded last; `once_listed` as for `load_data`."""
         if self._loaded is None or self._loaded[0] != config.dataset:
             self._loaded = self._pixels = None  # free before the next takes its place
-            self._loaded = config.dataset, load_data(config)
+            self._loaded = config.dataset, load_data(config, once_listed)
+        elif once_listed is not None:
+            once_listed()
         return self._loaded[1]
 
     def pixels(self, data: Data, keep_images_on: ImagePlace, device: torch.device) -> PixelBuffer:
@@ -76,6 +79,8 @@ class TrialContext:
         Of the MLflow run.
     before_save, on_validation
         See `Trainer`. They raise `TakenOver` where the trial is another process's, `Pruned` to give it up.
+    name
+        Of the MLflow run; None: see `run_name`.
     """
 
     run_id: str | None = None
@@ -83,6 +88,7 @@ class TrialContext:
     tags: Mapping[str, str] = field(default_factory=dict)
     before_save: Callable[[], None] | None = None
     on_validation: Callable[[list[dict[str, float]], bool], None] | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -134,8 +140,8 @@ def opened_run(
     precision = choose_precision(config.trainer.precision, choose_device(config.trainer.device))
     make_deterministic(config.trainer.deterministic)
     torch.manual_seed(config.seed)
-    if config.tracking.uri:
-        ensure_database(config.tracking.uri)
+    if context.parent_run_id is None:  # else the sweep has done so
+        check_record(config)
     input_size, channels = config.augment.output_size or config.dataset.image_size, config.dataset.channels
     weights: dict[str, Any] = {} if checkpoint is None else {"weights": None}
     backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
@@ -155,7 +161,7 @@ def opened_run(
             "Choose another loss, or leave loss.soft_labels out."
         )
 
-    data = cache.data(config)
+    data = cache.data(config, (lambda: try_record(config)) if context.parent_run_id is None else None)
     if config.trainer.max_eval_batches is not None:
         data = data.shortened(config.trainer.max_eval_batches * config.trainer.batch_size)
     spec = replace(spec, num_classes=len(data.classes))
@@ -167,10 +173,16 @@ def opened_run(
         folder.write_config(config.to_plain(), command)
     _greet(config, folder, data, network, precision)
     loaders = _loaders(config, data, cache, augmentation, precision)
-    tags = {"command": command, **({"resume.command": typed_command} if checkpoint is not None else {})}
-    if checkpoint is not None:  # before its record is opened: a change that is refused leaves no trace there
+    tags = {**context.tags, "device": device_name(precision.device)}
+    record = RecordContext(context.name, context.run_id, context.parent_run_id)
+    if checkpoint is not None:
+        # Before the record is opened: a change that is refused leaves no trace there.
         refuse_other_run(checkpoint, _contents(config, data), len(loaders["train"]), config.trainer)
-    with _record(config, folder, data, precision, checkpoint, context, tags) as tracker:
+        tags["resume.command"] = typed_command
+        record = replace(
+            record, run_id=checkpoint["tracker"]["run_id"], resume_step=checkpoint["train_state"]["step"] + 1
+        )
+    with opened_record(config, folder, data, command, tags, record) as tracker:
         trainer = _trainer(config, folder, network, criterion, loaders, precision, data, tracker, context)
         if checkpoint is None:
             tracker.log_artifact(folder.config_file)
@@ -228,54 +240,6 @@ def _few_steps_read(config: Config, data: Data) -> float:
         return math.inf
     trained = settings.max_steps * settings.grad_accum_steps * settings.batch_size
     return trained + len(data.splits.val) + len(data.splits.test)
-
-
-@contextmanager
-def _record(
-    config: Config,
-    folder: RunFolder,
-    data: Data,
-    precision: Precision,
-    checkpoint: Mapping[str, Any] | None,
-    context: TrialContext,
-    tags: Mapping[str, str],
-) -> Iterator[Tracker]:
-    """Open the run's record, new or the checkpoint's own; it is closed, with the logs, however the block ends."""
-    tracker: Tracker = build(
-        config.tracking,
-        run_name=config.tracking.run_name or folder.path.name,
-        run_id=checkpoint["tracker"]["run_id"] if checkpoint is not None else context.run_id,
-        parent_run_id=context.parent_run_id,
-        params=config.to_plain(),
-        tags={
-            **tags,
-            "git_commit": git_commit(),
-            "run_folder": str(folder.path.absolute()),
-            **context.tags,
-            **data.fingerprints,
-            "device": device_name(precision.device),
-        },
-        tensorboard_dir=folder.path / "tensorboard",
-        resume_step=checkpoint["train_state"]["step"] + 1 if checkpoint is not None else None,
-    )
-    status: RunStatus | None = "FAILED"
-    try:
-        yield tracker
-        status = "FINISHED"
-    except TakenOver:
-        status = None
-        raise
-    except Pruned:
-        status = "KILLED"
-        tracker.set_tags({"pruned": "true"})
-        raise
-    except (Interrupted, KeyboardInterrupt):
-        status = "KILLED"
-        raise
-    finally:
-        for path in folder.path.glob("*.log") if status is not None else ():
-            tracker.log_artifact(path)
-        tracker.close(status)
 
 
 def _trainer(

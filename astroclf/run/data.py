@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,11 +69,19 @@ class Data:
         )
 
 
-def load_data(config: Config) -> Data:
-    """List, decode (once) and split the configured data set; needs no torch."""
+def load_data(config: Config, once_listed: Callable[[], None] | None = None) -> Data:
+    """List, decode (once) and split the configured data set; needs no torch.
+
+    Parameters
+    ----------
+    once_listed
+        Called when the data set is known to be there, and before decoding, which may take hours.
+    """
     dataset = config.dataset
     reader = build(dataset, reading=dataset.reading)
     soft_labels(reader.catalog, config.loss)  # none to be had: said before anything is decoded
+    if once_listed is not None:
+        once_listed()
     cache = open_image_cache(
         reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=config.trainer.num_workers
     )

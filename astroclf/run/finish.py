@@ -29,8 +29,10 @@ from astroclf.registry.package import write_package
 from astroclf.registry.register import register
 from astroclf.run.build import Run
 from astroclf.run.environment import environment
+from astroclf.run.record import part_name, what_it_is
 from astroclf.util.atomic import write_text
 from astroclf.util.figures import class_labels
+from astroclf.util.invocation import user_name
 from astroclf.util.logs import log, log_to_file
 from astroclf.util.terminal import console
 
@@ -105,7 +107,9 @@ def finish(run: Run, fitted: FitResult) -> None:
     write_predictions(folder / "predictions.csv", predictions)
     if run.data.whole is None:
         draw_plots(folder, predictions, images)
-    title = ", ".join(filter(None, (f"{run.config.dataset.name}: {_backbone_name(run)}", run.data.caveat)))
+    title = ", ".join(
+        filter(None, (f"{run.config.dataset.name}: {part_name(run.config.backbone.target)}", run.data.caveat))
+    )
     write_report(folder, predictions, metrics, title=title, command=run.command, images=images, facts=facts)
     _show(results_table(metrics, predictions, "Part of the test set, no result" if run.data.whole else "Test set"))
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
@@ -119,6 +123,8 @@ def finish(run: Run, fitted: FitResult) -> None:
         decision = _register(run, package, facts, metrics, predictions, images)
     else:
         tracker.set_tags({"partial_test": run.data.caveat})
+    described = (*what_it_is(run.config, run.data, run.folder, run.command), *_result(metrics), run.data.caveat)
+    tracker.describe("\n\n".join(filter(None, described)))
     run.folder.write_metrics(metrics)
     for name in ("config.yaml", "metrics.json", "history.csv", "report.html", "model.txt", "plots"):
         tracker.log_artifact(folder / name)
@@ -197,17 +203,24 @@ def _register(
     tracking, name = run.config.tracking, run.config.model_name
     if not tracking.uri or not tracking.register or run.tracker.run_id is None:
         return None
+    tags = {  # few, for MLflow shows each as a row; all the rest is said in the description
+        "registered_by": user_name(),
+        **{key: metrics[key] for key in ("test/accuracy", "test/macro_f1")},
+        **{key: facts[key] for key in ("data_fingerprint", "test_fingerprint", "run_folder")},
+    }
     lines = [
-        f"**{_backbone_name(run)}** trained on {run.config.dataset.name}.",
+        f"**{part_name(run.config.backbone.target)}** trained on **{run.config.dataset.name}**, registered by "
+        f"{user_name()}.",
         "",
         f"Test accuracy {_with_interval(metrics, 'accuracy')}, macro F1 {_with_interval(metrics, 'macro_f1')} on "
-        f"{metrics['test/images']} images (95 % intervals; fingerprint `{metrics['run/test_fingerprint']}`). Guessing "
+        f"{metrics['test/images']} images (95 % intervals), calibration error {metrics['test/ece']:.4f}. Guessing "
         f"gets an accuracy of {metrics['test/chance_accuracy']:.3f}, always saying the most common class "
         f"{metrics['test/majority_accuracy']:.3f}.",
         "",
         f"Repeat it with `{run.command}`.",
+        "",
+        *(f"- {name.replace('_', ' ')}: `{value}`" for name, value in facts.items()),
     ]
-    tags = {**facts, **{key: metrics[key] for key in ("test/accuracy", "test/macro_f1", "test/loss", "test/ece")}}
     number = register(tracking.uri, package, name, run.tracker.run_id, tags=tags, description="\n".join(lines))
     precision, policy = run.trainer.precision, run.config.promotion  # the number format of the test
     decision = pass_gate(tracking.uri, name, number, predictions, images, precision, policy)
@@ -219,6 +232,17 @@ def _register(
 def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
     value, low, high = (metrics[f"test/{name}{end}"] for end in ("", "_low", "_high"))
     return f"{value:.4f} [{low:.3f}, {high:.3f}]"
+
+
+def _result(metrics: Mapping[str, Any]) -> Sequence[str]:
+    """Say what came of the run, for the description of its record."""
+    tested = (
+        f"Test: accuracy {_with_interval(metrics, 'accuracy')}, macro F1 {_with_interval(metrics, 'macro_f1')} on "
+        f"{metrics['test/images']} images. The whole report is the artifact `report.html`."
+    )
+    if "run/model" not in metrics:
+        return (tested,)
+    return tested, f"Model: `{metrics['run/model']}` {metrics['run/promotion']}."
 
 
 def _show(table: Table) -> None:
@@ -233,10 +257,6 @@ def _emptied(folder: Path) -> Path:
     """Remove what a test left here that was interrupted before it was complete."""
     shutil.rmtree(folder, ignore_errors=True)
     return folder
-
-
-def _backbone_name(run: Run) -> str:
-    return run.config.backbone.target.rpartition(".")[2]
 
 
 class _TestImages(Sequence[np.ndarray]):

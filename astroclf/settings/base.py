@@ -58,7 +58,7 @@ class Mark(Enum):
 
 PATH = Mark.PATH  # a file or folder: made absolute, and ~ is the home folder
 PATH_OR_NAME = Mark.PATH_OR_NAME  # as a path where it looks like one, otherwise left as it is: weights, a model
-STORE = Mark.STORE  # the address of MLflow's records: made absolute where it is a file
+STORE = Mark.STORE  # the address of MLflow's records: null is the environment's, and that of a file becomes absolute
 FOR_THE_RUN = Mark.FOR_THE_RUN  # read by the run itself, so that the class that is built need not take it
 READING = Mark.READING  # a part of `reading`, which the class that is built takes in place of it
 CHANGEABLE = Mark.CHANGEABLE  # may be changed in a resumed run: the checkpoint means the same with any value

@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial
 from astroclf.config.build import build
 from astroclf.engine.signals import Terminated, terminable
 from astroclf.errors import Interrupted, SweepError
-from astroclf.run.data import load_data
+from astroclf.run.data import Data, load_data
+from astroclf.run.rehearsal import try_record
 from astroclf.settings.config import Config
 from astroclf.settings.sweep import SweepSettings
 from astroclf.sweep.finals import Finals
@@ -28,7 +29,7 @@ from astroclf.sweep.space import build_pruner
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import log_file
 from astroclf.sweep.view.board import Board
-from astroclf.tracking.client import find_run
+from astroclf.tracking.runs import find_run
 from astroclf.tracking.tracker import RunStatus, Tracker
 from astroclf.util.logs import log
 
@@ -69,11 +70,11 @@ class Coordinator:
         """
         plan, config, combinations = make_plan(self.settings, self.composer, self.folder, arguments)
         with terminable(), log_file(self.folder / "sweep.log"):
+            data = self._data(plan, config)  # first: where it is not to be had, no study is made
             study = SharedStudy(plan.storage, plan.name, plan.directions, plan.folder, build_pruner(plan.pruner))
             study.agree("config", plan.identity(config), "Bring back what it began with.")
-            if "dataset" not in {key.partition(".")[0].lstrip("+") for key in plan.space.distributions}:
-                data = load_data(config).fingerprints  # decoded here, where it is seen, and not by each worker
-                study.agree("data", data, "The data set or its splits have changed: bring them back.")
+            if data is not None:
+                study.agree("data", data.fingerprints, "The data set or its splits have changed: bring them back.")
             if combinations is not None:
                 if len(combinations) > NOTICEABLE_COMBINATIONS:
                     log.info("Planning %d combinations, which the database takes some minutes for.", len(combinations))
@@ -81,6 +82,13 @@ class Coordinator:
                 if self.settings.n_trials is None:  # every one, also where others were tried twice by a sampler before
                     plan = replace(plan, n_trials=len(study.trials()))
             self._run(study, plan, config)
+
+    def _data(self, plan: SweepPlan, config: Config) -> Data | None:
+        """Decode the data set here, where it is seen, and not in each worker; None where it is searched itself."""
+        if "dataset" not in {key.partition(".")[0].lstrip("+") for key in plan.space.distributions}:
+            return load_data(config, lambda: try_record(config))
+        try_record(config)
+        return None
 
     def _run(self, study: SharedStudy, plan: SweepPlan, config: Config) -> None:
         tracker = self._open_run(study, plan, config)

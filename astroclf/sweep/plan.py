@@ -17,12 +17,12 @@ from astroclf.config.compose import checked_as
 from astroclf.config.resume import dotted_keys
 from astroclf.errors import AstroclfError, ConfigError
 from astroclf.evaluation.metrics import MONITORS, monitored
+from astroclf.run.rehearsal import check_record
 from astroclf.settings.config import Config
 from astroclf.settings.sweep import SweepSettings
 from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.space import SearchSpace, as_text, build_pruner, build_sampler, is_grid
 from astroclf.sweep.storage import absolute_storage
-from astroclf.tracking.database import ensure_database
 from astroclf.util.invocation import Command, typed_command
 from astroclf.util.text import flatten, nearest
 
@@ -218,7 +218,7 @@ def make_plan(
         pruner["max_resource"] = max(planned, int(pruner.get("min_resource", 1)))
     build_sampler(settings.sampler, 0), build_pruner(pruner)
     n_trials, total, combinations = _trials(settings, space, base)
-    uri = config.tracking.uri or None
+    check_record(config)
     plan = SweepPlan(
         name=str(settings.study_name or folder.name),
         storage=absolute_storage(settings.storage),
@@ -235,7 +235,7 @@ def make_plan(
         pruner=pruner,
         composer=composer,
         command=typed_command(),
-        uri=ensure_database(uri) if uri else None,
+        uri=config.tracking.uri or None,
     )
     return plan, config, combinations
 

@@ -15,7 +15,7 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from astroclf.errors import SweepError
-from astroclf.tracking.client import hide_password
+from astroclf.tracking.address import hide_password
 
 BUSY_SECONDS = 120.0  # how long a locked SQLite database is waited for
 SQLITE = "sqlite:///"

@@ -33,7 +33,7 @@ from astroclf.sweep.private import reopen_trial, trial_id
 from astroclf.sweep.results import best_trials, param_identity
 from astroclf.sweep.space import SearchSpace
 from astroclf.sweep.storage import open_storage, storage_lock
-from astroclf.tracking.client import hide_password
+from astroclf.tracking.address import hide_password
 
 MAX_LISTED_CHANGES = 12  # keys in which two starts of a study differ, in the message that refuses the second
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import math
 import shutil
@@ -24,7 +25,7 @@ from astroclf.sweep.claim import Claim
 from astroclf.sweep.plan import SweepPlan, planned_validations
 from astroclf.sweep.results import best_trials, ranked
 from astroclf.sweep.study import Heartbeat, SharedStudy
-from astroclf.tracking.client import find_run
+from astroclf.tracking.runs import find_run
 from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import log
 
@@ -37,6 +38,7 @@ else:  # the coordinator needs none of them
     build = lazy_import("astroclf.run.build")
     train = lazy_import("astroclf.run.train")
 
+NAME_LENGTH = 120  # characters of a run's name: more is cut off in every list
 TRIAL_TAG, FINALIST_TAG = "sweep.trial", "sweep.finalist"
 
 
@@ -66,10 +68,10 @@ def _outcome(
     plan: SweepPlan, claim: Claim, cache: build.ProcessCache, tags: Mapping[str, str], report: _Reporter
 ) -> tuple[TrialState, list[float] | None, str]:
     """Train a trial and return what came of it: its state, the objectives, and the reason where it has none."""
-    overrides = plan.space.overrides(claim.params)
+    overrides, name = plan.space.overrides(claim.params), trial_name(claim.trial.number, claim.params)
     try:
-        metrics = train_once(plan, overrides, claim.folder, cache, tags, report, is_new=claim.is_new)
-        return TrialState.COMPLETE, [_value(metrics, name) for name in plan.objectives], ""
+        metrics = train_once(plan, overrides, claim.folder, cache, tags, report, is_new=claim.is_new, name=name)
+        return TrialState.COMPLETE, [_value(metrics, objective) for objective in plan.objectives], ""
     except Pruned as error:
         log.info("%s", error)
         return TrialState.PRUNED, None, str(error)
@@ -110,6 +112,7 @@ def train_once(
     tags: Mapping[str, str],
     report: _Reporter | None = None,
     is_new: bool = False,
+    name: str | None = None,
 ) -> dict[str, float]:
     """Train and validate one configuration in `folder`, from its checkpoint if it has one; returns the best metrics."""
     started = (folder / "config.yaml").is_file() and (folder / "checkpoints" / "last.pt").is_file()
@@ -118,9 +121,31 @@ def train_once(
         report.expect(config)
     run_id = None if started or is_new else _orphan(plan, tags)
     run_folder = RunFolder.resumed(str(folder)) if started else RunFolder.new(folder)
-    hooks = (report.before_save, report.on_validation) if report is not None else (None, None)
-    context = build.TrialContext(run_id, plan.parent_run_id, tags, *hooks)
+    before_save, on_validation = (report.before_save, report.on_validation) if report is not None else (None, None)
+    name = name or f"finalist {tags[FINALIST_TAG]}"
+    context = build.TrialContext(run_id, plan.parent_run_id, tags, before_save, on_validation, name)
     return train.fit(config, run_folder, str(plan.command.with_arguments(*overrides)), cache, context)
+
+
+def trial_name(number: int, params: Mapping[str, Any]) -> str:
+    """Return the name of a trial of a sweep: its number, and the value that it has of each searched key.
+
+    >>> trial_name(7, {"optimizer.lr": 0.00031622, "loss": "focal", "head.attention": True})
+    '#7 lr=0.000316 loss=focal attention=true'
+    """
+    last = [key.rpartition(".")[2] for key in params]
+    parts = [
+        f"{short if last.count(short) == 1 else key}={_short(value)}"
+        for (key, value), short in zip(params.items(), last, strict=True)
+    ]
+    name = " ".join([f"#{number}", *parts])
+    return name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + "…"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _orphan(plan: SweepPlan, tags: Mapping[str, str]) -> str | None:

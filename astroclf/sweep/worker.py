@@ -25,7 +25,7 @@ from astroclf.sweep.results import best_trials, finished_count, too_many_failure
 from astroclf.sweep.space import build_pruner, build_sampler
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import drop_checkpoints, free_memory, log_failure, log_file, run_trial, train_once
-from astroclf.tracking.client import log_to_run
+from astroclf.tracking.runs import log_to_run
 from astroclf.util.invocation import set_typed_command
 from astroclf.util.lazy import lazy_import
 from astroclf.util.output import print_to_file

@@ -8,7 +8,6 @@ leave half of one.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -16,12 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astroclf.errors import AstroclfError, TrackingError
-from astroclf.tracking.client import (
-    connect,
+from astroclf.tracking.address import (
+    absolute_uri,
     hide_password,
-    prepare_environment,
-    tracking_errors,
+    is_bare_database,
+    is_server,
+    lock_file,
+    scheme_of,
+    sqlite_file,
 )
+from astroclf.tracking.client import connect, prepare_environment, tracking_errors
 from astroclf.util.atomic import atomic_path
 from astroclf.util.lazy import lazy_import
 
@@ -40,10 +43,6 @@ LOCK_SECONDS = 120.0  # creating the database takes about 2 s; eight processes q
 BUSY_SECONDS = 20.0  # how long a locked database is waited for
 CONNECT_SECONDS = 5.0
 
-_SQLITE = "sqlite:///"
-_SQL_SCHEMES = ("postgresql", "mysql", "mssql")
-_SERVER_SCHEMES = ("http", "https")
-
 
 def ensure_database(uri: str) -> str:
     """Make the tracking database at `uri` ready, and return its absolute name.
@@ -58,14 +57,36 @@ def ensure_database(uri: str) -> str:
         that MLflow 3 does not take.
     """
     uri = absolute_uri(uri)
-    scheme, path = _scheme(uri), sqlite_file(uri)
+    path = sqlite_file(uri)
     if path is not None:
         _ensure_sqlite(uri, path)
-    elif scheme in _SQL_SCHEMES:
-        _ensure_sql_server(uri)
-    elif scheme in _SERVER_SCHEMES:
-        _ensure_server(uri)
+    elif is_bare_database(uri):
+        with filelock.FileLock(lock_file(uri), timeout=LOCK_SECONDS):
+            _reach_sql_server(uri)
+            _open(uri)
+    elif is_server(uri):
+        _reach_server(uri)
     return uri
+
+
+def check_database(uri: str) -> None:
+    """Check that the tracking database at `uri` can be had, and make nothing: a refused run leaves none behind.
+
+    Raises
+    ------
+    TrackingError
+        As `ensure_database`.
+    """
+    uri = absolute_uri(uri)
+    path = sqlite_file(uri)
+    if path is not None and path.exists() and path.stat().st_size:
+        _check_sqlite(path)
+    elif path is not None:
+        _check_place(path)
+    elif is_bare_database(uri):
+        _reach_sql_server(uri)
+    elif is_server(uri):
+        _reach_server(uri)
 
 
 def existing_database(uri: str) -> str:
@@ -86,56 +107,6 @@ def existing_database(uri: str) -> str:
     return ensure_database(uri)
 
 
-def absolute_uri(uri: str) -> str:
-    """Return the name of the same database so that it does not depend on the working folder (Hydra changes it).
-
-    Raises
-    ------
-    TrackingError
-        A plain folder, an in-memory database, or no URI at all.
-    """
-    uri = str(uri).strip()
-    scheme = _scheme(uri)
-    if scheme == "sqlite":
-        path, question, query = uri.removeprefix(_SQLITE).partition("?")
-        if not uri.startswith(_SQLITE) or path in ("", ":memory:"):
-            raise TrackingError(f"tracking.uri={uri} names no database file; write tracking.uri=sqlite:///mlflow.db.")
-        return f"{_SQLITE}{Path(path).expanduser().absolute()}{question}{query}"
-    if scheme in (*_SQL_SCHEMES, *_SERVER_SCHEMES, "databricks"):
-        return uri
-    raise TrackingError(
-        f"tracking.uri={uri!r} is no tracking database. MLflow 3 takes no plain folder: write sqlite:///mlflow.db, "
-        "a server (http://host:5000) or a database (postgresql://user@host/name), or switch it off: tracking=none."
-    )
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """Return the file that an absolute ``sqlite:///`` URI names; None for a server's."""
-    return Path(uri.removeprefix(_SQLITE).partition("?")[0]) if uri.startswith(_SQLITE) else None
-
-
-def lock_file(uri: str, purpose: str = "") -> Path:
-    """Return the file by which to lock a database.
-
-    That of an SQLite database lies beside it, for all who share it; that of a server in the machine's folder for
-    temporary files.
-
-    Parameters
-    ----------
-    purpose
-        Part of the name, so that two locks of a database do not wait for each other.
-    """
-    path, ending = sqlite_file(uri), f".{purpose}.lock" if purpose else ".lock"
-    if path is not None:
-        return path.with_name(path.name + ending)
-    return Path(tempfile.gettempdir()) / f"astroclf-{hashlib.sha256(uri.encode()).hexdigest()[:16]}{ending}"
-
-
-def _scheme(uri: str) -> str:
-    """Return the kind of a database: ``postgresql`` of ``postgresql+psycopg2://…``."""
-    return uri.partition(":")[0].partition("+")[0].lower()
-
-
 def _ensure_sqlite(uri: str, path: Path) -> None:
     lock = filelock.FileLock(lock_file(uri), timeout=LOCK_SECONDS)
     try:
@@ -143,7 +114,7 @@ def _ensure_sqlite(uri: str, path: Path) -> None:
         with lock:
             if not path.exists() or path.stat().st_size == 0:
                 with atomic_path(path) as temporary:
-                    _create_tables(f"{_SQLITE}{temporary}")
+                    _create_tables(f"sqlite:///{temporary}")
             else:
                 _check_sqlite(path)
             _open(uri)
@@ -155,10 +126,24 @@ def _ensure_sqlite(uri: str, path: Path) -> None:
     except TrackingError:
         raise
     except (OSError, AstroclfError) as error:
-        raise TrackingError(
-            f"The tracking database {path} cannot be created or written: {error}. Choose a place where you may write "
-            "(tracking.uri=sqlite:////home/you/mlflow.db), or switch tracking off with tracking=none."
-        ) from error
+        raise _not_created(path, error) from error
+
+
+def _check_place(path: Path) -> None:
+    """Try whether a database file could be made: in the nearest folder that is there, and leaving nothing."""
+    there = next(folder for folder in path.parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return
+    except OSError as error:
+        raise _not_created(path, error) from error
+
+
+def _not_created(path: Path, error: Exception) -> TrackingError:
+    return TrackingError(
+        f"The tracking database {path} cannot be created or written: {error}. Choose a place where you may write "
+        "(tracking.uri=sqlite:////home/you/mlflow.db), or switch tracking off with tracking=none."
+    )
 
 
 def _check_sqlite(path: Path) -> None:
@@ -207,24 +192,22 @@ def _open(uri: str) -> None:
         connect(uri).search_experiments(max_results=1)
 
 
-def _ensure_sql_server(uri: str) -> None:
-    with filelock.FileLock(lock_file(uri), timeout=LOCK_SECONDS):
-        with tracking_errors(uri, "reach the database of"):
-            limits = {"connect_timeout": int(CONNECT_SECONDS)} if _scheme(uri) in ("postgresql", "mysql") else {}
-            try:
-                # MLflow itself tries 15 times with growing pauses: ask once before it does.
-                engine = sqlalchemy.create_engine(uri, connect_args=limits)
-                engine.connect().close()
-                engine.dispose()
-            except ModuleNotFoundError as error:
-                raise TrackingError(
-                    f"tracking.uri={hide_password(uri)} needs a database driver that is not installed ({error.name}): "
-                    "install it, for example `pip install 'psycopg[binary]'` for PostgreSQL."
-                ) from error
-        _open(uri)
+def _reach_sql_server(uri: str) -> None:
+    limits = {"connect_timeout": int(CONNECT_SECONDS)} if scheme_of(uri) in ("postgresql", "mysql") else {}
+    with tracking_errors(uri, "reach the database of"):
+        try:
+            # MLflow itself tries 15 times with growing pauses: ask once before it does.
+            engine = sqlalchemy.create_engine(uri, connect_args=limits)
+            engine.connect().close()
+            engine.dispose()
+        except ModuleNotFoundError as error:
+            raise TrackingError(
+                f"tracking.uri={hide_password(uri)} needs a database driver that is not installed ({error.name}): "
+                "install it, for example `pip install 'psycopg[binary]'` for PostgreSQL."
+            ) from error
 
 
-def _ensure_server(uri: str) -> None:
+def _reach_server(uri: str) -> None:
     try:
         answer = requests.get(f"{uri.rstrip('/')}/health", timeout=CONNECT_SECONDS)
     except (requests.RequestException, ValueError) as error:

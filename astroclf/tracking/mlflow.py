@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astroclf.errors import TrackingError
-from astroclf.tracking.client import (
-    PARAM_LENGTH,
-    RUN_TAG_LENGTH,
-    connect,
-    ensure_experiment,
-    experiment_of_run,
-    hide_password,
-    is_passing,
-    limited_text,
-    retry,
-    tracking_errors,
-    valid_name,
-)
+from astroclf.tracking.address import hide_password
+from astroclf.tracking.client import connect, is_passing, retry, tracking_errors
 from astroclf.tracking.database import ensure_database
+from astroclf.tracking.experiments import ensure_experiment
+from astroclf.tracking.names import DIGEST_LENGTH, PARAM_LENGTH, RUN_TAG_LENGTH, limited_text, valid_name
+from astroclf.tracking.runs import experiment_of_run
 from astroclf.tracking.tensorboard import TensorBoardCurves
-from astroclf.tracking.tracker import RunStatus
+from astroclf.tracking.tracker import RecordedSplit, RunStatus
 from astroclf.util.invocation import user_name
 from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import log
@@ -44,6 +36,9 @@ else:
 METRICS_PER_BATCH = 1000  # MLflow's limits for one request
 PARAMS_PER_BATCH = 100
 TAGS_PER_BATCH = 100
+DATASET_NAME_LENGTH = 500
+SOURCE = "astroclf train"  # MLflow shows no more than the last part of a path; the tag `command` has all of it
+_USE_TAG = "mlflow.data.context"
 
 
 class MlflowTracker:
@@ -65,13 +60,15 @@ class MlflowTracker:
     experiment
         Name of the MLflow experiment, made if it is new. A run with a parent goes into its parent's experiment.
     artifact_root
-        Folder or bucket for files, used when the experiment is new; None leaves it to the server.
+        Folder or bucket for files, used when the experiment is new; None: as `address.artifact_root` says.
     run_id
         Go on with this run. Parameters are immutable in MLflow: changed ones are named in the tag ``resume.changed``.
     parent_run_id
         The run (a sweep) under which this one is shown.
     params
         Configuration, nested or flat; shown by dotted keys. Values beyond 6,000 characters are cut.
+    splits
+        What the run learns from and is judged by: MLflow's data sets of the run.
     system_metrics
         Record CPU, memory, disk, network and GPU load every `system_metrics_seconds`; 0: never.
     tensorboard, tensorboard_dir, resume_step
@@ -94,6 +91,7 @@ class MlflowTracker:
         parent_run_id: str | None = None,
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
+        splits: Sequence[RecordedSplit] = (),
         system_metrics: bool = False,
         system_metrics_seconds: float = 0.0,
         tensorboard: bool = False,
@@ -118,6 +116,7 @@ class MlflowTracker:
             self.run_id: str = run.info.run_id
             self.experiment_id: str = run.info.experiment_id
             self._log_params(flatten(params or {}), known=run.data.params)
+            self._log_splits(splits)
             if run_id:
                 self._send_tags(texts)
         if system_metrics and system_metrics_seconds:
@@ -156,6 +155,10 @@ class MlflowTracker:
         self._unsent_tags.update(_tag_texts(tags))
         self._try("tag a run in", self._send_unsent_tags)
 
+    def describe(self, markdown: str) -> None:
+        """Set or replace the description at the top of the run's page."""
+        self.set_tags({"mlflow.note.content": markdown})
+
     def flush(self) -> None:
         """Send everything that was logged. Called right after each checkpoint; MLflow's errors are warnings."""
         self._curves.flush()
@@ -178,7 +181,8 @@ class MlflowTracker:
         if self.uri.startswith("http"):
             return f"{self.uri.rstrip('/')}/#/{place}"
         uri = shlex.quote(hide_password(self.uri))
-        return f"mlflow ui --backend-store-uri {uri}  # then http://127.0.0.1:5000/#/{place}"
+        # One process is enough for one reader; MLflow starts four of 300 MB each.
+        return f"mlflow ui --workers 1 --backend-store-uri {uri}  # then http://127.0.0.1:5000/#/{place}"
 
     def close(self, status: RunStatus | None = "FINISHED") -> None:
         """Send what is left and mark the run FINISHED, FAILED or KILLED. A second call does nothing.
@@ -275,7 +279,7 @@ class MlflowTracker:
             **tags,
             "mlflow.user": user_name(),
             "mlflow.source.type": "LOCAL",
-            "mlflow.source.name": limited_text(shlex.join(sys.argv), RUN_TAG_LENGTH),
+            "mlflow.source.name": SOURCE,
         }
         if parent_run_id:  # a child elsewhere would not be shown under its parent
             experiment_id = experiment_of_run(self._client, self.uri, parent_run_id)
@@ -301,11 +305,27 @@ class MlflowTracker:
         if changed:
             self._send_tags(_tag_texts({"resume.changed": "; ".join(changed)}))
 
+    def _log_splits(self, splits: Sequence[RecordedSplit]) -> None:
+        inputs = [entities.DatasetInput(_dataset(split), [entities.InputTag(_USE_TAG, split.use)]) for split in splits]
+        if inputs:  # those that an earlier start of the run has recorded stay as they are
+            retry(lambda: self._client.log_inputs(self.run_id, inputs))
+
     def _start_monitor(self, seconds: float, resumed: bool) -> None:
         self._monitor = system_metrics_monitor.SystemMetricsMonitor(
             self.run_id, sampling_interval=seconds, resume_logging=resumed, tracking_uri=self.uri
         )
         self._monitor.start()
+
+
+def _dataset(split: RecordedSplit) -> entities.Dataset:
+    counts = dict(split.images_of_class)
+    return entities.Dataset(
+        name=limited_text(split.dataset, DATASET_NAME_LENGTH),
+        digest=split.fingerprint[:DIGEST_LENGTH],
+        source_type="local",
+        source=json.dumps({"uri": split.place}),
+        profile=json.dumps({"images": sum(counts.values()), "classes": counts}),
+    )
 
 
 def _tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:

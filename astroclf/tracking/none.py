@@ -51,6 +51,9 @@ class NullTracker:
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Do nothing: ``config.yaml`` and ``metrics.json`` hold them."""
 
+    def describe(self, markdown: str) -> None:
+        """Do nothing: ``report.html`` says more."""
+
     def flush(self) -> None:
         """Write the curves' points that were kept."""
         self._curves.flush()

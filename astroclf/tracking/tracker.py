@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -10,6 +11,31 @@ if TYPE_CHECKING:
     from torch import nn
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class RecordedSplit:
+    """A split of the data set that a run learns from or is judged by, as its record shows it.
+
+    Attributes
+    ----------
+    dataset
+        The data set's name.
+    use
+        ``training``, ``validation`` or ``test``.
+    fingerprint
+        Of the split's content: where it is equal, the images and labels are.
+    place
+        The folder or file that was read, or the name of what simulates it.
+    images_of_class
+        How many images of each class the split has.
+    """
+
+    dataset: str
+    use: str
+    fingerprint: str
+    place: str
+    images_of_class: Mapping[str, int]
 
 
 @runtime_checkable
@@ -22,7 +48,7 @@ class Tracker(Protocol):
 
     A tracker is built from its yaml in ``conf/tracking`` and from those of these run-time values that its signature
     names: ``run_name``, ``run_id`` (go on with this run), ``parent_run_id`` (of the sweep), ``params`` (the
-    configuration), ``tags``, ``tensorboard_dir``, ``resume_step``.
+    configuration), ``tags``, ``splits`` (what is learnt from, `RecordedSplit`), ``tensorboard_dir``, ``resume_step``.
 
     Attributes
     ----------
@@ -46,6 +72,9 @@ class Tracker(Protocol):
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set or replace tags of the run."""
+
+    def describe(self, markdown: str) -> None:
+        """Set or replace what the run's page says of it in words."""
 
     def flush(self) -> None:
         """Send everything that was logged. Called right after each checkpoint."""

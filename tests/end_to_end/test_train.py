@@ -174,6 +174,8 @@ UNRECORDED = ("backbone=custom6conv", "tracking=none")
     [
         ([*UNRECORDED, "dataset=galaxy10"], "dataset.path"),
         ([*UNRECORDED, "dataset=galaxy10", "dataset.path=nowhere.h5"], "nowhere.h5"),
+        (["backbone=custom6conv", "dataset=galaxy10", "dataset.path=nowhere.h5"], "nowhere.h5"),
+        ([*SMALL, "tracking.uri=postgresql://host/name"], "tracking.artifact_root=s3://bucket/runs"),
         ([*UNRECORDED, "dataset=astro8", "dataset.image_size=64", "dataset.path=nowhere"], "nowhere"),
         ([*SMALL, "tracking=none", "backbone=resnet18", "backbone.weights=nowhere.pth"], "nowhere.pth"),
         (
@@ -186,7 +188,7 @@ UNRECORDED = ("backbone=custom6conv", "tracking=none")
 def test_what_a_user_gets_wrong_ends_in_one_paragraph(train, tmp_path, overrides, says):
     done = train(*overrides)
     assert done.returncode == 1
-    assert not (tmp_path / "experiments" / "runs").exists()
+    assert list(tmp_path.iterdir()) == []  # no database, no lock, no run folder
     assert says in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert done.stderr.count("Error:") == 1

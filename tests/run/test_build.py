@@ -20,7 +20,7 @@ class Decoded(Exception):
 class NothingDecoded(ProcessCache):
     """Fails where a run begins to decode."""
 
-    def data(self, config: Config):
+    def data(self, config: Config, once_listed=None):
         raise Decoded
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from astroclf.errors import TrackingError
 from astroclf.tracking import database
-from astroclf.tracking.database import absolute_uri, ensure_database, existing_database
+from astroclf.tracking.database import check_database, ensure_database, existing_database
 
 
 def write_a_run(barrier: Barrier, uri: str, artifacts: str, number: int) -> None:
@@ -46,20 +46,6 @@ def test_eight_processes_on_a_fresh_path_all_work(tmp_path: Path) -> None:
     assert len({experiment for _, _, experiment in runs}) == 1
     assert metrics == [(float(n),) for n in range(8)]
     assert not list(path.parent.glob(".*.tmp*"))
-
-
-def test_a_database_is_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert absolute_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path / 'mlflow.db'}"
-    assert absolute_uri(f"sqlite:///{tmp_path / 'a.db'}") == f"sqlite:///{tmp_path / 'a.db'}"
-    assert absolute_uri("sqlite:///a.db?timeout=5") == f"sqlite:///{tmp_path / 'a.db'}?timeout=5"
-    assert absolute_uri("http://host:5000") == "http://host:5000"
-
-
-@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "", "sqlite:///:memory:", "sqlite://"])
-def test_what_mlflow_does_not_take_is_refused_with_the_way_out(uri: str) -> None:
-    with pytest.raises(TrackingError, match=r"sqlite:///mlflow\.db"):
-        absolute_uri(uri)
 
 
 def test_an_empty_file_becomes_a_database(made_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,3 +126,17 @@ def test_looking_at_a_store_does_not_make_it(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match=r"no tracking database .*other\.db"):
         existing_database(f"sqlite:///{tmp_path / 'other.db'}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_checking_a_store_does_not_make_it(tmp_path: Path) -> None:
+    check_database(f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checking_finds_what_making_would(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrackingError, match=r"mlflow\.db cannot be created.*tracking=none"):
+        check_database(f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
+    (tmp_path / "mlflow.db").write_text("not a database " * 100)
+    with pytest.raises(TrackingError, match="not a readable SQLite database"):
+        check_database(f"sqlite:///{tmp_path / 'mlflow.db'}")
