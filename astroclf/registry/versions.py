@@ -27,10 +27,13 @@ from astroclf.util.text import nearest
 
 if TYPE_CHECKING:
     import mlflow
-    from mlflow import MlflowClient
+    from mlflow import MlflowClient, artifacts
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.utils import uri as uri_utils
 else:
     mlflow = lazy_import("mlflow")
+    artifacts = lazy_import("mlflow.artifacts")
+    uri_utils = lazy_import("mlflow.utils.uri")
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 REASON_LENGTH = 1000
@@ -281,7 +284,10 @@ class RegisteredModel:
         """
         with self._errors(f"fetch {artifact} of version {version.number} of"):
             try:
-                return Path(retry(lambda: self._client.download_artifacts(version.run_id, artifact, folder)))
+                # Not by the client: where there are models too, it hides why a file of the run does not come.
+                place = retry(lambda: self._client.get_run(version.run_id)).info.artifact_uri
+                source = uri_utils.append_to_uri_path(place, artifact)
+                return Path(retry(lambda: artifacts.download_artifacts(source, dst_path=folder, tracking_uri=self.uri)))
             except Exception as error:
                 if is_passing(error) or not is_of_mlflow(error):
                     raise

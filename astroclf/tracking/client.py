@@ -100,7 +100,7 @@ def is_of_mlflow(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """Return the beginning of an error's message, for a sentence that says more."""
     text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__).rstrip(". ")[:400]
+    return (text[0] if text else type(error).__name__).rstrip(". :")[:400]
 
 
 def _remedy(error: BaseException, uri: str) -> str:

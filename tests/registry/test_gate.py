@@ -300,19 +300,19 @@ def test_a_champion_whose_predictions_are_lost_or_damaged_stays(registry: Regist
 def test_a_store_that_does_not_answer_leaves_the_decision_for_later(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mlflow
+    from mlflow import artifacts
 
     registry.decide("red")
     number, predictions = registry.add("green")
     fails: list[Exception] = [ConnectionError("Connection refused")] * 4  # as often as it is tried
 
-    def download(*_: object, original: Callable[..., str] = mlflow.MlflowClient.download_artifacts) -> str:
+    def download(*place: str, original: Callable[..., str] = artifacts.download_artifacts, **options: str) -> str:
         if fails:
             raise fails.pop()
-        return original(*_)
+        return original(*place, **options)
 
     monkeypatch.setattr("astroclf.tracking.client.time.sleep", lambda seconds: None)
-    monkeypatch.setattr(mlflow.MlflowClient, "download_artifacts", download)
+    monkeypatch.setattr(artifacts, "download_artifacts", download)
     with pytest.raises(TrackingError, match="Connection refused"):
         registry.judge(number, predictions)
     assert recorded(registry.model.version(number)) is None
