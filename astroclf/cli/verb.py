@@ -32,6 +32,7 @@ from astroclf.errors import AstroclfError, ConfigError, Interrupted
 from astroclf.run.folder import RunFolder
 from astroclf.settings.base import Settings
 from astroclf.settings.yaml_files import config_dir
+from astroclf.util.disk import in_one_paragraph
 from astroclf.util.invocation import Command, program, set_typed_command, typed_command, use_utf8
 from astroclf.util.logs import log_to_file
 from astroclf.util.output import unfailing_output
@@ -157,6 +158,8 @@ class _Command:
             return error
         if isinstance(error, (HydraException, OmegaConfBaseException)):
             return in_our_words(error)
+        if refused := in_one_paragraph(error):
+            return refused
         if isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError)) and not self.began:
             where = f"{error.filename}: {error.strerror}"
             return ConfigError(f"The run folder cannot be made: {where}. Choose another with hydra.run.dir=.")

@@ -60,7 +60,8 @@ def write_package(folder: str | Path, spec: Mapping[str, Any], state_dict: Mappi
         raise AstroclfError(f"The model package {folder} exists already; remove it or write to another folder.")
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        torch.save({name: tensor.detach().cpu() for name, tensor in state_dict.items()}, temporary / WEIGHTS_FILE)
+        with open(temporary / WEIGHTS_FILE, "wb") as file:  # by its path, torch would hide why a disk refuses
+            torch.save({name: tensor.detach().cpu() for name, tensor in state_dict.items()}, file)
         try:
             described = ModelSpec(**spec, weights_sha256=_sha256(temporary / WEIGHTS_FILE))
         except ConfigError as error:

@@ -6,9 +6,11 @@ Aliases such as ``champion`` are not touched here: who deserves one is decided b
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,8 +89,9 @@ def register(
             )
         )
         saved = Path(folder) / "model"
-        _save(saved, Path(package_folder), run_id, model.model_id)
-        retry(lambda: client.log_model_artifacts(model.model_id, str(saved)))
+        with _whole_or_gone(client, model):
+            _save(saved, Path(package_folder), run_id, model.model_id)
+            retry(lambda: client.log_model_artifacts(model.model_id, str(saved)))
         retry(lambda: client.finalize_logged_model(model.model_id, "READY"))
         retry(lambda: client.log_outputs(run_id, [entities.LoggedModelOutput(model.model_id, step=0)]))
         _ensure_registered_model(client, name)
@@ -106,6 +109,18 @@ def register(
         link = json.dumps([{"name": name, "version": int(created.version)}])
         retry(lambda: client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": link}))
     return int(created.version)
+
+
+@contextmanager
+def _whole_or_gone(client: MlflowClient, model: entities.LoggedModel) -> Iterator[None]:
+    """Take a model back whose files could not all be stored, such as on a full disk: half of one is nobody's."""
+    try:
+        yield
+    except Exception:
+        with suppress(Exception):  # the first error is the one to be told
+            client.delete_logged_model(model.model_id)
+        shutil.rmtree(model.artifact_location.removeprefix("file://"), ignore_errors=True)
+        raise
 
 
 def _save(folder: Path, package: Path, run_id: str, model_id: str) -> None:

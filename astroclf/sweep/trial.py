@@ -27,7 +27,7 @@ from astroclf.sweep.results import best_trials, ranked
 from astroclf.sweep.study import Heartbeat, SharedStudy
 from astroclf.tracking.runs import find_run
 from astroclf.util.lazy import lazy_import
-from astroclf.util.logs import log
+from astroclf.util.logs import LogFile, log
 
 if TYPE_CHECKING:
     import torch
@@ -212,7 +212,7 @@ def _value(metrics: Mapping[str, Any], name: str) -> float:
 def log_file(path: Path) -> Iterator[None]:
     """Send the log to this file as well, while active."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, delay=True, encoding="utf-8")
+    handler = LogFile(path, delay=True, encoding="utf-8")
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from astroclf.errors import TrackingError
 from astroclf.tracking.address import hide_password
+from astroclf.util.disk import why_refused
 from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import log
 
@@ -116,6 +117,8 @@ def _remedy(error: BaseException, uri: str) -> str:
             "Another process holds the database: wait for it, or give many writers a server "
             "(tracking.uri=http://… or postgresql://…)."
         )
+    if why_refused(error):
+        return "Free some space there, or name another place: tracking.uri, tracking.artifact_root."
     if uri.startswith("http"):
         return (
             "Check that the server runs and that you may use it, or work without it: tracking.uri=sqlite:///mlflow.db "

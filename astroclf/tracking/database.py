@@ -114,7 +114,7 @@ def _ensure_sqlite(uri: str, path: Path) -> None:
         with lock:
             if not path.exists() or path.stat().st_size == 0:
                 with atomic_path(path) as temporary:
-                    _create_tables(f"sqlite:///{temporary}")
+                    _create_tables(uri, temporary)
             else:
                 _check_sqlite(path)
             _open(uri)
@@ -176,9 +176,10 @@ def _check_sqlite(path: Path) -> None:
         )
 
 
-def _create_tables(uri: str) -> None:
+def _create_tables(uri: str, file: Path) -> None:
+    """Make the tables of the database `uri` in a file that will have its name."""
     prepare_environment()
-    engine = sqlalchemy.create_engine(uri)
+    engine = sqlalchemy.create_engine(f"{_SQLITE}{file}")
     try:
         with tracking_errors(uri, "create the tables of"):
             mlflow_tables._initialize_tables(engine)

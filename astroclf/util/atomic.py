@@ -12,12 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from astroclf.errors import AstroclfError
+from astroclf.util.disk import refusal, why_refused
 
-_FULL_DISK = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your disk quota is used up"}
 _NOT_WRITABLE = {
     errno.EACCES: "you may not write there",
     errno.EPERM: "you may not write there",
-    errno.EROFS: "the file system is read-only",
     errno.EEXIST: "a part of that path is a file, not a folder",
     errno.ENOTDIR: "a part of that path is a file, not a folder",
 }
@@ -47,14 +46,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync(path.parent)  # the rename itself must survive a power cut
     except BaseException as error:
+        reason = _reason(error, temporary)  # before room is made again
         _remove(temporary)
-        reason = _reason(error, temporary)
         if reason is None:
             raise
-        raise AstroclfError(
-            f"Could not write {path}: {reason}. Free some space or choose another folder, then run the command again; "
-            "what was written before is intact."
-        ) from error
+        raise refusal(f"Could not write {path}", reason) from error
 
 
 def temporary_path(path: Path) -> Path:
@@ -81,12 +77,14 @@ def write_text(path: str | Path, text: str) -> None:
 
 def _reason(error: BaseException, temporary: Path) -> str | None:
     """Say why the user's disk refused; None when the error is not about the disk."""
-    if isinstance(error, OSError) and error.errno in _FULL_DISK:
-        return _FULL_DISK[error.errno]
+    if isinstance(error, AstroclfError):
+        return None
+    if reason := why_refused(error):
+        return reason
     if isinstance(error, OSError) and error.errno in _NOT_WRITABLE and _concerns(error, temporary):
         return _NOT_WRITABLE[error.errno]
     if isinstance(error, (OSError, RuntimeError)) and temporary.parent.is_dir():
-        return _FULL_DISK[errno.ENOSPC] if shutil.disk_usage(temporary.parent).free < _NEARLY_FULL_BYTES else None
+        return "the disk is full" if shutil.disk_usage(temporary.parent).free < _NEARLY_FULL_BYTES else None
     return None
 
 

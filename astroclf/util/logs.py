@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 from astroclf.util.text import visible
 
@@ -15,6 +16,33 @@ def log_to_file(message: str, level: int = logging.INFO) -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(log.makeRecord(log.name, level, "", 0, message, (), None))
+
+
+class LogFile(logging.FileHandler):
+    """A log file that ends no work: where the disk refuses its lines they are lost, and that is said once."""
+
+    lost = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or count it as lost."""
+        try:
+            super().emit(record)
+        except OSError:  # the file is opened by its first record
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say once that lines are lost, and why; any other error is a fault of the program."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.lost:
+            self.lost = True
+            log.warning("%s lacks lines from here on: %s.", self.baseFilename, error.strerror or error)
+
+    def close(self) -> None:
+        """Close the file, whatever its last lines meet."""
+        with suppress(OSError):
+            super().close()
 
 
 class LiveStreamHandler(logging.StreamHandler):

@@ -95,7 +95,7 @@ def test_it_goes_on_and_ends_as_if_it_had_not(tmp_path, monkeypatch, whole_run):
 
     assert in_child(count) == 0
     operations = (tmp_path / "count").stat().st_size
-    for number in range(3, operations + 1, operations // 4):
+    for number in range(3, operations + 1, operations // 3):
         folder = tmp_path / f"killed-{number}"
         assert killed_at(number, folder, begin) == DEAD
         assert_equal_states(outcome(folder), whole, f"operation {number} of {operations}")
