@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
@@ -24,6 +25,7 @@ from hydra.utils import execution_whitelist
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from astroclf.cli.sent_files import SentFilesGuard
 from astroclf.errors import AstroclfError, ConfigError
 from astroclf.util.text import nearest
 
@@ -47,14 +49,25 @@ class HydraSession:
 
     @classmethod
     @contextmanager
-    def begin(cls, job_name: str, config_name: str, folders: Sequence[Path]) -> Iterator[HydraSession]:
-        """Make Hydra ready for one command, with yaml files in these folders, and leave it as it was before."""
+    def begin(
+        cls, job_name: str, config_name: str, folders: Sequence[Path], own_name: str = ""
+    ) -> Iterator[HydraSession]:
+        """Make Hydra ready for one command, with yaml files in these folders, and leave it as it was before.
+
+        Parameters
+        ----------
+        own_name
+            The verb's yaml file among astroclf's own, where another is to be composed.
+        """
         places = [f"file://{folder}" for folder in folders]
         log = logging.getLogger()
         handlers, level = list(log.handlers), log.level
         try:
             with execution_whitelist(TRUSTED), hydra.initialize_config_search_path(places, job_name=job_name):
-                yield cls(config_name)
+                session = cls(config_name)
+                assert isinstance(session.loader, ConfigLoaderImpl)
+                SentFilesGuard(session.loader, own_name or config_name)
+                yield session
         finally:
             log.handlers[:] = handlers
             log.setLevel(level)

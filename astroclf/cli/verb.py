@@ -110,7 +110,8 @@ class Verb(Generic[Typed]):
             if not folder.is_dir():
                 raise ConfigError(f"--config-dir: there is no folder {folder}.")
             folders.append(folder)
-        return HydraSession.begin(self.name, options.config_name or self.config_name or self.name, folders)
+        own = self.config_name or self.name
+        return HydraSession.begin(self.name, options.config_name or own, folders, own)
 
 
 class _Command:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from astroclf.errors import CheckpointError
+from astroclf.errors import CheckpointError, ConfigError
 from astroclf.util.atomic import clear_leftovers, write_text
 from astroclf.util.invocation import Command, typed_command
 from astroclf.util.lazy import lazy_import
@@ -157,12 +157,22 @@ def run_folder(dataset: str, resume: str | None) -> str:
     if resume:
         return str(RunFolder.resumed(resume).path)
     now = datetime.now().astimezone()
-    return f"experiments/runs/{dataset}/{now:%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
+    return f"experiments/runs/{_one_folder('dataset.name', dataset)}/{now:%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
 
 
 def sweep_folder(dataset: str, study: str | None) -> str:
     """Return where a sweep leaves its trials: the study's folder, or that of a new study."""
-    return f"experiments/sweeps/{study or f'{dataset}_{datetime.now().astimezone():%Y-%m-%d_%H-%M-%S}'}"
+    if study:
+        return f"experiments/sweeps/{_one_folder('hydra.sweeper.study_name', study)}"
+    now = datetime.now().astimezone()
+    return f"experiments/sweeps/{_one_folder('dataset.name', dataset)}_{now:%Y-%m-%d_%H-%M-%S}"
+
+
+def _one_folder(key: str, name: str) -> str:
+    """Return a name that a folder of runs can have: a name never leads out of the folder that it stands in."""
+    if not str(name).strip(". ") or "/" in str(name) or os.sep in str(name):
+        raise ConfigError(f"'{key}' is {name!r}: a folder of runs has that name. Choose one without / in it.")
+    return str(name)
 
 
 OmegaConf.register_resolver("run_folder", run_folder, use_cache=True, replace=True)

@@ -40,7 +40,7 @@ class LogFile(logging.FileHandler):
             log.warning("%s lacks lines from here on: %s.", self.baseFilename, error.strerror or error)
 
     def close(self) -> None:
-        """Close the file, whatever its last lines meet."""
+        """Stop writing, whatever the last lines meet."""
         with suppress(OSError):
             super().close()
 
