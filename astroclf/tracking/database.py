@@ -179,7 +179,7 @@ def _check_sqlite(path: Path) -> None:
 def _create_tables(uri: str, file: Path) -> None:
     """Make the tables of the database `uri` in a file that will have its name."""
     prepare_environment()
-    engine = sqlalchemy.create_engine(f"{_SQLITE}{file}")
+    engine = sqlalchemy.create_engine(f"sqlite:///{file}")
     try:
         with tracking_errors(uri, "create the tables of"):
             mlflow_tables._initialize_tables(engine)
