@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from astroclf.audit.findings import Case, Finding, case_of, finding
 from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.catalog import SPLITS
-from astroclf.data.split.field_bands import find_fields, joining_hint
+from astroclf.data.split.field_bands import FieldBands, joining_hint
 from astroclf.data.split.links import Links, Pairs, connected
 
 SAME_OBJECT_ARCSEC = 1.0  # two positions closer than this are one object: it cannot have two labels
@@ -31,9 +31,8 @@ def copies(cache: ImageCache, links: Links) -> list[Finding]:
     ]
 
 
-def bands_of_fields(cache: ImageCache) -> list[Finding]:
+def bands_of_fields(cache: ImageCache, fields: Sequence[FieldBands]) -> list[Finding]:
     """Find fields whose bands lie in files of their own, and say how one sample is made of each."""
-    fields = find_fields(cache.catalog)
     cases = [case_of(cache, field.rows, f"the bands {', '.join(field.bands)} of one field") for field in fields]
     return [Finding("bands of one field", "warning", tuple(cases), joining_hint(fields))] if cases else []
 

@@ -157,7 +157,7 @@ def _look(
         *blank_pictures(cache),
         *narrow_ranges(cache),
         *copies(cache, links),
-        *bands_of_fields(cache),
+        *bands_of_fields(cache, links.fields),
         *sky_neighbours(cache, links.sky, kept_together=dataset.sky_arcsec is not None),
         *leaks(cache, links, _split_of_row(cache, splits)),
         *balance(cache.catalog, splits.test if splits else None),

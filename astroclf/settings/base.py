@@ -123,12 +123,12 @@ def _key(name: str, hint: Any) -> Key:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Base of all settings: checks the range of each key when it is made.
+    """Base of all settings: checks the range or the choices of each key when it is made.
 
     Raises
     ------
     ConfigError
-        A value is out of range; the message names its key as people type it.
+        A value is out of range, or none of the choices; the message names its key as people type it.
     """
 
     section: ClassVar[str] = ""  # where the keys stand in the configuration
@@ -136,6 +136,9 @@ class Settings:
     def __post_init__(self) -> None:
         for key in self.declared().values():
             value = getattr(self, key.name)
+            if get_origin(key.type) is Literal and value is not ABSENT and value not in get_args(key.type):
+                choices = ", ".join(map(str, get_args(key.type)))
+                raise ConfigError(f"{self.full_name(key.name)}={value} cannot be: choose one of {choices}.")
             for rule in key.rules:
                 if isinstance(rule, Range) and isinstance(value, (int, float)) and not rule.holds(value):
                     finite = "" if isinstance(value, int) or math.isfinite(value) else "a finite number "

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from astroclf.errors import ConfigError
 from astroclf.settings.base import (
@@ -70,9 +70,6 @@ class SplitSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.label_conflicts not in get_args(LabelConflicts):
-            known = ", ".join(get_args(LabelConflicts))
-            raise ConfigError(f"dataset.label_conflicts={self.label_conflicts} is not one of {known}.")
         if not 0 < self.label_fraction <= 1:
             raise ConfigError(f"dataset.label_fraction={self.label_fraction} is no share above 0 and up to 1.")
         if self.sky_arcsec is not None and not self.sky_arcsec > 0:

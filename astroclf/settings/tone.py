@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args, get_origin
+from typing import Literal
 
 from astroclf.settings.base import SectionSettings
 
@@ -37,9 +37,6 @@ class ToneSettings(SectionSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, key in self.declared().items():
-            if get_origin(key.type) is Literal and getattr(self, name) not in get_args(key.type):
-                self.refuse(name, f"choose one of {', '.join(get_args(key.type))}")
         if self.limits is not None and not (len(self.limits) == 2 and self.limits[0] < self.limits[1]):
             self.refuse("limits", "give two numbers, [black,white], black the smaller one, or null")
         if self.interval == "limits" and self.limits is None:

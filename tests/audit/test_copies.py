@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from astroclf.audit.copies import bands_of_fields, copies, leaks, sky_neighbours
+from astroclf.data.split.field_bands import find_fields
 from astroclf.data.split.links import Links, Pairs
 from tests.audit.planted import bare_cache, catalog
 
@@ -57,7 +58,7 @@ def test_neighbours_contradict_only_where_they_are_one_object():
 def test_bands_of_a_field_are_one_case_with_the_setting_that_joins_them():
     of = catalog([0, 0, 1], classes=("galaxy", "star"))
     of = replace(of, ids=np.array(["galaxy/m51_g.fits", "galaxy/m51_r.fits", "star/vega.fits"]))
-    (found,) = bands_of_fields(bare_cache(of))
+    (found,) = bands_of_fields(bare_cache(of), find_fields(of))
     assert [case.rows for case in found.cases] == [(1, 0)]
     assert "\"dataset.fits.files=['{id}_r.fits','{id}_g.fits']\" dataset.channels=2" in found.advice
     torn = Links(bands=Pairs(np.array([[0, 1]]), np.ones(1)))

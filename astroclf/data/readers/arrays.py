@@ -29,7 +29,7 @@ from astroclf.data.readers.array_files import (
     slab_blocks,
 )
 from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
-from astroclf.data.readers.classes import choose_classes, unique_names
+from astroclf.data.readers.classes import MISSING_LABELS, choose_classes, unique_names
 from astroclf.data.readers.editions import IMAGES, label_name
 from astroclf.errors import ConfigError, DataError, ImageError
 from astroclf.settings.dataset import OnError
@@ -39,7 +39,6 @@ from astroclf.util.logs import log
 
 CLASSES = "classes"  # the array, or text file of a folder, that names the numbers in the labels
 COLUMNS = ("ra", "dec", "split", "group")  # arrays beside the images that are read where they are there
-NO_LABEL = ("", "nan", "none", "null", "-")
 TONE_SLABS, TONE_SAMPLE = 20, 200  # parts of the file, and images in all, that decide how numbers become grey
 
 
@@ -353,7 +352,9 @@ def _numbered(
 
 def _named(where: str, stored: np.ndarray, names: tuple[str, ...] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Turn labels that are texts into numbers: in the order of the names, or else sorted."""
-    missing = np.array([text.strip().casefold() in NO_LABEL and text not in (names or ()) for text in stored], bool)
+    missing = np.array(
+        [text.strip().casefold() in MISSING_LABELS and text not in (names or ()) for text in stored], bool
+    )
     present = sorted(set(stored[~missing].tolist()))
     if names is not None and (strange := [name for name in present if name not in names]):
         raise DataError(f"{where} has the label `{strange[0]}`, which is none of the classes {', '.join(names)}.")

@@ -10,6 +10,9 @@ from decimal import Decimal
 from astroclf.errors import ConfigError, DataError
 from astroclf.util.text import did_you_mean
 
+# What stands for a label that is not known, in lower case: of people, pandas, astropy, databases.
+MISSING_LABELS = frozenset({"", "nan", "none", "null", "<na>", "nat", "n/a", "-", "--"})
+
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
 _SEPARATORS = re.compile(
     r"(?<=[^\W_])[\s_-]+(?=[^\W_])"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from astroclf.data.catalog import SPLIT_SPELLINGS
 from astroclf.data.readers.accounts import LOW_VOTE, TIED_VOTE, UNLABELLED, left_out
-from astroclf.data.readers.classes import label_key
+from astroclf.data.readers.classes import MISSING_LABELS, label_key
 from astroclf.data.readers.column_guess import column_hint, list_columns
 from astroclf.data.readers.listing import Listing
 from astroclf.data.readers.names import SampleNames
@@ -19,8 +19,6 @@ from astroclf.settings.columns import TEXT_COLUMNS, ColumnSettings
 from astroclf.util.tables import read_table, row_name
 from astroclf.util.text import did_you_mean
 
-# What stands in tables for a label that is not known, in lower case: of people, pandas, astropy, databases.
-MISSING_LABELS = frozenset({"", "nan", "none", "null", "<na>", "nat", "n/a", "-", "--"})
 QUOTES = "'\""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -84,13 +84,13 @@ def _words(name: str) -> Iterator[tuple[str, str, str]]:
         yield name[: match.start()], match[0], name[match.end() :]
 
 
-def field_pairs(fields: list[FieldBands]) -> np.ndarray:
+def field_pairs(fields: Sequence[FieldBands]) -> np.ndarray:
     """Link each sample of a field with the field's first: (m, 2) int64, the smaller row first, sorted."""
     pairs = sorted((min(field.rows), row) for field in fields for row in field.rows if row != min(field.rows))
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def joining_patterns(fields: list[FieldBands]) -> tuple[str, ...]:
+def joining_patterns(fields: Sequence[FieldBands]) -> tuple[str, ...]:
     """Return the patterns for `dataset.fits.files` that join the bands of most fields; none where no pattern can."""
     if not fields:
         return ()
@@ -120,7 +120,7 @@ def _id_after_band(field: FieldBands, band: str) -> str:
     return f"{field.before.rpartition('/')[2]}{band}{rest[: -len(named)]}{ID}{ending[0]}"
 
 
-def joining_hint(fields: list[FieldBands]) -> str:
+def joining_hint(fields: Sequence[FieldBands]) -> str:
     """Say in one sentence, ready to paste, how the bands of these fields become one sample each."""
     patterns = joining_patterns(fields)
     if not patterns:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from astroclf.data.cache.image_cache import ImageCache
-from astroclf.data.split.field_bands import field_pairs, find_fields
+from astroclf.data.split.field_bands import FieldBands, field_pairs, find_fields
 from astroclf.data.split.perceptual import Hashes, hash_pictures, likeness, similarity, turned
 from astroclf.errors import AstroclfError
 from astroclf.util.atomic import atomic_path
@@ -148,13 +148,16 @@ class Links:
     sky
         Neighbours on the sky. Score: separation in arcseconds.
     bands
-        Bands of one field: each further one with the first, see `find_fields`. They are in no other but `sky`.
+        Bands of one field: each further one with the first. They are in no other but `sky`.
+    fields
+        The fields that these are of, see `find_fields`.
     """
 
     exact: Pairs = field(default_factory=no_pairs)
     near: Pairs = field(default_factory=no_pairs)
     sky: Pairs = field(default_factory=no_pairs)
     bands: Pairs = field(default_factory=no_pairs)
+    fields: tuple[FieldBands, ...] = ()
 
     def copies(self, n: int) -> np.ndarray:
         """Give those of n rows that show the same picture the same number, (n,) int64."""
@@ -185,11 +188,13 @@ def find_links(cache: ImageCache, *, near: bool, sky_arcsec: float | None, progr
         assert sky_arcsec is not None
         return sky_neighbours(cache.catalog.ra_deg, cache.catalog.dec_deg, sky_arcsec)
 
-    pairs = field_pairs(find_fields(cache.catalog)) if near else no_pairs().rows
+    fields = find_fields(cache.catalog) if near else []
+    pairs = field_pairs(fields)
     return Links(
         exact=exact_duplicates(cache.pixel_digests),
         near=_apart(_kept(cache.path / f"near-{VERSION}.npz", compare), pairs) if near else no_pairs(),
         bands=Pairs(pairs, np.ones(len(pairs))),
+        fields=tuple(fields),
         sky=no_pairs() if sky_arcsec is None else _kept(cache.path / f"sky-{VERSION}-{sky_arcsec!r}.npz", neighbours),
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.catalog import SPLIT_SPELLINGS, SPLITS, Catalog
 from astroclf.data.split.assign import Splits, assign_folds, split_fingerprint, split_rows, take_label_fraction
-from astroclf.data.split.field_bands import find_fields, joining_hint
+from astroclf.data.split.field_bands import joining_hint
 from astroclf.data.split.groups import group_rows, resolve_label_conflicts
 from astroclf.data.split.links import Links, find_links
 from astroclf.errors import ConfigError, DataError
@@ -127,9 +127,9 @@ def make_splits(
     among_kept = _assign(catalog.take(kept), groups[kept], np.asarray(digests)[kept], settings)
     splits = replace(among_kept, **{name: kept[getattr(among_kept, name)] for name in SPLITS})
     remarks = _remarks(catalog, links, conflicting, usable, divided, groups, splits, settings)
-    if len(links.bands.rows):
-        fields = find_fields(catalog)
-        remarks += (f"{len(fields)} field(s) have a file for each band, each a sample. {joining_hint(fields)}",)
+    if links.fields:
+        text = f"{len(links.fields)} field(s) have a file for each band, each a sample. {joining_hint(links.fields)}"
+        remarks += (text,)
     return SplitResult(catalog, splits, groups, conflicting, remarks)
 
 

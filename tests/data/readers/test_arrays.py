@@ -87,6 +87,12 @@ def test_names_may_lie_in_a_text_file(tmp_path: Path) -> None:
     assert Arrays(path, 16, classes=["edge-on", "smooth"]).catalog.class_counts().tolist() == [4, 4]
 
 
+@pytest.mark.parametrize("text", ["", "NaN", "n/a", "--", "NaT"])
+def test_what_stands_for_no_label_in_a_table_does_so_in_an_array(tmp_path: Path, text: str) -> None:
+    path = own(tmp_path, labels=np.array([text, "arc", "ring"])[LABELS])
+    assert Arrays(path, 16, on_unlabelled="skip").catalog.class_counts().tolist() == [4, 4]
+
+
 def test_a_class_may_be_called_none_where_it_is_named(tmp_path: Path) -> None:
     path = own(tmp_path, labels=np.array(["none", "arc", "ring"])[LABELS])
     with pytest.raises(DataError, match="no label in row 0"):
