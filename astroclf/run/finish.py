@@ -123,7 +123,8 @@ def finish(run: Run, fitted: FitResult) -> None:
         decision = _register(run, package, facts, metrics, predictions, images)
     else:
         tracker.set_tags({"partial_test": run.data.caveat})
-    described = (*what_it_is(run.config, run.data, run.folder, run.command), *_result(metrics), run.data.caveat)
+    what, *how = what_it_is(run.config, run.data, run.folder, run.command)
+    described = (what, *_result(metrics), run.data.caveat, *how)  # the page shows the beginning alone
     tracker.describe("\n\n".join(filter(None, described)))
     run.folder.write_metrics(metrics)
     for name in ("config.yaml", "metrics.json", "history.csv", "report.html", "model.txt", "plots"):

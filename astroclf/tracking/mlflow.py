@@ -177,7 +177,8 @@ class MlflowTracker:
 
     def where_to_look(self) -> str:
         """Return one line for the end of a run: how to open it in the browser."""
-        place = f"experiments/{self.experiment_id}/runs/{self.run_id}"
+        # The last words choose MLflow's pages for training: without them its pages for language models open.
+        place = f"experiments/{self.experiment_id}/runs/{self.run_id}?workflowType=machine_learning"
         if self.uri.startswith("http"):
             return f"{self.uri.rstrip('/')}/#/{place}"
         uri = shlex.quote(hide_password(self.uri))

@@ -14,6 +14,7 @@ from astroclf.errors import ConfigError
 from astroclf.settings.sweep import SweepSettings
 from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.plan import Composer, make_plan
+from astroclf.sweep.trial import trial_name
 from tests.sweep.test_samplers import chosen
 
 FIXED = ["dataset=galaxy10_sim", "trainer.epochs=3"]
@@ -123,3 +124,9 @@ def test_more_combinations_than_a_sweep_runs_are_refused_with_their_number(compo
     assert planned(composer, tmp_path, many, "hydra.sweeper.n_trials=5")[0].n_trials == 5
     with pytest.raises(ConfigError, match=r"head\.dropout may be any number of an interval"):
         planned(composer, tmp_path, "head.dropout=interval(0.1,0.5)", "hydra/sweeper/sampler=grid")
+
+
+def test_a_trial_is_named_after_what_was_searched():
+    params = {"optimizer.lr": 0.00031622, "loss": "focal", "head.attention": True, "head.dropout": 0, "x.dropout": 1}
+    assert trial_name(7, params) == "#7 lr=0.000316 loss=focal attention=true head.dropout=0 x.dropout=1"
+    assert len(trial_name(7, {f"key{number}": "x" * 50 for number in range(9)})) == 120

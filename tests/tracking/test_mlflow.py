@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import math
 import sqlite3
@@ -17,6 +18,7 @@ from astroclf.errors import TrackingError
 from astroclf.tracking import client
 from astroclf.tracking.client import connect
 from astroclf.tracking.mlflow import MlflowTracker
+from astroclf.tracking.tracker import RecordedSplit
 
 NewTracker = Callable[..., MlflowTracker]
 
@@ -189,3 +191,21 @@ def test_system_metrics_go_on_where_they_stopped(new_tracker: NewTracker, databa
     steps = cpu_steps(run_id)
     assert len(steps) > len(first) >= 2
     assert sorted(steps) == list(range(len(steps)))
+
+
+def test_the_pages_of_a_run_say_what_it_is(new_tracker: NewTracker) -> None:
+    splits = [
+        RecordedSplit("galaxies", use, use * 10, "/data/galaxies", {"Sa": 3, "Sb?": 4})
+        for use in ("training", "validation", "test")
+    ]
+    tracker = new_tracker(splits=splits)
+    new_tracker(run_id=tracker.run_id, splits=splits)  # resumed, it has them once
+    tracker.describe("**ResNet18** on galaxies")
+    run = connect(tracker.uri).get_run(tracker.run_id)
+    inputs = {each.tags[0].value: each.dataset for each in run.inputs.dataset_inputs}
+    assert set(inputs) == {"training", "validation", "test"}
+    assert inputs["training"].digest == ("training" * 10)[:36]
+    assert json.loads(inputs["test"].profile) == {"images": 7, "classes": {"Sa": 3, "Sb?": 4}}
+    assert len(run.inputs.dataset_inputs) == 3
+    assert run.data.tags["mlflow.note.content"] == "**ResNet18** on galaxies"
+    assert (run.data.tags["mlflow.source.name"], run.data.tags["mlflow.source.type"]) == ("astroclf train", "LOCAL")
