@@ -21,7 +21,8 @@ import cv2
 import h5py
 import numpy as np
 
-from astroclf.data.readers.blocks import pixel_digest, thumbnail
+from astroclf.data.decode.original import pixel_digest, thumbnail
+from astroclf.data.decode.values import numbers
 from astroclf.data.split.links import exact_duplicates, near_duplicates
 from astroclf.simulation.galaxies import draw_galaxy
 from astroclf.util.progress import ProgressBar
@@ -86,7 +87,7 @@ def load_images(path: Path | None, count: int) -> np.ndarray:
 
 
 def thumbnails(images: list[np.ndarray]) -> np.ndarray:
-    return np.stack([thumbnail(np.ascontiguousarray(image)) for image in images])
+    return np.stack([thumbnail(numbers(image)) for image in images])
 
 
 def many_images(pictures: np.ndarray, count: int) -> np.ndarray:
@@ -118,7 +119,7 @@ def main() -> None:
     images = load_images(options.data, options.images)
     count = len(images)
     firsts = np.arange(count)
-    exact = exact_duplicates(np.array([pixel_digest(image) for image in images])).rows
+    exact = exact_duplicates(np.array([pixel_digest(numbers(image)) for image in images])).rows
     firsts[exact[:, 1]] = exact[:, 0]  # pairs of equal images are right, wherever they are found
     originals = thumbnails(list(images))
     among = near_duplicates(originals).rows
