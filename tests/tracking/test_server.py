@@ -85,6 +85,8 @@ def test_two_clients_without_a_common_disk_share_runs_files_and_models(
         assert [path.name for path in (folder / "experiments").iterdir()] == ["runs"]
         (metrics,) = (folder / "experiments" / "runs").glob("*/*/metrics.json")
         runs.append(json.loads(metrics.read_text())["run/mlflow_id"])
+        if host == "first":  # by hand: it was tested on too few images for the gate to make it champion
+            client.set_registered_model_alias("galaxy10_sim", "champion", "1")
         folder.rename(tmp_path / f"{host} is out of reach")
 
     experiment = client.get_experiment_by_name("astroclf")
