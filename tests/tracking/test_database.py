@@ -52,7 +52,7 @@ def test_an_empty_file_becomes_a_database(made_database: Path, tmp_path: Path, m
     monkeypatch.setattr(
         database,
         "_create_tables",
-        lambda uri: shutil.copy(made_database, uri.removeprefix("sqlite:///")),
+        lambda uri, file: shutil.copy(made_database, file),
     )
     (tmp_path / "mlflow.db").touch()
     ensure_database(f"sqlite:///{tmp_path / 'mlflow.db'}")
