@@ -44,6 +44,12 @@ def no_named_database(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def nothing_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the command that a test before has called in this process: it stands in what is written for people."""
+    monkeypatch.setattr("astroclf.util.invocation._typed", [])
+
+
 @pytest.fixture
 def clean_environment(own_cache: Path) -> dict[str, str]:
     """Environment for commands that a test starts as a user would."""

@@ -13,7 +13,9 @@ from astroclf.errors import Interrupted, Pruned, TakenOver
 from astroclf.run.data import Data
 from astroclf.run.environment import git_commit
 from astroclf.run.folder import RunFolder
+from astroclf.settings.base import ComponentSettings
 from astroclf.settings.config import Config
+from astroclf.settings.yaml_files import config_dir, yaml_values
 from astroclf.tracking.tracker import RecordedSplit, RunStatus, Tracker
 
 _USES = {"train": "training", "val": "validation", "test": "test"}
@@ -93,7 +95,23 @@ def opened_record(
 def run_name(config: Config) -> str:
     """Return a name by which a run can be told from others in a list: backbone, loss, and when it began."""
     began = datetime.now().astimezone()
-    return f"{part_name(config.backbone.target)} {part_name(config.loss.target)} {began:%Y-%m-%d_%H-%M}"
+    return f"{chosen(config.backbone)} {chosen(config.loss)} {began:%Y-%m-%d_%H-%M}"
+
+
+def chosen(component: ComponentSettings) -> str:
+    """Return the name that people choose a component by, such as ``cb_focal``; its class's where none is near.
+
+    Of several yaml files of one class it is the one that has most values in common with the component.
+    """
+    mine = component.to_plain()
+    names = sorted(path.stem for path in (config_dir() / component.section).glob("[!_]*.yaml"))
+    files = {name: yaml_values(f"{component.section}/{name}") for name in names}
+    common = {
+        name: sum(key in mine and mine[key] == value for key, value in values.items())
+        for name, values in files.items()
+        if values.get("_target_") == component.target
+    }
+    return max(common, key=common.__getitem__, default=part_name(component.target))
 
 
 def part_name(target: str) -> str:
@@ -105,7 +123,7 @@ def what_it_is(config: Config, data: Data, folder: RunFolder, command: str) -> S
     """Describe a run in paragraphs of markdown: what is trained on what, by which command, and where its files are."""
     counts = ", ".join(f"{len(getattr(data.splits, name)):,} {use}" for name, use in _USES.items())
     return (
-        f"**{part_name(config.backbone.target)}** with {part_name(config.loss.target)} on **{config.dataset.name}**: "
+        f"**{chosen(config.backbone)}** with {chosen(config.loss)} on **{config.dataset.name}**: "
         f"{counts} images of {len(data.classes)} classes.",
         f"Command: `{command}`",
         f"Run folder: `{folder.path.absolute()}`",

@@ -207,9 +207,9 @@ def model(tmp_path: Path) -> Path:
         (["model=models:/sky/one"], "names no version of a model: write models:/name@alias or models:/name/3"),
     ],
 )
-def test_a_model_that_cannot_be_asked_is_refused_first(check, model, overrides, says):
+def test_a_model_that_cannot_be_asked_is_refused_first(check, model, database_uri, overrides, says):
     with pytest.raises(AstroclfError, match=says):
-        check(f"model={model}", *overrides)
+        check(f"model={model}", f"tracking.uri={database_uri}", *overrides)
 
 
 def test_labels_that_the_model_doubts_are_ranked(check, tmp_path, model):

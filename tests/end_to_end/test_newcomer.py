@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 HARD_NAME = "my images (v2) [new], #1=best – étoiles"
+NAME_AFTER_HARD = "my_images_v2_new_1_best_étoiles"
 
 
 @pytest.fixture
@@ -28,25 +29,25 @@ def begin(tmp_path: Path) -> Path:
     return tmp_path
 
 
-DECODED = "folder: 6 images of 16 x 16 x 3\n"
+DECODED = ": 6 images of 16 x 16 x 3\n"
 SMALL = "dataset.image_size=16"
 
 
 @pytest.mark.parametrize(
-    "typed",
+    ("typed", "name"),
     [
-        f"astroclf prepare my_images {SMALL}",
-        f"astroclf prepare ~/my_images {SMALL}",
-        f"astroclf prepare dataset=folder dataset.path=~/my_images {SMALL}",
-        f"astroclf prepare '{HARD_NAME}' {SMALL}",
-        f"astroclf prepare dataset=folder 'dataset.path={HARD_NAME}' {SMALL}",
-        f"python -m astroclf.prepare my_images {SMALL}",
+        (f"astroclf prepare my_images {SMALL}", "my_images"),
+        (f"astroclf prepare ~/my_images {SMALL}", "my_images"),
+        (f"astroclf prepare dataset=folder dataset.path=~/my_images {SMALL}", "my_images"),
+        (f"astroclf prepare '{HARD_NAME}' {SMALL}", NAME_AFTER_HARD),
+        (f"astroclf prepare dataset=folder 'dataset.path={HARD_NAME}' {SMALL}", NAME_AFTER_HARD),
+        (f"python -m astroclf.prepare my_images {SMALL}", "my_images"),
     ],
 )
-def test_what_works(shell, begin, typed):
+def test_what_works(shell, begin, typed, name):
     done = shell(typed)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(DECODED), done.stdout
+    assert done.stdout.startswith(f"{name}{DECODED}"), done.stdout
 
 
 ANSWERS = """

@@ -59,7 +59,7 @@ def test_a_sweep_leaves_nested_runs_and_only_its_winner_is_tested(train, tmp_pat
     assert parent.data.metrics["best/val/accuracy"] == pytest.approx(best.value)
     assert {"history.png", "trials.csv"} <= {path.name for path in (sweep / "plots").iterdir()}
     assert "models:/galaxy10_sim/1" in done.stdout
-    assert "astroclf train --config-dir" in done.stdout
+    assert "astroclf.train --config-dir=" in done.stdout
 
     again = train(f"--config-dir={sweep / 'conf'}", "experiment=best", "trainer.max_steps=1", "tracking=none")
     assert again.returncode == 0, again.stderr
