@@ -60,6 +60,10 @@ class TrackingError(AstroclfError):
     """The tracking database or server, or the model registry, refused."""
 
 
+class DiskError(AstroclfError):
+    """A disk that is full or read-only: what was written before is intact, and the same command goes on from there."""
+
+
 class Interrupted(AstroclfError):
     """A run that was asked to stop (Ctrl-C, SIGTERM) and saved its state first.
 

@@ -82,7 +82,7 @@ def _main() -> None:
             "again": again_status, "again_said": again_said, "history": histories[-1:],
         }  # fmt: skip
         print(json.dumps(result), flush=True)
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)  # what a sweep started may take a moment to end
 
 
 if __name__ == "__main__":

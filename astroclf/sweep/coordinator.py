@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 
 from astroclf.config.build import build
 from astroclf.engine.signals import Terminated, terminable
-from astroclf.errors import Interrupted, SweepError
+from astroclf.errors import DiskError, Interrupted, SweepError
 from astroclf.run.data import Data, load_data
 from astroclf.run.rehearsal import try_record
 from astroclf.settings.config import Config
@@ -105,6 +105,9 @@ class Coordinator:
             number = stop.signal if isinstance(stop, Terminated) else signal.SIGINT
             said = f"The sweep {plan.name} was stopped; its trials are saved. Go on, from where each stood, with:"
             raise Interrupted(f"{said}\n  {self._command(plan)}", 128 + number) from None
+        except DiskError as error:
+            said = f"The sweep {plan.name} was stopped. {error} Its trials go on, from where each stood, with:"
+            raise SweepError(f"{said}\n  {self._command(plan)}") from error
         finally:
             tracker.close(status)
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from optuna.trial import TrialState
 
-from astroclf.errors import Interrupted, SweepError
+from astroclf.errors import DiskError, Interrupted, SweepError
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.worker import entry, work
 from astroclf.util.logs import log
@@ -103,6 +103,8 @@ class WorkerPool:
         ------
         SweepError
             What every trial would fail with, or workers that cannot start.
+        DiskError
+            What a worker could not write for want of room.
         Interrupted
             A worker was asked to stop.
         """
@@ -122,7 +124,7 @@ class WorkerPool:
 
         Raises
         ------
-        SweepError, Interrupted
+        SweepError, DiskError, Interrupted
             As `keep_busy`.
         """
         waiting = list(enumerate(commands))
@@ -197,6 +199,8 @@ def _value_of(answer: tuple[str, Any]) -> Any:
     kind, value = answer
     if kind == "failed":
         raise SweepError(str(value))
+    if kind == "refused":
+        raise DiskError(str(value))
     if kind == "interrupted":
         raise Interrupted("A worker was asked to stop.", 130)
     return value

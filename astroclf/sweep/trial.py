@@ -26,6 +26,7 @@ from astroclf.sweep.plan import SweepPlan, planned_validations
 from astroclf.sweep.results import best_trials, ranked
 from astroclf.sweep.study import Heartbeat, SharedStudy
 from astroclf.tracking.runs import find_run
+from astroclf.util.disk import in_one_paragraph
 from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import LogFile, log
 
@@ -51,6 +52,8 @@ def run_trial(study: SharedStudy, plan: SweepPlan, claim: Claim, cache: build.Pr
     ------
     Interrupted
         Ctrl-C or SIGTERM; the trial stays open, to be gone on with.
+    DiskError
+        The disk is full or read-only, which the next trial would meet as well; this one stays open, too.
     """
     tags = {TRIAL_TAG: str(claim.trial.number), "sweep.study": plan.name}
     report = _Reporter(claim, study, plan.objectives[0] if len(plan.objectives) == 1 else None)
@@ -78,6 +81,8 @@ def _outcome(
     except (Interrupted, KeyboardInterrupt, TakenOver):
         raise
     except Exception as error:
+        if refused := in_one_paragraph(error):
+            raise refused from error
         return TrialState.FAIL, None, log_failure(error)
     finally:
         with suppress(TakenOver):

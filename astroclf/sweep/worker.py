@@ -26,6 +26,7 @@ from astroclf.sweep.space import build_pruner, build_sampler
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import drop_checkpoints, free_memory, log_failure, log_file, run_trial, train_once
 from astroclf.tracking.runs import log_to_run
+from astroclf.util.disk import in_one_paragraph
 from astroclf.util.invocation import set_typed_command
 from astroclf.util.lazy import lazy_import
 from astroclf.util.output import print_to_file
@@ -68,8 +69,13 @@ def work(connection: Connection, plan_bytes: bytes, number: int, workers: int) -
             answer: tuple[str, Any] = ("done", getattr(worker, command[0])(*command[1:]))
         except (Interrupted, KeyboardInterrupt):
             answer = ("interrupted", None)
-        except AstroclfError as error:
-            answer = ("failed", str(error))
+        except Exception as error:
+            if refused := in_one_paragraph(error):
+                answer = ("refused", str(refused))
+            elif isinstance(error, AstroclfError):
+                answer = ("failed", str(error))
+            else:
+                raise
         try:
             connection.send(answer)
         except OSError:
@@ -110,6 +116,8 @@ class Worker:
             except Interrupted:
                 raise
             except Exception as error:  # as of a trial: its result, and no reason to end the sweep
+                if refused := in_one_paragraph(error):
+                    raise refused from error
                 log_failure(error)
                 return {}
             finally:

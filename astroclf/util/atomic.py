@@ -34,7 +34,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Raises
     ------
-    AstroclfError
+    DiskError
         The disk is full, or the folder cannot be written to. Nothing is left behind, and an older `path` is untouched.
     """
     path = Path(path)

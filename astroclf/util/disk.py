@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from astroclf.errors import AstroclfError
+from astroclf.errors import AstroclfError, DiskError
 
 _FULL = "the disk is full"
 _READ_ONLY = "the file system is read-only"
@@ -34,21 +34,25 @@ def why_refused(error: BaseException) -> str | None:
     return None
 
 
-def in_one_paragraph(error: BaseException) -> AstroclfError | None:
+def in_one_paragraph(error: BaseException) -> DiskError | None:
     """Return what a user is told of a disk that refused; None for an error about anything else."""
+    if isinstance(error, DiskError):
+        return error
     reason = why_refused(error)
     if reason is None:
         return None
+    if isinstance(error, AstroclfError):  # in words already, such as what could not be registered
+        return DiskError(str(error))
     names = [each.filename for each in _chain(error) if isinstance(each, OSError) and each.filename]
     return refusal(f"Could not write {names[0]}" if names else "Something could not be written", reason)
 
 
-def refusal(what: str, reason: str) -> AstroclfError:
+def refusal(what: str, reason: str) -> DiskError:
     """Return what a user is told, from what could not be done and why."""
     remedy = (
         "Choose a folder that you may write to" if reason == _READ_ONLY else "Free some space or choose another folder"
     )
-    return AstroclfError(f"{what}: {reason}. {remedy}, then run the command again; what was written before is intact.")
+    return DiskError(f"{what}: {reason}. {remedy}, then start again; what was written before is intact.")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

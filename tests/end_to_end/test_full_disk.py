@@ -45,3 +45,23 @@ def test_a_disk_that_refuses_is_one_paragraph_and_the_run_goes_on_once_there_is_
         assert each["left"] == []
         assert each["again"] == 0, each["again_said"]
     assert [each["resumed"] for each in (no_checkpoint, no_package, no_registration)] == [False, True, True]
+
+
+def test_a_sweep_on_a_full_disk_stops_and_its_trials_go_on_once_there_is_room(tmp_path, clean_environment, own_cache):
+    words = [
+        *RUN, f"dataset.cache_dir={own_cache}", "tracking=none", "-m", "seed=0,1", "hydra.sweeper.study_name=night",
+    ]  # fmt: skip
+    (tmp_path / "disk").mkdir()
+    (full,) = on_small_disks(
+        tmp_path / "disk",
+        [{"kib": 40_000, "words": words}],
+        clean_environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    said = " ".join(full["said"].split())
+    assert full["status"] == 1
+    assert "The sweep night was stopped. Could not write" in said
+    assert "Its trials go on, from where each stood, with: astroclf train" in said
+    assert "Traceback" not in said
+    assert full["again"] == 0, full["again_said"]
+    assert "Study night: all 2 combinations, 0 of them finished" in full["again_said"]
+    assert "Sweep night: 2 trials, 2 complete." in full["again_said"]
