@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 
 from astroclf.errors import DataError, TrackingError
-from astroclf.tracking.address import hide_password, lock_file
+from astroclf.tracking.address import hide_password, is_there, lock_file
 from astroclf.tracking.client import connect, first_line, is_of_mlflow, is_passing, retry, tracking_errors
 from astroclf.tracking.database import LOCK_SECONDS
 from astroclf.tracking.names import limited_text
@@ -87,7 +87,9 @@ class Move:
 
 
 def registered_names(uri: str) -> list[str]:
-    """Return the names of all registered models, sorted."""
+    """Return the names of all registered models, sorted; none where there is no database yet."""
+    if not is_there(uri):
+        return []
     client = connect(uri)
     with tracking_errors(uri, "list the models of"):
         return sorted(model.name for model in _all_pages(client.search_registered_models))

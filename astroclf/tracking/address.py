@@ -91,6 +91,12 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(uri.removeprefix(_SQLITE).partition("?")[0]) if uri.startswith(_SQLITE) else None
 
 
+def is_there(uri: str) -> bool:
+    """Tell whether the database of an absolute URI is made already; that a server is there is taken for granted."""
+    path = sqlite_file(uri)
+    return path is None or (path.is_file() and path.stat().st_size > 0)
+
+
 def lock_file(uri: str, purpose: str = "") -> Path:
     """Return the file by which to lock a database.
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from astroclf.errors import TrackingError
-from astroclf.tracking.address import hide_password
+from astroclf.tracking.address import hide_password, is_there
 from astroclf.util.disk import why_refused
 from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import log
@@ -51,7 +51,15 @@ def prepare_environment() -> None:
 
 
 def connect(uri: str) -> MlflowClient:
-    """Return a client of the tracking database and the registry at `uri`, which `ensure_database` has prepared."""
+    """Return a client of the tracking database and the registry at `uri`.
+
+    Raises
+    ------
+    FileNotFoundError
+        `ensure_database` has not made it: MLflow would, where two processes at once break it for good.
+    """
+    if not is_there(uri):
+        raise FileNotFoundError(uri)
     prepare_environment()
     # MLflow logs a traceback of its own for each error that it also raises; here the raised one is reported.
     logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)

@@ -20,6 +20,7 @@ from astroclf.tracking.address import (
     hide_password,
     is_bare_database,
     is_server,
+    is_there,
     lock_file,
     scheme_of,
     sqlite_file,
@@ -79,7 +80,7 @@ def check_database(uri: str) -> None:
     """
     uri = absolute_uri(uri)
     path = sqlite_file(uri)
-    if path is not None and path.exists() and path.stat().st_size:
+    if path is not None and is_there(uri):
         _check_sqlite(path)
     elif path is not None:
         _check_place(path)
@@ -98,11 +99,11 @@ def existing_database(uri: str) -> str:
         There is no such database, or it cannot be used.
     """
     uri = absolute_uri(uri)
-    path = sqlite_file(uri)
-    if path is not None and not (path.is_file() and path.stat().st_size):
+    if not is_there(uri):
         raise TrackingError(
-            f"There is no tracking database {path}. Go to the folder that you train in, or name the one that the runs "
-            "were recorded in: tracking.uri=sqlite:////home/you/mlflow.db, http://host:5000 or postgresql://user@host/name."
+            f"There is no tracking database {sqlite_file(uri)}. Go to the folder that you train in, or name the one "
+            "that the runs were recorded in: tracking.uri=sqlite:////home/you/mlflow.db, http://host:5000 or "
+            "postgresql://user@host/name."
         )
     return ensure_database(uri)
 
@@ -112,7 +113,7 @@ def _ensure_sqlite(uri: str, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with lock:
-            if not path.exists() or path.stat().st_size == 0:
+            if not is_there(uri):
                 with atomic_path(path) as temporary:
                     _create_tables(uri, temporary)
             else:

@@ -19,6 +19,7 @@ from astroclf.tracking.address import (
     is_bare_database,
     is_loopback,
     is_server,
+    is_there,
     sqlite_file,
 )
 from astroclf.tracking.client import connect, first_line, prepare_environment, retry, tracking_errors
@@ -81,7 +82,7 @@ def try_files(uri: str, name: str, typed_root: str | Path | None) -> None:
         The place cannot be written or read, or is a folder of another host.
     """
     prepare_environment()
-    if (database := sqlite_file(uri)) is not None and not (database.is_file() and database.stat().st_size):
+    if not is_there(uri):
         location, is_new = _new_location(uri, name, typed_root), True
     else:
         client = connect(uri)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from astroclf.errors import TrackingError
-from astroclf.tracking.address import hide_password
+from astroclf.tracking.address import hide_password, is_there
 from astroclf.tracking.client import connect, retry, tracking_errors
 from astroclf.tracking.names import valid_name
 from astroclf.util.lazy import lazy_import
@@ -55,6 +55,8 @@ def find_run(
     experiment, parent_run_id
         Where to look: the experiment's name, or the run that it is a child of.
     """
+    if not is_there(uri):
+        return None
     client = connect(uri)
     with tracking_errors(uri, "look for a run in"):
         if parent_run_id is not None:

@@ -46,3 +46,8 @@ def test_names_that_do_not_exist_are_answered_with_the_nearest(new_model: NewMod
 def test_all_versions_are_found_page_by_page(new_model: NewModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registered_model, "_PAGE_SIZE", 2)
     assert [version.number for version in new_model(5).versions()] == [5, 4, 3, 2, 1]
+
+
+def test_there_are_no_models_where_there_is_no_database_and_none_is_made(tmp_path):
+    assert registered_names(f"sqlite:///{tmp_path}/new.db") == []
+    assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,9 @@ import pytest
 
 from astroclf.errors import TrackingError
 from astroclf.tracking import database
+from astroclf.tracking.client import connect
 from astroclf.tracking.database import check_database, ensure_database, existing_database
+from astroclf.tracking.runs import find_run
 
 
 def write_a_run(barrier: Barrier, uri: str, artifacts: str, number: int) -> None:
@@ -140,3 +142,11 @@ def test_checking_finds_what_making_would(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("not a database " * 100)
     with pytest.raises(TrackingError, match="not a readable SQLite database"):
         check_database(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def test_whoever_only_looks_makes_no_database(tmp_path):
+    uri = f"sqlite:///{tmp_path}/new.db"
+    assert find_run(uri, {"sweep.key": "night"}, experiment="astroclf") is None
+    with pytest.raises(FileNotFoundError):  # MLflow would make it, table by table and without a lock
+        connect(uri)
+    assert list(tmp_path.iterdir()) == []
