@@ -101,6 +101,8 @@ class OptimizerStep:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take up what `state_dict` gave; what the configuration says of the optimizer and the number format holds."""
         groups = self.optimizer.state_dict()["param_groups"]
+        for group, before in zip(groups, saved["optimizer"]["param_groups"], strict=True):
+            group["lr"] = before["lr"]  # no option, but where the schedule stood
         self.optimizer.load_state_dict({**saved["optimizer"], "param_groups": groups})
         self._begun = {parameter for parameter, state in self.optimizer.state.items() if state}
         if self._scales and saved["scaler"] is not None:  # the scale of another format says nothing

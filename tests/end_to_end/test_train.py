@@ -121,7 +121,7 @@ def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, tr
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 128 + ending
-        assert f"  astroclf train resume={run.relative_to(parts)}\n" in err
+        assert f"  python -m astroclf.train resume={run.relative_to(parts)}\n" in err
         assert "Traceback" not in err
 
     import mlflow
@@ -236,7 +236,7 @@ def test_the_command_that_a_stopped_run_prints_can_be_pasted(start, tmp_path, sh
     wait_for((tmp_path / "my runs" / "one" / "history.csv").is_file, process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
-    (command,) = [line.strip() for line in err.splitlines() if line.startswith("  astroclf train")]
+    (command,) = [line.strip() for line in err.splitlines() if line.startswith("  python -m astroclf.train")]
     step = int(re.search(r"after step (\d+) of", " ".join(err.split()))[1])
     refused = shell(f"{command} trainer.max_steps={step - 1}")
     assert refused.returncode == 1

@@ -27,7 +27,7 @@ def _work(folder: str, disk: str, value: float, validations: int) -> None:
     """Run trials until there is none, on a disk of this host's own; their training is a stand-in that takes time."""
     claim_module.HEARTBEAT_SECONDS, claim_module.LOST_SECONDS = 0.2, 2.0
 
-    def train_once(plan, overrides, place, cache, tags, report, is_new):
+    def train_once(plan, overrides, place, cache, tags, report, is_new, name):
         history: list[dict[str, float]] = []
         while len(history) < validations:
             time.sleep(VALIDATION_SECONDS)
