@@ -46,11 +46,15 @@ def open_storage(uri: str) -> RDBStorage:
         with storage_lock(uri, timeout=BUSY_SECONDS):
             return RDBStorage(uri, engine_kwargs=engine)
     except (SQLAlchemyError, OSError, Timeout, ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise SweepError(
-            f"The study's database hydra.sweeper.storage={hide_password(uri)} cannot be opened: {reason} Give one "
-            "that can be written to, such as sqlite:///experiments/optuna.db, or start the database server."
+            f"The study's database hydra.sweeper.storage={hide_password(uri)} cannot be opened: {reason_of(error)}. "
+            "Give one that can be written to, such as sqlite:///experiments/optuna.db, or start the database server."
         ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what a database's driver said, without the statement that it said it of."""
+    return " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(". ")[:300]
 
 
 @contextmanager

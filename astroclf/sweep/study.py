@@ -32,7 +32,7 @@ from astroclf.sweep.claim import Claim, SilenceWatch
 from astroclf.sweep.private import reopen_trial, trial_id
 from astroclf.sweep.results import best_trials, param_identity
 from astroclf.sweep.space import SearchSpace
-from astroclf.sweep.storage import open_storage, storage_lock
+from astroclf.sweep.storage import open_storage, reason_of, storage_lock
 from astroclf.tracking.address import hide_password
 
 MAX_LISTED_CHANGES = 12  # keys in which two starts of a study differ, in the message that refuses the second
@@ -76,8 +76,9 @@ class SharedStudy:
                     load_if_exists=True,
                 )
         except SQLAlchemyError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise SweepError(f"The study {name} cannot be opened in {hide_password(uri)}: {reason}") from error
+            raise SweepError(
+                f"The study {name} cannot be opened in {hide_password(uri)}: {reason_of(error)}."
+            ) from error
         known = [direction.name.lower() for direction in self.study.directions]
         if known != list(directions):
             raise SweepError(
