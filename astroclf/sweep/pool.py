@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -21,7 +22,7 @@ from astroclf.sweep.worker import entry, work
 from astroclf.util.logs import log
 
 GRACE_SECONDS = 120.0  # for a running step, its checkpoint and MLflow, after Ctrl-C
-MAX_DEATHS = 2  # of the process of one trial, before the trial counts as failed
+MAX_DEATHS = 2  # of the process of one trial or command, before it counts as failed
 
 
 class WorkerProcess:
@@ -120,7 +121,9 @@ class WorkerPool:
                 worker.send("trials")
 
     def run(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
-        """Let the workers carry out these commands, each once; returns their values in the same order.
+        """Let the workers carry out these commands; returns their values in the same order.
+
+        A command whose worker died is given to a new one, which goes on with it; twice, and it counts as failed.
 
         Raises
         ------
@@ -129,22 +132,31 @@ class WorkerPool:
         """
         waiting = list(enumerate(commands))
         values: dict[int, Any] = {}
-        doing: dict[int, int] = {}
+        doing: dict[int, tuple[int, tuple[Any, ...]]] = {}
+        deaths: Counter[int] = Counter()
         total = len(waiting)
         while len(values) < total:
             for index, worker in enumerate(self.workers):
                 if index in doing:
                     answer = worker.answer()
-                    if answer is not None and answer[0] == "died":
+                    if answer is None:
+                        continue
+                    number, command = doing.pop(index)
+                    if answer[0] != "died":
+                        values[number] = _value_of(answer)
+                        continue
+                    deaths[number] += 1
+                    if deaths[number] >= MAX_DEATHS:
                         raise SweepError(self._death(worker, answer[1]))
-                    if answer is not None:
-                        values[doing.pop(index)] = _value_of(answer)
+                    log.warning("%s", self._death(worker, answer[1]))
+                    self.workers[index] = self._start(worker.number)
+                    waiting.insert(0, (number, command))  # goes on from its checkpoint, if it has one
                 elif worker.busy:
                     worker.answer()  # it is still coming home from the search
                 elif waiting:
                     number, command = waiting.pop(0)
                     worker.send(*command)
-                    doing[index] = number
+                    doing[index] = number, command
             time.sleep(0.05)
         return [values[number] for number in range(total)]
 

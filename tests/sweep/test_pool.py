@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 
+from astroclf.errors import SweepError
 from astroclf.sweep import pool as pool_module
 from astroclf.sweep.pool import WorkerPool
 
@@ -20,6 +23,18 @@ def answer_until_closed(connection: Connection, plan: bytes, number: int, count:
         except (EOFError, OSError):
             return
         connection.send(("done", number))
+
+
+def die_at_commands(connection: Connection, plan: bytes, number: int, count: int) -> None:
+    """A worker that is killed by its first commands: by as many, in all processes, as the plan says."""
+    kills, folder = plan.decode().split(maxsplit=1)
+    connection.recv()
+    killed = Path(folder, "killed.txt")
+    before = killed.read_text() if killed.exists() else ""
+    if len(before) < int(kills):
+        killed.write_text(before + "x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    connection.send(("done", "tested"))
 
 
 def is_alive(process_id: int) -> bool:
@@ -59,3 +74,15 @@ def test_workers_that_were_started_end_where_another_cannot_be(quick, monkeypatc
     with pytest.raises(KeyboardInterrupt), WorkerPool(2, b"", tmp_path):
         pass
     assert not is_alive(started[0].process.pid)
+
+
+def test_a_command_whose_worker_was_killed_is_given_to_another(monkeypatch, tmp_path):
+    monkeypatch.setattr(pool_module, "work", die_at_commands)
+    with WorkerPool(1, f"1 {tmp_path}".encode(), tmp_path) as pool:
+        assert pool.run([("test", "best")]) == ["tested"]
+    (tmp_path / "killed.txt").unlink()
+    with (
+        WorkerPool(1, f"2 {tmp_path}".encode(), tmp_path) as pool,
+        pytest.raises(SweepError, match="ended unexpectedly"),
+    ):
+        pool.run([("test", "best")])
