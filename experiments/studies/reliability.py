@@ -116,9 +116,11 @@ def killed_sweep(
 
 
 def _kill_a_worker(coordinator: int) -> bool:
-    children = [each for each in psutil.Process(coordinator).children() if "spawn_main" in " ".join(each.cmdline())]
-    for child in children[:1]:
-        child.kill()
+    for child in psutil.Process(coordinator).children():
+        with contextlib.suppress(psutil.Error):  # one that has just died
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+                break
     return True
 
 
@@ -164,7 +166,7 @@ def main() -> None:
         "runs killed in a file operation": lambda: killed_runs(folder, 4 if quick else 30, whole=True),
         "trials killed in a file operation": lambda: killed_runs(folder, 4 if quick else 60, whole=False),
         "sweep killed with -9": lambda: killed_sweep(
-            folder / "sweep", 4 if quick else 12, 2 if quick else 8, rng, environment
+            folder / "sweep", 4 if quick else 24, 2 if quick else 8, rng, environment
         ),
     }
     if is_possible():
