@@ -38,6 +38,8 @@ PARAMS_PER_BATCH = 100
 TAGS_PER_BATCH = 100
 DATASET_NAME_LENGTH = 500
 SOURCE = "astroclf train"  # MLflow shows no more than the last part of a path; the tag `command` has all of it
+# MLflow sorts sections of charts by name, capitals first: what one looks for in a run comes twice, to come first.
+FIRST_CHARTS = {"val/accuracy": "Validation/accuracy", "val/loss": "Validation/loss"}
 _USE_TAG = "mlflow.data.context"
 
 
@@ -128,7 +130,8 @@ class MlflowTracker:
         """Keep the values for the next `flush`; an infinite value is recorded as NaN (MLflow would store 1.8e308)."""
         self._curves.log_metrics(metrics, step)
         now_ms = time.time_ns() // 1_000_000
-        for name, value in metrics.items():
+        first = {FIRST_CHARTS[name]: value for name, value in metrics.items() if name in FIRST_CHARTS}
+        for name, value in {**metrics, **first}.items():
             number = float(value)
             number = number if math.isfinite(number) else math.nan
             self._unsent_metrics.append((valid_name(name), number, now_ms, step))

@@ -72,6 +72,9 @@ def test_a_run_records_what_was_done_and_how_it_ended(new_tracker: NewTracker, t
     assert run.data.metrics["val/Sb _x28_barred_x29_/accuracy"] == 0.25
     assert history(tracker, "val/loss")[0] == (10, 1.5)
     assert math.isnan(history(tracker, "val/loss")[1][1])
+    assert history(tracker, "Validation/loss")[0] == (10, 1.5)  # the first of MLflow's charts, which go by their names
+    sections = {name.rpartition("/")[0] for name in run.data.metrics if "/" in name}
+    assert min(sections) == "Validation"
     assert (tmp_path / "artifacts" / "galaxies" / tracker.run_id / "artifacts" / "results" / "metrics.json").exists()
 
 
