@@ -155,7 +155,7 @@ def test_what_could_not_be_delivered_at_the_end_is_named(
     monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
     finished, failed = new_tracker(), new_tracker()
     Path(database_uri.removeprefix("sqlite:///")).write_text("gone " * 1000)
-    finished.log_metrics({"val/loss": 1.0}, 1)
+    finished.log_metrics({"train/loss": 1.0}, 1)
     failed.close("FAILED")  # does not hide the error that ended the run
     with pytest.raises(TrackingError, match="lacks 1 metric values, 0 tags, 0 files; the run folder has all of it"):
         finished.close("FINISHED")
