@@ -1,12 +1,17 @@
-"""Where a run stands beside its weights: how far it is, what it measured, the last finite BatchNorm statistics."""
+"""Where a run stands beside its weights, how far it goes, and whether a checkpoint is one that it can go on from."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
+
+from astroclf.errors import CheckpointError
+from astroclf.settings.training import TrainerSettings
 
 
 @dataclass
@@ -50,3 +55,40 @@ class FiniteBuffers:
         """Take up what `state_dict` gave."""
         for mine, saved in zip(self._finite, state["finite"], strict=True):
             mine.copy_(saved)
+
+
+def planned_steps(settings: TrainerSettings, batches_per_epoch: int) -> int:
+    """Count the optimizer steps of a whole run; an epoch's last one may take fewer than `grad_accum_steps` batches."""
+    steps = settings.epochs * math.ceil(batches_per_epoch / settings.grad_accum_steps)
+    return steps if settings.max_steps is None else min(steps, settings.max_steps)
+
+
+def refuse_other_run(
+    saved: Mapping[str, Any], fingerprints: Mapping[str, str], batches_per_epoch: int, settings: TrainerSettings
+) -> None:
+    """Refuse to go on from a checkpoint with other images or batches, or with an end before where it stands.
+
+    Raises
+    ------
+    CheckpointError
+        With what to do.
+    """
+    changed = [name for name, value in fingerprints.items() if saved["fingerprints"].get(name) != value]
+    if changed:
+        raise CheckpointError(
+            f"The run cannot go on: its {' and '.join(changed)} split now holds other images or labels than when it "
+            "was stopped. Bring back the data set and the split settings it began with, or start a new run."
+        )
+    if saved["batches_per_epoch"] != batches_per_epoch:
+        raise CheckpointError(
+            f"The run cannot go on: its epochs had {saved['batches_per_epoch']} batches and now have "
+            f"{batches_per_epoch}. Bring back the settings it began with, or start a new run."
+        )
+    end, step = planned_steps(settings, batches_per_epoch), saved["train_state"]["step"]
+    if end < step:
+        key = "max_steps" if end == settings.max_steps else "epochs"
+        raise CheckpointError(
+            f"The run cannot end at step {end}, as trainer.{key}={getattr(settings, key)} has it: it has taken {step} "
+            f"steps already. To end it there, give trainer.max_steps={step}; to go on, a later end; to go back, resume "
+            "one of its earlier checkpoints."
+        )

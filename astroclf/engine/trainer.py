@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from astroclf.engine.optimizer_step import OptimizerStep
 from astroclf.engine.progress import TrainProgress
 from astroclf.engine.schedule import Schedule
 from astroclf.engine.signals import StopRequest
-from astroclf.engine.state import FiniteBuffers, TrainState
+from astroclf.engine.state import FiniteBuffers, TrainState, planned_steps, refuse_other_run
 from astroclf.errors import CheckpointError, Interrupted, TakenOver, TrainingError
 from astroclf.evaluation.history import write_history
 from astroclf.evaluation.inference import evaluate
@@ -397,40 +397,3 @@ class Trainer:
         if saved["rng"]["cuda"] is not None and self.precision.device.type == "cuda":
             torch.cuda.set_rng_state(saved["rng"]["cuda"])
         log.info("Resumed after step %d of %d.", self.state.step, self.total_steps)
-
-
-def planned_steps(settings: TrainerSettings, batches_per_epoch: int) -> int:
-    """Count the optimizer steps of a whole run; an epoch's last one may take fewer than `grad_accum_steps` batches."""
-    steps = settings.epochs * math.ceil(batches_per_epoch / settings.grad_accum_steps)
-    return steps if settings.max_steps is None else min(steps, settings.max_steps)
-
-
-def refuse_other_run(
-    saved: Mapping[str, Any], fingerprints: Mapping[str, str], batches_per_epoch: int, settings: TrainerSettings
-) -> None:
-    """Refuse to go on from a checkpoint with other images or batches, or with an end before where it stands.
-
-    Raises
-    ------
-    CheckpointError
-        With what to do.
-    """
-    changed = [name for name, value in fingerprints.items() if saved["fingerprints"].get(name) != value]
-    if changed:
-        raise CheckpointError(
-            f"The run cannot go on: its {' and '.join(changed)} split now holds other images or labels than when it "
-            "was stopped. Bring back the data set and the split settings it began with, or start a new run."
-        )
-    if saved["batches_per_epoch"] != batches_per_epoch:
-        raise CheckpointError(
-            f"The run cannot go on: its epochs had {saved['batches_per_epoch']} batches and now have "
-            f"{batches_per_epoch}. Bring back the settings it began with, or start a new run."
-        )
-    end, step = planned_steps(settings, batches_per_epoch), saved["train_state"]["step"]
-    if end < step:
-        key = "max_steps" if end == settings.max_steps else "epochs"
-        raise CheckpointError(
-            f"The run cannot end at step {end}, as trainer.{key}={getattr(settings, key)} has it: it has taken {step} "
-            f"steps already. To end it there, give trainer.max_steps={step}; to go on, a later end; to go back, resume "
-            "one of its earlier checkpoints."
-        )

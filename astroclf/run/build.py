@@ -20,7 +20,8 @@ from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.data.split.assign import split_fingerprint
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.parameter_groups import parameter_groups
-from astroclf.engine.trainer import Trainer, planned_steps, refuse_other_run
+from astroclf.engine.state import planned_steps, refuse_other_run
+from astroclf.engine.trainer import Trainer
 from astroclf.errors import ConfigError
 from astroclf.losses.criterion import Criterion, takes_soft_labels
 from astroclf.models.blocks import single_valued_norm

@@ -14,7 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.schedule import Constant
-from astroclf.engine.trainer import Trainer, planned_steps
+from astroclf.engine.state import planned_steps
+from astroclf.engine.trainer import Trainer
 from astroclf.evaluation.inference import evaluate
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy

@@ -15,7 +15,8 @@ from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.optimizer_step import OptimizerStep
 from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.schedule import Constant, OneCycle
-from astroclf.engine.trainer import Trainer, planned_steps
+from astroclf.engine.state import planned_steps
+from astroclf.engine.trainer import Trainer
 from astroclf.errors import CheckpointError, Interrupted, TrainingError
 from astroclf.evaluation.history import read_history
 from astroclf.losses.criterion import Criterion
