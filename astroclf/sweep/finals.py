@@ -63,10 +63,11 @@ class Finals:
         with FileLock(self.plan.folder / ".finals.lock"):
             winner, folder = self._winner(pool)
             metrics: dict[str, Any] = {}
-            trouble = self._nothing_won()
             if winner is not None and folder is not None:
                 metrics, trouble = self._test(pool, winner, folder)
                 metrics["run/folder"] = str(folder)
+            else:
+                trouble = self._nothing_won()
             tracker.log_artifacts(self._plots())
             tracker.set_tags(self._tags(winner, metrics))
             self._show(winner, metrics, tracker)
@@ -235,7 +236,5 @@ class Finals:
     def _repeat(self) -> str:
         """Write the command that trains with the winner's parameters."""
         command = self.plan.command.with_arguments("experiment=best")
-        ours = (
-            f"--config-dir={shown_path(self.plan.folder / 'conf')}"  # before other folders, which may have a best.yaml
-        )
-        return str(replace(command, arguments=(ours, *command.arguments)))
+        ours = f"--config-dir={shown_path(self.plan.folder / 'conf')}"
+        return str(replace(command, arguments=(ours, *command.arguments)))  # first: other folders may have a best.yaml

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import math
 import shutil
@@ -24,7 +23,9 @@ from astroclf.settings.config import Config
 from astroclf.sweep.claim import Claim
 from astroclf.sweep.plan import SweepPlan, planned_validations
 from astroclf.sweep.results import best_trials, ranked
+from astroclf.sweep.space import as_text
 from astroclf.sweep.study import Heartbeat, SharedStudy
+from astroclf.sweep.view.wording import short_names
 from astroclf.tracking.runs import find_run
 from astroclf.util.disk import in_one_paragraph
 from astroclf.util.lazy import lazy_import
@@ -81,8 +82,6 @@ def _outcome(
     except (Interrupted, KeyboardInterrupt, TakenOver):
         raise
     except Exception as error:
-        if refused := in_one_paragraph(error):
-            raise refused from error
         return TrialState.FAIL, None, log_failure(error)
     finally:
         with suppress(TakenOver):
@@ -90,7 +89,15 @@ def _outcome(
 
 
 def log_failure(error: Exception) -> str:
-    """Log what ended a training, with a traceback if no user can have caused it; returns the reason in one line."""
+    """Log what ended a training, with a traceback if no user can have caused it; returns the reason in one line.
+
+    Raises
+    ------
+    DiskError
+        A disk refused, which is no result of the training.
+    """
+    if refused := in_one_paragraph(error):
+        raise refused from error
     if isinstance(error, AstroclfError):
         log.error("%s", error)
         return str(error)
@@ -138,19 +145,13 @@ def trial_name(number: int, params: Mapping[str, Any]) -> str:
     >>> trial_name(7, {"optimizer.lr": 0.00031622, "loss": "focal", "head.attention": True})
     '#7 lr=0.000316 loss=focal attention=true'
     """
-    last = [key.rpartition(".")[2] for key in params]
-    parts = [
-        f"{short if last.count(short) == 1 else key}={_short(value)}"
-        for (key, value), short in zip(params.items(), last, strict=True)
-    ]
+    short = short_names(params)
+    parts = (
+        f"{short[key]}={f'{value:.3g}' if isinstance(value, float) else as_text(value)}"
+        for key, value in params.items()
+    )
     name = " ".join([f"#{number}", *parts])
     return name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + "…"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _orphan(plan: SweepPlan, tags: Mapping[str, str]) -> str | None:

@@ -44,8 +44,8 @@ else:  # in a worker only, once it has its device
 def work(connection: Connection, plan_bytes: bytes, number: int, workers: int) -> None:
     """Answer the coordinator's commands until it closes the connection.
 
-    Each command is a tuple, each answer a tuple of ``done``, ``failed`` (an `AstroclfError`'s text) or ``interrupted``,
-    and a value; before it, ``begun`` and the number of each trial:
+    Each command is a tuple, each answer a tuple of ``done``, ``failed`` (an `AstroclfError`'s text), ``refused`` (a
+    `DiskError`'s) or ``interrupted``, and a value; before it, ``begun`` and the number of each trial:
 
     * ``("trials",)``: run trials until none is left to begin or to take over;
     * ``("train", overrides, folder, tags)``: train and validate one configuration; the best metrics, none if it failed;
@@ -116,8 +116,6 @@ class Worker:
             except Interrupted:
                 raise
             except Exception as error:  # as of a trial: its result, and no reason to end the sweep
-                if refused := in_one_paragraph(error):
-                    raise refused from error
                 log_failure(error)
                 return {}
             finally:
