@@ -298,9 +298,8 @@ def _contents(config: Config, data: Data) -> dict[str, str]:
 def _refuse_shared_name(config: Config, data: Data) -> None:
     """Refuse a name that was taken from the data set's folder where a model of another folder has it already."""
     dataset, tracking = config.dataset, config.tracking
-    shortened = config.trainer.max_eval_batches is not None  # which registers nothing
-    registers = tracking.uri and tracking.register and not tracking.model_name and not shortened
-    if registers and dataset.path and dataset.is_named_after_its_place:
+    named = tracking.model_name or not dataset.is_named_after_its_place
+    if config.registers and dataset.path and not named:
         refuse_other_data_set(str(tracking.uri), dataset.name, dataset.path, data.splits.fingerprints["test"])
 
 

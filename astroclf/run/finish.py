@@ -18,7 +18,7 @@ from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.trainer import FitResult
 from astroclf.errors import CheckpointError
 from astroclf.evaluation.inference import evaluate
-from astroclf.evaluation.intervals import intervals_and_baselines
+from astroclf.evaluation.intervals import Interval, intervals_and_baselines
 from astroclf.evaluation.plots import plot_augmented
 from astroclf.evaluation.predictions import Predictions, write_predictions
 from astroclf.evaluation.report import draw_plots, results_table, write_report
@@ -202,7 +202,7 @@ def _register(
 ) -> Decision | None:
     """Register the package, let the gate decide, and add both to the metrics; None where nothing is registered."""
     tracking, name = run.config.tracking, run.config.model_name
-    if not tracking.uri or not tracking.register or run.tracker.run_id is None:
+    if not tracking.uri or not run.config.registers or run.tracker.run_id is None:
         return None
     tags = {  # few, for MLflow shows each as a row; all the rest is said in the description
         "registered_by": user_name(),
@@ -232,7 +232,7 @@ def _register(
 
 def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
     value, low, high = (metrics[f"test/{name}{end}"] for end in ("", "_low", "_high"))
-    return f"{value:.4f} [{low:.3f}, {high:.3f}]"
+    return f"{value:.4f} {Interval(low, high)}"
 
 
 def _result(metrics: Mapping[str, Any]) -> Sequence[str]:

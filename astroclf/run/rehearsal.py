@@ -38,5 +38,5 @@ def try_record(config: Config) -> None:
     tracking = config.tracking
     if tracking.uri:
         try_files(tracking.uri, str(tracking.experiment), tracking.artifact_root or None)
-        if tracking.register and config.trainer.max_eval_batches is None:  # which registers nothing
+        if config.registers:
             try_registry(tracking.uri, config.model_name)

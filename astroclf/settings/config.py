@@ -56,6 +56,11 @@ class Config(Settings):
         """The name in the registry: the configured one, else the data set's."""
         return self.tracking.model_name or self.dataset.name
 
+    @property
+    def registers(self) -> bool:
+        """Whether the run registers its model, for which a test on a part of the images is no ground."""
+        return bool(self.tracking.uri and self.tracking.register) and self.trainer.max_eval_batches is None
+
 
 # The groups that people extend, by their names.
 GROUPS: dict[str, type[ComponentSettings]] = {
