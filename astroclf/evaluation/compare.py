@@ -9,7 +9,7 @@ import numpy as np
 
 from astroclf.errors import DataError
 from astroclf.evaluation.bootstrap import resampled
-from astroclf.evaluation.intervals import LEVEL, Interval, share_interval
+from astroclf.evaluation.intervals import LEVEL, Interval, percentile_interval, share_interval
 from astroclf.evaluation.predictions import Predictions
 
 
@@ -104,15 +104,14 @@ def paired_bootstrap(
     observed, drawn = resampled(metric, truth, answers, len(champion.classes), resamples, seed)
     differences = drawn[1] - drawn[0]
     differences[np.abs(differences) < 1e-12] = 0  # sums of the same ratios in another order
-    tail = (1 - interval) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail])
+    low, high = percentile_interval(differences, interval)
     return Difference(
         metric=metric,
         champion=observed[0],
         challenger=observed[1],
         difference=observed[1] - observed[0],
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         interval=interval,
         share_above=float((differences > 0).mean()),
         only_challenger=int((challenger.right & ~champion.right).sum()),

@@ -43,8 +43,13 @@ def metric_interval(
     if metric == "accuracy":
         return share_interval(int(predictions.right.sum()), len(predictions), level)
     _, drawn = resampled(metric, predictions.truth, [predictions.predicted], len(predictions.classes), resamples)
+    return percentile_interval(drawn[0], level)
+
+
+def percentile_interval(drawn_R: np.ndarray, level: float) -> Interval:
+    """Return the interval that holds the middle of what resamples gave (Efron & Tibshirani 1993, chapter 13)."""
     tail = (1 - level) / 2
-    return Interval(*(float(bound) for bound in np.quantile(drawn[0], [tail, 1 - tail])))
+    return Interval(*(float(bound) for bound in np.quantile(drawn_R, [tail, 1 - tail])))
 
 
 @dataclass(frozen=True)
