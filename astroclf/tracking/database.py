@@ -9,7 +9,6 @@ leave half of one.
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from astroclf.tracking.address import (
 )
 from astroclf.tracking.client import connect, prepare_environment, tracking_errors
 from astroclf.util.atomic import atomic_path
+from astroclf.util.disk import try_folder
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -131,11 +131,9 @@ def _ensure_sqlite(uri: str, path: Path) -> None:
 
 
 def _check_place(path: Path) -> None:
-    """Try whether a database file could be made: in the nearest folder that is there, and leaving nothing."""
-    there = next(folder for folder in path.parents if folder.exists())
+    """Try whether a database file could be made; nothing is left."""
     try:
-        with tempfile.TemporaryFile(dir=there):
-            return
+        try_folder(path.parent)
     except OSError as error:
         raise _not_created(path, error) from error
 

@@ -23,6 +23,7 @@ from astroclf.tracking.address import (
     sqlite_file,
 )
 from astroclf.tracking.client import connect, first_line, prepare_environment, retry, tracking_errors
+from astroclf.util.disk import try_folder
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -98,28 +99,19 @@ def try_files(uri: str, name: str, typed_root: str | Path | None) -> None:
         folder = _local(location)
         if not (is_new and typed_root is not None):
             _refuse_foreign(folder, uri, name)
-        try_folder(folder)
+        _try_local(folder)
     else:
         _try_store(location, uri, name)
 
 
-def try_folder(folder: Path) -> None:
-    """Try whether files can be written below a folder that may not be there yet; nothing is left.
-
-    Raises
-    ------
-    TrackingError
-        They cannot.
-    """
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+def _try_local(folder: Path) -> None:
     try:
-        with tempfile.TemporaryFile(dir=there):
-            return
+        try_folder(folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise TrackingError(
-            f"The folder {folder} for the files of runs cannot be written: {there}: {reason}. Choose another place, "
-            "tracking.artifact_root=/home/you/mlartifacts (for a new tracking.experiment), or tracking=none."
+            f"The folder {folder} for the files of runs cannot be written: {error.filename}: {reason}. Choose another "
+            "place, tracking.artifact_root=/home/you/mlartifacts (for a new tracking.experiment), or tracking=none."
         ) from error
 
 

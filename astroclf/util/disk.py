@@ -1,9 +1,11 @@
-"""Why a disk refused to be written to, told from whatever error a library made of it."""
+"""Whether a disk would be written to, and why it refused, told from whatever error a library made of it."""
 
 from __future__ import annotations
 
 import errno
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from astroclf.errors import AstroclfError, DiskError
 
@@ -45,6 +47,23 @@ def in_one_paragraph(error: BaseException) -> DiskError | None:
         return DiskError(str(error))
     names = [each.filename for each in _chain(error) if isinstance(each, OSError) and each.filename]
     return refusal(f"Could not write {names[0]}" if names else "Something could not be written", reason)
+
+
+def try_folder(folder: Path) -> None:
+    """Try whether a file can be made in a folder, or in the nearest one above that is there; nothing is left.
+
+    Raises
+    ------
+    OSError
+        It cannot; ``filename`` is the folder that was tried.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return
+    except OSError as error:
+        error.filename = str(there)
+        raise
 
 
 def refusal(what: str, reason: str) -> DiskError:
