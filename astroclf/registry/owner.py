@@ -5,7 +5,7 @@ from __future__ import annotations
 from astroclf.errors import ConfigError
 from astroclf.registry.gate import FINGERPRINT_TAG
 from astroclf.registry.versions import RegisteredModel, registered_names
-from astroclf.tracking.database import absolute_uri
+from astroclf.tracking.address import absolute_uri
 
 
 def refuse_other_data_set(uri: str, name: str, path: str, test_fingerprint: str) -> None:
@@ -28,9 +28,10 @@ def refuse_other_data_set(uri: str, name: str, path: str, test_fingerprint: str)
     ConfigError
         Both differ from those of the newest version; the message says how to go on.
     """
-    if name not in registered_names(absolute_uri(uri)):
+    uri = absolute_uri(uri)
+    if name not in registered_names(uri):
         return
-    model = RegisteredModel(absolute_uri(uri), name)
+    model = RegisteredModel(uri, name)
     newest = next(iter(model.versions()), None)
     if newest is None or newest.tags.get(FINGERPRINT_TAG) == test_fingerprint:
         return

@@ -28,11 +28,15 @@ from astroclf.util.lazy import lazy_import
 if TYPE_CHECKING:
     import mlflow
     from mlflow import MlflowClient, entities, models, types
+    from mlflow.utils import file_utils
+    from mlflow.utils import uri as uri_utils
 else:
     mlflow = lazy_import("mlflow")
     entities = lazy_import("mlflow.entities")
     models = lazy_import("mlflow.models")
     types = lazy_import("mlflow.types")
+    file_utils = lazy_import("mlflow.utils.file_utils")
+    uri_utils = lazy_import("mlflow.utils.uri")
 
 _REQUIREMENTS = ("astroclf", "torch", "torchvision", "numpy", "pandas", "opencv-python-headless")
 
@@ -119,7 +123,8 @@ def _whole_or_gone(client: MlflowClient, model: entities.LoggedModel) -> Iterato
     except Exception:
         with suppress(Exception):  # the first error is the one to be told
             client.delete_logged_model(model.model_id)
-        shutil.rmtree(model.artifact_location.removeprefix("file://"), ignore_errors=True)
+        if uri_utils.is_local_uri(model.artifact_location):
+            shutil.rmtree(file_utils.local_file_uri_to_path(model.artifact_location), ignore_errors=True)
         raise
 
 
