@@ -82,6 +82,17 @@ def uri(made_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{path}"
 
 
+@pytest.fixture(scope="module")
+def single_threaded() -> Iterator[None]:
+    """Torch with one thread, as forked processes have no more: the same sums, to the bit, in all of them."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def seeded_and_single_threaded() -> Iterator[None]:
     """Fixed random numbers, and one thread: a handful of numbers and tiny networks are computed fastest on it."""

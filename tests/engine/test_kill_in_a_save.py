@@ -18,19 +18,13 @@ from astroclf.run.folder import RunFolder
 from tests.engine.test_trainer import assert_equal_states, make_trainer
 from tests.faults import DEAD, die_at, in_child
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    pytest.mark.usefixtures("single_threaded"),
+]
 SETTINGS = {"ema_decay": 0.9, "keep_lowest_loss": 2, "keep_every": 2, "epochs": 3}
 LAST = 3  # validation
 FILES = ("history.csv", "checkpoints/best.pt", "checkpoints/last.pt")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def single_threaded():
-    """Forked processes have no threads but one; and the same sums, to the bit, in all of them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def resumed(pictures, folder: Path, named: str, **settings) -> Trainer:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.errors import CheckpointError
@@ -21,21 +20,15 @@ from tests.config.test_validate import config
 from tests.engine.test_trainer import assert_equal_states
 from tests.faults import DEAD, die_at, in_child
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    pytest.mark.usefixtures("single_threaded"),
+]
 RUN = (
     "dataset.samples=60", "dataset.image_size=16", "backbone=custom6conv", "trainer.device=cpu", "trainer.epochs=2",
     "trainer.batch_size=16", "trainer.ema_decay=0.9", "trainer.num_workers=1", "tracking=none",
 )  # fmt: skip
 COMMAND = "astroclf train"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def single_threaded():
-    """Forked processes have no threads but one; and the same sums, to the bit, in all of them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
