@@ -14,8 +14,8 @@ from astroclf.util.version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from astroclf.inference.predictor import Predictor
     from astroclf.registry import load as _registry
-    from astroclf.registry.package import Predictor
 else:
     _registry = lazy_import("astroclf.registry.load")
 

@@ -9,9 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("no deadline")
@@ -129,3 +133,20 @@ def shell(
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone() -> Iterator[type[nn.Module]]:
+    """The smallest network there can be, under a name that packages take."""
+    from tests.tiny import named_as_ours  # torch, which most rooms' tests do without
+
+    with named_as_ours() as backbone:
+        yield backbone
+
+
+@pytest.fixture(scope="session")
+def tiny_package(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: type[nn.Module]) -> Path:
+    """A model package of that network: 32 px, three classes, random weights. Nobody writes into it."""
+    from tests.tiny import write_tiny_package
+
+    return write_tiny_package(tmp_path_factory.mktemp("tiny") / "model")

@@ -19,15 +19,15 @@ PACKAGE = Path(astroclf.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FRONT_DOORS = {
     "train", "evaluate", "predict", "explain", "export", "check", "prepare", "stores", "simulate", "find_lr", "promote",
-    "runs",
+    "runs", "explore",
 }  # fmt: skip
 FLOORS = (
     ("errors",), ("util",), ("settings", "tracking"), ("data",), ("simulation", "models"), ("losses",), ("evaluation",),
-    ("config", "engine"), ("registry",), ("run", "audit"), ("sweep",), ("cli",), sorted(FRONT_DOORS),
-    ("__init__", "__main__"),
+    ("config", "engine", "inference"), ("registry",), ("run",), ("audit", "use"), ("sweep",), ("cli",),
+    sorted(FRONT_DOORS), ("__init__", "__main__"),
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_HYDRA = ("util", "settings", "simulation", "data", "models", "losses", "engine", "evaluation")
+WITHOUT_HYDRA = ("util", "settings", "simulation", "data", "models", "losses", "engine", "evaluation", "inference")
 
 
 class Import(NamedTuple):

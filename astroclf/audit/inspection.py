@@ -40,8 +40,8 @@ from astroclf.util.terminal import console
 from astroclf.util.version import __version__
 
 if TYPE_CHECKING:
+    from astroclf.inference.predictor import Predictor
     from astroclf.registry import load as registry
-    from astroclf.registry.package import Predictor
 else:
     registry = lazy_import("astroclf.registry.load")  # most checks need neither torch nor a model
 

@@ -26,8 +26,8 @@ from astroclf.engine.schedule import Schedule
 from astroclf.engine.signals import StopRequest
 from astroclf.engine.state import FiniteBuffers, TrainState, planned_steps, refuse_other_run
 from astroclf.errors import CheckpointError, Interrupted, TakenOver, TrainingError
+from astroclf.evaluation.forward import evaluate
 from astroclf.evaluation.history import write_history
-from astroclf.evaluation.inference import evaluate
 from astroclf.evaluation.metrics import monitored
 from astroclf.losses.criterion import Criterion
 from astroclf.models.precision import Precision

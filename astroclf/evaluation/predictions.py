@@ -60,6 +60,11 @@ class Predictions:
         Means over the images of the training loss (``loss``) and of its terms, where they were computed.
     chosen : (N,) int or None
         The predicted classes, where they are known apart from the probabilities: those of a CSV file are rounded.
+    scores : (N,) float or None
+        How sure the model is of each label, as a probability, where it has a better measure than the highest of the
+        probabilities.
+    sets : (N, C) bool or None
+        The classes in the prediction set of each image, where the model gives such sets.
     """
 
     classes: tuple[str, ...]
@@ -69,9 +74,13 @@ class Predictions:
     labels: np.ndarray | None = None
     losses: Mapping[str, float] = field(default_factory=dict)
     chosen: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    sets: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        per_image = (self.ids, self.probabilities, self.uncertainty, self.labels, self.chosen)
+        per_image = (
+            self.ids, self.probabilities, self.uncertainty, self.labels, self.chosen, self.scores, self.sets,
+        )  # fmt: skip
         lengths = {len(values) for values in per_image if values is not None}
         if len(lengths) != 1 or self.probabilities.shape[1:] != (len(self.classes),):
             raise ValueError(
@@ -95,8 +104,8 @@ class Predictions:
 
     @cached_property
     def confidence(self) -> np.ndarray:
-        """The probability of the predicted class, (N,) float."""
-        return self.probabilities.max(axis=1)
+        """The estimated probability that the label is right, (N,) float."""
+        return self.probabilities.max(axis=1) if self.scores is None else self.scores
 
     @cached_property
     def right(self) -> np.ndarray:
@@ -122,6 +131,8 @@ class Predictions:
             self.uncertainty[index],
             labels=taken(self.labels),
             chosen=taken(self.chosen),
+            scores=taken(self.scores),
+            sets=taken(self.sets),
         )
 
     def metrics(self) -> dict[str, float]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astroclf.errors import TrackingError, WeightsError
-from astroclf.registry.package import Predictor, load_package
-from astroclf.registry.spec import SPEC_FILE
+from astroclf.inference.predictor import Predictor
+from astroclf.inference.spec import SPEC_FILE
+from astroclf.registry.package import load_package
 from astroclf.registry.versions import find_version, known_models
 from astroclf.tracking.address import chosen_uri, hide_password
 from astroclf.tracking.client import connect, first_line, is_of_mlflow, is_passing, retry, tracking_errors

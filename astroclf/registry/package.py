@@ -10,30 +10,24 @@ dotted name, ``astroclf.registry.package``, and that function's stay as they are
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
-from astroclf.data.decode.bands import to_channels
-from astroclf.data.decode.images import fit_square
-from astroclf.errors import AstroclfError, ConfigError, DataError, WeightsError
-from astroclf.evaluation.inference import predict_proba
-from astroclf.evaluation.predictions import Predictions
+from astroclf.errors import AstroclfError, ConfigError, WeightsError
+from astroclf.inference.predictor import Predictor
+from astroclf.inference.spec import SPEC_FILE, ModelSpec, damaged, read_spec, shown, write_spec
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import build_network
 from astroclf.models.weights import UnreadableTensors, load_tensors
-from astroclf.registry.spec import SPEC_FILE, ModelSpec, damaged, read_spec, shown, write_spec
 from astroclf.settings.components import locate
 from astroclf.util.atomic import atomic_path
 
 WEIGHTS_FILE = "weights.pt"
 LOADER_MODULE = "astroclf.registry.package"
-DEFAULT_BATCH_SIZE = 32
 
 
 def write_package(folder: str | Path, spec: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> Path:
@@ -90,97 +84,6 @@ def load_package(folder: str | Path, device: str = "auto") -> Predictor:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return Predictor(model, spec, torch.device(device))
-
-
-class Predictor:
-    """Raw images in, a table of labels out.
-
-    Attributes
-    ----------
-    model : Classifier
-        In evaluation mode.
-    spec : ModelSpec
-        What ``model.json`` says.
-    classes : tuple of str
-        Class names in label order.
-    """
-
-    def __init__(self, model: Classifier, spec: ModelSpec, device: torch.device) -> None:
-        self.model = model.eval().to(device)
-        self.spec = spec
-        self.classes = tuple(spec.classes)
-        self.augmentation = spec.augmentation
-        self.device = device
-
-    def predict(self, images: np.ndarray, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Classify N images.
-
-        Parameters
-        ----------
-        images : (N, H, W, channels) uint8
-            Of any size; the longest side is scaled to the model's image size and the rest padded, as in training. RGB
-            serves a model of grey images, too.
-        params
-            ``batch_size`` (default 32).
-
-        Returns
-        -------
-        pandas.DataFrame
-            N rows: ``label`` (class name), ``confidence`` (its probability), ``uncertainty`` (estimated probability
-            that the label is wrong), and ``p_<class>`` for each class, summing to 1.
-
-        Raises
-        ------
-        DataError
-            Another shape or dtype.
-        """
-        said = self.classify(images, max(1, int((params or {}).get("batch_size") or DEFAULT_BATCH_SIZE)))
-        columns: dict[str, Any] = {
-            "label": np.array(self.classes, dtype=object)[said.predicted],
-            "confidence": said.confidence,
-            "uncertainty": said.uncertainty,
-        }
-        columns |= {f"p_{name}": said.probabilities[:, index] for index, name in enumerate(self.classes)}
-        return pd.DataFrame(columns)
-
-    @torch.inference_mode()
-    def classify(self, images: np.ndarray, batch_size: int = DEFAULT_BATCH_SIZE) -> Predictions:
-        """Classify N images as `predict` does, whose ids are their numbers.
-
-        Raises
-        ------
-        DataError
-            Another shape or dtype.
-        """
-        images_NHWC = self._checked(images)
-        probabilities, uncertainty = [torch.zeros(0, len(self.classes))], [torch.zeros(0)]
-        for images_BHWC in self._batches(images_NHWC, batch_size):
-            images_BCHW = self.augmentation(images_BHWC, None)
-            estimate = predict_proba(self.model, images_BCHW, self.spec.activation, tta_views=self.spec.tta_views)
-            probabilities.append(estimate.probabilities_BC.cpu())
-            uncertainty.append(estimate.uncertainty_B.cpu())
-        ids = np.arange(len(images_NHWC)).astype(str)
-        return Predictions(self.classes, ids, torch.cat(probabilities).numpy(), torch.cat(uncertainty).numpy())
-
-    def _checked(self, images: np.ndarray) -> np.ndarray:
-        images = np.asarray(images)
-        channels = self.spec.channels
-        wanted = (1, 3) if channels == 1 else (channels,)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in wanted or 0 in images.shape[1:]:
-            raise DataError(
-                f"The model takes raw pixels: uint8 from 0 to 255 in an array (N, height, width, {channels}); "
-                f"this one is {images.dtype} of shape {images.shape}. "
-                "One image needs a leading axis, images[None]; colors, or bands, come last."
-            )
-        return images
-
-    def _batches(self, images_NHWC: np.ndarray, batch_size: int) -> Iterator[Tensor]:
-        for start in range(0, len(images_NHWC), batch_size):
-            batch = images_NHWC[start : start + batch_size]
-            if batch.shape[3] != self.spec.channels:
-                batch = np.stack([to_channels(image, self.spec.channels) for image in batch])
-            fitted = np.stack([fit_square(image, self.spec.image_size) for image in batch])
-            yield torch.from_numpy(fitted).to(self.device)
 
 
 def _load_pyfunc(data_path: str) -> Predictor:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroclf.inference.spec import read_spec
 from astroclf.registry.package import LOADER_MODULE
-from astroclf.registry.spec import read_spec
 from astroclf.registry.versions import MODEL_TAG_LENGTH
 from astroclf.tracking.client import connect, retry, tracking_errors
 from astroclf.tracking.database import ensure_database

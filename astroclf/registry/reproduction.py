@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from astroclf.errors import WeightsError
+from astroclf.inference.predictor import Predictor
 from astroclf.models.precision import Precision
 from astroclf.registry.conditions import Condition
 from astroclf.registry.load import load
-from astroclf.registry.package import Predictor
 
 BATCH_SIZES = (1, 3, 17)
 IMAGE_COUNT = max(BATCH_SIZES)

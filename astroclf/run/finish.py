@@ -17,7 +17,7 @@ from astroclf.data.cache.image_cache import ImageCache
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.trainer import FitResult
 from astroclf.errors import CheckpointError
-from astroclf.evaluation.inference import evaluate
+from astroclf.evaluation.forward import evaluate
 from astroclf.evaluation.intervals import Interval, intervals_and_baselines
 from astroclf.evaluation.plots import plot_augmented
 from astroclf.evaluation.predictions import Predictions, write_predictions

@@ -16,7 +16,7 @@ from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.schedule import Constant
 from astroclf.engine.state import planned_steps
 from astroclf.engine.trainer import Trainer
-from astroclf.evaluation.inference import evaluate
+from astroclf.evaluation.forward import evaluate
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.models.blocks import single_valued_norm

@@ -148,7 +148,7 @@ def test_a_poisoned_weights_file_is_refused_and_runs_nothing(package: Path, tmp_
         "os.system",
         "builtins.eval",
         "astroclf.models.resnet18.torch.hub.load",
-        "astroclf.registry.package.Predictor",
+        "astroclf.inference.predictor.Predictor",
         "",
     ],
 )
@@ -168,10 +168,10 @@ def test_damaged_files_are_named(package: Path) -> None:
     (package / "weights.pt").unlink()
     with pytest.raises(WeightsError, match=r"weights\.pt cannot be read"):
         load_package(package)
-    (package / "model.json").write_text('{"format": 3, "classes": [')
+    (package / "model.json").write_text('{"format": 4, "classes": [')
     with pytest.raises(WeightsError, match=r"model\.json is damaged \(no valid JSON"):
         load_package(package)
-    (package / "model.json").write_text('{"format": 3}')
+    (package / "model.json").write_text('{"format": 4}')
     with pytest.raises(WeightsError, match=r"model\.json is damaged \(it lacks backbone, classes, image_size"):
         load_package(package)
     with pytest.raises(WeightsError, match="no model package"):
@@ -181,7 +181,7 @@ def test_damaged_files_are_named(package: Path) -> None:
 def test_a_package_of_another_format_is_refused_by_its_format(package: Path) -> None:
     old = json.loads((package / "model.json").read_text()) | {"format": 1, "views": 8}
     (package / "model.json").write_text(json.dumps(old))
-    with pytest.raises(WeightsError, match=r"model\.json has format 1; this version of astroclf reads format 3"):
+    with pytest.raises(WeightsError, match=r"model\.json has format 1; this version of astroclf reads format 4"):
         load_package(package)
 
 

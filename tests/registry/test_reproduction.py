@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from astroclf.evaluation.inference import predict_proba
+from astroclf.evaluation.forward import predict_proba
+from astroclf.inference.predictor import Predictor
 from astroclf.models.classifier import Classifier
 from astroclf.models.precision import Precision
 from astroclf.registry.conditions import Condition
-from astroclf.registry.package import Predictor, load_package, write_package
+from astroclf.registry.package import load_package, write_package
 from astroclf.registry.reproduction import picked, reproduces
 from tests.data.augment.recipes import recipe_values
 

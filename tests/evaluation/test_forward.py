@@ -4,7 +4,7 @@ import torch
 
 from astroclf.data.augment.dihedral import dihedral_views
 from astroclf.data.loader import BatchLoader, PixelBuffer
-from astroclf.evaluation.inference import evaluate, predict_proba
+from astroclf.evaluation.forward import evaluate, predict_proba
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.focal import FocalLoss
 from astroclf.models.classifier import Classifier, Prediction, probabilities

@@ -20,7 +20,7 @@ from astroclf.settings.base import Range, Settings, at_least
 from astroclf.settings.components import locate, parameters_of
 from astroclf.util.text import nearest
 
-FORMAT = 3
+FORMAT = 4
 SPEC_FILE = "model.json"
 IMAGE_SIDES = Range(at_least=1, below=2**14)  # pixels: a larger image of three bands has a gigabyte
 _SHOWN_LENGTH = 60  # characters of a wrong value that an error shows
@@ -46,8 +46,14 @@ class ModelSpec(Settings):
         That of the loss.
     tta_views : int
         1, or 8: mean over the symmetries of the square.
-    reading, tones, facts, metrics : mapping
-        For whoever reads the file: how files became pixels, where the model comes from, what its test said.
+    reading, tones : mapping
+        How files became pixels: `ReadSettings`, and the `Tone` of each kind of numbers.
+    calibration : mapping
+        What makes its probabilities mean what they say, fitted on validation; empty: they are the network's own.
+    conformal : mapping
+        What makes prediction sets of its probabilities; empty: it gives none.
+    facts, metrics : mapping
+        For whoever reads the file: where the model comes from, what its test said.
     weights_sha256 : str
         Of the file with the weights.
 
@@ -68,6 +74,8 @@ class ModelSpec(Settings):
     tta_views: Literal[1, 8] = 1
     reading: Mapping[str, Any] = field(default_factory=dict)
     tones: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    conformal: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
 

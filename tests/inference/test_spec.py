@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from astroclf.errors import WeightsError
+from astroclf.inference.spec import SPEC_FILE, read_spec
 from astroclf.models.classifier import Classifier
 from astroclf.models.custom6conv import Custom6Conv
 from astroclf.registry.package import load_package, write_package
-from astroclf.registry.spec import SPEC_FILE, read_spec
 from tests.data.augment.recipes import recipe_values
 
 HEAD = {"refinement": True, "attention": False, "uncertainty": True, "hidden": 16, "dropout": 0.3}

@@ -1,0 +1,70 @@
+"""What people have becomes the pixels that a model learned from, by the rules that are stored with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from astroclf.data.decode.bands import check_bands, to_channels
+from astroclf.data.decode.images import cut_out, fit_square, read_bands, read_values, to_picture
+from astroclf.data.decode.limits import one_large_at_a_time
+from astroclf.data.decode.tone import tones_from_plain
+from astroclf.data.decode.values import EIGHT_BIT, Values, numbers
+from astroclf.errors import ImageError
+from astroclf.inference.spec import ModelSpec
+from astroclf.settings.reading import ReadSettings
+
+
+class Preparation:
+    """The way from one file or array to uint8 pixels, as the model's training data went it.
+
+    Every method returns (S, S, channels) uint8, S the model's image size, and raises `ImageError` where there is no
+    such image: missing, damaged, of other bands, or of numbers for which the model has no rule that makes them grey.
+
+    Attributes
+    ----------
+    reading : ReadSettings
+        Of the training's data set.
+    tones : mapping of str to Tone
+        How each kind of numbers becomes grey, as it was decided for that data set.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.image_size, self.channels = spec.image_size, spec.channels
+        self.reading = ReadSettings.from_plain(spec.reading)
+        self.tones = tones_from_plain(spec.tones)
+
+    def file(self, path: Path) -> np.ndarray:
+        """Prepare one file of any kind."""
+        with one_large_at_a_time():
+            return self.values(read_values(path, self.reading, self.channels), str(path))
+
+    def band_files(self, paths: Sequence[Path], where: str) -> np.ndarray:
+        """Prepare one sample whose bands are FITS files of their own, in channel order; `where` names it in errors."""
+        with one_large_at_a_time():
+            return self.values(read_bands(paths, where, self.reading, self.channels), where)
+
+    def array(self, pixels: np.ndarray, where: str) -> np.ndarray:
+        """Prepare numbers in memory, (H, W) or (H, W, bands)."""
+        if pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.dtype.kind not in "biuf":
+            raise ImageError(
+                f"{where}: {pixels.dtype} of shape {pixels.shape} is no image: give numbers (height, width) or "
+                "(height, width, bands).",
+                "wrong shape",
+            )
+        return self.values(numbers(pixels), where)
+
+    def values(self, values: Values, where: str) -> np.ndarray:
+        """Prepare the numbers of one image."""
+        if values.kind != EIGHT_BIT and values.kind not in self.tones:
+            known = " and ".join([*self.tones, *(() if self.tones else ["8-bit pictures"])])
+            raise ImageError(
+                f"{where}: holds {values.kind} numbers, and the model learned from {known}: it has no rule by which "
+                f"others become grey. Give uint8 pixels, or a model that was trained on {values.kind} numbers.",
+                "no rule",
+            )
+        picture, _ = to_picture(cut_out(values, self.reading, where), self.reading, self.channels, self.tones, where)
+        check_bands(picture.shape[2], self.channels, where, "numbers")
+        return fit_square(to_channels(picture, self.channels), self.image_size)

@@ -1,0 +1,62 @@
+"""A trained model sees a file just as its training saw it: pixel for pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from astropy.io import fits
+from PIL import Image
+
+from astroclf.data.readers.folder import ClassFolder
+from astroclf.errors import ImageError
+from astroclf.inference.preparation import Preparation
+from astroclf.inference.spec import read_spec
+from tests.tiny import write_tiny_package
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of every kind of numbers, in two classes."""
+    folder, rng = tmp_path_factory.mktemp("kinds"), np.random.default_rng(0)
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / name / "color.png")
+        Image.fromarray(rng.integers(0, 256, (33, 20), dtype=np.uint8)).save(folder / name / "grey.jpg")
+        tifffile.imwrite(folder / name / "deep.tif", rng.integers(0, 4000, (48, 48), dtype=np.uint16))
+        fits.writeto(folder / name / "flux.fits", rng.normal(100, 5, (40, 40)).astype(np.float32))
+        np.save(folder / name / "unit.npy", rng.random((36, 36, 3)))
+    return folder
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_it_gives_the_pixels_of_training(folder: Path, channels: int, tmp_path: Path, tiny_backbone: type) -> None:
+    reader = ClassFolder(folder, ["a", "b"], 32, channels=channels)
+    tones = reader.decide_tones(1)
+    trained_on = reader.read(range(len(reader.catalog)))
+    package = write_tiny_package(
+        tmp_path / "model", channels=channels, reading=reader.reading.to_plain(), tones=tones,
+        augment={"reference_size": 32, "color": "before_geometry", "blur_sigma": [0.1, 2], "mean": 0.5, "std": 0.5},
+    )  # fmt: skip
+    preparation = Preparation(read_spec(package))
+    for row, name in enumerate(reader.catalog.ids):
+        np.testing.assert_array_equal(preparation.file(folder / name), trained_on.images_BHWC[row], err_msg=name)
+
+
+def test_numbers_that_the_model_never_learned_are_refused(folder: Path, tiny_package: Path) -> None:
+    preparation = Preparation(read_spec(tiny_package))
+    assert preparation.file(folder / "a" / "color.png").shape == (32, 32, 3)
+    with pytest.raises(ImageError, match=r"deep\.tif: holds uint16 numbers, and the model learned from 8-bit pictures"):
+        preparation.file(folder / "a" / "deep.tif")
+    with pytest.raises(ImageError, match="night 3: holds float numbers"):
+        preparation.array(np.random.default_rng(0).random((20, 20)), "night 3")
+
+
+def test_what_is_no_image_is_refused(tiny_package: Path) -> None:
+    preparation = Preparation(read_spec(tiny_package))
+    with pytest.raises(ImageError, match=r"x: uint8 of shape \(3,\) is no image"):
+        preparation.array(np.zeros(3, np.uint8), "x")
+    with pytest.raises(ImageError, match="its numbers give 5 bands"):
+        preparation.array(np.zeros((20, 20, 5), np.uint8), "x")
