@@ -50,6 +50,7 @@ def comparable(text: str) -> dict:
     return config | {"tracking": {"run_name": config["tracking"]["run_name"]}}
 
 
+@pytest.mark.slow
 def test_the_command_of_a_run_trains_the_same_again_in_a_folder_of_its_own(own_yaml, shell, composed, tmp_path):
     last = ("tracking.register=false", "trainer.max_steps=0", "hydra.run.dir=out")
     done = shell(shlex.join(["python", "-m", "astroclf", "train", *ARGUMENTS[:-1], *last, ARGUMENTS[-1]]))

@@ -60,11 +60,16 @@ def train(tmp_path, clean_environment):
     return run
 
 
-def test_it_is_trained_gone_on_with_and_packaged(train, installed, tmp_path):
+def test_it_is_trained_and_packaged(train, installed, tmp_path):
     done = train(installed, *SMALL, "backbone.width=8", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     saved = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
     assert saved["backbone"] == {"_target_": "galaxy_nets.Quarters", "width": 8}
+
+
+@pytest.mark.slow
+def test_it_is_gone_on_with(train, installed, tmp_path):
+    assert train(installed, *SMALL, "backbone.width=8", "hydra.run.dir=run").returncode == 0
     (tmp_path / "run" / "metrics.json").unlink()
     done = train(installed, "resume=run", "trainer.max_steps=5")
     assert done.returncode == 0, done.stderr

@@ -40,7 +40,7 @@ def sky(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "line",
     [
-        "PYTHONIOENCODING=ascii {} > printed",
+        pytest.param("PYTHONIOENCODING=ascii {} > printed", marks=pytest.mark.slow),
         pytest.param("set -o pipefail; {} | head -1 > printed", marks=pytest.mark.slow),
         pytest.param(
             "LC_ALL=C PYTHONUTF8=0 {} > /dev/full",
