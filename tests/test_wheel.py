@@ -23,7 +23,7 @@ def test_commands_run_from_an_installed_wheel(tmp_path, clean_environment):
     installed = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
-    assert {"conf/config.yaml", "py.typed", "evaluation/report.html.j2"} <= {
+    assert {"conf/config.yaml", "py.typed", "evaluation/report/report.html.j2"} <= {
         str(path.relative_to(installed / "astroclf")) for path in (installed / "astroclf").rglob("*")
     }
     elsewhere = tmp_path / "elsewhere"

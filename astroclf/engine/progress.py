@@ -28,7 +28,7 @@ class TrainProgress:
         self._next = 0.0
         self.images = 0  # seen since the start of this process
         self._started = time.monotonic()
-        self._aside = 0.0
+        self.aside_seconds = 0.0  # spent on what is no training: validations, saving
 
     def __enter__(self) -> TrainProgress:
         self._started = time.monotonic()
@@ -57,12 +57,12 @@ class TrainProgress:
         """Keep the time of the block from counting as training: that of a validation, of saving."""
         started = time.monotonic()
         yield
-        self._aside += time.monotonic() - started
+        self.aside_seconds += time.monotonic() - started
 
     @property
     def seconds(self) -> float:
         """Time spent on training itself."""
-        return max(time.monotonic() - self._started - self._aside, 1e-9)
+        return max(time.monotonic() - self._started - self.aside_seconds, 1e-9)
 
     @property
     def images_per_second(self) -> float:

@@ -25,6 +25,7 @@ class TrainState:
     stopped_early: bool = False
     best: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)  # of the steps, thinned to a few thousand
 
 
 class FiniteBuffers:

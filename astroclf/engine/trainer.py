@@ -27,7 +27,7 @@ from astroclf.engine.signals import StopRequest
 from astroclf.engine.state import FiniteBuffers, TrainState, planned_steps, refuse_other_run
 from astroclf.errors import CheckpointError, Interrupted, TakenOver, TrainingError
 from astroclf.evaluation.forward import evaluate
-from astroclf.evaluation.history import write_history
+from astroclf.evaluation.history import HISTORY_FILE, STEPS_FILE, write_history
 from astroclf.evaluation.metrics import monitored
 from astroclf.losses.criterion import Criterion
 from astroclf.models.precision import Precision
@@ -47,6 +47,7 @@ class FitResult:
     skipped_steps: int
     images_per_second: float
     data_wait_fraction: float
+    seconds: dict[str, float]  # of this process: in training itself, and in validations and saving beside it
     stopped_early: bool
     memory_peaks: dict[str, float]  # in GB; of this process alone, as the rates are
 
@@ -150,6 +151,7 @@ class Trainer:
             skipped_steps=self.meter.skipped_steps(),
             images_per_second=progress.images_per_second if progress.images else math.nan,
             data_wait_fraction=waited / progress.seconds,
+            seconds={"training": progress.seconds, "validation": progress.aside_seconds},
             stopped_early=self.state.stopped_early,
             memory_peaks=self.memory.highest,
         )
@@ -252,7 +254,7 @@ class Trainer:
         self.tracker.log_metrics({f"val/{k}": v for k, v in metrics.items() if "/" in k}, state.step)
         self.tracker.log_histograms(model, state.step)
         self._save(names)
-        write_history(self.folder / "history.csv", state.history)
+        self._write_history()
         better = "  best so far" if state.best is row else ""
         log.info(
             "epoch %.2f  train loss %.4f  val loss %.4f  accuracy %.4f  macro F1 %.4f%s",
@@ -320,10 +322,15 @@ class Trainer:
             self.before_save()
         for step, values in self.meter.take_curve():
             self.tracker.log_metrics(values, step)
+            self.state.curve.append({"step": step, **values})
         # The checkpoint carries the numbers that are not sent yet: a kill before `flush` loses none of them.
         self.checkpoints.save(self.state_dict(), also_as)
         self.tracker.flush()
         self._saved_at = time.monotonic()
+
+    def _write_history(self) -> None:
+        write_history(self.folder / HISTORY_FILE, self.state.history)
+        write_history(self.folder / STEPS_FILE, self.state.curve)
 
     def _interrupt(self, signal: Signals) -> None:
         with suppress(TakenOver):  # nothing to save here, then; but to stop is what was asked for
@@ -363,7 +370,7 @@ class Trainer:
         self.load_state_dict(saved)
         self.checkpoints.go_on_from(checkpoint, saved)
         if self.state.history:  # a kill after the last checkpoint may have come before its row
-            write_history(self.folder / "history.csv", self.state.history)
+            self._write_history()
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take up a state that `state_dict` gave.

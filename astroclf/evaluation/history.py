@@ -1,4 +1,4 @@
-"""``history.csv``, written and read: one row for each validation of a run."""
+"""``history.csv``, one row for each validation of a run, and ``steps.csv``, one for each step or every few."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from astroclf.util.atomic import write_text
+
+HISTORY_FILE, STEPS_FILE = "history.csv", "steps.csv"
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
@@ -26,7 +28,7 @@ def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 def read_history(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the columns of ``history.csv``; an empty field is NaN."""
+    """Read the columns of either file; an empty field is NaN."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = rows[0].keys() if rows else ()

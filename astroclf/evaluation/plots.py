@@ -1,4 +1,4 @@
-"""The figures of a run, one function each; every function writes a PNG and returns its path."""
+"""The figures of a test, one function each; every function writes a PNG and returns its path."""
 
 from __future__ import annotations
 
@@ -7,45 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 
-from astroclf.evaluation.history import read_history
 from astroclf.evaluation.predictions import Predictions
 from astroclf.util.figures import BLUE, GREEN, GREY, INK, ORANGE, class_labels, figure, shorten, show_image
 
 RELIABILITY_BINS = 10
-
-
-def plot_curves(history_csv: str | Path, path: str | Path) -> Path:
-    """Plot loss, accuracy and learning rate over the epochs; the best validation loss is marked."""
-    history = read_history(history_csv)
-    epochs = history.get("epoch", np.zeros(0))
-    panels: list[tuple[str, list[tuple[str, str, str]]]] = [
-        ("loss", [("train/loss", "training", GREY), ("val/loss", "validation", BLUE)]),
-        ("validation", [("val/accuracy", "accuracy", BLUE), ("val/macro_f1", "macro F1", ORANGE)]),
-        ("learning rate", [("lr", "", INK)]),
-    ]
-    with figure(path, 9.6, 2.9, columns=len(panels)) as all_axes:
-        for axes, (label, lines) in zip(all_axes, panels, strict=True):
-            for column, name, color in lines:
-                values = history.get(column, np.full(len(epochs), math.nan))
-                known = np.isfinite(values)
-                axes.plot(
-                    epochs[known],
-                    values[known],
-                    color=color,
-                    label=name,
-                    marker="o",
-                    ms=0 if known.sum() > 40 else 2.5,
-                )
-            axes.set_title(label.capitalize())
-            axes.set_xlabel("epoch")
-            axes.grid(axis="y")
-            if len(lines) > 1:
-                axes.legend(loc="best")
-        _mark_best(all_axes[0], epochs, history.get("val/loss"))
-        all_axes[2].yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
-    return Path(path)
 
 
 def plot_confusion(predictions: Predictions, path: str | Path) -> Path:
@@ -190,23 +156,6 @@ def plot_augmented(
                     grid[row, version + 1], augmented_NVHWC[row, version], "augmented" if version + row == 0 else ""
                 )
     return Path(path)
-
-
-def _mark_best(axes: Axes, epochs: np.ndarray, losses: np.ndarray | None) -> None:
-    if losses is None or not np.isfinite(losses).any():
-        return
-    best = int(np.nanargmin(losses))
-    axes.plot(
-        epochs[best],
-        losses[best],
-        "o",
-        ms=6,
-        mfc="none",
-        mec=ORANGE,
-        mew=1.4,
-        label=f"best {losses[best]:.3f}, epoch {epochs[best]:g}",
-    )
-    axes.legend(loc="best")
 
 
 def _wilson(share: np.ndarray, counts: np.ndarray, z: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

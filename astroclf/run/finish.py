@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from astroclf.data.cache.image_cache import ImageCache
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.trainer import FitResult
 from astroclf.errors import CheckpointError
@@ -21,7 +20,8 @@ from astroclf.evaluation.forward import evaluate
 from astroclf.evaluation.intervals import Interval, intervals_and_baselines
 from astroclf.evaluation.plots import plot_augmented
 from astroclf.evaluation.predictions import Predictions, write_predictions
-from astroclf.evaluation.report import draw_plots, results_table, write_report
+from astroclf.evaluation.report.of_run import draw_plots
+from astroclf.evaluation.results_table import results_table
 from astroclf.models.summary import model_summary
 from astroclf.registry.decision import Decision
 from astroclf.registry.gate import pass_gate
@@ -30,6 +30,7 @@ from astroclf.registry.register import register
 from astroclf.run.build import Run
 from astroclf.run.environment import environment
 from astroclf.run.record import part_name, what_it_is
+from astroclf.run.report import RunReport, TestImages, shown_of_test
 from astroclf.util.atomic import write_text
 from astroclf.util.figures import class_labels
 from astroclf.util.invocation import user_name
@@ -77,6 +78,8 @@ def trained_metrics(run: Run, fitted: FitResult) -> dict[str, Any]:
         "train/stopped_early": fitted.stopped_early,
         "train/images_per_second": fitted.images_per_second,
         "train/data_wait_fraction": fitted.data_wait_fraction,
+        "train/seconds": fitted.seconds["training"],
+        "train/validation_seconds": fitted.seconds["validation"],
         **{f"run/{name}": peak for name, peak in fitted.memory_peaks.items()},
         "run/seconds": time.monotonic() - run.started,
         "run/mlflow_id": run.tracker.run_id or "",
@@ -95,22 +98,23 @@ def finish(run: Run, fitted: FitResult) -> None:
         ``best.pt`` is of another step than the best validation, or something cannot be written or registered.
     """
     folder, tracker = run.folder.path, run.tracker
-    weights = _best_weights(run, fitted)
+    weights, began = _best_weights(run, fitted), time.monotonic()
     predictions = _test(run, weights)
+    tested = time.monotonic()
     metrics: dict[str, Any] = {
         **{f"test/{name}": value for name, value in predictions.metrics().items()},
         **{f"test/{name}": value for name, value in intervals_and_baselines(predictions).items()},
         "test/images": len(predictions),
         **trained_metrics(run, fitted),
+        "run/test_seconds": tested - began,
+        "run/setup_seconds": max(0.0, began - run.started - sum(fitted.seconds.values())),
     }
-    facts, images = _facts(run), _TestImages(run.data.cache, run.data.splits.test)
+    facts, pictures = _facts(run), shown_of_test(run.data)
     write_predictions(folder / "predictions.csv", predictions)
     if run.data.whole is None:
-        draw_plots(folder, predictions, images)
-    title = ", ".join(
-        filter(None, (f"{run.config.dataset.name}: {part_name(run.config.backbone.target)}", run.data.caveat))
-    )
-    write_report(folder, predictions, metrics, title=title, command=run.command, images=images, facts=facts)
+        draw_plots(folder, predictions, pictures)
+    report = RunReport(run, predictions, pictures, facts)
+    report.write(metrics)
     _show(results_table(metrics, predictions, "Part of the test set, no result" if run.data.whole else "Test set"))
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     tracker.log_metrics({name: value for name, value in numbers.items() if not name.startswith("val/")}, 0)
@@ -120,14 +124,15 @@ def finish(run: Run, fitted: FitResult) -> None:
     decision = None
     if run.data.whole is None:
         package = write_package(_emptied(folder / "model"), _package_spec(run, facts, metrics), weights)
-        decision = _register(run, package, facts, metrics, predictions, images)
+        decision = _register(run, package, facts, metrics, predictions)
+        report.write(metrics, decision)
     else:
         tracker.set_tags({"partial_test": run.data.caveat})
     what, *how = what_it_is(run.config, run.data, run.folder, run.command)
     described = (what, *_result(metrics), run.data.caveat, *how)  # the page shows the beginning alone
     tracker.describe("\n\n".join(filter(None, described)))
     run.folder.write_metrics(metrics)
-    for name in ("config.yaml", "metrics.json", "history.csv", "report.html", "model.txt", "plots"):
+    for name in ("config.yaml", "metrics.json", "history.csv", "steps.csv", "report.html", "model.txt", "plots"):
         tracker.log_artifact(folder / name)
     log.info("")
     if run.data.caveat:
@@ -198,7 +203,6 @@ def _register(
     facts: Mapping[str, str],
     metrics: dict[str, Any],
     predictions: Predictions,
-    images: Sequence[np.ndarray],
 ) -> Decision | None:
     """Register the package, let the gate decide, and add both to the metrics; None where nothing is registered."""
     tracking, name = run.config.tracking, run.config.model_name
@@ -224,6 +228,7 @@ def _register(
     ]
     number = register(tracking.uri, package, name, run.tracker.run_id, tags=tags, description="\n".join(lines))
     precision, policy = run.trainer.precision, run.config.promotion  # the number format of the test
+    images = TestImages(run.data.cache.images, run.data.splits.test)
     decision = pass_gate(tracking.uri, name, number, predictions, images, precision, policy)
     model = f"models:/{name}/{number}"
     metrics |= {"run/model": model, "run/alias": decision.alias, "run/promotion": decision.sentence}
@@ -258,16 +263,3 @@ def _emptied(folder: Path) -> Path:
     """Remove what a test left here that was interrupted before it was complete."""
     shutil.rmtree(folder, ignore_errors=True)
     return folder
-
-
-class _TestImages(Sequence[np.ndarray]):
-    """The test images by their place in the predictions, read from the image cache when asked for."""
-
-    def __init__(self, cache: ImageCache, rows: np.ndarray) -> None:
-        self.cache, self.rows = cache, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> np.ndarray:  # type: ignore[override]
-        return self.cache.images[self.rows[index]]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from astroclf.errors import TrackingError
 from astroclf.tracking.address import hide_password, is_there
 from astroclf.tracking.client import connect, retry, tracking_errors
-from astroclf.tracking.names import valid_name
+from astroclf.tracking.names import PARAM_LENGTH, limited_text, valid_name
 from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import log
+from astroclf.util.text import flatten
 
 if TYPE_CHECKING:
     import mlflow
@@ -70,6 +71,28 @@ def find_run(
         conditions = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         runs = retry(lambda: client.search_runs([place], conditions, max_results=1, order_by=["start_time DESC"]))
     return str(runs[0].info.run_id) if runs else None
+
+
+def changed_params(uri: str, run_id: str, params: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """List the parameters whose values differ from those of a run: each with the run's value and the given one.
+
+    Parameters
+    ----------
+    params
+        Nested or flat, as a tracker is given them.
+
+    Raises
+    ------
+    TrackingError
+        There is no such run, or the database does not answer.
+    """
+    client = connect(uri)
+    with tracking_errors(uri, "read a run of"):
+        experiment_of_run(client, uri, run_id)
+        theirs = dict(retry(lambda: client.get_run(run_id)).data.params)
+    ours = {valid_name(name): limited_text(value, PARAM_LENGTH) for name, value in flatten(params).items()}
+    keys = dict.fromkeys([*ours, *theirs])
+    return [(key, theirs.get(key, ""), ours.get(key, "")) for key in keys if theirs.get(key) != ours.get(key)]
 
 
 def log_to_run(uri: str, run_id: str, metrics: Mapping[str, float], step: int) -> None:

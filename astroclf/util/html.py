@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from astroclf.util.text import visible
 
@@ -22,4 +23,6 @@ def render(template: Path, **values: Any) -> str:
 
 
 def _finalize(value: Any) -> Any:
+    if isinstance(value, Markup):  # what a macro wrote, of values that have gone through here
+        return value
     return visible(value, keep="\n\t") if isinstance(value, str) else value

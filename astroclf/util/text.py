@@ -1,4 +1,4 @@
-"""Words, keys and times for people: what can be seen, the name nearest to a wrong one, dotted keys, minutes."""
+"""Words, keys and figures for people: what can be seen, the name nearest to a wrong one, dotted keys, minutes."""
 
 from __future__ import annotations
 
@@ -78,6 +78,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Write a figure for people: ``0.786``, or a dash where there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
 def clock(seconds: float | None) -> str:

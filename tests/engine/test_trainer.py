@@ -203,7 +203,9 @@ def test_a_stopped_and_resumed_run_equals_one_never_stopped(images, tmp_path, mo
     resumed.load_state_dict(load_checkpoint(tmp_path / "parts" / "checkpoints" / "last.pt"))
     resumed.fit()
     assert_equal_states(resumed.state_dict(), whole.state_dict())
-    assert (tmp_path / "parts" / "history.csv").read_bytes() == (tmp_path / "whole" / "history.csv").read_bytes()
+    for name in ("history.csv", "steps.csv"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert len(read_history(tmp_path / "whole" / "steps.csv")["step/lr"]) == whole.state.step
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,6 @@ import pytest
 from astroclf.evaluation import plots
 from astroclf.evaluation.predictions import Predictions
 
-HISTORY = """step,epoch,lr,train/loss,val/loss,val/accuracy,val/macro_f1
-10,0.5,0.0001,,2.0,0.2,0.1
-20,1.0,0.0003,1.8,1.5,0.4,0.3
-30,1.5,0.0001,1.2,1.7,0.5,0.45
-"""
-
 
 def ink(path: Path) -> float:
     """Share of pixels that are not background: an empty figure has almost none."""
@@ -48,13 +42,6 @@ def test_figures_show_the_results(draw, predictions: Predictions, tmp_path: Path
 )
 def test_small_and_one_sided_results_are_drawn_too(draw, rows: slice, predictions: Predictions, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     assert ink(draw(predictions.take(rows), tmp_path / "few.png")) > 0.01
-
-
-def test_curves_follow_the_history_and_bear_gaps(tmp_path: Path) -> None:
-    (tmp_path / "history.csv").write_text(HISTORY)
-    assert ink(plots.plot_curves(tmp_path / "history.csv", tmp_path / "curves.png")) > 0.01
-    (tmp_path / "history.csv").write_text(HISTORY.splitlines()[0] + "\n")  # stopped before the first validation
-    assert plots.plot_curves(tmp_path / "history.csv", tmp_path / "empty.png").is_file()
 
 
 def test_the_sheet_of_mistakes_shows_the_wrong_ones(
