@@ -1,5 +1,7 @@
 """The trained model as others load it: a folder with ``model.json`` (what it is) and ``weights.pt`` (its numbers).
 
+A folder that was exported for the Hugging Face hub has ``model.safetensors`` in place of ``weights.pt``.
+
 Loading runs no pickled code and no code that came with the model: the network is rebuilt from astroclf's own classes by
 the names in ``model.json``, and the weights are read with torch's restricted unpickler.
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -25,8 +27,17 @@ from astroclf.models.network import build_network
 from astroclf.models.weights import UnreadableTensors, load_tensors
 from astroclf.settings.components import locate
 from astroclf.util.atomic import atomic_path
+from astroclf.util.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import safetensors
+    from safetensors import torch as safetensors_torch
+else:
+    safetensors = lazy_import("safetensors")
+    safetensors_torch = lazy_import("safetensors.torch")
 
 WEIGHTS_FILE = "weights.pt"
+SAFETENSORS_FILE = "model.safetensors"  # the name that the Hugging Face hub knows
 LOADER_MODULE = "astroclf.registry.package"
 
 
@@ -57,7 +68,7 @@ def write_package(folder: str | Path, spec: Mapping[str, Any], state_dict: Mappi
         with open(temporary / WEIGHTS_FILE, "wb") as file:  # by its path, torch would hide why a disk refuses
             torch.save({name: tensor.detach().cpu() for name, tensor in state_dict.items()}, file)
         try:
-            described = ModelSpec(**spec, weights_sha256=_sha256(temporary / WEIGHTS_FILE))
+            described = ModelSpec(**spec, weights_sha256=sha256(temporary / WEIGHTS_FILE))
         except ConfigError as error:
             raise WeightsError(f"The model package {folder} was not written: {error}.") from error
         write_spec(temporary, described)
@@ -132,15 +143,17 @@ def _refuse_unfitting(folder: Path, spec: ModelSpec, state: Mapping[str, Tensor]
     if faults:
         more = f" (and {len(faults) - 1} differences more)" if len(faults) > 1 else ""
         raise WeightsError(
-            f"The weights in {folder / WEIGHTS_FILE} do not fit the network that {SPEC_FILE} describes: {faults[0]}"
+            f"The weights in {weights_path(folder)} do not fit the network that {SPEC_FILE} describes: {faults[0]}"
             f"{more}. Fetch or package the model again."
         )
 
 
 def _read_weights(folder: Path, spec: ModelSpec) -> dict[str, Tensor]:
-    path = folder / WEIGHTS_FILE
+    path = weights_path(folder)
     try:
-        state = load_tensors(path)
+        state = safetensors_torch.load_file(path) if path.name == SAFETENSORS_FILE else load_tensors(path)
+    except safetensors.SafetensorError as error:
+        raise damaged(path, str(error)) from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror or error}). Fetch the model again.") from error
     except UnreadableTensors as error:
@@ -150,13 +163,20 @@ def _read_weights(folder: Path, spec: ModelSpec) -> dict[str, Tensor]:
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} does not hold a table of tensors. Get the model again from where you trust it.")
-    if spec.weights_sha256 != _sha256(path):
+    if spec.weights_sha256 != sha256(path):
         raise WeightsError(f"{path} is not the file that {SPEC_FILE} belongs to (its SHA-256 differs). Get both again.")
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > path.stat().st_size:
         raise damaged(path, "its tensors claim more numbers than it holds")
     return state
 
 
-def _sha256(path: Path) -> str:
+def weights_path(folder: Path) -> Path:
+    """Return the file with the weights of a package: the one for the hub where it is there, else that of torch."""
+    exported = folder / SAFETENSORS_FILE
+    return exported if exported.is_file() else folder / WEIGHTS_FILE
+
+
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

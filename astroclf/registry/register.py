@@ -11,13 +11,13 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from astroclf.inference.spec import read_spec
+from astroclf.registry.distribution import WHEEL, requirements, write_wheel
 from astroclf.registry.package import LOADER_MODULE
 from astroclf.registry.versions import MODEL_TAG_LENGTH
 from astroclf.tracking.client import connect, retry, tracking_errors
@@ -38,7 +38,7 @@ else:
     file_utils = lazy_import("mlflow.utils.file_utils")
     uri_utils = lazy_import("mlflow.utils.uri")
 
-_REQUIREMENTS = ("astroclf", "torch", "torchvision", "numpy", "pandas", "opencv-python-headless")
+WHEELS = "wheels"  # where a registered model has that of astroclf, as MLflow's own `add_libraries_to_model` names it
 
 
 def register(
@@ -94,7 +94,7 @@ def register(
         )
         saved = Path(folder) / "model"
         with _whole_or_gone(client, model):
-            _save(saved, Path(package_folder), run_id, model.model_id)
+            save_model(saved, Path(package_folder), run_id, model.model_id)
             retry(lambda: client.log_model_artifacts(model.model_id, str(saved)))
         retry(lambda: client.finalize_logged_model(model.model_id, "READY"))
         retry(lambda: client.log_outputs(run_id, [entities.LoggedModelOutput(model.model_id, step=0)]))
@@ -128,7 +128,7 @@ def _whole_or_gone(client: MlflowClient, model: entities.LoggedModel) -> Iterato
         raise
 
 
-def _save(folder: Path, package: Path, run_id: str, model_id: str) -> None:
+def save_model(folder: Path, package: Path, run_id: str | None = None, model_id: str | None = None) -> None:
     """Lay an MLflow model around the package. Nothing is inferred: that would load the model and ask pip."""
     spec = read_spec(package)
     columns = ["confidence", "uncertainty", *(f"p_{name}" for name in spec.classes)]
@@ -147,18 +147,10 @@ def _save(folder: Path, package: Path, run_id: str, model_id: str) -> None:
             data_path=str(package),
             mlflow_model=models.Model(run_id=run_id, model_uuid=model_id, model_id=model_id),
             signature=signature,
-            pip_requirements=_requirements(),
+            # MLflow runs pip in the model's folder, where a path is that of a file of the model.
+            pip_requirements=[f"{WHEELS}/{WHEEL}", *requirements()],
         )
-
-
-def _requirements() -> list[str]:
-    lines = []
-    for package in _REQUIREMENTS:
-        try:
-            lines.append(f"{package}=={version(package).partition('+')[0]}")  # without the +cu130 of a local build
-        except PackageNotFoundError:
-            lines.append(package)
-    return lines
+    write_wheel(folder / WHEELS)
 
 
 def _ensure_registered_model(client: MlflowClient, name: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 from astroclf.errors import ConfigError
 from astroclf.settings.base import PATH, PATH_OR_NAME, STORE, Settings, at_least
 from astroclf.settings.dataset import DatasetSettings
 
+_EXPORT_SUFFIXES = {".onnx": "onnx", ".pt2": "torch_export", ".ts": "torchscript", ".zip": "bundle"}
 _SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -121,6 +123,45 @@ class SimulateConfig(Settings):
     seed: Annotated[int, at_least(0)]
     contact_sheet: Annotated[str | None, PATH]
     trainer: ThreadSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(Settings):
+    """What ``conf/export.yaml`` says: a model, and the form in which others get it.
+
+    Raises
+    ------
+    ConfigError
+        The form is not said, neither by ``format`` nor by the ending of ``output``, or they contradict each other.
+    """
+
+    tracking: StoreSettings
+    model: Annotated[str, PATH_OR_NAME]
+    output: Annotated[str, PATH]
+    format: Literal["onnx", "torch_export", "torchscript", "huggingface", "bundle"] | None
+    preprocessing: Literal["inside", "beside"]
+    check_images: Annotated[int, at_least(2)]
+    license: str
+    overwrite: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        suffix = PurePath(self.output).suffix.lower()
+        if self.format is None and suffix not in _EXPORT_SUFFIXES:
+            endings = ", ".join(f"{ending} ({form})" for ending, form in _EXPORT_SUFFIXES.items())
+            raise ConfigError(
+                f"output={self.output} does not say in which form: end it in {endings}, or give format=huggingface "
+                "or format=bundle for a folder."
+            )
+        if self.format is not None and _EXPORT_SUFFIXES.get(suffix, self.format) != self.format:
+            raise ConfigError(
+                f"output={self.output} ends as a file of format={_EXPORT_SUFFIXES[suffix]}, and format={self.format}."
+            )
+
+    @property
+    def form(self) -> str:
+        """The form, which the ending of the output says where `format` does not."""
+        return self.format or _EXPORT_SUFFIXES[PurePath(self.output).suffix.lower()]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,10 @@ def test_a_registered_model_is_found_by_all_its_names(
     assert first.source in {model.artifact_location for model in logged}
     (saved,) = (tmp_path / "artifacts").rglob("MLmodel")
     assert "loader_module: astroclf.registry.package\n" in saved.read_text(), "this name must not change"
+    for name in ("requirements.txt", "conda.yaml"):  # anybody could claim a bare name in a public index
+        named = [line.strip(" -") for line in saved.with_name(name).read_text().splitlines() if "astroclf" in line]
+        assert [line.startswith("wheels/astroclf-") for line in named] == [True]
+        assert (saved.parent / named[0]).is_file()
 
     client.set_registered_model_alias("galaxy10", "champion", 1)
     expected = load(package, device="cpu").predict(IMAGES)

@@ -1,0 +1,103 @@
+"""A model as one function of tensors, which graphs can be traced of: images in, its answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from astroclf.data.augment.dihedral import dihedral_views
+from astroclf.data.augment.plan import plan
+from astroclf.inference.predictor import Predictor
+from astroclf.inference.spec import ModelSpec
+from astroclf.models.classifier import Classifier, probabilities
+from astroclf.use.export.resampling import EvaluationTransform
+
+SMALLEST = 2.0**-126
+
+
+class Answers(NamedTuple):
+    """What a program gives of B images, float32.
+
+    Attributes
+    ----------
+    probabilities : (B, C)
+        Calibrated; columns in the order of the classes.
+    confidence : (B,)
+        Estimated probability that the most probable class is right.
+    uncertainty : (B,)
+        Estimated probability that it is wrong.
+    """
+
+    probabilities: Any
+    confidence: Any
+    uncertainty: Any
+
+
+class Program(nn.Module):
+    """Everything that a model does to prepared images: evaluation transform, test-time views, network, calibration.
+
+    Parameters
+    ----------
+    predictor
+        The model, on the CPU.
+    preprocessing : {"inside", "beside"}
+        ``inside``: it takes uint8 pixels (B, S, S, C) of the model's image size S. ``beside``: what the evaluation
+        transform makes of them, float32 (B, C, H, W).
+    """
+
+    def __init__(self, predictor: Predictor, preprocessing: str) -> None:
+        super().__init__()
+        spec = predictor.spec
+        self.transform: nn.Module = nn.Identity()
+        if preprocessing == "inside":
+            shape_BHWC = (1, spec.image_size, spec.image_size, spec.channels)
+            self.transform = EvaluationTransform(plan(spec.augmentation, shape_BHWC, None), spec.channels)
+        self.network: Classifier = predictor.model
+        self.activation, self.views = spec.activation, spec.tta_views
+        self.calibration = Calibrated(spec)
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the `Answers`."""
+        images_BCHW = self.transform(images)
+        if self.views > 1:  # one batch of all views: a graph of eight passes would be eight times as long
+            images_BCHW = torch.cat(list(dihedral_views(images_BCHW)))
+        logits_BC, wrong_B = self.network(images_BCHW)
+        own_BC = probabilities(logits_BC, self.activation)
+        head_B = None if wrong_B is None else wrong_B.float().sigmoid()
+        if self.views > 1:
+            own_BC = own_BC.reshape(self.views, -1, own_BC.shape[1]).mean(dim=0)
+            head_B = None if head_B is None else head_B.reshape(self.views, -1).mean(dim=0)
+        answers: tuple[Tensor, Tensor, Tensor] = self.calibration(own_BC, head_B)
+        return answers
+
+
+class Calibrated(nn.Module):
+    """A network's own probabilities, and its uncertainty head's, as the answers of the model."""
+
+    temperature: Tensor
+    bias: Tensor
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        given: Mapping[str, Any] = spec.calibration
+        self.scaled = bool(given.get("temperature"))
+        self.register_buffer("temperature", torch.tensor(list(given.get("temperature") or [1.0])))
+        self.register_buffer("bias", torch.tensor(list(given.get("bias") or [0.0])))
+        self.confidence: Mapping[str, Any] = given.get("confidence") or {}
+
+    def forward(self, own_BC: Tensor, head_B: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the `Answers`."""
+        logarithms_BC = own_BC.clamp(min=SMALLEST).log()
+        answered_BC = (logarithms_BC / self.temperature + self.bias).softmax(dim=1) if self.scaled else own_BC
+        confidence_B = answered_BC.amax(dim=1)
+        if self.confidence:
+            centred_BC = logarithms_BC - logarithms_BC.mean(dim=1, keepdim=True)
+            label_B1 = answered_BC.argmax(dim=1, keepdim=True)
+            length_B = centred_BC.abs().pow(self.confidence["norm"]).sum(dim=1).pow(1 / self.confidence["norm"])
+            score_B = centred_BC.gather(1, label_B1)[:, 0] / length_B.clamp(min=SMALLEST)
+            confidence_B = (score_B * self.confidence["slope"] + self.confidence["intercept"]).sigmoid()
+        return answered_BC, confidence_B, 1 - confidence_B if head_B is None else head_B

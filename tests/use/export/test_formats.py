@@ -1,0 +1,99 @@
+"""Files of exported programs, as whoever gets them runs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from astroclf.errors import AstroclfError
+from astroclf.registry.package import load_package
+from astroclf.use.export.check import check, drawn_images
+from astroclf.use.export.formats import PROGRAMS, Runner
+from astroclf.use.export.program import Answers
+from astroclf.use.export.programs import write_program
+from tests.data.augment.recipes import recipe_values
+from tests.tiny import write_tiny_package
+
+
+def test_a_torchscript_file_says_what_it_is(tiny_package, tmp_path):
+    output = tmp_path / "m.ts"
+    said = write_program(load_package(tiny_package, device="cpu"), PROGRAMS["torchscript"], "inside", 8, output)
+    assert said.startswith("TorchScript, preprocessing inside; labels equal")
+    extra = {"astroclf.json": ""}
+    with pytest.warns(FutureWarning, match="deprecated"):
+        torch.jit.load(str(output), _extra_files=extra)
+    about = json.loads(extra["astroclf.json"])
+    assert json.loads(about["classes"]) == ["Merging", "Round Smooth", "Sb (barred)"]
+    assert about["input"] == "uint8 (N, 32, 32, 3), brightness 0 to 255"
+    page = (tmp_path / "m.ts.md").read_text()
+    assert "2. Sb (barred)" in page
+    assert 'torch.jit.load("m.ts"' in page
+
+
+def test_what_says_something_else_is_not_written(tiny_package, tmp_path, monkeypatch):
+    form = PROGRAMS["torchscript"]
+
+    def off(path: Path) -> Runner:
+        right = type(form).runner(form, path)
+        return lambda images: Answers(*(answer * np.float32(1.001) for answer in right(images)))
+
+    monkeypatch.setattr(form, "runner", off)
+    with pytest.raises(AstroclfError, match=r"Nothing was written: on 8 images .* 0 other labels"):
+        write_program(load_package(tiny_package, device="cpu"), form, "inside", 8, tmp_path / "m.ts")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_answers_that_are_no_numbers_are_refused(tiny_package):
+    predictor = load_package(tiny_package, device="cpu")
+    broken: Runner = lambda images: Answers(*(np.full((len(images), 3)[:axes], np.nan) for axes in (2, 1, 1)))  # noqa: E731
+    with pytest.raises(AstroclfError, match="Nothing was written"):
+        check(predictor, broken, "inside", drawn_images(predictor.spec, 4))
+
+
+def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(AstroclfError, match=r"ONNX needs onnxruntime.* `pip install onnxruntime`"):
+        PROGRAMS["onnx"].require()
+
+
+@pytest.mark.slow  # the exporters need seconds for each
+@pytest.mark.parametrize("preprocessing", ["inside", "beside"])
+@pytest.mark.parametrize("name", ["onnx", "torch_export"])
+@pytest.mark.parametrize(
+    ("channels", "tta_views", "activation", "changes"),
+    [
+        (1, 8, "sigmoid", {"crop": [170, 240], "output_size": 24}),
+        (3, 1, "softmax", {}),
+        (5, 8, "softmax", {"output_size": 48}),
+    ],
+)
+def test_every_format_gives_the_model_s_answers(
+    name, preprocessing, channels, tta_views, activation, changes, tmp_path, tiny_backbone
+):
+    augment = recipe_values(mean=[0.4], std=[0.2], **changes)
+    described = {"channels": channels, "tta_views": tta_views, "activation": activation, "augment": augment}
+    predictor = load_package(write_tiny_package(tmp_path / "model", **described), device="cpu")
+    write_program(predictor, PROGRAMS[name], preprocessing, 200, tmp_path / f"m.{name}")  # it compares, and refuses
+
+
+@pytest.mark.slow
+def test_an_onnx_file_is_run_without_astroclf(tiny_package, tmp_path):
+    import onnxruntime
+
+    predictor = load_package(tiny_package, device="cpu")
+    write_program(predictor, PROGRAMS["onnx"], "inside", 200, tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
+    images = drawn_images(predictor.spec, 5)
+    probabilities, confidence, uncertainty = session.run(None, {"images": images})
+    said = predictor.classify(images)
+    np.testing.assert_allclose(probabilities, said.probabilities, atol=1e-5)
+    np.testing.assert_allclose(confidence, said.confidence, atol=1e-5)
+    np.testing.assert_allclose(uncertainty, said.uncertainty, atol=1e-5)
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["classes"]) == list(predictor.classes)
+    assert (about["preprocessing"], about["test_time_views"]) == ("inside", "1")

@@ -1,0 +1,49 @@
+"""A program, before it is written in any format, gives the answers of the predictor that it was made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from astroclf.models.network import NetworkSpec, build_network
+from astroclf.registry.package import load_package, write_package
+from astroclf.settings.yaml_files import config_dir, yaml_values
+from astroclf.use.export.check import TOLERANCE, check, drawn_images
+from astroclf.use.export.formats import _of_module
+from astroclf.use.export.program import Program
+from tests.data.augment.recipes import recipe_values
+from tests.tiny import write_tiny_package
+
+BACKBONES = sorted(path.stem for path in config_dir().glob("backbone/*.yaml"))
+HEADS = [{"uncertainty": True}, {"refinement": True, "attention": True, "uncertainty": True, "hidden": 16}]
+
+
+def agrees(folder: Path, preprocessing: str = "inside", count: int = 8) -> None:
+    predictor = load_package(folder, device="cpu")
+    program = Program(predictor, preprocessing)
+    assert check(predictor, _of_module(program), preprocessing, drawn_images(predictor.spec, count)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("tta_views", [1, 8])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("head", HEADS, ids=["uncertainty", "all heads"])
+def test_every_head_number_of_channels_and_activation(
+    head, channels, activation, tta_views, tmp_path, tiny_backbone, single_threaded
+):
+    changes: dict[str, Any] = {"channels": channels, "activation": activation, "tta_views": tta_views}
+    changes["augment"] = recipe_values(mean=[0.4], std=[0.2], crop=[200, 240], output_size=24)
+    agrees(write_tiny_package(tmp_path / "model", head=head, **changes))
+
+
+@pytest.mark.parametrize("preprocessing", ["inside", "beside"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone(backbone, preprocessing, tmp_path):
+    values = yaml_values(f"backbone/{backbone}") | {"weights": None}
+    torch.manual_seed(0)
+    network = build_network(NetworkSpec(backbone=values, num_classes=4, image_size=64))
+    spec = {"backbone": values, "classes": list("abcd"), "image_size": 64, "augment": recipe_values(crop=[220, 240])}
+    agrees(write_package(tmp_path / "model", spec, network.state_dict()), preprocessing, count=3)
