@@ -22,17 +22,29 @@ VERBS = {
 }
 
 
+_OF_THE_COMMAND = ("hydra", "omegaconf")  # what reads a command line, of the extra `train`
+
+
 def find_verb(name: str) -> Verb[Any]:
     """Return a verb by its name: each is `VERB` of the module of its name.
 
     Raises
     ------
     ConfigError
-        There is none; the message names the one that was meant, or all.
+        There is none; the message names the one that was meant, or all. Or only what predicts is installed.
     """
     if name not in VERBS:
         raise _unknown(name)
-    verb: Verb[Any] = importlib.import_module(f"astroclf.{name}").VERB
+    try:
+        verb: Verb[Any] = importlib.import_module(f"astroclf.{name}").VERB
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _OF_THE_COMMAND:
+            raise
+        raise ConfigError(
+            f"astroclf {name} needs {error.name}, which is not installed: here is only what it takes to use a model "
+            "from Python, `astroclf.load(...).predict(...)`. For the commands install astroclf with its extra `train`, "
+            "such as `pip install 'astroclf-….whl[train]'` or, in a checkout, `pip install '.[train]'`."
+        ) from error
     return verb
 
 

@@ -6,10 +6,9 @@ import time
 from collections import deque
 from collections.abc import Generator
 from contextlib import closing, nullcontext
-from typing import NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
-import psutil
 import torch
 
 from astroclf.data.augment.draws import permutation
@@ -17,7 +16,13 @@ from astroclf.data.augment.on_torch import send
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.dataset import ImagePlace
+from astroclf.util.lazy import lazy_import
 from astroclf.util.threads import available_cores, run_ahead
+
+if TYPE_CHECKING:
+    import psutil
+else:
+    psutil = lazy_import("psutil")  # of training's packages, which a model can be used without
 
 DEVICE_MEMORY_SHARE = 0.6  # of what is free there, that `auto` gives to images; the rest is for the network
 MAIN_MEMORY_SHARE = 0.5  # of what is available; other processes, and the next sweep trial, want some too

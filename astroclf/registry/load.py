@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,11 @@ def load(model: str | Path, uri: str | None = None, device: str = "auto") -> Pre
     name = str(model)
     if not name.startswith(("models:/", "runs:/")):
         return load_package(_package_in(Path(name)), device)
+    if importlib.util.find_spec("mlflow") is None:
+        raise TrackingError(
+            f"{name} is in a registry of MLflow, whose client is not installed: `pip install mlflow-skinny` for one on "
+            "a server, `pip install mlflow` for one in a file."
+        )
     uri = existing_database(chosen_uri(uri))
     client = connect(uri)
     with tracking_errors(uri, f"load {name} from"):

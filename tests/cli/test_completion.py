@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from astroclf.cli.completion import SCRIPTS, complete, completion
+from astroclf.cli.verbs import VERBS
 from astroclf.errors import ConfigError
 
 
@@ -39,11 +40,9 @@ def test_the_last_word_is_gone_on_with(line, words):
 
 
 def test_every_verb_completes_its_own_keys():
-    assert [word.strip() for word in complete("astroclf ")] == [
-        "train", "check", "prepare", "stores", "simulate", "promote",
-    ]  # fmt: skip
+    assert [word.strip() for word in complete("astroclf ")] == list(VERBS)
     for verb, word in (("train", "monitor="), ("check", "model="), ("prepare", "dataset="), ("stores", "remove="),
-                       ("simulate", "output="), ("promote", "reason=")):  # fmt: skip
+                       ("simulate", "output="), ("export", "license="), ("promote", "reason=")):  # fmt: skip
         assert word in complete(f"astroclf {verb} ")
 
 
