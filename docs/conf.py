@@ -54,18 +54,12 @@ html_copy_source = False
 # What stands beside the pages of docs/, in the order of the site's table of contents.
 CONTENTS = {
     "A user's day": [
-        "docs/data",
-        "docs/check",
-        "docs/training",
-        "docs/recipes",
-        "docs/sweeps",
-        "docs/registry",
-        "docs/hand_over",
+        "docs/data", "docs/check", "docs/training", "docs/recipes", "docs/sweeps", "docs/registry", "docs/hand_over",
     ],
     "For engineers": ["docs/architecture", "docs/extending", "CONTRIBUTING", "CHANGELOG"],
     "Measured": ["experiments/README", "experiments/*"],
     "Reference": ["docs/_build/reference/configuration", "docs/_build/reference/*"],
-}
+}  # fmt: skip
 GROUPS = (
     "dataset", "backbone", "loss", "augment", "optimizer", "scheduler", "trainer", "tracking", "experiment", "sweep",
     "hydra/sweeper", "hydra/sweeper/sampler", "hydra/sweeper/pruner",
