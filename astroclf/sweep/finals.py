@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from astroclf.errors import SweepError
 from astroclf.evaluation.metrics import METRICS
+from astroclf.evaluation.report.page import write_report
 from astroclf.run.folder import resume_command, shown_path
 from astroclf.settings.sweep import SweepSettings
 from astroclf.sweep.claim import lies_here
@@ -33,6 +34,7 @@ from astroclf.sweep.results import (
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import FINALIST_TAG
 from astroclf.sweep.view.plots import draw_plots
+from astroclf.sweep.view.report import SweepStory, sweep_report
 from astroclf.sweep.view.summary import summary_text
 from astroclf.tracking.tracker import Tracker
 from astroclf.util.logs import log
@@ -70,7 +72,9 @@ class Finals:
                 trouble = self._nothing_won()
             tracker.log_artifacts(self._plots())
             tracker.set_tags(self._tags(winner, metrics))
-            self._show(winner, metrics, tracker)
+            places = self._places(winner, metrics, tracker)
+            tracker.log_artifact(self._report(winner, places))
+            self._show(winner, {**places, "Report of the sweep": str(shown_path(self._report_file))})
         if trouble:
             raise SweepError(trouble)
 
@@ -196,42 +200,56 @@ class Finals:
             **{f"best.{key}": str(value) for key, value in winner.params.items()},
         }
 
-    def _show(self, winner: FrozenTrial | None, metrics: dict[str, Any], tracker: Tracker) -> None:
-        """Show the end summary, in the terminal and in sweep.log."""
-        places = {"Plots": str(shown_path(self.plan.folder / "plots"))}
-        command = ""
+    @property
+    def _report_file(self) -> Path:
+        return self.plan.folder / "report.html"
+
+    def _places(self, winner: FrozenTrial | None, metrics: dict[str, Any], tracker: Tracker) -> dict[str, str]:
+        """Return what came of the sweep and where it lies, each under its label."""
+        places = {}
+        if "test/accuracy" in metrics:
+            shown = (METRICS[name] for name in ("accuracy", "macro_f1"))
+            values = ", ".join(f"{metric.label} {metrics[f'test/{metric.name}']:.4f}" for metric in shown)
+            places["Test"] = f"{values} on {metrics['test/images']} images, of which no trial saw one"
+            places["Report"] = str(shown_path(Path(metrics["run/folder"]) / "report.html"))
+        if "run/model" in metrics:
+            places["Model"] = f"{metrics['run/model']} {metrics['run/promotion']}"
         if winner is not None:
-            path, command = self._write_experiment(winner)
-            tested = {}
-            if "test/accuracy" in metrics:
-                shown = (METRICS[name] for name in ("accuracy", "macro_f1"))
-                values = ", ".join(f"{metric.label} {metrics[f'test/{metric.name}']:.4f}" for metric in shown)
-                tested = {
-                    "Test": f"{values} on {metrics['test/images']} images, of which no trial saw one",
-                    "Report": str(shown_path(Path(metrics["run/folder"]) / "report.html")),
-                }
-            places = {
-                **tested,
-                **({"Model": f"{metrics['run/model']} {metrics['run/promotion']}"} if "run/model" in metrics else {}),
-                "Experiment": str(shown_path(path)),
-                **places,
-            }
-        places["MLflow"] = tracker.where_to_look()
+            places["Experiment"] = str(shown_path(self._write_experiment(winner)))
+        return {**places, "Plots": str(shown_path(self.plan.folder / "plots")), "MLflow": tracker.where_to_look()}
+
+    def _report(self, winner: FrozenTrial | None, places: dict[str, str]) -> Path:
+        """Write the sweep's page."""
+        plan = self.plan
+        known = plan.composer.texts(())
+        story = SweepStory(
+            command=str(plan.command),
+            repeat=self._repeat() if winner is not None else "",
+            space=plan.space.describe(),
+            defaults={key: known[key] for key in plan.space.describe() if key in known},
+            places=places,
+            finalists=self.study.recall("finalists") or {},
+        )
+        page = sweep_report(self.study.study, plan.objectives, plan.folder, story, winner)
+        return write_report(self._report_file, page)
+
+    def _show(self, winner: FrozenTrial | None, places: dict[str, str]) -> None:
+        """Show the end summary, in the terminal and in sweep.log."""
+        command = self._repeat() if winner is not None else ""
         text = summary_text(
             self.study.study, self.plan.objectives, experiment_command=command, chosen=winner, places=places
         )
         log.info("\n%s", text)
 
-    def _write_experiment(self, winner: FrozenTrial) -> tuple[Path, str]:
-        """Write the winner's parameters as an experiment file; returns its path, and the command that trains it."""
+    def _write_experiment(self, winner: FrozenTrial) -> Path:
+        """Write the winner's parameters as an experiment file."""
         plan = self.plan
         overrides = plan.space.overrides(winner.params)
         conf = plan.folder / "conf"
         comment = f"Trial {winner.number} of the sweep {plan.name}. To train with its parameters:\n{self._repeat()}"
-        path = write_experiment(
+        return write_experiment(
             conf / "experiment" / "best.yaml", overrides, comment, plan.composer.config(overrides).to_plain()
         )
-        return path, self._repeat()
 
     def _repeat(self) -> str:
         """Write the command that trains with the winner's parameters."""

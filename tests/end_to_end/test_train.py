@@ -43,8 +43,9 @@ def test_a_run_leaves_what_the_contract_names_and_a_model_that_loads(train, tmp_
     run = only_run(tmp_path)
     names = {str(path.relative_to(run)) for path in run.rglob("*")}
     assert {
-        "config.yaml", "metrics.json", "history.csv", "predictions.csv", "report.html", "train.log", "model.txt",
-        "checkpoints/last.pt", "checkpoints/best.pt", "plots/curves.png", "plots/confusion.png", "plots/augmented.png",
+        "config.yaml", "metrics.json", "history.csv", "steps.csv", "predictions.csv", "report.html", "train.log",
+        "model.txt",
+        "checkpoints/last.pt", "checkpoints/best.pt", "plots/loss.png", "plots/confusion.png", "plots/augmented.png",
     } <= names  # fmt: skip
     assert any(name.startswith("tensorboard/events") for name in names)
 

@@ -47,14 +47,17 @@ def finals(
     best = next((one for one in trials if one.state == TrialState.COMPLETE), None)
     study = SimpleNamespace(
         directions=directions, best=lambda: best, trials=lambda: trials, remember=lambda *_: None,
-        study=study_of(trials, ["maximize"] * objectives),
+        recall=lambda _: None, study=study_of(trials, ["maximize"] * objectives),
     )  # fmt: skip
     config = SimpleNamespace(to_plain=dict)
     plan = SimpleNamespace(
         name="night", folder=folder, objectives=("val/accuracy", "val/macro_f1")[:objectives],
         directions=("maximize",) * objectives, command=Command("astroclf train"),
-        space=SimpleNamespace(overrides=lambda params: [f"{key}={value}" for key, value in params.items()]),
+        space=SimpleNamespace(
+            overrides=lambda params: [f"{key}={value}" for key, value in params.items()], describe=dict
+        ),
         composer=SimpleNamespace(
+            texts=lambda _: {},
             config=lambda overrides: SimpleNamespace(
                 seed=int(dict(o.split("=") for o in overrides).get("seed", 0)), to_plain=config.to_plain
             )
@@ -145,6 +148,7 @@ def test_a_sweep_in_which_nothing_came_to_its_end_says_so_and_fails(trial, study
     with pytest.raises(SweepError, match=r"1 pruned\).*hydra/sweeper/pruner=none"):
         finals([pruned], study_of, tmp_path, finalists=0).run(Pool({}), NullTracker())
     assert (tmp_path / "plots" / "trials.csv").is_file()
+    assert "1 pruned" in (tmp_path / "report.html").read_text()
 
 
 def test_a_winner_that_cannot_be_registered_is_told_with_the_command_that_goes_on(complete, study_of, tmp_path, caplog):

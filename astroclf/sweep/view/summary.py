@@ -43,14 +43,14 @@ def summary_text(
     trials = study.get_trials(deepcopy=False)
     best = best_trials(trials, study.directions)
     chosen = chosen or (best[0] if best else None)
-    lines = [f"Sweep {study.study_name}: {_counts(trials)}.", _cost(trials), *_failures(trials), ""]
+    lines = [f"Sweep {study.study_name}: {counts_text(trials)}.", cost_text(trials), *_failures(trials), ""]
     if chosen is None:
         lines.append("No trial was trained to its end: there are no best parameters.")
     elif len(metrics) > 1:
         lines += _front(best, metrics)
     if chosen is not None:
         is_best = len(metrics) == 1 and chosen.number == best[0].number
-        lines += [f"{'Best' if is_best else 'Chosen'}: trial {chosen.number}, {_values(chosen, metrics)}"]
+        lines += [f"{'Best' if is_best else 'Chosen'}: trial {chosen.number}, {values_text(chosen, metrics)}"]
         lines += [f"  {shlex.quote(f'{key}={as_text(value)}')}" for key, value in chosen.params.items()]
         lines += ["", f"Train with the parameters of trial {chosen.number} again:", f"  {experiment_command}"]
         lines += _another(trials, chosen, study, metrics)
@@ -59,13 +59,14 @@ def summary_text(
     return "\n".join(lines)
 
 
-def _counts(trials: Sequence[FrozenTrial]) -> str:
+def counts_text(trials: Sequence[FrozenTrial]) -> str:
+    """Write how many trials there are, and how many of each state."""
     counts = {name: count for name, count in state_counts(trials).items() if count}
     total = f"{sum(counts.values())} trials" if len(trials) != 1 else "1 trial"
     return f"{total}, {', '.join(f'{count} {name}' for name, count in counts.items())}" if counts else "no trial"
 
 
-def _cost(trials: Sequence[FrozenTrial]) -> str:
+def cost_text(trials: Sequence[FrozenTrial]) -> str:
     """Write the training time in all, and the share of it that led nowhere."""
     spent: Counter[TrialState] = Counter()
     for trial in trials:
@@ -77,14 +78,18 @@ def _cost(trials: Sequence[FrozenTrial]) -> str:
     return f"{text}, {' and '.join(shares)}." if shares else f"{text}."
 
 
-def _failures(trials: Sequence[FrozenTrial]) -> list[str]:
-    """List why trials failed, the most frequent reason first."""
+def failure_reasons(trials: Sequence[FrozenTrial]) -> list[tuple[str, list[int]]]:
+    """List why trials failed, each reason with the numbers of its trials, the most frequent first."""
     numbers: dict[str, list[int]] = {}
     for trial in trials:
         if trial.state == TrialState.FAIL:
             reason = one_line(trial.user_attrs.get("reason", "no reason is known"))
             numbers.setdefault(reason, []).append(trial.number)
-    ordered = sorted(numbers.items(), key=lambda item: -len(item[1]))
+    return sorted(numbers.items(), key=lambda item: -len(item[1]))
+
+
+def _failures(trials: Sequence[FrozenTrial]) -> list[str]:
+    ordered = failure_reasons(trials)
     lines = [f"Failed: trial {', '.join(map(str, those))}: {reason}" for reason, those in ordered[:MAX_LISTED_REASONS]]
     more = len(ordered) - MAX_LISTED_REASONS
     return [*lines, f"Failed: {more} other reasons"] if more > 0 else lines
@@ -93,7 +98,7 @@ def _failures(trials: Sequence[FrozenTrial]) -> list[str]:
 def _front(best: Sequence[FrozenTrial], metrics: Sequence[str]) -> list[str]:
     names = short_names(param_keys(best))
     lines = [
-        f"  trial {trial.number:<4} {_values(trial, metrics)}  {params_text(trial.params, names)}" for trial in best
+        f"  trial {trial.number:<4} {values_text(trial, metrics)}  {params_text(trial.params, names)}" for trial in best
     ]
     return ["Pareto front, the best in the first objective on top:", *lines, ""]
 
@@ -106,10 +111,11 @@ def _another(trials: Sequence[FrozenTrial], chosen: FrozenTrial, study: Study, m
     second = best_trials(others, study.directions)
     if not second:
         return []
-    which = f"such as trial {second[0].number} ({_values(second[0], metrics)})"
+    which = f"such as trial {second[0].number} ({values_text(second[0], metrics)})"
     command = resume_command(shown_path(folders[second[0].number]))
     return ["", f"Test and register another trial, {which}:", f"  {command}"]
 
 
-def _values(trial: FrozenTrial, metrics: Sequence[str]) -> str:
+def values_text(trial: FrozenTrial, metrics: Sequence[str]) -> str:
+    """Write the objectives of a trial, each after its name."""
     return ", ".join(f"{metric} {value_text(value)}" for metric, value in zip(metrics, trial.values, strict=False))
