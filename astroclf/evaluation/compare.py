@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from scipy import special
 
 from astroclf.errors import DataError
 from astroclf.evaluation.bootstrap import resampled
@@ -76,6 +77,11 @@ class Difference:
     only_champion: int
     images: int
 
+    @property
+    def p_value(self) -> float:
+        """That of McNemar's exact test on the images that only one of the two got right."""
+        return mcnemar(self.only_challenger, self.only_champion)
+
 
 def paired_bootstrap(
     champion: Predictions,
@@ -118,6 +124,23 @@ def paired_bootstrap(
         only_champion=int((champion.right & ~challenger.right).sum()),
         images=len(truth),
     )
+
+
+def mcnemar(only_one: int, only_other: int) -> float:
+    """Compute the p-value of McNemar's exact test: could two models be right equally often?
+
+    Under that hypothesis an image that only one of the two got right is either's with probability 1/2 (McNemar 1947;
+    two-sided binomial test).
+
+    Parameters
+    ----------
+    only_one, only_other
+        Images that only this one got right.
+    """
+    discordant = only_one + only_other
+    if not discordant:
+        return 1.0
+    return float(min(1.0, 2 * special.bdtr(min(only_one, only_other), discordant, 0.5)))
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,36 @@ class ExportConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunsConfig(Settings):
+    """What ``conf/runs.yaml`` says: which runs to list, or two of them to compare.
+
+    Raises
+    ------
+    ConfigError
+        Two runs are to be compared and not named, or named and not to be compared.
+    """
+
+    tracking: StoreSettings
+    action: Literal["list", "compare"]
+    one: Annotated[str | None, PATH_OR_NAME]
+    other: Annotated[str | None, PATH_OR_NAME]
+    data: str | None
+    status: Literal["finished", "failed", "killed", "running", "unfinished"] | None
+    trials: bool
+    sort: str
+    limit: Annotated[int, at_least(1)]
+    format: Literal["table", "csv", "json"]
+    folder: Annotated[str, PATH]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.action == "compare" and (self.one is None or self.other is None):
+            raise ConfigError("Say which two runs to compare, such as: astroclf runs compare 50839f9a 1321a132.")
+        if self.action == "list" and (self.one is not None or self.other is not None):
+            raise ConfigError("Two runs are laid beside each other with action=compare: astroclf runs compare A B.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromoteConfig(Settings):
     """What ``conf/promote.yaml`` says: what to show of a registry, or which model to make champion.
 
