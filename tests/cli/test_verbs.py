@@ -52,7 +52,7 @@ def test_the_help_of_a_verb_shows_its_own_groups_and_keys_with_their_comments(ve
         "train": {"dataset", "backbone", "loss", "augment", "optimizer", "scheduler", "trainer", "tracking",
                   "experiment", "sweep"},
         "check": {"dataset"}, "prepare": {"dataset"}, "simulate": {"kind"}, "stores": set(), "promote": set(),
-        "export": set(),
+        "export": set(), "runs": set(),
     }[verb]  # fmt: skip
     for line in keys[0].splitlines()[1:-1]:
         key, _, comment = line.strip().partition("  ")

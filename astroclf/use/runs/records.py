@@ -25,7 +25,7 @@ SHORTEST_ID = 4  # letters of a run's id that may stand for it
 
 
 def all_runs(config: RunsConfig) -> list[RunRecord]:
-    """Return every run, the newest first: those in MLflow, or those in the folder of runs where there is no database."""
+    """Return every run, the newest first: those in MLflow, or those in run folders where there is no database."""
     if config.tracking.uri and is_there(config.tracking.uri):
         return list(recorded_runs(config.tracking.uri))
     folders = sorted(Path(config.folder).glob("*/*/config.yaml"))
