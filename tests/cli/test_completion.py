@@ -42,7 +42,8 @@ def test_the_last_word_is_gone_on_with(line, words):
 def test_every_verb_completes_its_own_keys():
     assert [word.strip() for word in complete("astroclf ")] == list(VERBS)
     for verb, word in (("train", "monitor="), ("check", "model="), ("prepare", "dataset="), ("stores", "remove="),
-                       ("simulate", "output="), ("export", "license="), ("promote", "reason="), ("runs", "limit=")):  # fmt: skip
+                       ("simulate", "output="), ("export", "license="), ("promote", "reason="),
+                       ("runs", "limit=")):  # fmt: skip
         assert word in complete(f"astroclf {verb} ")
 
 
