@@ -48,6 +48,15 @@ def resampled(
     return observed, np.concatenate(parts, axis=1)
 
 
+def resampled_mean(values_N: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
+    """Return the mean of values of images on resamples of the images, (R,) float64."""
+    rng, count = np.random.default_rng(seed), len(values_N)
+    chunk = max(1, CELLS_PER_CHUNK // count)
+    sizes = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
+    shares = np.full(count, 1 / count)
+    return np.concatenate([rng.multinomial(count, shares, size=size) @ values_N for size in sizes]) / count
+
+
 def _draw(rng: np.random.Generator, counts_K: np.ndarray, labels_K: np.ndarray, resamples: int) -> np.ndarray:
     """Draw how often each cell occurs in each resample, (R, K) float64; a class keeps its number of images."""
     drawn_RK = np.empty((resamples, len(counts_K)))

@@ -47,7 +47,10 @@ METRICS: dict[str, Metric] = {
         Metric("macro_precision", "macro precision", higher_is_better=True),
         Metric("macro_recall", "macro recall", higher_is_better=True),
         Metric("loss", "loss", higher_is_better=False),
+        Metric("log_loss", "log loss", higher_is_better=False),
+        Metric("brier", "Brier score", higher_is_better=False),
         Metric("ece", "calibration error (ECE)", higher_is_better=False),
+        Metric("ece_equal_mass", "calibration error, equal-mass bins", higher_is_better=False),
     )
 }
 MONITORS = tuple(f"val/{name}" for name in METRICS)  # what the key `monitor` can be, and a sweep's objectives
@@ -58,7 +61,9 @@ def monitored(monitor: str) -> Metric:
     return METRICS[monitor.removeprefix("val/")]
 
 
+PROBABILISTIC = ("log_loss", "brier", "ece", "ece_equal_mass")  # those that calibration is there for
 ECE_BINS = 15
+SMALLEST = 2.0**-126  # the least normal float32: a softmax in float32 that says 0 means less than this
 
 
 def classification_metrics(
@@ -72,8 +77,13 @@ def classification_metrics(
     - ``accuracy``: share of right predictions.
     - ``macro_precision``, ``macro_recall``, ``macro_f1``: means over the classes that occur among the labels or the
       predictions, as scikit-learn's ``average="macro"``; a ratio of 0 to 0 counts as 0.
+    - ``log_loss``: mean of -log of the probability of the true class, in nats, whatever the training loss was.
+    - ``brier``: mean of the squared distance between the probabilities and the truth, from 0 to 2 (Brier 1950).
     - ``ece``: expected calibration error (Guo et al. 2017, arXiv:1706.04599): mean gap between confidence and accuracy
       over 15 equal bins of the highest probability.
+    - ``ece_equal_mass``: the same over 15 bins of equally many images (Nguyen & O'Connor 2015, arXiv:1508.05154), of
+      which none is nearly empty. Both are plain, not debiased: of few images they are too large, even of a model that
+      is perfectly calibrated.
     - ``mean_uncertainty``, and ``mean_uncertainty_right`` and ``_wrong`` over right and wrong predictions.
     - ``<class>/accuracy``: share of the class's images predicted as such (its recall).
 
@@ -111,7 +121,10 @@ def classification_metrics(
         "macro_f1": (2 * hits / np.maximum(images + answers, 1))[occurs].mean(),
         "macro_precision": (hits / np.maximum(answers, 1))[occurs].mean(),
         "macro_recall": (hits / np.maximum(images, 1))[occurs].mean(),
+        "log_loss": negative_log_likelihood(probabilities, labels).mean(),
+        "brier": ((probabilities - np.eye(count)[labels]) ** 2).sum(axis=1).mean(),
         "ece": expected_calibration_error(confidence, right),
+        "ece_equal_mass": equal_mass_calibration_error(confidence, right),
         "mean_uncertainty": uncertainty.mean(),
     }
     if right.any():
@@ -131,6 +144,21 @@ def expected_calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, bi
     bin_N = np.clip(np.ceil(confidence_N * bins).astype(int) - 1, 0, bins - 1)  # bins are open on the left
     gap = np.bincount(bin_N, weights=confidence_N - right_N, minlength=bins)  # images times (confidence - accuracy)
     return float(np.abs(gap).sum() / len(confidence_N))
+
+
+def equal_mass_calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, bins: int = ECE_BINS) -> float:
+    """Compute the mean gap between confidence and accuracy over bins of equally many images, sorted by confidence."""
+    if not np.isfinite(confidence_N).all():
+        return math.nan
+    order = np.argsort(confidence_N, kind="stable")
+    gaps = [part.sum() for part in np.array_split((confidence_N - right_N)[order], bins)]
+    return float(np.abs(gaps).sum() / len(confidence_N))
+
+
+def negative_log_likelihood(probabilities_NC: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
+    """Compute -log of the probability of each image's true class, (N,) float64; no probability counts as 0."""
+    true_N = np.take_along_axis(probabilities_NC.astype(np.float64), labels_N[:, None], axis=1)[:, 0]
+    return -np.log(np.maximum(true_N, SMALLEST))
 
 
 def _array(values: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ else:
     parquet = lazy_import("pyarrow.parquet")
 
 PROBABILITY_COLUMN = "p_"  # then the class's name
+SET_SEPARATOR = "|"  # between the names of a prediction set
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,20 @@ class Predictions:
         return self.probabilities.max(axis=1) if self.scores is None else self.scores
 
     @cached_property
+    def set_names(self) -> np.ndarray:
+        """The prediction set of each image in words, (N,) str: names in label order, joined by ``|``.
+
+        Of a model that gives no sets, it is a ValueError.
+        """
+        if self.sets is None:
+            raise ValueError("these predictions have no sets")
+        kinds, kind_N = np.unique(self.sets, axis=0, return_inverse=True)
+        names = [
+            SET_SEPARATOR.join(name for name, inside in zip(self.classes, row, strict=True) if inside) for row in kinds
+        ]
+        return np.array(names, dtype=object)[kind_N.reshape(-1)]
+
+    @cached_property
     def right(self) -> np.ndarray:
         """The images whose prediction is their label, (N,) bool."""
         return self.predicted == self.truth
@@ -169,15 +185,19 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     """Write ``predictions.csv``, or Parquet where the path ends in ``.parquet``, atomically.
 
     Columns: ``id``, ``label`` (left out of images without labels), ``prediction``, ``p_<class>`` for each class,
-    ``uncertainty``. CSV holds seven digits, Parquet the whole numbers.
+    ``uncertainty``, ``confidence``, and ``prediction_set`` (names joined by ``|``) where there are sets. CSV holds
+    seven digits, Parquet the whole numbers.
     """
     path, names = Path(path), np.array(predictions.classes, dtype=object)
     texts = {"id": predictions.ids}
     if predictions.labels is not None:
         texts["label"] = names[predictions.labels]
     texts["prediction"] = names[predictions.predicted]
+    if predictions.sets is not None:
+        texts["prediction_set"] = predictions.set_names
     numbers = {f"{PROBABILITY_COLUMN}{name}": predictions.probabilities[:, k] for k, name in enumerate(names)}
     numbers["uncertainty"] = predictions.uncertainty
+    numbers["confidence"] = predictions.confidence
     if path.suffix == ".parquet":
         with atomic_path(path) as temporary:
             parquet.write_table(pyarrow.table({name: list(text) for name, text in texts.items()} | numbers), temporary)
@@ -211,13 +231,36 @@ def read_predictions(path: str | Path) -> Predictions:
         numbers = [columns[f"{PROBABILITY_COLUMN}{name}"] for name in classes]
         probabilities = np.array(numbers, dtype=np.float64).T.reshape(len(ids), len(classes))
         uncertainty = np.array(columns["uncertainty"], dtype=np.float64)
+        scores = np.array(columns["confidence"], dtype=np.float64)
+        sets = _sets(columns["prediction_set"], classes) if "prediction_set" in columns else None
     except (OSError, ValueError, TypeError, IndexError, KeyError, csv.Error) as error:
         raise DataError(
             f"{path} cannot be read as a table of predictions ({type(error).__name__}: {error})."
         ) from error
     if not len(ids) or len(set(ids.tolist())) != len(ids):
         raise DataError(f"{path} {'repeats an id' if len(ids) else 'holds no predictions'}.")
-    return Predictions(classes, ids, probabilities, uncertainty, labels=labels, chosen=chosen)
+    return Predictions(classes, ids, probabilities, uncertainty, labels=labels, chosen=chosen, scores=scores, sets=sets)
+
+
+def _sets(texts: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:
+    """Return the sets that names joined by ``|`` mean, (N, C) bool; a class's own name may have one, too."""
+    sets = np.zeros((len(texts), len(classes)), bool)
+    members = {text: _members(text, classes) for text in set(texts)}
+    for row, text in zip(sets, texts, strict=True):
+        row[members[text]] = True
+    return sets
+
+
+def _members(text: str, classes: tuple[str, ...], first: int = 0) -> list[int]:
+    """Return the labels, from `first` on and in their order, whose joined names are a text."""
+    for label in range(first, len(classes)):
+        name, separator = classes[label], SET_SEPARATOR
+        if text == name:
+            return [label]
+        if text.startswith(name + separator):
+            with suppress(ValueError):
+                return [label, *_members(text.removeprefix(name + separator), classes, label + 1)]
+    raise ValueError(f"{text!r} is no set of these classes")
 
 
 def _csv_columns(path: Path) -> dict[str, list[str]]:

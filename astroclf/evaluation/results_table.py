@@ -30,6 +30,8 @@ def results_table(metrics: Mapping[str, Any], predictions: Predictions, title: s
     blind = baselines(predictions)
     for metric in METRICS.values():
         table.add_row(metric.label, number(metrics.get(f"test/{metric.name}")), interval_text(metrics, metric.name))
+        if f"test/{metric.name}_raw" in metrics:
+            table.add_row("  before calibration", number(metrics[f"test/{metric.name}_raw"]), style="dim")
         if metric.name == "accuracy":
             table.add_row("  by guessing each class equally often", number(blind.chance), style="dim")
             table.add_row(Plain(f"  by always saying {blind.majority_class}"), number(blind.majority), style="dim")
@@ -39,6 +41,9 @@ def results_table(metrics: Mapping[str, Any], predictions: Predictions, title: s
         ("mean_uncertainty_wrong", "mean uncertainty where wrong", wrong),
     ):
         table.add_row(label, number(metrics.get(f"test/{name}")), "", str(count))
+    if predictions.sets is not None:
+        table.add_row("share with the true class in its prediction set", number(metrics.get("test/coverage")))
+        table.add_row("classes in a prediction set, on average", number(metrics.get("test/set_size")))
     table.add_section()
     for entry in predictions.by_class():
         interval = " – ".join(map(number, share_interval(entry.right, entry.images))) if entry.images else ""

@@ -42,6 +42,7 @@ class Predictor:
         self.spec = spec
         self.classes = tuple(spec.classes)
         self.augmentation = spec.augmentation
+        self.answering = spec.answering
         self.preparation = Preparation(spec)
         self.device = device
 
@@ -93,7 +94,8 @@ class Predictor:
             probabilities.append(estimate.probabilities_BC.cpu())
             uncertainty.append(estimate.uncertainty_B.cpu())
         ids = np.arange(len(images_NHWC)).astype(str)
-        return Predictions(self.classes, ids, torch.cat(probabilities).numpy(), torch.cat(uncertainty).numpy())
+        own = Predictions(self.classes, ids, torch.cat(probabilities).numpy(), torch.cat(uncertainty).numpy())
+        return self.answering(own)
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)

@@ -9,11 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from astroclf.data.augment.plan import per_band
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.errors import ConfigError, WeightsError
+from astroclf.evaluation.answering import Answering
+from astroclf.evaluation.calibration import Calibration
+from astroclf.evaluation.confidence import Confidence
+from astroclf.evaluation.conformal import Conformal
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec
 from astroclf.settings.base import Range, Settings, at_least
@@ -23,6 +27,7 @@ from astroclf.util.text import nearest
 FORMAT = 4
 SPEC_FILE = "model.json"
 IMAGE_SIDES = Range(at_least=1, below=2**14)  # pixels: a larger image of three bands has a gigabyte
+Part = TypeVar("Part", Calibration, Confidence, Conformal)
 _SHOWN_LENGTH = 60  # characters of a wrong value that an error shows
 
 
@@ -49,9 +54,10 @@ class ModelSpec(Settings):
     reading, tones : mapping
         How files became pixels: `ReadSettings`, and the `Tone` of each kind of numbers.
     calibration : mapping
-        What makes its probabilities mean what they say, fitted on validation; empty: they are the network's own.
+        Keyword arguments of `Calibration`, and of `Confidence` under ``confidence``; empty: probabilities and
+        confidence are the network's own.
     conformal : mapping
-        What makes prediction sets of its probabilities; empty: it gives none.
+        Keyword arguments of `Conformal`; empty: it gives no prediction sets.
     facts, metrics : mapping
         For whoever reads the file: where the model comes from, what its test said.
     weights_sha256 : str
@@ -93,6 +99,7 @@ class ModelSpec(Settings):
         if not IMAGE_SIDES.holds(size):
             raise ConfigError(f"'augment.output_size' is {size}; it must be {IMAGE_SIDES}")
         _check_arguments("head", Classifier, self.head, given=("backbone", "num_classes"))
+        _ = self.answering
 
     def check_backbone(self) -> None:
         """Check the arguments of the backbone, whose class is imported for it.
@@ -110,6 +117,22 @@ class ModelSpec(Settings):
     def augmentation(self) -> Augmentation:
         """The recipe whose evaluation transform prepares the images."""
         return Augmentation(**self.augment)
+
+    @property
+    def answering(self) -> Answering:
+        """What is done to the network's predictions before anybody sees them."""
+        own = {key: value for key, value in self.calibration.items() if key != "confidence"}
+        confidence = self.calibration.get("confidence", {})
+        if not _holds(Mapping, confidence):
+            raise ConfigError(f"'calibration.confidence' cannot be {shown(confidence)}")
+        answering = Answering(
+            calibration=_part("calibration", Calibration, own),
+            confidence=_part("calibration.confidence", Confidence, confidence),
+            conformal=_part("conformal", Conformal, self.conformal),
+            uncertainty_head=bool(self.head.get("uncertainty", False)),
+        )
+        answering.check(len(self.classes))
+        return answering
 
     @property
     def network(self) -> NetworkSpec:
@@ -182,6 +205,17 @@ def damaged(path: Path, fault: str) -> WeightsError:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _part(section: str, cls: type[Part], arguments: Mapping[str, Any]) -> Part | None:
+    """Make a part of the answering of its arguments; None where there are none."""
+    if not arguments:
+        return None
+    _check_arguments(section, cls, arguments)
+    try:
+        return cls(**arguments)
+    except ConfigError as error:
+        raise ConfigError(f"{section}: {error}") from error
 
 
 def _check_arguments(section: str, cls: type, arguments: Mapping[str, Any], given: Sequence[str] = ()) -> None:

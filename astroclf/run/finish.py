@@ -16,6 +16,7 @@ from rich.table import Table
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.trainer import FitResult
 from astroclf.errors import CheckpointError
+from astroclf.evaluation.answering import Answering, AnsweringFit, answer_metrics, fit_answering
 from astroclf.evaluation.forward import evaluate
 from astroclf.evaluation.intervals import Interval, intervals_and_baselines
 from astroclf.evaluation.plots import plot_augmented
@@ -99,10 +100,14 @@ def finish(run: Run, fitted: FitResult) -> None:
     """
     folder, tracker = run.folder.path, run.tracker
     weights, began = _best_weights(run, fitted), time.monotonic()
-    predictions = _test(run, weights)
+    run.network.load_state_dict(weights)
+    fit = _fit_answering(run)
+    own = _said_of(run, "test")
+    predictions = fit.answering(own)
     tested = time.monotonic()
     metrics: dict[str, Any] = {
-        **{f"test/{name}": value for name, value in predictions.metrics().items()},
+        **{f"test/{name}": value for name, value in answer_metrics(own, predictions).items()},
+        **{f"calibration/{name}": value for name, value in fit.figures().items()},
         **{f"test/{name}": value for name, value in intervals_and_baselines(predictions).items()},
         "test/images": len(predictions),
         **trained_metrics(run, fitted),
@@ -123,7 +128,7 @@ def finish(run: Run, fitted: FitResult) -> None:
     tracker.log_artifact(folder / "predictions.csv")
     decision = None
     if run.data.whole is None:
-        package = write_package(_emptied(folder / "model"), _package_spec(run, facts, metrics), weights)
+        package = write_package(_emptied(folder / "model"), _package_spec(run, fit.answering, facts, metrics), weights)
         decision = _register(run, package, facts, metrics, predictions)
         report.write(metrics, decision)
     else:
@@ -154,12 +159,26 @@ def _best_weights(run: Run, fitted: FitResult) -> Mapping[str, torch.Tensor]:
     return state["model"] if state["ema"] is None else state["ema"]["model"]
 
 
-def _test(run: Run, weights: Mapping[str, torch.Tensor]) -> Predictions:
-    run.network.load_state_dict(weights)
+def _fit_answering(run: Run) -> AnsweringFit:
+    """Fit on validation what makes answers of the network's predictions, and say what came of it."""
+    settings = run.config.evaluation
+    fit = fit_answering(
+        _said_of(run, "val"),
+        None if settings.calibration == "none" else settings.calibration,
+        settings.coverage,
+        uncertainty_head=run.config.head.uncertainty,
+    )
+    for sentence in fit.sentences:
+        log.info("%s", sentence)
+    return fit
+
+
+def _said_of(run: Run, split: str) -> Predictions:
+    """Return what the network itself says of all images of a split, by the views of the test."""
     return evaluate(
         run.network,
         run.trainer.criterion,
-        run.loaders["test"],
+        run.loaders[split],
         run.trainer.precision,
         run.data.classes,
         ids=run.data.cache.catalog.ids,
@@ -179,7 +198,9 @@ def _facts(run: Run) -> dict[str, str]:
     }
 
 
-def _package_spec(run: Run, facts: Mapping[str, str], metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _package_spec(
+    run: Run, answering: Answering, facts: Mapping[str, str], metrics: Mapping[str, Any]
+) -> dict[str, Any]:
     config = run.config
     return {
         "backbone": dict(run.spec.backbone),
@@ -192,6 +213,7 @@ def _package_spec(run: Run, facts: Mapping[str, str], metrics: Mapping[str, Any]
         "activation": str(run.trainer.criterion.loss.activation),
         "augment": config.augment.values(),
         "tta_views": config.evaluation.tta_views,
+        **answering.to_plain(),
         "facts": dict(facts),
         "metrics": {name: value for name, value in metrics.items() if isinstance(value, (int, float))},
     }

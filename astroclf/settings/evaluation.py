@@ -6,22 +6,24 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from astroclf.errors import ConfigError
-from astroclf.settings.base import CHANGEABLE, Settings, at_least
+from astroclf.settings.base import CHANGEABLE, Range, Settings, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings(Settings):
-    """How probabilities are computed in test and packaged model; ``conf/config.yaml`` explains each key.
+    """How answers are computed in test and packaged model; ``conf/config.yaml`` explains each key.
 
     Raises
     ------
     ConfigError
-        Another number of views than 1 and 8.
+        Another number of views than 1 and 8, or a value out of range.
     """
 
     section = "evaluation"
 
     tta_views: Annotated[int, CHANGEABLE]
+    calibration: Annotated[Literal["temperature", "vector", "none"], CHANGEABLE]
+    coverage: Annotated[float | None, Range(above=0, below=1), CHANGEABLE]
 
     def __post_init__(self) -> None:
         super().__post_init__()

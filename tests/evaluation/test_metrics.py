@@ -14,7 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from astroclf.evaluation.metrics import METRICS, MONITORS, classification_metrics, monitored
+from astroclf.evaluation.metrics import (
+    METRICS,
+    MONITORS,
+    PROBABILISTIC,
+    classification_metrics,
+    equal_mass_calibration_error,
+    expected_calibration_error,
+    monitored,
+)
 
 CLASSES = ("spiral", "smooth", "edge-on", "merging")
 
@@ -32,7 +40,7 @@ def classified(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 def test_every_metric_has_a_direction_and_merit_follows_it() -> None:
     figures = {"loss": 0.3, **classification_metrics(np.eye(4)[[0, 1]], [0, 1], CLASSES)}
     assert METRICS.keys() <= figures.keys()
-    assert [name for name in METRICS if not METRICS[name].higher_is_better] == ["loss", "ece"]
+    assert [name for name in METRICS if not METRICS[name].higher_is_better] == ["loss", *PROBABILISTIC]
     for monitor in MONITORS:
         metric = monitored(monitor)
         assert (metric.merit(0.9) > metric.merit(0.1)) == metric.higher_is_better
@@ -74,6 +82,31 @@ def test_calibration_error_is_the_mean_gap_over_fifteen_bins(case: tuple[np.ndar
         (bins == b).mean() * abs(right[bins == b].mean() - confidence[bins == b].mean()) for b in np.unique(bins)
     )
     assert classification_metrics(probabilities, labels, CLASSES)["ece"] == pytest.approx(expected, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=20)
+@given(classified())
+def test_log_loss_and_brier_score_are_scikit_learns(case: tuple[np.ndarray, np.ndarray]) -> None:
+    probabilities, labels = case
+    probabilities = np.maximum(probabilities, 1e-12)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    figures = classification_metrics(probabilities, labels, CLASSES)
+    expected = sklearn_metrics.log_loss(labels, probabilities, labels=range(4))
+    assert figures["log_loss"] == pytest.approx(expected, abs=1e-9)
+    expected = sklearn_metrics.brier_score_loss(labels, probabilities, labels=range(4), scale_by_half=False)
+    assert figures["brier"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_bins_of_equally_many_images_see_what_equal_bins_average_away() -> None:
+    """All confidences lie in one equal bin; half of the images are too sure of themselves, half not sure enough."""
+    confidence = np.repeat([0.94, 0.96], 75)
+    right = np.arange(150) < 75 + 68  # all of the first half, 68 of 75 of the second
+    right = np.concatenate([right[75:], right[:75]])
+    assert expected_calibration_error(confidence, right) == pytest.approx(abs((0.95 * 150 - 143) / 150))
+    expected = (abs(0.94 * 75 - 68) + abs(0.96 * 75 - 75)) / 150
+    assert equal_mass_calibration_error(confidence, right, bins=2) == pytest.approx(expected)
+    certain = classification_metrics(np.eye(4)[[0, 1]], [1, 1], CLASSES)
+    assert certain["log_loss"] == pytest.approx(126 * np.log(2) / 2), "a truth that was ruled out costs much, not all"
 
 
 @settings(deadline=None, max_examples=30)

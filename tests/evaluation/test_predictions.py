@@ -53,6 +53,7 @@ def test_predictions_come_back_from_the_file(predictions: Predictions, tmp_path:
         "p_Round Smooth",
         "p_Sb <barred>",
         "uncertainty",
+        "confidence",
     ]
     assert table["id"].tolist() == predictions.ids.tolist()
     assert table["label"].tolist() == ["Merging"] * 3 + ["Round Smooth"] * 3
@@ -69,7 +70,7 @@ def test_tables_that_do_not_fit_together_are_a_bug(predictions: Predictions) -> 
 def test_ids_with_commas_stay_one_field(predictions: Predictions, tmp_path: Path) -> None:
     write_predictions(tmp_path / "predictions.csv", predictions)
     with open(tmp_path / "predictions.csv", newline="") as file:
-        assert {len(row) for row in csv.reader(file)} == {7}
+        assert {len(row) for row in csv.reader(file)} == {8}
 
 
 @pytest.mark.parametrize("name", ["predictions.csv", "predictions.parquet"])
@@ -88,6 +89,24 @@ def test_a_file_is_read_as_it_was_meant(predictions: Predictions, name: str, lab
     atol = 0 if name.endswith(".parquet") else 1e-6
     np.testing.assert_allclose(found.probabilities, said.probabilities, rtol=0, atol=atol)
     np.testing.assert_allclose(found.uncertainty, said.uncertainty, rtol=0, atol=atol)
+    np.testing.assert_allclose(found.confidence, said.confidence, rtol=0, atol=atol)
+    assert found.sets is None
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "predictions.parquet"])
+def test_prediction_sets_come_back_whatever_the_classes_are_called(
+    predictions: Predictions, name: str, tmp_path: Path
+) -> None:
+    sets = np.array([[1, 1, 0], [0, 1, 0], [0, 1, 1], [1, 1, 1], [1, 0, 1], [0, 0, 1]], bool)
+    scores = np.linspace(0.3, 0.9, 6)
+    said = replace(predictions, classes=("a", "a|b", "c, d"), sets=sets, scores=scores)
+    assert said.set_names.tolist() == ["a|a|b", "a|b", "a|b|c, d", "a|a|b|c, d", "a|c, d", "c, d"]
+    write_predictions(tmp_path / name, said)
+    found = read_predictions(tmp_path / name)
+    assert found.sets is not None
+    assert found.sets.tolist() == sets.tolist()
+    np.testing.assert_allclose(found.confidence, scores)
+    assert found.take([2, 0]).set_names.tolist() == ["a|b|c, d", "a|a|b"]
 
 
 def test_images_without_labels_are_not_judged(predictions: Predictions) -> None:

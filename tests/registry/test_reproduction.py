@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from astroclf.evaluation.calibration import Calibration
 from astroclf.evaluation.forward import predict_proba
 from astroclf.inference.predictor import Predictor
 from astroclf.models.classifier import Classifier
@@ -62,6 +64,15 @@ def test_a_sound_package_repeats_its_test(package: Package, precision: str) -> N
     found = check(package(), expected, precision)
     assert found.passed, found.said
     assert "17 test images at batch sizes 1, 3 and 17" in found.said
+
+
+def test_what_is_compared_are_the_calibrated_answers(package: Package) -> None:
+    """A test that was calibrated, and a package that is not, are told apart; with the calibration they agree."""
+    calibration = Calibration(temperature=[0.5])
+    expected = said_in_the_test(package(), "fp32")
+    expected[:, :3] = calibration(expected[:, :3])
+    assert check(package(calibration=asdict(calibration)), expected).passed
+    assert check(package(), expected).passed is False
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

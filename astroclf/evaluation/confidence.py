@@ -1,0 +1,140 @@
+"""The confidence score: which number tells best whether a label is right, as a probability that it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, special
+
+from astroclf.errors import ConfigError
+from astroclf.evaluation.calibration import log_probabilities
+from astroclf.evaluation.intervals import LEVEL, Interval, percentile_interval
+from astroclf.evaluation.selective import aurc, resampled_aurc
+
+NORMS = range(1, 11)
+STEEPEST = 1e6  # of the logistic function
+RESAMPLES = 1000  # of the images, for the interval of the gain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confidence:
+    """How sure a label is by the largest logit over a norm of all logits: MaxLogit-pNorm, as a probability.
+
+    A network that was trained with label smoothing is as sure as it was told to be, of easy and of odd images alike.
+    Its highest probability hardly tells them apart, but the logits behind it do (Cattelan & Silva 2024,
+    arXiv:2305.15508; Xia et al. 2024, arXiv:2403.14715). A temperature does not change the score, and log-probabilities
+    serve for logits, for both are centred first.
+
+    Attributes
+    ----------
+    norm : int
+        The p of the norm.
+    slope, intercept : float
+        Of the logistic function that turns the score into the probability that the label is right (Platt 1999).
+
+    Raises
+    ------
+    ConfigError
+        Numbers that no fit gives.
+    """
+
+    norm: int
+    slope: float
+    intercept: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise ConfigError(f"'norm' must be from {NORMS[0]} to {NORMS[-1]}")
+        if not 0 < self.slope <= STEEPEST or not abs(self.intercept) <= STEEPEST:
+            raise ConfigError(f"'slope' must be above 0, and neither it nor 'intercept' beyond {STEEPEST:g}")
+
+    def __call__(self, probabilities_NC: np.ndarray, predicted_N: np.ndarray) -> np.ndarray:
+        """Return the probability that each label is right, (N,) float64, of the network's own probabilities."""
+        score_N = normalised_logit(probabilities_NC, predicted_N, self.norm)
+        return special.expit(self.slope * score_N + self.intercept)
+
+
+def normalised_logit(probabilities_NC: np.ndarray, predicted_N: np.ndarray, norm: int) -> np.ndarray:
+    """Return the centred logit of each image's label over the p-norm of all its centred logits, (N,) float64."""
+    logits_NC = log_probabilities(probabilities_NC)
+    logits_NC -= logits_NC.mean(axis=1, keepdims=True)
+    of_label_N = np.take_along_axis(logits_NC, predicted_N[:, None], axis=1)[:, 0]
+    length_N = np.linalg.norm(logits_NC, ord=norm, axis=1)
+    return np.divide(of_label_N, length_N, out=np.zeros_like(of_label_N), where=length_N > 0)
+
+
+@dataclass(frozen=True)
+class ConfidenceFit:
+    """A confidence score fitted on labelled images, and what it brings beside the highest calibrated probability.
+
+    Attributes
+    ----------
+    confidence : Confidence
+    gain : float
+        By how much it lowers the area under the risk–coverage curve.
+    interval : Interval
+        Of the gain.
+    """
+
+    confidence: Confidence
+    gain: float
+    interval: Interval
+
+    @property
+    def helps(self) -> bool:
+        """Whether it lowers the area beyond doubt: the whole interval lies above 0."""
+        return self.interval.low > 0
+
+
+def fit_confidence(
+    probabilities_NC: np.ndarray, calibrated_NC: np.ndarray, labels_N: np.ndarray
+) -> ConfidenceFit | None:
+    """Choose the norm with the least area under the risk–coverage curve of labelled images, and its logistic function.
+
+    Parameters
+    ----------
+    probabilities_NC, calibrated_NC
+        The network's own, and the calibrated ones.
+
+    Returns
+    -------
+    ConfidenceFit or None
+        None where all labels are right, or all are wrong: nothing can be learned from them.
+    """
+    predicted_N = calibrated_NC.argmax(axis=1)
+    right_N = predicted_N == labels_N
+    if right_N.all() or not right_N.any():
+        return None
+    scores = {norm: normalised_logit(probabilities_NC, predicted_N, norm) for norm in NORMS}
+    norm = min(scores, key=lambda each: aurc(scores[each], right_N))
+    highest_N = calibrated_NC.max(axis=1)
+    plain_R, normalised_R = resampled_aurc([highest_N, scores[norm]], right_N, RESAMPLES)
+    slope, intercept = _logistic(scores[norm], right_N)
+    if not 0 < slope <= STEEPEST or not abs(intercept) <= STEEPEST:
+        return None
+    return ConfidenceFit(
+        Confidence(norm=norm, slope=slope, intercept=intercept),
+        aurc(highest_N, right_N) - aurc(scores[norm], right_N),
+        percentile_interval(plain_R - normalised_R, LEVEL),
+    )
+
+
+def _logistic(score_N: np.ndarray, right_N: np.ndarray) -> tuple[float, float]:
+    """Return slope and intercept of the logistic function with the least log loss, with Platt's targets.
+
+    Those count one right and one wrong answer more than there were, so that scores which separate them have an optimum.
+    """
+    hits, misses = int(right_N.sum()), int((~right_N).sum())
+    target_N = np.where(right_N, (hits + 1) / (hits + 2), 1 / (misses + 2))
+    centre, spread = score_N.mean(), score_N.std() or 1.0
+    scaled_N = (score_N - centre) / spread
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        told_N = parameters[0] * scaled_N + parameters[1]
+        error_N = special.expit(told_N) - target_N
+        value = (np.logaddexp(0, told_N) - target_N * told_N).mean()
+        return float(value), np.array([(error_N * scaled_N).mean(), error_N.mean()])
+
+    slope, shift = optimize.minimize(loss, np.zeros(2), jac=True, method="BFGS").x
+    return float(slope / spread), float(shift - slope * centre / spread)
