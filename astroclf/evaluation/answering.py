@@ -1,4 +1,4 @@
-"""From what a network says to what a model answers: calibrated probabilities, confidence, prediction sets.
+"""How what a network says becomes what a model answers: calibrated probabilities, confidence, prediction sets.
 
 The test at the end of a training and the packaged model come through the same object, so that what was tested is what
 users get.

@@ -51,7 +51,7 @@ class Conformal:
             raise ConfigError("'ranks' must be from 1 to the number of classes")
 
     def misfit(self, classes: int) -> str:
-        """Say which of its numbers are for more or fewer classes than a model has; nothing where all fit."""
+        """Return which of its numbers are for more or fewer classes than a model has; nothing where all fit."""
         for name in ("thresholds", "ranks"):
             if len(getattr(self, name)) != classes:
                 return f"{name}' has {len(getattr(self, name))} numbers, and the model {classes} classes"
@@ -146,14 +146,14 @@ def _rule(above: Above, labels_N: np.ndarray, group: list[int], coverage: float)
         members = np.arange(len(labels_N))
     wanted = _wanted(len(members), coverage)
     mass_N, rank_N = above.mass_NC[members, labels_N[members]], above.rank_NC[members, labels_N[members]]
-    mass_NG, rank_NG = above.mass_NC[:, group], above.rank_NC[:, group]
+    group_mass, group_rank = above.mass_NC[:, group], above.rank_NC[:, group]
     best, found = math.inf, (1.0, above.rank_NC.shape[1])
     for rank in range(1, above.rank_NC.shape[1] + 1):
         reached = np.sort(mass_N[rank_N <= rank])
         if len(reached) < wanted:
             continue
         threshold = float(reached[wanted - 1])
-        size = ((mass_NG <= threshold) & (rank_NG <= rank)).sum()
+        size = ((group_mass <= threshold) & (group_rank <= rank)).sum()
         if size < best:
             best, found = size, (threshold, rank)
     return found
