@@ -19,16 +19,16 @@ CLASS_MISSES = 5  # a class has a rule of its own where so many of its validatio
 class Conformal:
     """The rule by which classes come into a prediction set.
 
-    A class is in the set of an image if the classes that are more probable there have a mass (sum of probabilities) of
-    at most the class's threshold, and are fewer than the class's rank limit. The most probable class, with nothing
-    above it, is always in: no set is empty, and none lacks the label.
+    A class is in the set of an image if its strangeness there (see `strangeness`) is at most the class's threshold, and
+    its rank at most the class's limit. A set can be empty: even the label is told with less than in nearly all images
+    of that class. Else classes that the network tells too well would be covered more often than was asked for.
 
     Attributes
     ----------
     coverage : float
         Share of the images of each class whose set shall have the true class.
     thresholds : sequence of float
-        Of each class, 0 to 1.
+        Of each class, -1 to 1.
     ranks : sequence of int
         Of each class, 1 to the number of classes.
 
@@ -45,13 +45,13 @@ class Conformal:
     def __post_init__(self) -> None:
         if not 0 < self.coverage < 1:
             raise ConfigError("'coverage' must be between 0 and 1")
-        if not all(0 <= value <= 1 for value in self.thresholds):
-            raise ConfigError("'thresholds' must be numbers from 0 to 1")
+        if not all(-1 <= value <= 1 for value in self.thresholds):
+            raise ConfigError("'thresholds' must be numbers from -1 to 1")
         if not all(1 <= rank <= len(self.ranks) for rank in self.ranks):
             raise ConfigError("'ranks' must be from 1 to the number of classes")
 
     def misfit(self, classes: int) -> str:
-        """Return which of its numbers are for more or fewer classes than a model has; nothing where all fit."""
+        """Tell which of its numbers are for more or fewer classes than a model has; nothing where all fit."""
         for name in ("thresholds", "ranks"):
             if len(getattr(self, name)) != classes:
                 return f"{name}' has {len(getattr(self, name))} numbers, and the model {classes} classes"
@@ -59,39 +59,40 @@ class Conformal:
 
     def __call__(self, probabilities_NC: np.ndarray) -> np.ndarray:
         """Return the prediction sets, (N, C) bool, of calibrated probabilities."""
-        above = mass_above(probabilities_NC)
-        return (above.mass_NC <= np.asarray(self.thresholds)) & (above.rank_NC <= np.asarray(self.ranks))
+        strange = strangeness(probabilities_NC)
+        return (strange.score_NC <= np.asarray(self.thresholds)) & (strange.rank_NC <= np.asarray(self.ranks))
 
 
-class Above(NamedTuple):
-    """What stands above each class of each image.
+class Strangeness(NamedTuple):
+    """How strange an image would be as one of each class.
 
     Attributes
     ----------
-    mass_NC : (N, C) float64
-        Sum of the probabilities of the classes that are more probable there.
+    score_NC : (N, C) float64
+        The nonconformity score, -1 to 1.
     rank_NC : (N, C) int
         1 for the most probable class.
     """
 
-    mass_NC: np.ndarray
+    score_NC: np.ndarray
     rank_NC: np.ndarray
 
 
-def mass_above(probabilities_NC: np.ndarray) -> Above:
-    """Compute the nonconformity score of each class: APS (Romano et al. 2020, arXiv:2006.02544) without its own part.
+def strangeness(probabilities_NC: np.ndarray) -> Strangeness:
+    """Compute the nonconformity score of each class: the sum of the probabilities of all that are more probable.
 
-    The score of the paper has a random share of the class's own probability, with which a set can be empty or change
-    from one call to the next.
+    This is APS (Romano et al. 2020, arXiv:2006.02544) without the class's own probability, of which the paper takes a
+    random share, so that a set may change from one call to the next. Of the most probable class, with nothing above it,
+    the score is minus its probability: the surer, the less strange.
     """
     order = np.argsort(-probabilities_NC, axis=1, kind="stable")
     sorted_NC = np.take_along_axis(probabilities_NC.astype(np.float64), order, axis=1)
     before_NC = np.minimum(np.cumsum(sorted_NC, axis=1) - sorted_NC, 1.0)
-    before_NC[:, 0] = 0.0
-    mass_NC, rank_NC = np.empty_like(before_NC), np.empty(order.shape, int)
-    np.put_along_axis(mass_NC, order, before_NC, axis=1)
+    before_NC[:, 0] = -np.minimum(sorted_NC[:, 0], 1.0)
+    score_NC, rank_NC = np.empty_like(before_NC), np.empty(order.shape, int)
+    np.put_along_axis(score_NC, order, before_NC, axis=1)
     np.put_along_axis(rank_NC, order, np.arange(1, order.shape[1] + 1)[None], axis=1)
-    return Above(mass_NC, rank_NC)
+    return Strangeness(score_NC, rank_NC)
 
 
 def fit_conformal(probabilities_NC: np.ndarray, labels_N: np.ndarray, coverage: float) -> Conformal | None:
@@ -112,12 +113,12 @@ def fit_conformal(probabilities_NC: np.ndarray, labels_N: np.ndarray, coverage: 
         None where there are too few images for any rule.
     """
     classes = probabilities_NC.shape[1]
-    above = mass_above(probabilities_NC)
+    strange = strangeness(probabilities_NC)
     if _wanted(len(labels_N), coverage) > len(labels_N):
         return None
     thresholds, ranks = np.ones(classes), np.full(classes, classes)
     for group in _groups(labels_N, classes, coverage):
-        thresholds[group], ranks[group] = _rule(above, labels_N, group, coverage)
+        thresholds[group], ranks[group] = _rule(strange, labels_N, group, coverage)
     return Conformal(
         coverage=coverage, thresholds=[float(value) for value in thresholds], ranks=[int(rank) for rank in ranks]
     )
@@ -136,7 +137,7 @@ def _groups(labels_N: np.ndarray, classes: int, coverage: float) -> list[list[in
     return [*alone, few] if few else alone
 
 
-def _rule(above: Above, labels_N: np.ndarray, group: list[int], coverage: float) -> tuple[float, int]:
+def _rule(strange: Strangeness, labels_N: np.ndarray, group: list[int], coverage: float) -> tuple[float, int]:
     """Return threshold and rank limit of a group of classes: of those that cover enough, those with the smallest sets.
 
     A group with too few images even together is judged by the images of all classes.
@@ -145,15 +146,15 @@ def _rule(above: Above, labels_N: np.ndarray, group: list[int], coverage: float)
     if _wanted(len(members), coverage) > len(members):
         members = np.arange(len(labels_N))
     wanted = _wanted(len(members), coverage)
-    mass_N, rank_N = above.mass_NC[members, labels_N[members]], above.rank_NC[members, labels_N[members]]
-    group_mass, group_rank = above.mass_NC[:, group], above.rank_NC[:, group]
-    best, found = math.inf, (1.0, above.rank_NC.shape[1])
-    for rank in range(1, above.rank_NC.shape[1] + 1):
-        reached = np.sort(mass_N[rank_N <= rank])
+    score_N, rank_N = strange.score_NC[members, labels_N[members]], strange.rank_NC[members, labels_N[members]]
+    group_score, group_rank = strange.score_NC[:, group], strange.rank_NC[:, group]
+    best, found = math.inf, (1.0, strange.rank_NC.shape[1])
+    for rank in range(1, strange.rank_NC.shape[1] + 1):
+        reached = np.sort(score_N[rank_N <= rank])
         if len(reached) < wanted:
             continue
         threshold = float(reached[wanted - 1])
-        size = ((group_mass <= threshold) & (group_rank <= rank)).sum()
+        size = ((group_score <= threshold) & (group_rank <= rank)).sum()
         if size < best:
             best, found = size, (threshold, rank)
     return found

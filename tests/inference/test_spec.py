@@ -110,7 +110,7 @@ def changed(package: Path) -> Iterator[Callable[[dict[str, Any]], Path]]:
         ({"calibration.scale": 1.0}, "'calibration.scale' is no key of Calibration"),
         ({"conformal.coverage": 1}, "conformal: 'coverage' must be between 0 and 1"),
         ({"conformal.thresholds": [0.5]}, "'conformal.thresholds' has 1 numbers, and the model 2 classes"),
-        ({"conformal.thresholds": [0.5, -0.1]}, "conformal: 'thresholds' must be numbers from 0 to 1"),
+        ({"conformal.thresholds": [0.5, -1.1]}, "conformal: 'thresholds' must be numbers from -1 to 1"),
         ({"conformal.ranks": [1, 3]}, "conformal: 'ranks' must be from 1 to the number of classes"),
         ({"conformal.ranks": [1.0, 2.0]}, "'conformal.ranks' cannot be"),
         ({"weights_sha256": None}, "'weights_sha256' cannot be None"),
