@@ -52,7 +52,7 @@ class Calibration:
             raise ConfigError(f"'bias' must be numbers from {-LARGEST_BIAS:g} to {LARGEST_BIAS:g}")
 
     def misfit(self, classes: int) -> str:
-        """Tell which of its numbers are for more or fewer classes than a model has; nothing where all fit."""
+        """Find the numbers that are for more or fewer classes than a model has; nothing where all fit."""
         for name, allowed in (("temperature", (1, classes)), ("bias", (0, classes))):
             if len(getattr(self, name)) not in allowed:
                 return f"{name}' has {len(getattr(self, name))} numbers, and the model {classes} classes"

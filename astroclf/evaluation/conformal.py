@@ -51,7 +51,7 @@ class Conformal:
             raise ConfigError("'ranks' must be from 1 to the number of classes")
 
     def misfit(self, classes: int) -> str:
-        """Tell which of its numbers are for more or fewer classes than a model has; nothing where all fit."""
+        """Find the numbers that are for more or fewer classes than a model has; nothing where all fit."""
         for name in ("thresholds", "ranks"):
             if len(getattr(self, name)) != classes:
                 return f"{name}' has {len(getattr(self, name))} numbers, and the model {classes} classes"
