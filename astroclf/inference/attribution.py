@@ -1,0 +1,244 @@
+"""Where a network looked: heat maps of a class, a check of them by hiding parts, and what the feature gate does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from astroclf.errors import ConfigError
+from astroclf.models.classifier import Classifier, probabilities
+from astroclf.util.lazy import lazy_import
+from astroclf.util.pictures import as_rgb
+
+if TYPE_CHECKING:
+    from captum import attr as captum_attr
+    from scipy import stats
+
+    from astroclf.inference.predictor import Predictor
+else:
+    captum_attr = lazy_import("captum.attr")
+    stats = lazy_import("scipy.stats")
+
+CELLS = 8  # to a side, in which a heat map and the hidden parts are compared
+HIDDEN_CELLS = 2  # side of a hidden part, in cells: it moves by one
+SHUT = 0.1  # a gate below lets next to nothing of its feature through
+OVERLAY = 0.45  # weight of the colors where the heat is greatest
+
+
+@dataclass(frozen=True)
+class Attributions:
+    """Where a network looked in N images, each for one class.
+
+    Attributes
+    ----------
+    seen_NHWC : uint8
+        The images as the network gets them: cropped and scaled, before they are normalised.
+    maps_NHW : float32
+        From 0 to 1, the greatest of an image; of the same size. All 0 where nothing in the image speaks for the class.
+    agreement_N : float, optional
+        Rank correlation of the map with what hiding each part costs the class; NaN where either is flat.
+    """
+
+    seen_NHWC: np.ndarray
+    maps_NHW: np.ndarray
+    agreement_N: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class GateEffect:
+    """What the gate over the features (``head.attention``) does to N images.
+
+    Attributes
+    ----------
+    mean : float
+        Of all gates of all images: 0 shuts a feature out, 1 lets it through.
+    shut : float
+        The share of gates below 0.1.
+    varying : float
+        Standard deviation of a feature's gate over the images, the mean over the features: 0 is no gate, but a weight.
+    changed_labels : float
+        The share of images that get another label when all gates are open.
+    changed_probability : float
+        The mean change in the probability of the label, as a number from 0 to 1.
+    """
+
+    mean: float
+    shut: float
+    varying: float
+    changed_labels: float
+    changed_probability: float
+
+
+class _Logits(nn.Module):
+    """The class scores of a network alone, as captum wants them."""
+
+    def __init__(self, network: Classifier) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        return self.network(images_BCHW).logits_BC
+
+
+def attribute(
+    predictor: Predictor,
+    images_NHWC: np.ndarray,
+    classes_N: np.ndarray,
+    *,
+    occlusion: bool = False,
+    batch_size: int = 32,
+) -> Attributions:
+    """Find where a model looked, image by image, by Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391).
+
+    The map is of the plain image: test-time views are left aside. Its resolution is that of the network's last maps,
+    1/32 of the image's side, and is enlarged smoothly.
+
+    Parameters
+    ----------
+    images_NHWC : (N, S, S, C) uint8
+        Prepared images, as `Predictor.classify` takes them.
+    classes_N : (N,) int
+        The class that each is asked about.
+    occlusion : bool
+        Whether to check each map by hiding parts of the image: 49 passes more (Zeiler & Fergus 2014, arXiv:1311.2901).
+
+    Raises
+    ------
+    ConfigError
+        The backbone does not say which of its layers has the last maps.
+    """
+    network = predictor.model
+    layer = cam_layer(network)
+    logits = _Logits(network)
+    seen, maps, agreement = [], [], []
+    for images_BCHW, classes_B in _batches(predictor, images_NHWC, classes_N, batch_size):
+        with torch.enable_grad():
+            explained = captum_attr.LayerGradCam(logits, layer)
+            found_B1hw = explained.attribute(images_BCHW, target=classes_B, relu_attributions=True)
+        heat_B1HW = F.interpolate(found_B1hw.detach().float(), images_BCHW.shape[2:], mode="bilinear")
+        peak_B111 = heat_B1HW.amax(dim=(1, 2, 3), keepdim=True)
+        heat_BHW = torch.where(peak_B111 > 0, heat_B1HW / peak_B111.clamp_min(1e-30), heat_B1HW)[:, 0].cpu().numpy()
+        maps.append(heat_BHW)
+        seen.append(predictor.augmentation.to_uint8(images_BCHW))
+        if occlusion:
+            costs_BHW = _costs_of_hiding(logits, images_BCHW, classes_B)
+            agreement.append(np.array([_rank_correlation(*pair) for pair in zip(heat_BHW, costs_BHW, strict=True)]))
+    return Attributions(np.concatenate(seen), np.concatenate(maps), np.concatenate(agreement) if occlusion else None)
+
+
+def cam_layer(network: Classifier) -> nn.Module:
+    """Return the layer of a network's backbone that gives the last maps before pooling.
+
+    Raises
+    ------
+    ConfigError
+        The backbone has no attribute `cam_layer`.
+    """
+    layer = getattr(network.backbone, "cam_layer", None)
+    if not isinstance(layer, nn.Module):
+        raise ConfigError(
+            f"{type(network.backbone).__name__} does not say where its last maps are, so nothing can be said of where "
+            "it looked: give the class a property `cam_layer` that returns that layer (see docs/extending.md)."
+        )
+    return layer
+
+
+@torch.inference_mode()
+def gate_effect(predictor: Predictor, images_NHWC: np.ndarray, batch_size: int = 32) -> GateEffect | None:
+    """Compare a model's answers with and without the gate over its features; None where it has none.
+
+    Parameters
+    ----------
+    images_NHWC : (N, S, S, C) uint8
+        Prepared images, as `Predictor.classify` takes them.
+    """
+    gate = predictor.model.attention
+    if gate is None:
+        return None
+    gates: list[Tensor] = []
+
+    def record(_: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> None:
+        gates.append(gate.gate(inputs[0]).sigmoid().cpu())
+
+    given_NC = _probabilities(predictor, images_NHWC, batch_size, record)
+    opened_NC = _probabilities(predictor, images_NHWC, batch_size, lambda _, inputs, __: inputs[0])
+    gates_NF, labels_N1 = torch.cat(gates), given_NC.argmax(dim=1, keepdim=True)
+    return GateEffect(
+        mean=float(gates_NF.mean()),
+        shut=float((gates_NF < SHUT).float().mean()),
+        varying=float(gates_NF.std(dim=0, correction=0).mean()),
+        changed_labels=float((opened_NC.argmax(dim=1, keepdim=True) != labels_N1).float().mean()),
+        changed_probability=float((opened_NC - given_NC).gather(1, labels_N1).abs().mean()),
+    )
+
+
+def _probabilities(
+    predictor: Predictor, images_NHWC: np.ndarray, batch_size: int, hook: Callable[..., Tensor | None]
+) -> Tensor:
+    """Compute the network's own probabilities of the plain images, (N, C), with a hook on its gate."""
+    network = predictor.model
+    assert network.attention is not None
+    handle = network.attention.register_forward_hook(hook)
+    try:
+        unasked_N = np.zeros(len(images_NHWC), np.int64)
+        said = [
+            probabilities(network(images_BCHW).logits_BC, predictor.spec.activation)
+            for images_BCHW, _ in _batches(predictor, images_NHWC, unasked_N, batch_size)
+        ]
+    finally:
+        handle.remove()
+    return torch.cat(said).cpu()
+
+
+def overlay(seen_HWC: np.ndarray, map_HW: np.ndarray) -> np.ndarray:
+    """Lay a heat map over the image that it is of, blue where it is 0 and red where it is 1: (H, W, 3) uint8."""
+    picture = as_rgb(seen_HWC).astype(np.float32)
+    heat = np.rint(np.clip(map_HW, 0, 1) * 255).astype(np.uint8)
+    colors = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB).astype(np.float32)
+    return np.rint((1 - OVERLAY) * picture + OVERLAY * colors).astype(np.uint8)
+
+
+def _batches(
+    predictor: Predictor, images_NHWC: np.ndarray, classes_N: np.ndarray, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the images as the network takes them, with their classes, on its device."""
+    for start in range(0, len(images_NHWC), batch_size):
+        part = slice(start, start + batch_size)
+        pixels_BHWC = torch.from_numpy(np.ascontiguousarray(images_NHWC[part])).to(predictor.device)
+        classes_B = torch.from_numpy(np.asarray(classes_N[part], np.int64)).to(predictor.device)
+        yield predictor.augmentation(pixels_BHWC, None), classes_B
+
+
+def _costs_of_hiding(logits: nn.Module, images_BCHW: Tensor, classes_B: Tensor) -> np.ndarray:
+    """Compute how much the score of the class falls where a part is hidden behind the image's median, (B, H, W)."""
+    channels, *sides = images_BCHW.shape[1:]
+    steps = [max(1, side // CELLS) for side in sides]
+    windows = [min(side, HIDDEN_CELLS * step) for side, step in zip(sides, steps, strict=True)]
+    median_BC11 = images_BCHW.flatten(2).median(dim=2).values[..., None, None]
+    with torch.no_grad():
+        costs_BCHW = captum_attr.Occlusion(logits).attribute(
+            images_BCHW,
+            sliding_window_shapes=(channels, *windows),
+            strides=(channels, *steps),
+            baselines=median_BC11.expand_as(images_BCHW),
+            target=classes_B,
+        )
+    return costs_BCHW[:, 0].float().cpu().numpy()
+
+
+def _rank_correlation(heat_HW: np.ndarray, costs_HW: np.ndarray) -> float:
+    """Compute Spearman's correlation of two maps over `CELLS` by `CELLS` cells; NaN where one of them is flat."""
+    cells = [
+        cv2.resize(np.ascontiguousarray(values), (CELLS, CELLS), interpolation=cv2.INTER_AREA).ravel()
+        for values in (heat_HW, costs_HW)
+    ]
+    if any(np.ptp(values) == 0 for values in cells):
+        return float("nan")
+    return float(stats.spearmanr(*cells).statistic)
