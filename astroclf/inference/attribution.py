@@ -198,7 +198,7 @@ def _probabilities(
 
 
 def overlay(seen_HWC: np.ndarray, map_HW: np.ndarray) -> np.ndarray:
-    """Lay a heat map over the image that it is of, blue where it is 0 and red where it is 1: (H, W, 3) uint8."""
+    """Lay a heat map over its image, blue where it is 0 and red where it is 1: (H, W, 3) uint8."""
     picture = as_rgb(seen_HWC).astype(np.float32)
     heat = np.rint(np.clip(map_HW, 0, 1) * 255).astype(np.uint8)
     colors = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB).astype(np.float32)
