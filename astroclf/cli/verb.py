@@ -70,6 +70,8 @@ class Verb(Generic[Typed]):
         The verb's yaml file, without its ending, where it is not the verb's name.
     positional
         The keys that words without an equals sign are values of, in their order.
+    takes_many
+        Whether the last of these keys takes all further words as well, one a line: what a shell makes of a glob.
     gives_status
         Whether the job returns an exit status.
     error_status
@@ -85,6 +87,7 @@ class Verb(Generic[Typed]):
     job: Callable[[Typed, Job], Any]
     config_name: str = ""
     positional: tuple[str, ...] = (DATA_PATH,)
+    takes_many: bool = False
     gives_status: bool = False
     error_status: int = 1
     only_prints: bool = False
@@ -178,7 +181,7 @@ class _Command:
                 return
             vocabulary, typed_program = Vocabulary(session, self.verb.settings), program(self.verb.name)
             answers = Answers(vocabulary, typed_program)
-            words = WordReader(vocabulary, answers, options, self.verb.positional).overrides()
+            words = WordReader(vocabulary, answers, options, self.verb.positional, self.verb.takes_many).overrides()
             overrides, self.changes = split_changes(words)
             if options.help:
                 print(help_page(vocabulary, session.compose(overrides), typed_program))

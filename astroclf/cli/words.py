@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from astroclf.cli.answers import DEVICE, Answers
-from astroclf.cli.grammar import DATA_PATH, Assignment, data_set_words, exists, hydra_value, parse
+from astroclf.cli.grammar import DATA_PATH, Assignment, data_set_words, exists, hydra_value, parse, quoted
 from astroclf.cli.options import Options
 from astroclf.cli.vocabulary import Vocabulary
 from astroclf.config.resume import dotted_keys
@@ -33,12 +33,15 @@ class WordReader:
     ----------
     positional
         The keys that words without an equals sign are values of, in their order.
+    takes_many
+        Whether the last of these keys takes all further words as well.
     """
 
     vocabulary: Vocabulary
     answers: Answers
     options: Options
     positional: Sequence[str]
+    takes_many: bool = False
 
     def overrides(self) -> list[str]:
         """Return the overrides that the words mean, each of a key or choice that the verb has.
@@ -66,7 +69,9 @@ class WordReader:
     def _with_keys(self, words: Sequence[str]) -> list[str]:
         """Return the words, with keys before the values that stand alone."""
         result: list[str] = []
-        slots = list(self.positional)
+        given = {Assignment.of(word).key for word in words if self._is_assignment(word)} - {DATA_PATH}
+        slots = [key for key in self.positional if key not in given]
+        many: list[str] = []
         for index, word in enumerate(words):
             before, after = "".join(words[max(0, index - 1) : index]), "".join(words[index + 1 : index + 2])
             if after == "=":
@@ -75,6 +80,8 @@ class WordReader:
                 result.append(word)
             elif spaced := self.answers.spaced(before, word, after):
                 raise spaced
+            elif self.takes_many and slots == [self.positional[-1]]:
+                many.append(word)
             elif slots and slots[0] != DATA_PATH:
                 result.append(f"{slots.pop(0)}={word}")
             elif slots and "resume" in self.vocabulary.typed_keys and exists(f"{word}/checkpoints"):
@@ -85,7 +92,7 @@ class WordReader:
                 result += data_set_words(word, reader_is_chosen=chosen)
             else:
                 raise self.answers.stray_word(word, after, self._composed([]), may_be_path=bool(slots))
-        return result
+        return [*result, f"{slots[0]}={_one_value(many)}"] if many else result
 
     def _is_assignment(self, word: str) -> bool:
         if "=" not in word:
@@ -182,6 +189,13 @@ def _first(override: Override) -> str:
     if not override.is_sweep_override():
         return str(override.input_line)
     return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
+
+
+def _one_value(words: Sequence[str]) -> str:
+    """Return the value that several words are together: a text of lines, which Hydra reads faster than a list."""
+    if any("\n" in word for word in words):
+        return f"[{','.join(map(quoted, words))}]"
+    return hydra_value("\n".join(words))
 
 
 def _is_quoted(value: str) -> bool:

@@ -15,6 +15,7 @@ from astroclf.data.decode.images import fit_square
 from astroclf.errors import DataError
 from astroclf.evaluation.forward import predict_proba
 from astroclf.evaluation.predictions import Predictions
+from astroclf.inference.answers import answer_columns
 from astroclf.inference.preparation import Preparation
 from astroclf.inference.spec import ModelSpec
 from astroclf.models.classifier import Classifier
@@ -69,13 +70,7 @@ class Predictor:
             Another shape or dtype.
         """
         said = self.classify(images, max(1, int((params or {}).get("batch_size") or DEFAULT_BATCH_SIZE)))
-        columns: dict[str, Any] = {
-            "label": np.array(self.classes, dtype=object)[said.predicted],
-            "confidence": said.confidence,
-            "uncertainty": said.uncertainty,
-        }
-        columns |= {f"p_{name}": said.probabilities[:, index] for index, name in enumerate(self.classes)}
-        return pd.DataFrame(columns)
+        return pd.DataFrame(answer_columns(said))
 
     @torch.inference_mode()
     def classify(self, images: np.ndarray, batch_size: int = DEFAULT_BATCH_SIZE) -> Predictions:

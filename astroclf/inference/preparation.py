@@ -67,4 +67,6 @@ class Preparation:
             )
         picture, _ = to_picture(cut_out(values, self.reading, where), self.reading, self.channels, self.tones, where)
         check_bands(picture.shape[2], self.channels, where, "numbers")
+        if (picture == picture[0, 0]).all():  # training refused it, too: there is nothing to tell a class by
+            raise ImageError(f"{where}: the image is constant: every pixel comes out the same.", "constant")
         return fit_square(to_channels(picture, self.channels), self.image_size)

@@ -226,3 +226,56 @@ class PromoteConfig(Settings):
             )
         if self.action == "show" and self.reason is not None:
             raise ConfigError("reason= is given with action=champion or action=rollback; nothing was changed.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(Settings):
+    """What ``conf/predict.yaml`` says: a model, what it is asked about, and where its answers go.
+
+    Raises
+    ------
+    ConfigError
+        No input, no part such as 3/16, or embeddings in a format that has no place for hundreds of columns.
+    """
+
+    tracking: StoreSettings
+    trainer: MachineSettings
+    model: Annotated[str, PATH_OR_NAME]
+    inputs: list[str] | str
+    output: Annotated[str | None, PATH]
+    column: str | None
+    features: bool
+    report: bool
+    shard: str | None
+    overwrite: bool
+    batch_size: Annotated[int, at_least(1)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.words:
+            raise ConfigError("'inputs' names nothing: give files, globs, folders, a table, or - for a list.")
+        if self.shard is not None:
+            self.shard_numbers  # noqa: B018 - refuses what is no part
+        if self.features and not (self.output or "").lower().endswith(".parquet"):
+            raise ConfigError(
+                "features=true writes hundreds of numbers an image: give output=NAME.parquet, which keeps them whole."
+            )
+
+    @property
+    def words(self) -> list[str]:
+        """The inputs one by one; a text names one a line."""
+        return self.inputs.splitlines() if isinstance(self.inputs, str) else self.inputs
+
+    @property
+    def shard_numbers(self) -> tuple[int, int]:
+        """Which part this is, from 1 on, and of how many."""
+        match = re.fullmatch(r"(\d+)/(\d+)", self.shard or "1/1")
+        number, count = map(int, match.groups()) if match else (0, 0)
+        if not 1 <= number <= count:
+            raise ConfigError(f"shard={self.shard} is no part: give its number and how many there are, such as 3/16.")
+        return number, count
+
+    def rows_of_shard(self, total: int) -> tuple[int, int]:
+        """Return the first of the images that this part is, and the one after its last."""
+        number, count = self.shard_numbers
+        return (number - 1) * total // count, number * total // count

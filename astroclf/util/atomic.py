@@ -75,6 +75,12 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a whole file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def _reason(error: BaseException, temporary: Path) -> str | None:
     """Say why the user's disk refused; None when the error is not about the disk."""
     if isinstance(error, AstroclfError):

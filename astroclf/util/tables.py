@@ -35,6 +35,7 @@ ASTROPY_FORMATS = {
 }
 PARQUET_SUFFIX = ".parquet"
 DELIMITERS = ",\t;"
+ROWS_AT_ONCE = 4096
 
 
 def is_table(path: PurePath) -> bool:
@@ -48,9 +49,9 @@ def row_name(path: Path, number: int) -> str:
 
 
 def read_table(
-    path: Path, check_header: Callable[[list[str]], None], called: str = ""
+    path: Path, check_header: Callable[[list[str]], None], called: str = "", *, fold_case: bool = True
 ) -> Iterator[tuple[dict[str, str], int]]:
-    """Read the rows of a table, by column names in lower case, each with the number of its line.
+    """Read the rows of a table by column names, each with the number of its line.
 
     Of text files, as in `csv.DictReader`, surplus cells are under the key None, and cells that a row lacks are None.
     They are in UTF-8, with commas, or with tabs or semicolons where the header has these and no comma.
@@ -61,6 +62,8 @@ def read_table(
         Gets the column names; raises where they will not do.
     called
         What to call the file where it cannot be read, such as the key that names it; its path if empty.
+    fold_case
+        Whether names are given in lower case, and not as they are written.
 
     Raises
     ------
@@ -68,22 +71,27 @@ def read_table(
         The file cannot be read, or is no such table.
     """
     path = path.expanduser()
+
+    def named(name: str) -> str:
+        return name.strip().lower() if fold_case else name.strip()
+
     if not is_table(path) or path.suffix.lower() in TEXT_SUFFIXES:
-        yield from _text_rows(path, check_header, called)
+        yield from _text_rows(path, named, check_header, called)
         return
-    names, columns = _columns(path, called)
-    check_header([name.strip().lower() for name in names])
-    for number, cells in enumerate(zip(*columns, strict=True), start=1):
-        yield {name.strip().lower(): _text(cell) for name, cell in zip(names, cells, strict=True)}, number
+    names, rows = _typed_rows(path, called)
+    names = [named(name) for name in names]
+    check_header(names)
+    for number, cells in enumerate(rows, start=1):
+        yield {name: cell_text(cell) for name, cell in zip(names, cells, strict=True)}, number
 
 
 def _text_rows(
-    path: Path, check_header: Callable[[list[str]], None], called: str
+    path: Path, named: Callable[[str], str], check_header: Callable[[list[str]], None], called: str
 ) -> Iterator[tuple[dict[str, str], int]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True, delimiter=_delimiter(file, path))
-            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+            reader.fieldnames = [named(name) for name in reader.fieldnames or ()]
             check_header(list(reader.fieldnames))
             for values in reader:
                 yield values, reader.line_num
@@ -102,19 +110,22 @@ def _delimiter(file: io.TextIOWrapper, path: Path) -> str:
     return next((delimiter for delimiter in DELIMITERS if delimiter in header), ",")
 
 
-def _columns(path: Path, called: str) -> tuple[list[str], list[Sequence[Any]]]:
-    """Read the columns that hold one value a row, of a table that a program wrote."""
+def _typed_rows(path: Path, called: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+    """Read the columns that hold one value a row, of a table that a program wrote; its rows are made as they are asked.
+
+    A million rows of ten columns, as objects of Python, would take half a gigabyte.
+    """
     if not path.is_file():
         raise DataError(f"{called or path} cannot be read: there is no such file.")
     format = ASTROPY_FORMATS.get(path.suffix.lower())
     try:
         if format is None:
             table = parquet.read_table(path)
-            return list(table.column_names), [column.to_pylist() for column in table.columns]
+            return list(table.column_names), _in_parts(table.columns, len(table), lambda part: part.to_pylist())
         with warnings.catch_warnings(action="ignore"):  # units and names that the standard does not know
             read = astropy_table.Table.read(path, format=format)
         names = [name for name in read.colnames if read[name].ndim == 1]
-        return names, [read[name].tolist() for name in names]
+        return names, _in_parts([read[name] for name in names], len(read), lambda part: part.tolist())
     except ImportError as error:
         raise DataError(f"{path} cannot be read without the package {error.name}: install it.") from error
     except Exception as error:  # parsers of arbitrary bytes raise whatever they stumble over
@@ -122,7 +133,13 @@ def _columns(path: Path, called: str) -> tuple[list[str], list[Sequence[Any]]]:
         raise DataError(f"{path} is not a table that can be read as {format or 'parquet'} ({text}).") from error
 
 
-def _text(cell: Any) -> str:
+def _in_parts(columns: Sequence[Any], length: int, values: Callable[[Any], list[Any]]) -> Iterator[tuple[Any, ...]]:
+    for start in range(0, length, ROWS_AT_ONCE):
+        yield from zip(*(values(column[start : start + ROWS_AT_ONCE]) for column in columns), strict=True)
+
+
+def cell_text(cell: Any) -> str:
+    """Write one value as the cell of a text table; one that is not known is empty."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)

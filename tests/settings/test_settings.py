@@ -9,7 +9,14 @@ import yaml
 
 from astroclf.errors import ConfigError
 from astroclf.settings.base import ABSENT, ComponentSettings, Settings
-from astroclf.settings.commands import CheckConfig, PrepareConfig, PromoteConfig, SimulateConfig, StoresConfig
+from astroclf.settings.commands import (
+    CheckConfig,
+    PredictConfig,
+    PrepareConfig,
+    PromoteConfig,
+    SimulateConfig,
+    StoresConfig,
+)
 from astroclf.settings.components import locate, parameters_of
 from astroclf.settings.config import GROUPS, Config
 from astroclf.settings.evaluation import PromotionSettings
@@ -20,7 +27,7 @@ from tests.settings.defaults import default
 
 VERBS = {
     "config": Config, "prepare": PrepareConfig, "check": CheckConfig, "stores": StoresConfig,
-    "simulate": SimulateConfig, "promote": PromoteConfig,
+    "simulate": SimulateConfig, "promote": PromoteConfig, "predict": PredictConfig,
 }  # fmt: skip
 
 

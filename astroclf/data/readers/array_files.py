@@ -62,6 +62,10 @@ class ArrayFile(Protocol):
         """Return how many rows are cheap to read at once."""
         ...
 
+    def chunk_rows(self, name: str) -> int:
+        """Return how many rows can be read only together, since they are compressed as one."""
+        ...
+
     def read(self, name: str) -> np.ndarray:
         """Read all of a small array."""
         ...
@@ -167,6 +171,10 @@ class NpyFolder:
         """Return how many rows are cheap to read at once."""
         return _numpy_slab_rows(*self._header(name))
 
+    def chunk_rows(self, name: str) -> int:
+        """Return how many rows can be read only together."""
+        return 1
+
     def read(self, name: str) -> np.ndarray:
         """Read all of a small array."""
         return np.array(self._mapped(name))
@@ -253,6 +261,10 @@ class NpzArchive:
     def slab_rows(self, name: str) -> int:
         """Return how many rows are cheap to read at once."""
         return _numpy_slab_rows(*self._headers[name])
+
+    def chunk_rows(self, name: str) -> int:
+        """Return how many rows can be read only together: all are read at the first time, and kept."""
+        return 1
 
     def read(self, name: str) -> np.ndarray:
         """Read all of an array, once."""

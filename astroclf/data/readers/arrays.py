@@ -286,14 +286,17 @@ def _find(path: str | Path | None) -> Path:
     return place
 
 
+def bands_axis(shape: tuple[int, ...]) -> int:
+    """Find the axis of (N, …) that holds bands: the last, unless the second is the shortest."""
+    return 1 if len(shape) == 4 and shape[1] < min(shape[2:]) else 3
+
+
 def _bands_axis(file: ArrayFile) -> tuple[int, tuple[Note, ...]]:
-    """Find the axis of (N, …) that holds bands: the last, unless the second is the shortest, a guess that is noted."""
+    """Find the axis of the images' bands; that it is the second is a guess, and noted."""
     shape = file.shape(IMAGES)
-    if len(shape) == 3:
+    if bands_axis(shape) == 3:
         return 3, ()
     _, bands, height, width = shape
-    if bands >= min(height, width):
-        return 3, ()
     text = (
         f"{file.path}: {file.called(IMAGES)} of shape {shape} is taken as {bands} bands of {height} x {width} pixels: "
         "its second axis is the shortest."

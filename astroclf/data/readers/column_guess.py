@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from astroclf.data.readers.classes import class_key
 from astroclf.data.readers.names import SampleNames
@@ -59,7 +59,15 @@ def header_of(path: Path) -> list[str]:
     return found
 
 
-def guess_columns(path: Path, names: SampleNames) -> Guess:
+class HasNames(Protocol):
+    """What tells if a cell of a table names a sample."""
+
+    def has(self, text: str) -> bool:
+        """Tell if a sample is found by this text."""
+        ...
+
+
+def guess_columns(path: Path, names: HasNames) -> Guess:
     """Look at the first rows of a table for a column that names samples, and one that is called as classes are."""
     header: list[str] = []
     try:
@@ -73,7 +81,7 @@ def guess_columns(path: Path, names: SampleNames) -> Guess:
     return Guess(found if found and shares[found] >= MIN_FOUND else None, label, whole)
 
 
-def _share(rows: Sequence[dict[str, str]], column: str, names: SampleNames) -> float:
+def _share(rows: Sequence[dict[str, str]], column: str, names: HasNames) -> float:
     return sum(bool(text := row[column].strip()) and names.has(text) for row in rows) / max(1, len(rows))
 
 

@@ -75,6 +75,11 @@ class Hdf5Arrays:
         shape, dtype, chunks = self._headers[name]
         return slab_rows(shape, chunks, dtype.itemsize)
 
+    def chunk_rows(self, name: str) -> int:
+        """Return how many rows can be read only together, since they are compressed as one."""
+        chunks = self._headers[name][2]
+        return chunks[0] if chunks else 1
+
     def read(self, name: str) -> np.ndarray:
         """Read all of a small array; text as ``str``."""
         with _opened(self.path) as file:

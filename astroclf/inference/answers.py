@@ -1,0 +1,29 @@
+"""The columns of an answer: what every table of a model's answers has, wherever it is written."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from astroclf.evaluation.predictions import PROBABILITY_COLUMN, Predictions
+
+SET_SEPARATOR = "|"
+
+
+def answer_columns(predictions: Predictions) -> dict[str, np.ndarray]:
+    """Return the columns of N answers by name.
+
+    ``label`` (class name), ``confidence`` (estimated probability that it is right), ``uncertainty`` (estimated
+    probability that it is wrong), ``p_<class>`` for each class, summing to 1, and, where the model gives prediction
+    sets, ``prediction_set`` (names of classes, joined by ``|``).
+    """
+    names = np.array(predictions.classes, dtype=object)
+    columns: dict[str, np.ndarray] = {
+        "label": names[predictions.predicted],
+        "confidence": predictions.confidence,
+        "uncertainty": predictions.uncertainty,
+    }
+    columns |= {f"{PROBABILITY_COLUMN}{name}": predictions.probabilities[:, index] for index, name in enumerate(names)}
+    if predictions.sets is not None:
+        joined = [SET_SEPARATOR.join(names[members]) for members in predictions.sets]
+        columns["prediction_set"] = np.array(joined, dtype=object)
+    return columns

@@ -1,0 +1,1 @@
+"""``astroclf predict``: answers on any number of images, as a table."""
