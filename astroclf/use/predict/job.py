@@ -19,6 +19,7 @@ from astroclf.inference.predictor import Predictor
 from astroclf.inference.samples import in_blocks, prepare
 from astroclf.registry.load import load
 from astroclf.settings.commands import PredictConfig
+from astroclf.use.predict.gallery import write_gallery
 from astroclf.use.predict.journal import Journal, other_facts
 from astroclf.use.predict.rows import AnswerRows
 from astroclf.use.predict.summary import Summary, show_rows
@@ -68,6 +69,8 @@ def predict(config: PredictConfig, command: str) -> int:
     output = _output(config, facts)
     if (done := _done(output, facts, overwrite=config.overwrite)) is not None:
         log.info("It has all rows already, by the same model of the same inputs.")
+        if config.report:
+            log.info("A report is made with the table: add overwrite=true.")
         return _tell(done, output)
     rows = AnswerRows(predictor, inputs.columns, config.batch_size, features=config.features)
     with Journal(_journal_of(output), rows.schema, facts, fresh=config.overwrite) as journal:
@@ -77,6 +80,11 @@ def predict(config: PredictConfig, command: str) -> int:
         record = {"model": config.model, "command": command, "astroclf": __version__}
         plain = {**record, "facts": facts, "summary": summary.to_plain()}
         write_text(_record_of(output), json.dumps(plain, indent=2) + "\n")
+        if config.report:
+            about = [("model", config.model), ("table", str(output)), ("command", command), ("astroclf", __version__)]
+            page = output.with_name(f"{output.name}.html")
+            write_gallery(page, journal.batches(), summary, inputs, first, predictor.preparation, about)
+            log.info("Report    %s", page)
         if stop - first <= ALL_SHOWN:
             show_rows(journal.batches())
         journal.remove()

@@ -167,6 +167,17 @@ def test_shards_are_disjoint_and_together_whole(predict):
     assert predict("night", "output=out/a.csv", "shard=4/3") == 2
 
 
+def test_the_report_shows_each_class_and_the_errors(predict):
+    Path("night/3.png").write_bytes(b"no picture")
+    assert predict("night", "output=a.csv", "report=true") == 1
+    page = Path("a.csv.html").read_text()
+    answered = {row["path"]: row["label"] for row in rows_of("a.csv") if row["label"]}
+    assert page.count("data:image/jpeg") == len(answered) == IMAGES - 1
+    assert all(f'<div class="id">{path}</div>' in page for path in answered)
+    assert "<td>night/3.png</td>" in page
+    assert "http" not in page.partition("<body>")[2]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
