@@ -167,6 +167,18 @@ def test_shards_are_disjoint_and_together_whole(predict):
     assert predict("night", "output=out/a.csv", "shard=4/3") == 2
 
 
+def test_embeddings_are_columns_of_parquet_equal_for_equal_images(predict):
+    shutil.copy("night/0.png", "night/twin.png")
+    Path("night/3.png").write_bytes(b"no picture")
+    assert predict("night", "output=a.parquet", "features=true", "batch_size=3") == 1
+    table = pd.read_parquet("a.parquet").set_index("path")
+    features = table[[f"f_{index}" for index in range(8)]]
+    assert "f_8" not in table
+    assert features.loc["night/0.png"].tolist() == pytest.approx(features.loc["night/twin.png"].tolist(), abs=1e-6)
+    assert features.loc["night/3.png"].isna().all()
+    assert not np.allclose(features.loc["night/0.png"], features.loc["night/1.png"], atol=1e-6)
+
+
 def test_the_report_shows_each_class_and_the_errors(predict):
     Path("night/3.png").write_bytes(b"no picture")
     assert predict("night", "output=a.csv", "report=true") == 1
