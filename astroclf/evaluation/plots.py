@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from astroclf.evaluation.predictions import Predictions
+from astroclf.evaluation.selective import risk_coverage
 from astroclf.util.figures import BLUE, GREEN, GREY, INK, ORANGE, class_labels, figure, shorten, show_image
 
 RELIABILITY_BINS = 10
@@ -51,17 +52,23 @@ def plot_confusion(predictions: Predictions, path: str | Path) -> Path:
     return Path(path)
 
 
-def plot_reliability(predictions: Predictions, path: str | Path) -> Path:
-    """Plot accuracy against confidence, and the images in each bin: the reliability diagram of Guo et al. 2017."""
+def plot_reliability(predictions: Predictions, path: str | Path, before: Predictions | None = None) -> Path:
+    """Plot accuracy against confidence, and the images in each bin: the reliability diagram of Guo et al. 2017.
+
+    Parameters
+    ----------
+    before
+        The same images before calibration, drawn beside.
+    """
     edges = np.linspace(0, 1, RELIABILITY_BINS + 1)
-    which = np.clip(np.digitize(predictions.confidence, edges[1:-1]), 0, RELIABILITY_BINS - 1)
-    counts = np.bincount(which, minlength=RELIABILITY_BINS)
+    counts, confidence, right = _by_confidence(predictions, edges)
     filled = counts > 0
-    right = np.bincount(which, weights=predictions.right, minlength=RELIABILITY_BINS)[filled] / counts[filled]
-    confidence = np.bincount(which, weights=predictions.confidence, minlength=RELIABILITY_BINS)[filled] / counts[filled]
     low, high = _wilson(right, counts[filled])
     with figure(path, 4.3, 4.6, rows=2, sharex=True, height_ratios=[3, 1]) as (axes, below):
         axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="perfectly calibrated")
+        if before is not None:
+            _, uncalibrated, accuracy = _by_confidence(before, edges)
+            axes.plot(uncalibrated, accuracy, color=ORANGE, marker="o", ms=3, lw=1, label="before calibration")
         bars = [right - low, high - right]
         label = "this model (68 % interval)"
         axes.errorbar(confidence, right, yerr=bars, color=BLUE, marker="o", ms=4, lw=1.4, elinewidth=0.9, label=label)
@@ -70,6 +77,23 @@ def plot_reliability(predictions: Predictions, path: str | Path) -> Path:
         axes.legend(loc="upper left")
         below.bar((edges[:-1] + edges[1:]) / 2, counts, width=0.92 / RELIABILITY_BINS, color=BLUE, alpha=0.75)
         below.set(xlabel="confidence (highest probability)", ylabel="images")
+    return Path(path)
+
+
+def plot_risk_coverage(predictions: Predictions, path: str | Path) -> Path:
+    """Plot the share of wrong answers among the images that the model is surest of, against the share of these."""
+    curve = risk_coverage(predictions.confidence, predictions.right)
+    best = risk_coverage(predictions.right.astype(np.float64), predictions.right)
+    area = curve.risk_N.mean()
+    with figure(path, 4.3, 3.6) as axes:
+        axes.plot(best.coverage_N, best.risk_N, color=GREY, lw=1, ls="--", label="best order of these answers")
+        axes.plot(curve.coverage_N, curve.risk_N, color=BLUE, label=f"this model, area (AURC) {area:.3f}")
+        axes.set(
+            xlabel="share of the images that are answered, the surest first", ylabel="share of these that is wrong"
+        )
+        axes.set(xlim=(0, 1), ylim=(0, None), title="Risk and coverage")
+        axes.grid()
+        axes.legend(loc="upper left")
     return Path(path)
 
 
@@ -156,6 +180,17 @@ def plot_augmented(
                     grid[row, version + 1], augmented_NVHWC[row, version], "augmented" if version + row == 0 else ""
                 )
     return Path(path)
+
+
+def _by_confidence(predictions: Predictions, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the images in each bin of confidence, and of the bins that have some mean confidence and accuracy."""
+    bins = len(edges) - 1
+    which = np.clip(np.digitize(predictions.confidence, edges[1:-1]), 0, bins - 1)
+    counts = np.bincount(which, minlength=bins)
+    filled = counts > 0
+    confidence = np.bincount(which, weights=predictions.confidence, minlength=bins)[filled] / counts[filled]
+    right = np.bincount(which, weights=predictions.right, minlength=bins)[filled] / counts[filled]
+    return counts, confidence, right
 
 
 def _wilson(share: np.ndarray, counts: np.ndarray, z: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -117,8 +117,8 @@ def finish(run: Run, fitted: FitResult) -> None:
     facts, pictures = _facts(run), shown_of_test(run.data)
     write_predictions(folder / "predictions.csv", predictions)
     if run.data.whole is None:
-        draw_plots(folder, predictions, pictures)
-    report = RunReport(run, predictions, pictures, facts)
+        draw_plots(folder, predictions, pictures, before=own)
+    report = RunReport(run, predictions, pictures, facts, trust=" ".join(fit.sentences))
     report.write(metrics)
     _show(results_table(metrics, predictions, "Part of the test set, no result" if run.data.whole else "Test set"))
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}

@@ -28,12 +28,21 @@ NOT_COMPARED = ("tracking.", "resume", "dataset.cache_dir", "trainer.num_workers
 
 @dataclass(frozen=True)
 class RunReport:
-    """The report of a run that is tested; written once before its model is registered, and again with the decision."""
+    """The report of a run that is tested; written once before its model is registered, and again with the decision.
+
+    Attributes
+    ----------
+    facts
+        Environment and fingerprints.
+    trust
+        How the probabilities were calibrated, in words.
+    """
 
     run: Run
     predictions: Predictions
     pictures: Pictures
     facts: Mapping[str, Any]
+    trust: str
 
     def write(self, metrics: Mapping[str, Any], decision: Decision | None = None) -> None:
         """Write ``report.html`` into the run folder.
@@ -79,6 +88,7 @@ class RunReport:
             changes=changes,
             champion=champion,
             facts=self.facts,
+            trust=self.trust,
         )
 
     def _beside_champion(self, decision: Decision | None) -> tuple[Sequence[tuple[str, str, str]], str]:

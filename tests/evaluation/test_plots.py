@@ -26,7 +26,14 @@ def with_one_mistake_more(predictions: Predictions) -> Predictions:
 
 
 @pytest.mark.parametrize(
-    "draw", [plots.plot_confusion, plots.plot_reliability, plots.plot_class_accuracy, plots.plot_uncertainty]
+    "draw",
+    [
+        plots.plot_confusion,
+        plots.plot_reliability,
+        plots.plot_class_accuracy,
+        plots.plot_uncertainty,
+        plots.plot_risk_coverage,
+    ],
 )
 def test_figures_show_the_results(draw, predictions: Predictions, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     first = draw(predictions, tmp_path / "new" / "first.png")
@@ -38,7 +45,14 @@ def test_figures_show_the_results(draw, predictions: Predictions, tmp_path: Path
 
 @pytest.mark.parametrize("rows", [slice(0, 2), slice(5, 6)], ids=["all right", "one image, wrong"])
 @pytest.mark.parametrize(
-    "draw", [plots.plot_confusion, plots.plot_reliability, plots.plot_class_accuracy, plots.plot_uncertainty]
+    "draw",
+    [
+        plots.plot_confusion,
+        plots.plot_reliability,
+        plots.plot_class_accuracy,
+        plots.plot_uncertainty,
+        plots.plot_risk_coverage,
+    ],
 )
 def test_small_and_one_sided_results_are_drawn_too(draw, rows: slice, predictions: Predictions, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     assert ink(draw(predictions.take(rows), tmp_path / "few.png")) > 0.01
@@ -60,6 +74,12 @@ def test_the_sheet_of_augmented_samples(channels: int, tmp_path: Path) -> None:
     originals = rng.integers(0, 256, (2, 16, 16, channels), dtype=np.uint8)
     versions = rng.integers(0, 256, (2, 3, 12, 12, channels), dtype=np.uint8)
     assert ink(plots.plot_augmented(originals, versions, ["Merging", "Round"], tmp_path / "augmented.png")) > 0.4
+
+
+def test_calibration_is_seen_beside_what_was_before_it(predictions: Predictions, tmp_path: Path) -> None:
+    alone = plots.plot_reliability(predictions, tmp_path / "alone.png").read_bytes()
+    before = replace(predictions, probabilities=predictions.probabilities**2)
+    assert plots.plot_reliability(predictions, tmp_path / "beside.png", before).read_bytes() != alone
 
 
 def test_drawing_leaves_the_users_pyplot_alone(predictions: Predictions, tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ def headlines(metrics: Mapping[str, Any]) -> list[Headline]:
     """
     found = []
     for metric in METRICS.values():
+        if f"test/{metric.name}" not in metrics:
+            continue
         interval = interval_text(metrics, metric.name)
         beside = [f"{100 * LEVEL:g} %: {interval}"] if interval else []
         if metric.name == "accuracy" and "test/chance_accuracy" in metrics:

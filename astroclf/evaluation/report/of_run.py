@@ -71,6 +71,8 @@ class Background:
         What is called so there, such as ``models:/galaxy10/3``; empty where there is none to differ from.
     facts
         Environment and fingerprints.
+    trust
+        How its probabilities were calibrated, in words.
     """
 
     title: str
@@ -80,15 +82,25 @@ class Background:
     changes: Sequence[tuple[str, str, str]] = ()
     champion: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    trust: str = ""
 
 
-def draw_plots(run_folder: str | Path, predictions: Predictions, pictures: Pictures) -> list[Path]:
-    """Draw every figure of a run into its ``plots`` folder."""
+def draw_plots(
+    run_folder: str | Path, predictions: Predictions, pictures: Pictures, before: Predictions | None = None
+) -> list[Path]:
+    """Draw every figure of a run into its ``plots`` folder.
+
+    Parameters
+    ----------
+    before
+        What the network itself said of the test images, before calibration.
+    """
     folder = Path(run_folder) / PLOTS_FOLDER
     drawn = draw_curves(run_folder, folder)
     drawn.append(plots.plot_confusion(predictions, folder / "confusion.png"))
     drawn.append(plots.plot_class_accuracy(predictions, folder / "class_accuracy.png"))
-    drawn.append(plots.plot_reliability(predictions, folder / "reliability.png"))
+    drawn.append(plots.plot_reliability(predictions, folder / "reliability.png", before))
+    drawn.append(plots.plot_risk_coverage(predictions, folder / "risk_coverage.png"))
     drawn.append(plots.plot_uncertainty(predictions, folder / "uncertainty.png"))
     if pictures.images is not None:
         drawn.append(plots.plot_mistakes(predictions, pictures.images, folder / "mistakes.png"))
@@ -122,7 +134,7 @@ def run_report(
         *charts_section(folder, CURVES, title="Training", text=_training_words(metrics)),
         confusion_section(predictions, pictures),
         class_section(predictions),
-        *charts_section(folder, TRUST, title="Can its confidence be believed?"),
+        *charts_section(folder, TRUST, title="Can its confidence be believed?", text=background.trust),
         mistakes_section(predictions, pictures),
         least_sure_section(predictions, pictures),
         *more,

@@ -13,7 +13,6 @@ from optuna.trial import FrozenTrial, TrialState
 from astroclf.evaluation.report.of_run import PLOTS_FOLDER, charts_section
 from astroclf.evaluation.report.page import Cell, Code, Column, Facts, Headline, Report, Section, Table
 from astroclf.sweep.results import STATE_NAMES, best_trials, last_value, param_keys, state_counts, train_seconds
-from astroclf.sweep.space import as_text
 from astroclf.sweep.view.summary import cost_text, counts_text, failure_reasons
 from astroclf.sweep.view.wording import param_text, short_names, value_text
 from astroclf.util.text import clock
@@ -107,7 +106,7 @@ def _headlines(trials: Sequence[FrozenTrial], metrics: Sequence[str], chosen: Fr
 
 def _best_section(chosen: FrozenTrial, story: SweepStory) -> Table:
     rows = [
-        [Cell(key), Cell(story.defaults.get(key.lstrip("+"), "–")), Cell(as_text(value))]
+        [Cell(key), Cell(story.defaults.get(key.lstrip("+"), "–")), Cell(param_text(value))]
         for key, value in chosen.params.items()
     ]
     same = sum(before.text == now.text for _, before, now in rows)

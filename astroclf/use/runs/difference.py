@@ -77,7 +77,7 @@ def show_difference(found: RunDifference, screen: Console) -> None:
     else:
         screen.print("The configurations are equal.")
     screen.print()
-    figures = [(name, number(a, 4), number(b, 4)) for name, a, b in found.figures]
+    figures = [(name, _figure(a), _figure(b)) for name, a, b in found.figures]
     screen.print(_two_columns("result", figures))
     screen.print()
     for line in paired_lines(found):
@@ -132,6 +132,11 @@ def difference_rows(found: RunDifference) -> list[dict[str, Any]]:
             row |= {"difference": each.difference, "low": each.low, "high": each.high}
         rows.append(row)
     return rows
+
+
+def _figure(value: float | None) -> str:
+    """Write a figure with four digits, a count or a time without any."""
+    return f"{value:,.0f}" if value is not None and value >= 100 else number(value, 4)
 
 
 def _two_columns(title: str, rows: list[tuple[str, str, str]]) -> Table:

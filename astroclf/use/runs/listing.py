@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from astroclf.tracking.recorded import RunRecord
 from astroclf.util.terminal import Plain, plain
 from astroclf.util.text import nearest, number
 
-HEADLINES = ("test/accuracy", "test/macro_f1", "test/ece")
+TIME_AT_THE_END = re.compile(r"[ _]\d{4}-\d\d-\d\d_\d\d-\d\d$")  # of a name that nobody gave: it stands beside
 
 
 def chosen_runs(runs: Sequence[RunRecord], config: RunsConfig) -> list[RunRecord]:
@@ -62,7 +63,7 @@ def _by_metric(runs: Sequence[RunRecord], sort: str) -> list[RunRecord]:
 
 def runs_table(runs: Sequence[RunRecord], title: str) -> Table:
     """Return the table of runs for the terminal."""
-    table = Table(title=plain(title, "bold"), title_justify="left", pad_edge=False, box=None)
+    table = Table(title=plain(title, "bold"), title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("run", no_wrap=True)
     table.add_column("began", no_wrap=True, style="dim")
     table.add_column("name", overflow="fold", ratio=3)
@@ -70,20 +71,18 @@ def runs_table(runs: Sequence[RunRecord], title: str) -> Table:
     table.add_column("accuracy", justify="right", no_wrap=True)
     table.add_column("95 %", justify="right", no_wrap=True, style="dim")
     table.add_column("F1", justify="right", no_wrap=True)
-    table.add_column("ECE", justify="right", no_wrap=True)
     for run in runs:
         bounds = [run.metrics.get(f"test/accuracy_{end}") for end in ("low", "high")]
         interval = "" if None in bounds else "–".join(number(bound, 2).removeprefix("0") for bound in bounds)
-        name = run.name if run.status == "finished" else f"{run.name} ({run.status})"
-        figures = [number(run.metrics.get(metric)) for metric in HEADLINES]
+        name = TIME_AT_THE_END.sub("", run.name)
         table.add_row(
             Plain(run.id[:8] or "–"),
             "–" if run.began is None else f"{run.began:%m-%d %H:%M}",
-            Plain(name),
+            Plain(name if run.status == "finished" else f"{name} ({run.status})"),
             Plain(run.dataset),
-            figures[0],
+            number(run.metrics.get("test/accuracy")),
             interval,
-            *figures[1:],
+            number(run.metrics.get("test/macro_f1")),
         )
     return table
 
