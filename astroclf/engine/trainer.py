@@ -17,14 +17,13 @@ from torch import nn
 from astroclf.data.loader import Batch, BatchLoader
 from astroclf.engine.checkpoint import CheckpointFolder
 from astroclf.engine.early_stopping import EarlyStopping
-from astroclf.engine.ema import ModelEMA
 from astroclf.engine.memory import MemoryPeaks
 from astroclf.engine.meter import StepMeter
-from astroclf.engine.optimizer_step import OptimizerStep
 from astroclf.engine.progress import TrainProgress
 from astroclf.engine.schedule import Schedule
 from astroclf.engine.signals import StopRequest
 from astroclf.engine.state import FiniteBuffers, TrainState, planned_steps, refuse_other_run
+from astroclf.engine.training_step import TrainingStep
 from astroclf.errors import CheckpointError, Interrupted, TakenOver, TrainingError
 from astroclf.evaluation.forward import evaluate
 from astroclf.evaluation.history import HISTORY_FILE, STEPS_FILE, write_history
@@ -107,8 +106,8 @@ class Trainer:
         self.classes, self.folder, self.tracker = classes, folder, tracker
         self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
         self.on_validation, self.before_save = on_validation, before_save
-        self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
-        self.optimizer_step = OptimizerStep(model, optimizer, precision, settings.grad_clip_norm)
+        self.training_step = TrainingStep(model, criterion, optimizer, precision, settings)
+        self.ema = self.training_step.ema
         self.early_stopping = EarlyStopping(settings.patience)
         self.checkpoints = CheckpointFolder(folder / "checkpoints", settings.keep_lowest_loss)
         self.state = TrainState()
@@ -195,27 +194,10 @@ class Trainer:
         """Take one optimizer step over the images of `group`; return their mean loss, still on the device."""
         state = self.state
         lr = self.schedule.apply(self.optimizer, state.step)
-        images = sum(len(batch.labels_B) for batch in group)
-        sums: dict[str, torch.Tensor] = {}
-        for batch in group:
-            with self.precision.autocast():
-                output = self.model(batch.images_BCHW)
-            losses = self.criterion(output, batch.labels_B, batch.targets_BC)
-            of_batch = {name: loss_B.sum() for name, loss_B in losses.by_name().items()}
-            loss = of_batch["loss"]
-            loss = loss * torch.where(torch.isfinite(loss), 1.0, math.nan)  # a loss of inf may have finite gradients
-            self.optimizer_step.backward(loss / images)
-            if output.uncertainty_B is not None:
-                of_batch["mean_uncertainty"] = output.uncertainty_B.detach().sigmoid().sum()
-            sums = {name: sums.get(name, 0) + value.detach() for name, value in of_batch.items()}
-
-        norm = self.optimizer_step.take()
-        if self.ema is not None:
-            self.ema.update()
-
-        self.meter.add(state.step, lr, sums, images, norm)
+        taken = self.training_step.take(group)
+        self.meter.add(state.step, lr, taken.sums, taken.images, taken.norm)
         state.step += 1
-        return sums["loss"] / images
+        return taken.loss
 
     def _validate(self, progress: TrainProgress, last: bool) -> None:
         """Measure on the validation images, log, decide about best and early stopping, save."""
@@ -347,7 +329,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict() if self.ema is not None else None,
-            "optimizer_step": self.optimizer_step.state_dict(),
+            "optimizer_step": self.training_step.optimizer_step.state_dict(),
             "train_state": vars(self.state),
             "fingerprints": self.fingerprints,
             "batches_per_epoch": len(self.train_loader),
@@ -388,7 +370,7 @@ class Trainer:
             raise CheckpointError(f"The checkpoint is of another network than this one: {reason}.") from error
         if self.ema is not None and saved["ema"] is not None:
             self.ema.load_state_dict(saved["ema"])
-        self.optimizer_step.load_state_dict(saved["optimizer_step"])
+        self.training_step.optimizer_step.load_state_dict(saved["optimizer_step"])
         self.state = TrainState(**saved["train_state"])
         self.early_stopping.load_state_dict(saved["early_stopping"])
         at_end = self.state.step == self.total_steps and self._validated()

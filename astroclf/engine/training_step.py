@@ -1,0 +1,93 @@
+"""One optimizer step over a few batches: forward, loss, gradients, new weights; the training loop is made of these."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from astroclf.data.loader import Batch
+from astroclf.engine.ema import ModelEMA
+from astroclf.engine.optimizer_step import OptimizerStep
+from astroclf.losses.criterion import Criterion
+from astroclf.models.precision import Precision
+from astroclf.settings.training import TrainerSettings
+
+
+class Taken(NamedTuple):
+    """What a step came to, still on the device.
+
+    Attributes
+    ----------
+    sums : dict of str to Tensor
+        Over the step's images: of the ``loss``, of its terms, and of ``mean_uncertainty``.
+    images : int
+    norm : Tensor
+        Of the gradient before clipping; not finite where the step was left out.
+    """
+
+    sums: dict[str, torch.Tensor]
+    images: int
+    norm: torch.Tensor
+
+    @property
+    def loss(self) -> torch.Tensor:
+        """The mean loss of the step's images."""
+        return self.sums["loss"] / self.images
+
+
+class TrainingStep:
+    """The steps of one model, with all that takes part in one.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Already on `precision.device`, in training mode when a step is taken. Returns a `Prediction`.
+    criterion : Criterion
+        Per-sample loss.
+    optimizer : torch.optim.Optimizer
+    precision : Precision
+    settings : TrainerSettings
+        Of which the limit of the gradient norm and the decay of the average are used.
+
+    Attributes
+    ----------
+    optimizer_step : OptimizerStep
+    ema : ModelEMA or None
+        The moving average of the weights, where there is to be one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: Criterion,
+        optimizer: torch.optim.Optimizer,
+        precision: Precision,
+        settings: TrainerSettings,
+    ) -> None:
+        self.model, self.criterion, self.precision = model, criterion, precision
+        self.optimizer_step = OptimizerStep(model, optimizer, precision, settings.grad_clip_norm)
+        self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
+
+    def take(self, batches: Sequence[Batch]) -> Taken:
+        """Take one optimizer step over all images of `batches`, a forward pass for each."""
+        images = sum(len(batch.labels_B) for batch in batches)
+        sums: dict[str, torch.Tensor] = {}
+        for batch in batches:
+            with self.precision.autocast():
+                output = self.model(batch.images_BCHW)
+            losses = self.criterion(output, batch.labels_B, batch.targets_BC)
+            of_batch = {name: loss_B.sum() for name, loss_B in losses.by_name().items()}
+            loss = of_batch["loss"]
+            loss = loss * torch.where(torch.isfinite(loss), 1.0, math.nan)  # a loss of inf may have finite gradients
+            self.optimizer_step.backward(loss / images)
+            if output.uncertainty_B is not None:
+                of_batch["mean_uncertainty"] = output.uncertainty_B.detach().sigmoid().sum()
+            sums = {name: sums.get(name, 0) + value.detach() for name, value in of_batch.items()}
+        norm = self.optimizer_step.take()
+        if self.ema is not None:
+            self.ema.update()
+        return Taken(sums, images, norm)
