@@ -31,6 +31,7 @@ from astroclf.config.resume import resumed_config, split_changes
 from astroclf.errors import AstroclfError, ConfigError, Interrupted
 from astroclf.run.folder import RunFolder
 from astroclf.settings.base import Settings
+from astroclf.settings.config import Config
 from astroclf.settings.yaml_files import config_dir
 from astroclf.util.disk import in_one_paragraph
 from astroclf.util.invocation import Command, program, set_typed_command, typed_command, use_utf8
@@ -243,7 +244,7 @@ class _Command:
 
     def _typed(self, composed: DictConfig, hydra: Any) -> Any:
         """Return the checked settings: those of a resumed run are its own, with the command line's changes."""
-        if composed.get("resume") is None:
+        if composed.get("resume") is None or self.verb.settings is not Config:
             return checked_as(self.verb.settings, composed, hydra)
         if hydra.mode == RunMode.MULTIRUN:
             raise ConfigError("A resumed run cannot be part of a multirun. Leave out -m, or leave out resume.")

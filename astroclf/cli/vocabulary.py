@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -32,16 +33,29 @@ class Vocabulary:
     def groups(self) -> dict[str, str | None]:
         """The verb's config groups, each with its default choice: None where it may be left without one."""
         found: dict[str, str | None] = {}
-        for entry in self._primary.get("defaults", []):
-            for group, choice in entry.items() if isinstance(entry, dict) else ():
-                if not group.startswith("override "):
-                    found[group] = choice
+        for file in self._wholes:
+            for entry in file.get("defaults", []):
+                for group, choice in entry.items() if isinstance(entry, dict) else ():
+                    if not group.startswith("override "):
+                        found[group] = choice
         return found
 
     @cached_property
-    def _primary(self) -> dict[str, Any]:
-        """The verb's own yaml file."""
-        path = self.session.find(f"{self.session.config_name}.yaml")
+    def _whole_names(self) -> list[str]:
+        """The names of the verb's own yaml file, and before it of that of a verb whose keys it has all."""
+        name = self.session.config_name
+        entries = self._read(name).get("defaults", [])
+        bases = [
+            entry for entry in entries if isinstance(entry, str) and not entry.startswith("_") and "/" not in entry
+        ]
+        return [*bases, name]
+
+    @cached_property
+    def _wholes(self) -> list[dict[str, Any]]:
+        return [self._read(name) for name in self._whole_names]
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.session.find(f"{name}.yaml")
         return {} if path is None else yaml.load(path.read_text(encoding="utf-8"), _LOADER)
 
     def choices(self, group: str) -> list[str]:
@@ -90,11 +104,12 @@ class Vocabulary:
     def own_comments(self) -> dict[str, str]:
         """Return the keys of the verb's own yaml file and of the parts that it includes, with the comments beside."""
         found: dict[str, str] = {}
-        for entry in self._primary.get("defaults", []):
-            if isinstance(entry, str) and "/" in entry:
-                found |= self.comments(*entry.split("/", 1))
-        path = self.session.find(f"{self.session.config_name}.yaml")
-        return found if path is None else found | commented_keys(path.read_text(encoding="utf-8"))
+        for file in self._wholes:
+            for entry in file.get("defaults", []):
+                if isinstance(entry, str) and "/" in entry:
+                    found |= self.comments(*entry.split("/", 1))
+        paths = [self.session.find(f"{name}.yaml") for name in self._whole_names]
+        return reduce(operator.or_, (commented_keys(p.read_text(encoding="utf-8")) for p in paths if p), found)
 
     @cached_property
     def keys_by_choice(self) -> dict[str, dict[str, set[str]]]:

@@ -230,6 +230,8 @@ def _words(hint: Any, value: Any) -> str:
     """Say in words what a type takes."""
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_words(part, value) for part in get_args(hint) if part is not NoneType)
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
     if list in (hint, get_origin(hint)):
         return f"a list, such as [{value if get_args(hint) == (str,) else 'a,b'}]"
     return _WORDS.get(get_origin(hint) or hint, "something else")

@@ -1,69 +1,33 @@
-"""The parts of a run, built from its typed config: data, network, loss, loaders, record, trainer."""
+"""One run, built from its typed config: its parts, its record, and the trainer that holds them together."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from astroclf.config.build import build
-from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.catalog import SPLITS
-from astroclf.data.loader import BatchLoader, PixelBuffer
+from astroclf.data.loader import BatchLoader
 from astroclf.data.split.assign import split_fingerprint
 from astroclf.engine.checkpoint import load_checkpoint
-from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.state import planned_steps, refuse_other_run
 from astroclf.engine.trainer import Trainer
-from astroclf.errors import ConfigError
-from astroclf.losses.criterion import Criterion, takes_soft_labels
-from astroclf.models.blocks import single_valued_norm
 from astroclf.models.classifier import Classifier
-from astroclf.models.network import NetworkSpec, build_network
-from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
+from astroclf.models.network import NetworkSpec
 from astroclf.registry.owner import refuse_other_data_set
-from astroclf.run.data import Data, load_data, soft_labels
+from astroclf.run.data import Data, soft_labels
 from astroclf.run.environment import device_name
 from astroclf.run.folder import RunFolder, resume_command
+from astroclf.run.parts import Parts, ProcessCache, build_parts
 from astroclf.run.record import RecordContext, opened_record
 from astroclf.run.rehearsal import check_record, try_record
-from astroclf.settings.components import locate
 from astroclf.settings.config import Config
-from astroclf.settings.dataset import DatasetSettings, ImagePlace
 from astroclf.tracking.tracker import Tracker
 from astroclf.util.logs import log
-
-
-class ProcessCache:
-    """What the runs of one process share: the data set that was loaded last, and its pixels on the device."""
-
-    def __init__(self) -> None:
-        self._loaded: tuple[DatasetSettings, Data] | None = None
-        self._pixels: tuple[tuple[Any, ...], PixelBuffer] | None = None
-
-    def data(self, config: Config, once_listed: Callable[[], None] | None = None) -> Data:
-        """Load the configured data set, unless it is what was loaded last; `once_listed` as for `load_data`."""
-        if self._loaded is None or self._loaded[0] != config.dataset:
-            self._loaded = self._pixels = None  # free before the next takes its place
-            self._loaded = config.dataset, load_data(config, once_listed)
-        elif once_listed is not None:
-            once_listed()
-        return self._loaded[1]
-
-    def pixels(self, data: Data, keep_images_on: ImagePlace, device: torch.device) -> PixelBuffer:
-        """Return the decoded images where `keep_images_on` says, moved there once."""
-        key = (data.cache.path, keep_images_on, device)
-        if self._pixels is None or self._pixels[0] != key:
-            self._pixels = None
-            self._pixels = key, PixelBuffer(data.cache.images, keep_images_on, device)
-        return self._pixels[1]
 
 
 @dataclass(frozen=True)
@@ -138,43 +102,17 @@ def opened_run(
     started, typed_command = time.monotonic(), command
     checkpoint = load_checkpoint(folder.checkpoint) if folder.checkpoint is not None else None
     command = folder.command() if checkpoint is not None else command
-    precision = choose_precision(config.trainer.precision, choose_device(config.trainer.device))
-    make_deterministic(config.trainer.deterministic)
-    torch.manual_seed(config.seed)
-    if context.parent_run_id is None:  # else the sweep has done so
+    of_sweep = context.parent_run_id is not None  # which has tried the record
+    if not of_sweep:
         check_record(config)
-    input_size, channels = config.augment.output_size or config.dataset.image_size, config.dataset.channels
-    weights: dict[str, Any] = {} if checkpoint is None else {"weights": None}
-    backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
-    spec = NetworkSpec(
-        backbone={key: None if key == "weights" else value for key, value in config.backbone.to_plain().items()},
-        num_classes=1,  # until the data set says how many
-        image_size=input_size,
-        channels=channels,
-        head={name: value for name, value in vars(config.head).items() if name != "uncertainty_weight"},
-    )
-    if config.trainer.batch_size == 1:
-        _refuse_single_values(spec, backbone)
-    augmentation = build(config.augment)
-    if config.loss.soft_labels and not takes_soft_labels(locate("loss", config.loss.target)):
-        raise ConfigError(
-            f"loss.soft_labels=true: {config.loss.target} takes no soft labels: its forward has no `targets_BC`. "
-            "Choose another loss, or leave loss.soft_labels out."
-        )
-
-    data = cache.data(config, (lambda: try_record(config)) if context.parent_run_id is None else None)
-    if config.trainer.max_eval_batches is not None:
-        data = data.shortened(config.trainer.max_eval_batches * config.trainer.batch_size)
-    spec = replace(spec, num_classes=len(data.classes))
-    loss = build(config.loss, class_counts=data.cache.catalog.class_counts(data.splits.train).tolist())
-    criterion = Criterion(loss, config.head.uncertainty_weight).to(precision.device)
-    network = build_network(spec, backbone=backbone, output_bias=loss.initial_bias(spec.num_classes))
+    rehearsal = None if of_sweep else (lambda: try_record(config))
+    parts = build_parts(config, cache, pretrained=checkpoint is None, once_listed=rehearsal)
+    config, data, loaders = parts.config, parts.data, parts.loaders
     if checkpoint is None:
         _refuse_shared_name(config, data)
         folder.write_config(config.to_plain(), command)
-    _greet(config, folder, data, network, precision)
-    loaders = _loaders(config, data, cache, augmentation, precision)
-    tags = {**context.tags, "device": device_name(precision.device)}
+    _greet(config, folder, parts)
+    tags = {**context.tags, "device": device_name(parts.precision.device)}
     record = RecordContext(context.name, context.run_id, context.parent_run_id)
     if checkpoint is not None:
         # Before the record is opened: a change that is refused leaves no trace there.
@@ -184,95 +122,32 @@ def opened_run(
             record, run_id=checkpoint["tracker"]["run_id"], resume_step=checkpoint["train_state"]["step"] + 1
         )
     with opened_record(config, folder, data, command, tags, record) as tracker:
-        trainer = _trainer(config, folder, network, criterion, loaders, precision, data, tracker, context)
+        trainer = _trainer(parts, folder, tracker, context)
         if checkpoint is None:
             tracker.log_artifact(folder.config_file)
         else:
             assert folder.checkpoint is not None
             trainer.resume(folder.checkpoint, checkpoint)
             folder.write_config(config.to_plain(), command)
-        yield Run(config, folder, command, data, network, loaders, trainer, tracker, spec, started)
+        yield Run(config, folder, command, data, parts.network, loaders, trainer, tracker, parts.spec, started)
 
 
-def _refuse_single_values(spec: NetworkSpec, backbone: nn.Module) -> None:
-    """Refuse batches of one image where BatchNorm cannot take a variance over them.
-
-    Larger batches never come to this: a split has at least two classes, and the rest of an epoch is left out.
-    """
-    with torch.random.fork_rng(devices=[]):  # the heads of this network are not those that will be trained
-        layer = single_valued_norm(build_network(spec, backbone=backbone), spec.image_size, spec.channels)
-    if layer is not None:
-        head = layer.startswith("refinement.")
-        other = "head.refinement=false" if head else "a larger dataset.image_size or a backbone without BatchNorm"
-        raise ConfigError(
-            "trainer.batch_size=1 cannot train this network: BatchNorm takes the variance of each channel over the "
-            f"batch, and one image gives its layer {layer} a single value of each. Take trainer.batch_size=2 or more "
-            f"(trainer.grad_accum_steps adds batches up for one optimizer step), or {other}."
-        )
-
-
-def _loaders(
-    config: Config, data: Data, cache: ProcessCache, augmentation: Augmentation, precision: Precision
-) -> dict[str, BatchLoader]:
-    place = config.dataset.keep_images_on
-    if place == "auto" and _few_steps_read(config, data) < len(data.cache.images):
-        place = "disk"  # elsewhere, all would be read to be put there
-    pixels = cache.pixels(data, place, precision.device)
-    return {
-        name: BatchLoader(
-            pixels,
-            data.cache.catalog.labels,
-            getattr(data.splits, name),
-            batch_size=config.trainer.batch_size,
-            augmentation=augmentation,
-            seed=config.seed,
-            train=name == "train",
-            targets=soft_labels(data.cache.catalog, config.loss),
-            num_workers=config.trainer.num_workers,
-        )
-        for name in SPLITS
-    }
-
-
-def _few_steps_read(config: Config, data: Data) -> float:
-    """Return how many images a run of `max_steps` reads, with one validation and its test; others read all."""
-    settings = config.trainer
-    if settings.max_steps is None:
-        return math.inf
-    trained = settings.max_steps * settings.grad_accum_steps * settings.batch_size
-    return trained + len(data.splits.val) + len(data.splits.test)
-
-
-def _trainer(
-    config: Config,
-    folder: RunFolder,
-    network: Classifier,
-    criterion: Criterion,
-    loaders: Mapping[str, BatchLoader],
-    precision: Precision,
-    data: Data,
-    tracker: Tracker,
-    context: TrialContext,
-) -> Trainer:
-    settings = config.trainer
+def _trainer(parts: Parts, folder: RunFolder, tracker: Tracker, context: TrialContext) -> Trainer:
+    config, data, loaders, settings = parts.config, parts.data, parts.loaders, parts.config.trainer
     if data.whole is not None:  # whatever the recipe keeps: this is no training that anybody goes back to
         settings = replace(settings, keep_lowest_loss=0, keep_every=None)
-    memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
-    network.to(device=precision.device, memory_format=memory_format)  # type: ignore[call-overload]
+    optimizer = parts.optimizer()
     if settings.compile:
-        network.compile()
-    decay = config.optimizer.weight_decay or 0.0
-    # Fused optimizers skip a non-finite step on the device; one without the option asks the host at each step.
-    optimizer = build(config.optimizer, params=parameter_groups(network, decay), fused=True)
+        parts.network.compile()
     steps = planned_steps(settings, len(loaders["train"]))
     return Trainer(
-        network,
-        criterion,
+        parts.network,
+        parts.criterion,
         loaders["train"],
         loaders["val"],
         optimizer,
         build(config.scheduler, peak_lr=config.optimizer.lr, total_steps=steps),
-        precision,
+        parts.precision,
         settings,
         data.classes,
         folder.path,
@@ -309,8 +184,8 @@ def _called(config: Config) -> str:
     return f"{config.dataset.name}{after if config.dataset.is_named_after_its_place else ''}"
 
 
-def _greet(config: Config, folder: RunFolder, data: Data, network: Classifier, precision: Precision) -> None:
-    splits, parameters = data.splits, sum(p.numel() for p in network.parameters())
+def _greet(config: Config, folder: RunFolder, parts: Parts) -> None:
+    data, splits, parameters = parts.data, parts.data.splits, sum(p.numel() for p in parts.network.parameters())
     log.info(
         "%s: %d training, %d validation, %d test images of %d classes",
         _called(config), len(splits.train), len(splits.val), len(splits.test), len(data.classes),
@@ -320,6 +195,7 @@ def _greet(config: Config, folder: RunFolder, data: Data, network: Classifier, p
             "Of validation and test, no more is looked at than trainer.max_eval_batches=%d: nothing is packaged or "
             "registered.", config.trainer.max_eval_batches,
         )  # fmt: skip
+    precision = parts.precision
     log.info(
         "%.1f M parameters, %s on %s; run folder %s", parameters / 1e6, precision.name, precision.device, folder.path
     )

@@ -1,4 +1,4 @@
-"""What a training takes, typed: its groups, sections and keys; those of the other verbs are in `commands`."""
+"""What a training takes, typed, and what the search for its learning rate adds; the other verbs are in `commands`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from astroclf.errors import ConfigError
-from astroclf.settings.base import ComponentSettings, Settings, at_least
+from astroclf.settings.base import ComponentSettings, Settings, above, at_least
 from astroclf.settings.dataset import DatasetSettings
 from astroclf.settings.evaluation import EvaluationSettings, PromotionSettings
 from astroclf.settings.network import BackboneSettings, HeadSettings
@@ -60,6 +60,33 @@ class Config(Settings):
     def registers(self) -> bool:
         """Whether the run registers its model, for which a test on a part of the images is no ground."""
         return bool(self.tracking.uri and self.tracking.register) and self.trainer.max_eval_batches is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindLrConfig(Config):
+    """What ``conf/find_lr.yaml`` says: an experiment, and the learning rates to try with it.
+
+    Raises
+    ------
+    ConfigError
+        The learning rates do not rise, or a run is to be gone on with.
+    """
+
+    lowest_lr: Annotated[float, above(0)]
+    highest_lr: Annotated[float, above(0)]
+    lr_steps: Annotated[int, at_least(10)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resume is not None:
+            raise ConfigError("resume= is for `astroclf train`: a learning rate is looked for at the start of a run.")
+        if self.lowest_lr >= self.highest_lr:
+            raise ConfigError(f"lowest_lr={self.lowest_lr:g} must be lower than highest_lr={self.highest_lr:g}.")
+
+    @classmethod
+    def own_keys(cls) -> set[str]:
+        """Return the keys that ``train`` does not take."""
+        return cls.declared().keys() - Config.declared().keys()
 
 
 # The groups that people extend, by their names.

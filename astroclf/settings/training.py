@@ -93,7 +93,7 @@ class TrainerSettings(Settings):
     section = "trainer"
 
     epochs: Annotated[int, at_least(1), CHANGEABLE]
-    batch_size: Annotated[int, at_least(1)]
+    batch_size: Annotated[int | Literal["auto"], at_least(1)]
     grad_accum_steps: Annotated[int, at_least(1)]
     max_steps: Annotated[int | None, at_least(0), CHANGEABLE]
     device: Annotated[Literal["auto", "cuda", "cpu"], CHANGEABLE]
@@ -112,3 +112,10 @@ class TrainerSettings(Settings):
     save_every_minutes: Annotated[float | None, above(0), CHANGEABLE]
     max_nonfinite_steps: Annotated[int, at_least(1), CHANGEABLE]
     num_workers: Annotated[int | None, at_least(1), CHANGEABLE]
+
+    @property
+    def images_per_batch(self) -> int:
+        """The batch size as a number, once ``auto`` has become one."""
+        if self.batch_size == "auto":
+            raise ValueError("trainer.batch_size=auto is a number only once the network is built")
+        return self.batch_size

@@ -206,6 +206,11 @@ def make_plan(
     config = _check_values(space, base, composer)
     if config.resume:
         raise ConfigError("A resumed run cannot be part of a sweep. Leave out -m, or leave out resume.")
+    if config.trainer.batch_size == "auto":
+        raise ConfigError(
+            "trainer.batch_size=auto is for one run: the trials of a sweep share memory, and each would get another "
+            "size by chance. Name one, or search it: 'trainer.batch_size=choice(32,64,128)'."
+        )
     objectives = tuple(settings.objectives or [config.monitor])
     directions = _directions(settings, objectives)
     if len(objectives) > 1 and not str(settings.pruner["_target_"]).endswith("NopPruner"):

@@ -34,17 +34,18 @@ from astroclf.util.logs import LogFile, log
 if TYPE_CHECKING:
     import torch
 
-    from astroclf.run import build, train
+    from astroclf.run import build, parts, train
 else:  # the coordinator needs none of them
     torch = lazy_import("torch")
     build = lazy_import("astroclf.run.build")
+    parts = lazy_import("astroclf.run.parts")
     train = lazy_import("astroclf.run.train")
 
 NAME_LENGTH = 120  # characters of a run's name: more is cut off in every list
 TRIAL_TAG, FINALIST_TAG = "sweep.trial", "sweep.finalist"
 
 
-def run_trial(study: SharedStudy, plan: SweepPlan, claim: Claim, cache: build.ProcessCache) -> None:
+def run_trial(study: SharedStudy, plan: SweepPlan, claim: Claim, cache: parts.ProcessCache) -> None:
     """Train a trial, or go on where its process was killed, and tell the study.
 
     Whatever goes wrong with one trial is its result, and no reason to end the sweep.
@@ -69,7 +70,7 @@ def run_trial(study: SharedStudy, plan: SweepPlan, claim: Claim, cache: build.Pr
 
 
 def _outcome(
-    plan: SweepPlan, claim: Claim, cache: build.ProcessCache, tags: Mapping[str, str], report: _Reporter
+    plan: SweepPlan, claim: Claim, cache: parts.ProcessCache, tags: Mapping[str, str], report: _Reporter
 ) -> tuple[TrialState, list[float] | None, str]:
     """Train a trial and return what came of it: its state, the objectives, and the reason where it has none."""
     overrides, name = plan.space.overrides(claim.params), trial_name(claim.trial.number, claim.params)
@@ -120,7 +121,7 @@ def train_once(
     plan: SweepPlan,
     overrides: list[str],
     folder: Path,
-    cache: build.ProcessCache,
+    cache: parts.ProcessCache,
     tags: Mapping[str, str],
     report: _Reporter | None = None,
     is_new: bool = False,

@@ -34,10 +34,10 @@ from astroclf.util.output import print_to_file
 if TYPE_CHECKING:
     import torch
 
-    from astroclf.run import build, train
+    from astroclf.run import parts, train
 else:  # in a worker only, once it has its device
     torch = lazy_import("torch")
-    build = lazy_import("astroclf.run.build")
+    parts = lazy_import("astroclf.run.parts")
     train = lazy_import("astroclf.run.train")
 
 
@@ -91,7 +91,7 @@ class Worker:
         if not torch.cuda.is_available():
             torch.set_num_threads(max(1, torch.get_num_threads() // workers))
         set_typed_command(plan.command)
-        self.plan, self.cache, self.begun = plan, build.ProcessCache(), begun
+        self.plan, self.cache, self.begun = plan, parts.ProcessCache(), begun
         self.study = SharedStudy(plan.storage, plan.name, plan.directions, plan.folder, build_pruner(plan.pruner))
         gc.freeze()  # libraries stay: the collection after each trial need not look through them
 

@@ -51,6 +51,8 @@ def test_the_help_of_a_verb_shows_its_own_groups_and_keys_with_their_comments(ve
     assert set(choices) == {
         "train": {"dataset", "backbone", "loss", "augment", "optimizer", "scheduler", "trainer", "tracking",
                   "experiment", "sweep"},
+        "find_lr": {"dataset", "backbone", "loss", "augment", "optimizer", "scheduler", "trainer", "tracking",
+                    "experiment", "sweep"},
         "check": {"dataset"}, "prepare": {"dataset"}, "simulate": {"kind"}, "stores": set(), "promote": set(),
         "export": set(), "runs": set(),
         "predict": set(),

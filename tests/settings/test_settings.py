@@ -18,7 +18,7 @@ from astroclf.settings.commands import (
     StoresConfig,
 )
 from astroclf.settings.components import locate, parameters_of
-from astroclf.settings.config import GROUPS, Config
+from astroclf.settings.config import GROUPS, Config, FindLrConfig
 from astroclf.settings.evaluation import PromotionSettings
 from astroclf.settings.sweep import SweepSettings
 from astroclf.settings.training import LossSettings, OptimizerSettings, TrainerSettings
@@ -26,7 +26,7 @@ from astroclf.settings.yaml_files import config_dir, yaml_values
 from tests.settings.defaults import default
 
 VERBS = {
-    "config": Config, "prepare": PrepareConfig, "check": CheckConfig, "stores": StoresConfig,
+    "config": Config, "find_lr": FindLrConfig, "prepare": PrepareConfig, "check": CheckConfig, "stores": StoresConfig,
     "simulate": SimulateConfig, "promote": PromoteConfig, "predict": PredictConfig,
 }  # fmt: skip
 
@@ -48,6 +48,9 @@ def test_every_key_of_a_group_is_declared_and_every_declared_key_is_in_a_yaml(gr
 def test_a_verb_has_the_groups_sections_and_keys_of_its_yaml(name):
     values = yaml.safe_load((config_dir() / f"{name}.yaml").read_text())
     entries = values.pop("defaults")
+    if "config" in entries:  # it takes all that training does
+        values |= yaml.safe_load((config_dir() / "config.yaml").read_text())
+        entries += values.pop("defaults")
     groups = {key: choice for entry in entries if isinstance(entry, dict) for key, choice in entry.items()}
     if "kind" in groups:  # its choices bring keys of the verb itself
         values |= yaml_values(f"kind/{groups['kind']}")

@@ -117,6 +117,11 @@ def test_conditions_make_combinations_fewer(composer, tmp_path):
     assert plan.n_trials == len(combinations) == 6 * (1 + 2)
 
 
+def test_a_batch_size_that_memory_decides_is_refused_in_a_sweep(composer, tmp_path):
+    with pytest.raises(ConfigError, match=r"trainer\.batch_size=auto is for one run: .*choice\(32,64,128\)"):
+        planned(composer, tmp_path, "trainer.batch_size=auto,auto", "optimizer.lr=0.1,0.2")
+
+
 def test_more_combinations_than_a_sweep_runs_are_refused_with_their_number(composer, tmp_path):
     many = "seed=range(0,123456)"
     with pytest.raises(ConfigError, match=r"has 123,456 combinations, and a sweep runs 10,000 at most"):

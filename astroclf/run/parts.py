@@ -1,0 +1,219 @@
+"""What a training is done with, built from its typed config: data, network, loss, optimizer, batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from astroclf.config.build import build
+from astroclf.data.augment.recipe import Augmentation
+from astroclf.data.catalog import SPLITS
+from astroclf.data.loader import BatchLoader, PixelBuffer
+from astroclf.engine.batch_size import fitting_batch_size
+from astroclf.engine.parameter_groups import parameter_groups
+from astroclf.errors import ConfigError
+from astroclf.losses.criterion import Criterion, takes_soft_labels
+from astroclf.models.blocks import single_valued_norm
+from astroclf.models.classifier import Classifier
+from astroclf.models.network import NetworkSpec, build_network
+from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
+from astroclf.run.data import Data, load_data, soft_labels
+from astroclf.settings.components import locate
+from astroclf.settings.config import Config
+from astroclf.settings.dataset import DatasetSettings, ImagePlace
+from astroclf.util.logs import log
+
+
+class ProcessCache:
+    """What the runs of one process share: the data set that was loaded last, and its pixels on the device."""
+
+    def __init__(self) -> None:
+        self._loaded: tuple[DatasetSettings, Data] | None = None
+        self._pixels: tuple[tuple[Any, ...], PixelBuffer] | None = None
+
+    def data(self, config: Config, once_listed: Callable[[], None] | None = None) -> Data:
+        """Load the configured data set, unless it is what was loaded last; `once_listed` as for `load_data`."""
+        if self._loaded is None or self._loaded[0] != config.dataset:
+            self._loaded = self._pixels = None  # free before the next takes its place
+            self._loaded = config.dataset, load_data(config, once_listed)
+        elif once_listed is not None:
+            once_listed()
+        return self._loaded[1]
+
+    def pixels(self, data: Data, keep_images_on: ImagePlace, device: torch.device) -> PixelBuffer:
+        """Return the decoded images where `keep_images_on` says, moved there once."""
+        key = (data.cache.path, keep_images_on, device)
+        if self._pixels is None or self._pixels[0] != key:
+            self._pixels = None
+            self._pixels = key, PixelBuffer(data.cache.images, keep_images_on, device)
+        return self._pixels[1]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a training is done with; the network is not on the device yet.
+
+    Attributes
+    ----------
+    config
+        With the batch size as a number, also where it was ``auto``.
+    spec
+        What `network` is, without pretrained weights: enough to build it again.
+    """
+
+    config: Config
+    data: Data
+    precision: Precision
+    spec: NetworkSpec
+    network: Classifier
+    criterion: Criterion
+    loaders: Mapping[str, BatchLoader]
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Put the network on its device, and return a new optimizer over its parameters."""
+        to_device(self.network, self.config, self.precision)
+        return new_optimizer(self.config, self.network)
+
+
+def to_device(network: nn.Module, config: Config, precision: Precision) -> None:
+    """Put a network on its device, in the memory layout that is asked for."""
+    memory_format = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
+    network.to(device=precision.device, memory_format=memory_format)  # type: ignore[call-overload]
+
+
+def new_optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
+    """Return a new optimizer over the parameters of a network that is on its device."""
+    decay = config.optimizer.weight_decay or 0.0
+    # Fused optimizers skip a non-finite step on the device; one without the option asks the host at each step.
+    optimizer: torch.optim.Optimizer = build(config.optimizer, params=parameter_groups(network, decay), fused=True)
+    return optimizer
+
+
+def build_parts(
+    config: Config, cache: ProcessCache, *, pretrained: bool = True, once_listed: Callable[[], None] | None = None
+) -> Parts:
+    """Build what a training is done with.
+
+    Parameters
+    ----------
+    pretrained
+        Whether the backbone gets the weights that the config names; not where a checkpoint has them.
+    once_listed
+        As for `load_data`.
+
+    Raises
+    ------
+    AstroclfError
+        A part that cannot be had. What takes long comes last: nobody waits for a data set to be decoded to hear that
+        weights are missing.
+    """
+    precision = choose_precision(config.trainer.precision, choose_device(config.trainer.device))
+    make_deterministic(config.trainer.deterministic)
+    torch.manual_seed(config.seed)
+    input_size, channels = config.augment.output_size or config.dataset.image_size, config.dataset.channels
+    weights: dict[str, Any] = {} if pretrained else {"weights": None}
+    backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
+    spec = NetworkSpec(
+        backbone={key: None if key == "weights" else value for key, value in config.backbone.to_plain().items()},
+        num_classes=1,  # until the data set says how many
+        image_size=input_size,
+        channels=channels,
+        head={name: value for name, value in vars(config.head).items() if name != "uncertainty_weight"},
+    )
+    if config.trainer.batch_size == 1:
+        _refuse_single_values(spec, backbone)
+    augmentation = build(config.augment)
+    if config.loss.soft_labels and not takes_soft_labels(locate("loss", config.loss.target)):
+        raise ConfigError(
+            f"loss.soft_labels=true: {config.loss.target} takes no soft labels: its forward has no `targets_BC`. "
+            "Choose another loss, or leave loss.soft_labels out."
+        )
+
+    data = cache.data(config, once_listed)
+    spec = replace(spec, num_classes=len(data.classes))
+    loss = build(config.loss, class_counts=data.cache.catalog.class_counts(data.splits.train).tolist())
+    criterion = Criterion(loss, config.head.uncertainty_weight).to(precision.device)
+    network = build_network(spec, backbone=backbone, output_bias=loss.initial_bias(spec.num_classes))
+    if config.trainer.batch_size == "auto":
+        _pixels(config, data, cache, precision.device)  # they take their room first
+        batch_size = _fitting(config, data, spec, network, criterion, precision)
+        config = replace(config, trainer=replace(config.trainer, batch_size=batch_size))
+    batch_size = config.trainer.images_per_batch
+    if config.trainer.max_eval_batches is not None:
+        data = data.shortened(config.trainer.max_eval_batches * batch_size)
+    loaders = _loaders(config, data, _pixels(config, data, cache, precision.device), augmentation)
+    return Parts(config, data, precision, spec, network, criterion, loaders)
+
+
+def _fitting(
+    config: Config, data: Data, spec: NetworkSpec, network: Classifier, criterion: Criterion, precision: Precision
+) -> int:
+    """Return the batch size that `auto` stands for here, and say it."""
+    shape = (spec.channels, spec.image_size, spec.image_size)
+    images = len(data.splits.train)
+    batch_size = fitting_batch_size(
+        network, criterion, precision, config.trainer, shape, spec.num_classes, images,
+        prepare=lambda model: to_device(model, config, precision),
+        make_optimizer=lambda model: new_optimizer(config, model),
+    )  # fmt: skip
+    log.info(
+        "trainer.batch_size=auto is %d here. The learning rate stays at optimizer.lr=%g: one that suited another batch "
+        "size may not suit this one (`astroclf find_lr` with the same words measures it).",
+        batch_size, config.optimizer.lr,
+    )  # fmt: skip
+    return batch_size
+
+
+def _refuse_single_values(spec: NetworkSpec, backbone: nn.Module) -> None:
+    """Refuse batches of one image where BatchNorm cannot take a variance over them.
+
+    Larger batches never come to this: a split has at least two classes, and the rest of an epoch is left out.
+    """
+    with torch.random.fork_rng(devices=[]):  # the heads of this network are not those that will be trained
+        layer = single_valued_norm(build_network(spec, backbone=backbone), spec.image_size, spec.channels)
+    if layer is not None:
+        head = layer.startswith("refinement.")
+        other = "head.refinement=false" if head else "a larger dataset.image_size or a backbone without BatchNorm"
+        raise ConfigError(
+            "trainer.batch_size=1 cannot train this network: BatchNorm takes the variance of each channel over the "
+            f"batch, and one image gives its layer {layer} a single value of each. Take trainer.batch_size=2 or more "
+            f"(trainer.grad_accum_steps adds batches up for one optimizer step), or {other}."
+        )
+
+
+def _pixels(config: Config, data: Data, cache: ProcessCache, device: torch.device) -> PixelBuffer:
+    place = config.dataset.keep_images_on
+    if place == "auto" and _few_steps_read(config, data) < len(data.cache.images):
+        place = "disk"  # elsewhere, all would be read to be put there
+    return cache.pixels(data, place, device)
+
+
+def _loaders(config: Config, data: Data, pixels: PixelBuffer, augmentation: Augmentation) -> dict[str, BatchLoader]:
+    return {
+        name: BatchLoader(
+            pixels,
+            data.cache.catalog.labels,
+            getattr(data.splits, name),
+            batch_size=config.trainer.images_per_batch,
+            augmentation=augmentation,
+            seed=config.seed,
+            train=name == "train",
+            targets=soft_labels(data.cache.catalog, config.loss),
+            num_workers=config.trainer.num_workers,
+        )
+        for name in SPLITS
+    }
+
+
+def _few_steps_read(config: Config, data: Data) -> float:
+    """Return how many images a run of `max_steps` reads, with one validation and its test; others read all."""
+    settings = config.trainer
+    if settings.max_steps is None or settings.batch_size == "auto":
+        return math.inf
+    trained = settings.max_steps * settings.grad_accum_steps * settings.images_per_batch
+    return trained + len(data.splits.val) + len(data.splits.test)
