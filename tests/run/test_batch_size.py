@@ -16,7 +16,7 @@ from astroclf.settings.config import Config
 
 def opened(folder, cache, batch_size):
     words = [
-        "dataset.samples=90", "dataset.image_size=32", "backbone=custom6conv", "tracking=none", "trainer=debug",
+        "dataset.samples=60", "dataset.image_size=32", "backbone=custom6conv", "tracking=none", "trainer=debug",
         "trainer.max_eval_batches=1", f"trainer.batch_size={batch_size}",
     ]  # fmt: skip
     config = composed_as(Config, "config", words)
