@@ -41,12 +41,12 @@ def plot_losses(history: Mapping[str, np.ndarray], steps: Mapping[str, np.ndarra
     with figure(path, WIDTH, HEIGHT) as axes:
         if "step/loss" in steps:
             batches = steps["step/loss"]
-            axes.plot(_epochs_of(steps, history), batches, color=GREY, lw=0.5, alpha=0.45, label="training, a step")
+            axes.plot(_epochs_of(steps, history), batches, color=GREY, lw=0.7, alpha=0.8, label="training, a step")
         _draw(axes, history, [("train/loss", "training", GREY), ("val/loss", "validation", BLUE)])
         if np.isfinite(losses).any():
             best = int(np.nanargmin(losses))
             epoch = history["epoch"][best]
-            label = f"lowest {losses[best]:.3f}, epoch {epoch:g}"
+            label = f"lowest {losses[best]:.3f}, epoch {epoch:.3g}"
             axes.plot(epoch, losses[best], "o", ms=6, mfc="none", mec=ORANGE, mew=1.4, label=label)
             axes.legend(loc="best")
         axes.set_title("Loss")

@@ -93,7 +93,7 @@ def plot_risk_coverage(predictions: Predictions, path: str | Path) -> Path:
         )
         axes.set(xlim=(0, 1), ylim=(0, None), title="Risk and coverage")
         axes.grid()
-        axes.legend(loc="upper left")
+        axes.legend(loc="best")
     return Path(path)
 
 
