@@ -13,7 +13,7 @@ import numpy as np
 
 from astroclf.errors import ConfigError
 from astroclf.evaluation.calibration import Calibration, CalibrationFit, Method, fit_calibration
-from astroclf.evaluation.confidence import Confidence, ConfidenceFit, fit_confidence
+from astroclf.evaluation.confidence import Confidence, ConfidenceFit, ScaledConfidence, fit_confidence
 from astroclf.evaluation.conformal import Conformal, fit_conformal, set_metrics
 from astroclf.evaluation.metrics import PROBABILISTIC
 from astroclf.evaluation.predictions import Predictions
@@ -29,7 +29,7 @@ class Answering:
     Attributes
     ----------
     calibration : Calibration or None
-    confidence : Confidence or None
+    confidence : NormConfidence or ScaledConfidence or None
         None: the highest of the probabilities is the confidence.
     conformal : Conformal or None
     uncertainty_head : bool
@@ -43,7 +43,12 @@ class Answering:
 
     def check(self, classes: int) -> None:
         """Refuse, by a ConfigError, parts that were fitted for more or fewer classes than the model has."""
-        for name, part in (("calibration", self.calibration), ("conformal", self.conformal)):
+        parts = {
+            "calibration": self.calibration,
+            "calibration.confidence": self.confidence,
+            "conformal": self.conformal,
+        }
+        for name, part in parts.items():
             if part is not None and (fault := part.misfit(classes)):
                 raise ConfigError(f"'{name}.{fault}")
 
@@ -187,7 +192,12 @@ def _said_of_calibration(fit: CalibrationFit, images: int) -> str:
 
 
 def _said_of_confidence(fit: ConfidenceFit) -> str:
+    score = fit.confidence
+    how = (
+        "a scaling of each class" if isinstance(score, ScaledConfidence) else f"the logits over their {score.norm}-norm"
+    )
+    low, high = fit.interval
     return (
-        f"Confidence comes from the largest logit over the {fit.confidence.norm}-norm of all. It lowers the area under "
-        f"the risk–coverage curve by {fit.gain:.4f} [{fit.interval.low:.4f}, {fit.interval.high:.4f}]."
+        f"Confidence comes from {how}: it lowers the area under the risk–coverage curve by {fit.gain:.4f} "
+        f"[{low:.4f}, {high:.4f}]."
     )

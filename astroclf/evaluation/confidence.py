@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, special
 
 from astroclf.errors import ConfigError
-from astroclf.evaluation.calibration import log_probabilities
+from astroclf.evaluation.calibration import Calibration, fit_calibration, log_probabilities
 from astroclf.evaluation.intervals import LEVEL, Interval, percentile_interval
+from astroclf.evaluation.metrics import SMALLEST
 from astroclf.evaluation.selective import aurc, resampled_aurc
 
 NORMS = range(1, 11)
@@ -18,7 +20,40 @@ RESAMPLES = 1000  # of the images, for the interval of the gain
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confidence:
+class ScaledConfidence:
+    """How sure a label is by a scaling of each class of its own, where the label is that of one temperature for all.
+
+    A network may be too sure of one class and not sure enough of another; vector scaling (see `Calibration`) sees both.
+    It is read for the label alone, so that labels and probabilities stay.
+
+    Raises
+    ------
+    ConfigError
+        Numbers that no fit gives.
+    """
+
+    temperature: Sequence[float]
+    bias: Sequence[float]
+
+    def __post_init__(self) -> None:
+        _ = self.scaling
+
+    @property
+    def scaling(self) -> Calibration:
+        """The scaling of each class."""
+        return Calibration(temperature=self.temperature, bias=self.bias)
+
+    def misfit(self, classes: int) -> str:
+        """Find the numbers that are for more or fewer classes than a model has; nothing where all fit."""
+        return self.scaling.misfit(classes)
+
+    def __call__(self, probabilities_NC: np.ndarray, predicted_N: np.ndarray) -> np.ndarray:
+        """Return the probability that each label is right, (N,) float64, of the network's own probabilities."""
+        return _of_label(self.scaling(probabilities_NC), predicted_N)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormConfidence:
     """How sure a label is by the largest logit over a norm of all logits: MaxLogit-pNorm, as a probability.
 
     A network that was trained with label smoothing is as sure as it was told to be, of easy and of odd images alike.
@@ -49,17 +84,24 @@ class Confidence:
         if not 0 < self.slope <= STEEPEST or not abs(self.intercept) <= STEEPEST:
             raise ConfigError(f"'slope' must be above 0, and neither it nor 'intercept' beyond {STEEPEST:g}")
 
+    def misfit(self, classes: int) -> str:
+        """Find nothing: the score is of any number of classes."""
+        return ""
+
     def __call__(self, probabilities_NC: np.ndarray, predicted_N: np.ndarray) -> np.ndarray:
         """Return the probability that each label is right, (N,) float64, of the network's own probabilities."""
         score_N = normalised_logit(probabilities_NC, predicted_N, self.norm)
         return special.expit(self.slope * score_N + self.intercept)
 
 
+Confidence = NormConfidence | ScaledConfidence
+
+
 def normalised_logit(probabilities_NC: np.ndarray, predicted_N: np.ndarray, norm: int) -> np.ndarray:
     """Return the centred logit of each image's label over the p-norm of all its centred logits, (N,) float64."""
     logits_NC = log_probabilities(probabilities_NC)
     logits_NC -= logits_NC.mean(axis=1, keepdims=True)
-    of_label_N = np.take_along_axis(logits_NC, predicted_N[:, None], axis=1)[:, 0]
+    of_label_N = _of_label(logits_NC, predicted_N)
     length_N = np.linalg.norm(logits_NC, ord=norm, axis=1)
     return np.divide(of_label_N, length_N, out=np.zeros_like(of_label_N), where=length_N > 0)
 
@@ -70,7 +112,7 @@ class ConfidenceFit:
 
     Attributes
     ----------
-    confidence : Confidence
+    confidence : NormConfidence or ScaledConfidence
     gain : float
         By how much it lowers the area under the risk–coverage curve.
     interval : Interval
@@ -90,7 +132,10 @@ class ConfidenceFit:
 def fit_confidence(
     probabilities_NC: np.ndarray, calibrated_NC: np.ndarray, labels_N: np.ndarray
 ) -> ConfidenceFit | None:
-    """Choose the norm with the least area under the risk–coverage curve of labelled images, and its logistic function.
+    """Choose the confidence with the least area under the risk–coverage curve of labelled images.
+
+    The scaling of each class is judged, as a calibration is, on images that its fit has not seen. A score over a norm
+    is only taken if it also is the better probability of being right, by its log loss.
 
     Parameters
     ----------
@@ -102,22 +147,40 @@ def fit_confidence(
     ConfidenceFit or None
         None where all labels are right, or all are wrong: nothing can be learned from them.
     """
-    predicted_N = calibrated_NC.argmax(axis=1)
+    predicted_N, highest_N = calibrated_NC.argmax(axis=1), calibrated_NC.max(axis=1)
     right_N = predicted_N == labels_N
     if right_N.all() or not right_N.any():
         return None
+    scaling = fit_calibration("vector", probabilities_NC, labels_N)
+    whole = ScaledConfidence(temperature=scaling.calibration.temperature, bias=scaling.calibration.bias)
+    chosen: tuple[Confidence, np.ndarray] = whole, _of_label(scaling.out_of_fold_NC, predicted_N)
+    normed = _fit_norm(probabilities_NC, predicted_N, right_N)
+    if normed is not None:
+        told_N = normed(probabilities_NC, predicted_N)
+        if _log_loss(told_N, right_N) < _log_loss(highest_N, right_N) and aurc(told_N, right_N) < aurc(
+            chosen[1], right_N
+        ):
+            chosen = normed, told_N
+    highest_R, chosen_R = resampled_aurc([highest_N, chosen[1]], right_N, RESAMPLES)
+    gain = aurc(highest_N, right_N) - aurc(chosen[1], right_N)
+    return ConfidenceFit(chosen[0], gain, percentile_interval(highest_R - chosen_R, LEVEL))
+
+
+def _fit_norm(probabilities_NC: np.ndarray, predicted_N: np.ndarray, right_N: np.ndarray) -> NormConfidence | None:
+    """Choose the norm with the least area; None where a higher score does not mean that more labels are right."""
     scores = {norm: normalised_logit(probabilities_NC, predicted_N, norm) for norm in NORMS}
     norm = min(scores, key=lambda each: aurc(scores[each], right_N))
-    highest_N = calibrated_NC.max(axis=1)
-    plain_R, normalised_R = resampled_aurc([highest_N, scores[norm]], right_N, RESAMPLES)
     slope, intercept = _logistic(scores[norm], right_N)
-    if not 0 < slope <= STEEPEST or not abs(intercept) <= STEEPEST:
-        return None
-    return ConfidenceFit(
-        Confidence(norm=norm, slope=slope, intercept=intercept),
-        aurc(highest_N, right_N) - aurc(scores[norm], right_N),
-        percentile_interval(plain_R - normalised_R, LEVEL),
-    )
+    sound = 0 < slope <= STEEPEST and abs(intercept) <= STEEPEST
+    return NormConfidence(norm=norm, slope=slope, intercept=intercept) if sound else None
+
+
+def _log_loss(told_N: np.ndarray, right_N: np.ndarray) -> float:
+    return float(-np.log(np.maximum(np.where(right_N, told_N, 1 - told_N), SMALLEST)).mean())
+
+
+def _of_label(values_NC: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(values_NC, labels_N[:, None], axis=1)[:, 0]
 
 
 def _logistic(score_N: np.ndarray, right_N: np.ndarray) -> tuple[float, float]:

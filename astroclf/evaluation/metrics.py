@@ -71,6 +71,7 @@ def classification_metrics(
     labels_N: Tensor | ArrayLike,
     classes: Sequence[str],
     uncertainty_N: Tensor | ArrayLike | None = None,
+    confidence_N: Tensor | ArrayLike | None = None,
 ) -> dict[str, float]:
     """Compute the metrics of N classified images, as plain floats.
 
@@ -80,7 +81,7 @@ def classification_metrics(
     - ``log_loss``: mean of -log of the probability of the true class, in nats, whatever the training loss was.
     - ``brier``: mean of the squared distance between the probabilities and the truth, from 0 to 2 (Brier 1950).
     - ``ece``: expected calibration error (Guo et al. 2017, arXiv:1706.04599): mean gap between confidence and accuracy
-      over 15 equal bins of the highest probability.
+      over 15 equal bins of confidence.
     - ``ece_equal_mass``: the same over 15 bins of equally many images (Nguyen & O'Connor 2015, arXiv:1508.05154), of
       which none is nearly empty. Both are plain, not debiased: of few images they are too large, even of a model that
       is perfectly calibrated.
@@ -100,6 +101,9 @@ def classification_metrics(
         Class names in label order.
     uncertainty_N : (N,) array or tensor, optional
         Probability that each prediction is wrong; by default 1 minus the highest probability.
+    confidence_N : (N,) array or tensor, optional
+        Probability that each prediction is right, of which the calibration errors are; by default the highest
+        probability.
 
     Raises
     ------
@@ -112,6 +116,7 @@ def classification_metrics(
         raise ValueError(f"probabilities {probabilities.shape}, {len(labels)} labels and {count} classes differ")
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     uncertainty = 1.0 - confidence if uncertainty_N is None else _array(uncertainty_N).astype(np.float64)
+    told = confidence if confidence_N is None else _array(confidence_N).astype(np.float64)
     right = predicted == labels
     hits = np.bincount(labels[right], minlength=count)
     images, answers = np.bincount(labels, minlength=count), np.bincount(predicted, minlength=count)
@@ -123,8 +128,8 @@ def classification_metrics(
         "macro_recall": (hits / np.maximum(images, 1))[occurs].mean(),
         "log_loss": negative_log_likelihood(probabilities, labels).mean(),
         "brier": ((probabilities - np.eye(count)[labels]) ** 2).sum(axis=1).mean(),
-        "ece": expected_calibration_error(confidence, right),
-        "ece_equal_mass": equal_mass_calibration_error(confidence, right),
+        "ece": expected_calibration_error(told, right),
+        "ece_equal_mass": equal_mass_calibration_error(told, right),
         "mean_uncertainty": uncertainty.mean(),
     }
     if right.any():

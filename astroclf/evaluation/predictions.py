@@ -153,7 +153,9 @@ class Predictions:
 
     def metrics(self) -> dict[str, float]:
         """Compute the losses and all of `classification_metrics`."""
-        figures = classification_metrics(self.probabilities, self.truth, self.classes, uncertainty_N=self.uncertainty)
+        figures = classification_metrics(
+            self.probabilities, self.truth, self.classes, self.uncertainty, confidence_N=self.confidence
+        )
         return {**self.losses, **figures}
 
     def mistakes(self, count: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from astroclf.data.augment.recipe import Augmentation
 from astroclf.errors import ConfigError, WeightsError
 from astroclf.evaluation.answering import Answering
 from astroclf.evaluation.calibration import Calibration
-from astroclf.evaluation.confidence import Confidence
+from astroclf.evaluation.confidence import NormConfidence, ScaledConfidence
 from astroclf.evaluation.conformal import Conformal
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec
@@ -27,7 +27,7 @@ from astroclf.util.text import nearest
 FORMAT = 4
 SPEC_FILE = "model.json"
 IMAGE_SIDES = Range(at_least=1, below=2**14)  # pixels: a larger image of three bands has a gigabyte
-Part = TypeVar("Part", Calibration, Confidence, Conformal)
+Part = TypeVar("Part", Calibration, NormConfidence, ScaledConfidence, Conformal)
 _SHOWN_LENGTH = 60  # characters of a wrong value that an error shows
 
 
@@ -54,8 +54,8 @@ class ModelSpec(Settings):
     reading, tones : mapping
         How files became pixels: `ReadSettings`, and the `Tone` of each kind of numbers.
     calibration : mapping
-        Keyword arguments of `Calibration`, and of `Confidence` under ``confidence``; empty: probabilities and
-        confidence are the network's own.
+        Keyword arguments of `Calibration`, and under ``confidence`` of `NormConfidence` or `ScaledConfidence`; empty:
+        probabilities and confidence are the network's own.
     conformal : mapping
         Keyword arguments of `Conformal`; empty: it gives no prediction sets.
     facts, metrics : mapping
@@ -125,9 +125,12 @@ class ModelSpec(Settings):
         confidence = self.calibration.get("confidence", {})
         if not _holds(Mapping, confidence):
             raise ConfigError(f"'calibration.confidence' cannot be {shown(confidence)}")
+        scaled = "temperature" in confidence
         answering = Answering(
             calibration=_part("calibration", Calibration, own),
-            confidence=_part("calibration.confidence", Confidence, confidence),
+            confidence=_part("calibration.confidence", ScaledConfidence, confidence)
+            if scaled
+            else _part("calibration.confidence", NormConfidence, confidence),
             conformal=_part("conformal", Conformal, self.conformal),
             uncertainty_head=bool(self.head.get("uncertainty", False)),
         )

@@ -9,7 +9,7 @@ import pytest
 
 from astroclf.evaluation.answering import Answering, answer_metrics, fit_answering
 from astroclf.evaluation.calibration import Calibration
-from astroclf.evaluation.confidence import Confidence
+from astroclf.evaluation.confidence import NormConfidence
 from astroclf.evaluation.conformal import Conformal
 from tests.evaluation.drawn import drawn
 
@@ -59,7 +59,7 @@ def test_without_any_part_predictions_stay_to_the_bit() -> None:
 
 def test_the_confidence_is_the_score_where_there_is_one() -> None:
     own = drawn(30)
-    answers = Answering(confidence=Confidence(norm=2, slope=3.0, intercept=-1.0))(own)
+    answers = Answering(confidence=NormConfidence(norm=2, slope=3.0, intercept=-1.0))(own)
     assert answers.probabilities.tolist() == own.probabilities.tolist()
     assert (answers.confidence != own.confidence).all()
 

@@ -7,7 +7,8 @@ import pytest
 from scipy import special
 
 from astroclf.errors import ConfigError
-from astroclf.evaluation.confidence import Confidence, fit_confidence, normalised_logit
+from astroclf.evaluation.confidence import NormConfidence, ScaledConfidence, fit_confidence, normalised_logit
+from astroclf.evaluation.metrics import equal_mass_calibration_error
 from astroclf.evaluation.selective import aurc
 from tests.evaluation.drawn import drawn
 
@@ -59,6 +60,25 @@ def test_it_is_not_taken_of_a_network_whose_probabilities_say_it_all() -> None:
     assert not fit.helps
 
 
+def biased(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a network that says one of the classes too often, and is too sure of it."""
+    said = drawn(images, seed=seed, spread=3.0)
+    return special.softmax(np.log(said.probabilities) + np.array([2.5, 0, 0, 0, -1.0]), axis=1), said.truth
+
+
+def test_a_scaling_of_each_class_is_taken_where_one_class_is_said_too_often() -> None:
+    told, labels = biased(2000)
+    fit = fit_confidence(told, told, labels)
+    assert fit is not None
+    assert isinstance(fit.confidence, ScaledConfidence)
+    assert fit.helps
+    told, labels = biased(4000, seed=1)
+    predicted = told.argmax(axis=1)
+    confidence = fit.confidence(told, predicted)
+    assert aurc(confidence, predicted == labels) < 0.84 * aurc(told.max(axis=1), predicted == labels)
+    assert equal_mass_calibration_error(confidence, predicted == labels) < 0.03
+
+
 def test_nothing_is_learned_of_answers_that_are_all_right() -> None:
     said = drawn(50)
     assert fit_confidence(said.probabilities, said.probabilities, said.predicted) is None
@@ -67,4 +87,4 @@ def test_nothing_is_learned_of_answers_that_are_all_right() -> None:
 @pytest.mark.parametrize("wrong", [{"norm": 0}, {"slope": -1.0}, {"slope": 10**400}, {"intercept": 1e9}], ids=str)
 def test_numbers_that_no_fit_gives_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError, match="norm|slope"):
-        Confidence(**{"norm": 2, "slope": 1.0, "intercept": 0.0, **wrong})
+        NormConfidence(**{"norm": 2, "slope": 1.0, "intercept": 0.0, **wrong})

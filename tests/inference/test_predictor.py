@@ -10,7 +10,7 @@ from torch import nn
 
 from astroclf.evaluation.answering import Answering
 from astroclf.evaluation.calibration import Calibration
-from astroclf.evaluation.confidence import Confidence
+from astroclf.evaluation.confidence import NormConfidence
 from astroclf.evaluation.conformal import Conformal
 from astroclf.registry.package import load_package
 from tests.tiny import write_tiny_package
@@ -24,7 +24,7 @@ def test_the_answers_are_those_of_the_stored_calibration(
 ) -> None:
     stored = Answering(
         calibration=Calibration(temperature=[0.2, 0.3, 0.4], bias=[0.1, 0.0, -0.1]),
-        confidence=Confidence(norm=4, slope=3.0, intercept=-2.0),
+        confidence=NormConfidence(norm=4, slope=3.0, intercept=-2.0),
         conformal=Conformal(coverage=0.8, thresholds=[0.6, 0.7, 0.8], ranks=[1, 2, 3]),
         uncertainty_head=head,
     )

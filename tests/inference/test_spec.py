@@ -107,6 +107,11 @@ def changed(package: Path) -> Iterator[Callable[[dict[str, Any]], Path]]:
         ({"calibration": {"bias": [0.0, 0.0]}}, "it lacks calibration.temperature"),
         ({"calibration.confidence.norm": 99}, "calibration.confidence: 'norm' must be from 1 to 10"),
         ({"calibration.confidence.slope": 10**400}, "calibration.confidence: 'slope' must be above 0"),
+        (
+            {"calibration.confidence": {"temperature": [1.0, 0.0], "bias": []}},
+            "confidence: 'temperature' must be numbers",
+        ),
+        ({"calibration.confidence": {"temperature": [1.0] * 3, "bias": []}}, "confidence.temperature' has 3 numbers"),
         ({"calibration.scale": 1.0}, "'calibration.scale' is no key of Calibration"),
         ({"conformal.coverage": 1}, "conformal: 'coverage' must be between 0 and 1"),
         ({"conformal.thresholds": [0.5]}, "'conformal.thresholds' has 1 numbers, and the model 2 classes"),
