@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,8 @@ def trained(folder: Path, epochs: int) -> Path:
     run = folder / "run"
     if not (run / "metrics.json").is_file():
         command = [
-            sys.executable, "-m", "astroclf.train", "experiment=quickstart", f"trainer.epochs={epochs}", "tracking=none",
-            f"dataset.cache_dir={folder / 'cache'}", f"hydra.run.dir={run}",
+            sys.executable, "-m", "astroclf.train", "experiment=quickstart", f"trainer.epochs={epochs}",
+            "tracking=none", f"dataset.cache_dir={folder / 'cache'}", f"hydra.run.dir={run}",
         ]  # fmt: skip
         subprocess.run(command, cwd=folder, env=dict(os.environ), check=True)
     return run / "model"
@@ -44,18 +45,14 @@ def said_of_new_galaxies(folder: Path, package: Path) -> Predictions:
     """Return what the network itself says of galaxies that were simulated from another seed."""
     path = folder / "said.parquet"
     if not path.is_file():
-        cache = open_image_cache(
-            Galaxy10Sim(samples=IMAGES, seed=1, image_size=SIZE, cache_dir=folder / "cache"), folder / "cache"
-        )
+        reader = Galaxy10Sim(samples=IMAGES, seed=1, image_size=SIZE, cache_dir=folder / "cache")
+        cache = open_image_cache(reader, folder / "cache")
         predictor = load_package(package, device="cpu")
         predictor.answering = Answering(uncertainty_head=True)
         said = predictor.classify(np.asarray(cache.images))
-        labelled = Predictions(
-            said.classes, said.ids, said.probabilities, said.uncertainty, labels=cache.catalog.labels
-        )
-        write_predictions(path, labelled)
+        write_predictions(path, replace(said, labels=cache.catalog.labels))
     found = read_predictions(path)
-    return Predictions(found.classes, found.ids, found.probabilities, found.uncertainty, labels=found.truth)
+    return replace(found, scores=None, chosen=None)
 
 
 def class_thresholds(fitted: tuple[np.ndarray, np.ndarray], scores_NC: np.ndarray) -> np.ndarray:
