@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -160,4 +160,8 @@ class HasTones(Protocol):
             The `Tone` of each kind of numbers, as plain values. Equal for equal files and settings: the fingerprint of
             the reader need not contain it.
         """
+        ...
+
+    def take_tones(self, tones: Mapping[str, Any]) -> None:
+        """Go by these rules, the `Tone` of each kind of numbers, and decide none; the fingerprint contains them."""
         ...

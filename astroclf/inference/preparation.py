@@ -10,8 +10,8 @@ import numpy as np
 from astroclf.data.decode.bands import check_bands, to_channels
 from astroclf.data.decode.images import cut_out, fit_square, read_bands, read_values, to_picture
 from astroclf.data.decode.limits import one_large_at_a_time
-from astroclf.data.decode.tone import tones_from_plain
-from astroclf.data.decode.values import EIGHT_BIT, Values, numbers
+from astroclf.data.decode.tone import check_kind, tones_from_plain
+from astroclf.data.decode.values import Values, numbers
 from astroclf.errors import ImageError
 from astroclf.inference.spec import ModelSpec
 from astroclf.settings.reading import ReadSettings
@@ -58,13 +58,7 @@ class Preparation:
 
     def values(self, values: Values, where: str) -> np.ndarray:
         """Prepare the numbers of one image."""
-        if values.kind != EIGHT_BIT and values.kind not in self.tones:
-            known = " and ".join([*self.tones, *(() if self.tones else ["8-bit pictures"])])
-            raise ImageError(
-                f"{where}: holds {values.kind} numbers, and the model learned from {known}: it has no rule by which "
-                f"others become grey. Give uint8 pixels, or a model that was trained on {values.kind} numbers.",
-                "no rule",
-            )
+        check_kind(values, self.tones, where)
         picture, _ = to_picture(cut_out(values, self.reading, where), self.reading, self.channels, self.tones, where)
         check_bands(picture.shape[2], self.channels, where, "numbers")
         if (picture == picture[0, 0]).all():  # training refused it, too: there is nothing to tell a class by

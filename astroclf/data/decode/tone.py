@@ -14,6 +14,7 @@ import numpy as np
 from astroclf.data.catalog import Note
 from astroclf.data.decode.stretch import Curve, InEachFile, background, sampled, stretch_bands
 from astroclf.data.decode.values import EIGHT_BIT, FITS, Decoded, Values
+from astroclf.errors import ImageError
 from astroclf.settings.tone import ToneSettings
 
 MEASURED_PIXELS = 2**17  # of a file, by which it is told what its numbers are
@@ -161,6 +162,23 @@ def to_grey(values: Values, tones: Tones, settings: ToneSettings, where: str) ->
     interval: Any = (tone.low, tone.high) if tone.interval == "limits" else tone.interval
     grey_HWP = stretch_bands(np.moveaxis(values.pixels_HWP, 2, 0), interval, tone.stretch, settings, where)
     return Decoded(grey_HWP, (*values.notes, *_clipped(values, tone, settings, where)))
+
+
+def check_kind(values: Values, tones: Tones, where: str) -> None:
+    """Refuse numbers of a kind that a trained model has no rule for.
+
+    Raises
+    ------
+    ImageError
+        Of kind ``no rule``.
+    """
+    if values.kind != EIGHT_BIT and values.kind not in tones:
+        known = " and ".join([*tones, *(() if tones else ["8-bit pictures"])])
+        raise ImageError(
+            f"{where}: holds {values.kind} numbers, and the model learned from {known}: it has no rule by which "
+            f"others become grey. Give uint8 pixels, or a model that was trained on {values.kind} numbers.",
+            "no rule",
+        )
 
 
 def _clipped(values: Values, tone: Tone, settings: ToneSettings, where: str) -> list[Note]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from astroclf.data.catalog import SPLIT_SPELLINGS, Block, Catalog, LeftOut, Note
 from astroclf.data.decode.axes import check_planes, choose_planes
 from astroclf.data.decode.crop import cropped
 from astroclf.data.decode.headers import FileFacts
-from astroclf.data.decode.images import to_picture
 from astroclf.data.decode.limits import MAX_PIXELS
 from astroclf.data.decode.original import Original, array_digest, original_of
 from astroclf.data.decode.tone import Tone, decide_tones
@@ -28,7 +26,7 @@ from astroclf.data.readers.array_files import (
     read_degrees,
     slab_blocks,
 )
-from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
+from astroclf.data.readers.blocks import ToneRules, check_size, decode_rows, reader_fingerprint
 from astroclf.data.readers.classes import MISSING_LABELS, choose_classes, unique_names
 from astroclf.data.readers.editions import IMAGES, label_name
 from astroclf.errors import ConfigError, DataError, ImageError
@@ -42,7 +40,7 @@ COLUMNS = ("ra", "dec", "split", "group")  # arrays beside the images that are r
 TONE_SLABS, TONE_SAMPLE = 20, 200  # parts of the file, and images in all, that decide how numbers become grey
 
 
-class Arrays:
+class Arrays(ToneRules):
     """Images and labels as ``images.npy`` and ``labels.npy``, in an ``.npz`` or in an HDF5 file, as a `DatasetReader`.
 
     `images` is (N, H, W) or (N, H, W, bands), of any number type; `labels` (N,) are whole numbers or texts. Beside
@@ -86,6 +84,7 @@ class Arrays:
         reading: ReadSettings | None = None,
         on_unlabelled: OnError = "raise",
     ) -> None:
+        super().__init__()
         check_size(image_size, channels)
         self.image_size, self.channels = image_size, channels
         self.reading = reading or ReadSettings.with_defaults()
@@ -98,7 +97,6 @@ class Arrays:
         self._check()
         self._bands_axis, self._notes = _bands_axis(self._file)
         self._check_bands()
-        self.tones: dict[str, Tone] = {}
         numbers_N, known = _labels(self._file, self._label_name, class_names)
         if on_unlabelled == "raise" and (numbers_N < 0).any():
             raise DataError(
@@ -110,7 +108,7 @@ class Arrays:
     def fingerprint(self) -> str:
         """Return a hex digest of the files' size, time, head and tail, the labels, and all that changes a pixel."""
         files = self._file.files_of(IMAGES, self._label_name)
-        return reader_fingerprint("arrays", self, *map(identity, files), reading=self.reading)
+        return reader_fingerprint("arrays", self, *map(identity, files), *self._given_tones, reading=self.reading)
 
     def blocks(self) -> list[range]:
         """Divide the rows into blocks whose images lie in the same slab of the file."""
@@ -128,8 +126,7 @@ class Arrays:
             values = cropped(self._chosen(whole), self.reading, self._where(row))
             if row == 0:  # what is to be said of the whole file is said once
                 values = values.noted(*self._notes)
-            picture = to_picture(values, self.reading, self.channels, self.tones, self._where(row))
-            return picture, original_of(whole, array_digest(pixels), is_array=True)
+            return self._picture(values, self._where(row)), original_of(whole, array_digest(pixels), is_array=True)
 
         return decode_rows(rows, decode, self._where, self.image_size, self.channels)
 
@@ -144,10 +141,8 @@ class Arrays:
         mode = {1: "L", 3: "RGB"}.get(bands, f"{bands} bands") if dtype == np.uint8 else dtype.name
         return FileFacts(self._file.format, mode, 8 * dtype.itemsize, width, height)
 
-    def decide_tones(self, num_workers: int) -> dict[str, dict[str, Any]]:
-        """Look at some of the images, and decide how the numbers in all of them become grey."""
-        self.tones = decide_tones(self._sampled(), self.reading.tone)
-        return {kind: tone.to_plain() for kind, tone in self.tones.items()}
+    def _decided(self, num_workers: int) -> Mapping[str, Tone]:
+        return decide_tones(self._sampled(), self.reading.tone)
 
     def _sampled(self) -> Iterator[Values]:
         """Yield the numbers of some images, all over the file: rows that lie together are cheap to read together."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 
 from astroclf.data.catalog import THUMBNAIL_SIDE, Block, DatasetReader, Fault, Note
 from astroclf.data.decode.bands import MAX_CHANNELS, to_channels
-from astroclf.data.decode.images import PREPARATION_VERSION, fit_square
+from astroclf.data.decode.images import PREPARATION_VERSION, fit_square, to_picture
 from astroclf.data.decode.original import Original
-from astroclf.data.decode.values import Decoded
+from astroclf.data.decode.tone import Tone, check_kind
+from astroclf.data.decode.values import Decoded, Values
 from astroclf.errors import ConfigError, ImageError
 from astroclf.settings.reading import ReadSettings
 
@@ -63,6 +65,48 @@ def decode_rows(
         digests[position], pixel_digests[position], thumbnails[position] = original
         images[position] = fit_square(to_channels(image, channels), image_size)
     return Block(images, thumbnails, digests, pixel_digests, faults, notes)
+
+
+class ToneRules(ABC):
+    """The part of a reader that makes numbers grey: by rules decided for its files, or by those of a trained model.
+
+    Attributes
+    ----------
+    tones : mapping of str to Tone
+        The rule of each kind of numbers; empty until they are decided.
+    """
+
+    reading: ReadSettings
+    channels: int
+
+    def __init__(self) -> None:
+        self.tones: Mapping[str, Tone] = {}
+        self._given = False
+
+    def take_tones(self, tones: Mapping[str, Tone]) -> None:
+        """Go by these rules and decide none: numbers of a kind that has none are a fault of their file."""
+        self.tones, self._given = dict(tones), True
+
+    def decide_tones(self, num_workers: int) -> dict[str, dict[str, Any]]:
+        """Look at some of the images, and decide how the numbers in all of them become grey."""
+        if not self._given:
+            self.tones = self._decided(num_workers)
+        return {kind: tone.to_plain() for kind, tone in self.tones.items()}
+
+    @abstractmethod
+    def _decided(self, num_workers: int) -> Mapping[str, Tone]:
+        """Decide by a sample of the images."""
+
+    def _picture(self, cutout: Values, where: str) -> Decoded:
+        if self._given:
+            check_kind(cutout, self.tones, where)
+        return to_picture(cutout, self.reading, self.channels, self.tones, where)
+
+    @property
+    def _given_tones(self) -> tuple[bytes, ...]:
+        """What a fingerprint holds of rules that the files did not decide."""
+        plain = {kind: tone.to_plain() for kind, tone in self.tones.items()}
+        return (json.dumps(plain, sort_keys=True).encode(),) if self._given else ()
 
 
 def reader_fingerprint(kind: str, reader: DatasetReader, *identity: bytes, reading: ReadSettings | None = None) -> str:

@@ -14,14 +14,14 @@ import numpy as np
 
 from astroclf.data.catalog import Block, Source
 from astroclf.data.decode.headers import FileFacts, file_facts
-from astroclf.data.decode.images import cut_out, read_bands, read_values, to_picture
+from astroclf.data.decode.images import cut_out, read_bands, read_values
 from astroclf.data.decode.limits import one_large_at_a_time
 from astroclf.data.decode.original import Original, as_it_is, file_digest, original_of
 from astroclf.data.decode.tone import Measured, Tone, decide_measured, measure
 from astroclf.data.decode.values import Decoded, Values
 from astroclf.data.readers.array_files import HDF5_SUFFIXES
 from astroclf.data.readers.band_files import BandFiles
-from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
+from astroclf.data.readers.blocks import ToneRules, check_size, decode_rows, reader_fingerprint
 from astroclf.data.readers.classes import unique_names
 from astroclf.data.readers.editions import choose_reader
 from astroclf.data.readers.find_table import AUTO, METADATA_FILE
@@ -45,7 +45,7 @@ PICTURE_CHANNELS = 3  # of a file of which nothing is chosen; one of grey is mad
 ALWAYS_UNSIGNED = ("BMP", "GIF", "JPEG", "PNG", "WEBP")  # 8 bits of these formats are grey values: no need to decode
 
 
-class ClassFolder:
+class ClassFolder(ToneRules):
     """A folder of JPEG, PNG, WebP, TIFF and FITS files of any size and mode, as a `DatasetReader`.
 
     Every class is a subfolder (files may lie deeper in it), or one of each split's subfolders; or a table lists the
@@ -91,6 +91,7 @@ class ClassFolder:
         min_vote: float = 0.0,
         on_unlabelled: OnError = "raise",
     ) -> None:
+        super().__init__()
         check_size(image_size, channels)
         self.image_size, self.channels = image_size, channels
         self.reading = reading or ReadSettings.with_defaults()
@@ -100,7 +101,6 @@ class ClassFolder:
         self._chooses = as_it_is(self.reading) != replace(self.reading, crop=None) or (
             self.bands is None and channels not in (1, PICTURE_CHANNELS)
         )
-        self.tones: dict[str, Tone] = {}
         if path is None:
             raise DataError(
                 "dataset.path is not set: give the folder that holds the class folders or the images and their table."
@@ -121,7 +121,7 @@ class ClassFolder:
     def fingerprint(self) -> str:
         """Return a hex digest of every file's name, size and time, and of what changes a pixel or a label."""
         files = (file for row in range(len(self.catalog)) for file in self._files(row))
-        return reader_fingerprint("folder", self, *map(_identity, files), reading=self.reading)
+        return reader_fingerprint("folder", self, *map(_identity, files), *self._given_tones, reading=self.reading)
 
     def blocks(self) -> list[range]:
         """Divide the rows into blocks of a few dozen files: they keep a thread busy, and fit into memory."""
@@ -141,14 +141,12 @@ class ClassFolder:
         """Return the file of a sample, or its files."""
         return Source(tuple(self._files(row)))
 
-    def decide_tones(self, num_workers: int) -> dict[str, dict[str, Any]]:
-        """Look at some of the files, and decide how the numbers in all of them become grey."""
+    def _decided(self, num_workers: int) -> Mapping[str, Tone]:
         with (
             warnings.catch_warnings(action="ignore"),  # decoders' remarks about single files
             closing(run_ahead(self._measured, self._tone_rows(), num_workers)) as sample,
         ):
-            self.tones = decide_measured(sample, self.reading.tone)
-        return {kind: tone.to_plain() for kind, tone in self.tones.items()}
+            return decide_measured(sample, self.reading.tone)
 
     def _tone_rows(self) -> list[int]:
         """Choose rows of every suffix, so that a few FITS files among many pictures are not missed."""
@@ -187,7 +185,7 @@ class ClassFolder:
         with one_large_at_a_time():
             values, original = self._with_original(row)
             cutout = cut_out(values, self.reading, self._where(row))
-            return to_picture(cutout, self.reading, self.channels, self.tones, self._where(row)), original
+            return self._picture(cutout, self._where(row)), original
 
     def _with_original(self, row: int) -> tuple[Values, Original]:
         """Read the numbers of a row, and what it is whichever of the numbers in its files are chosen."""
