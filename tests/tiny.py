@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from astroclf.inference.seen import SeenImages
 from astroclf.models.classifier import Classifier
 from astroclf.registry.package import write_package
 from tests.data.augment.recipes import recipe_values
@@ -40,7 +41,7 @@ def named_as_ours() -> Iterator[type[nn.Module]]:
     del sys.modules[module.__name__]
 
 
-def write_tiny_package(folder: Path, **changes: Any) -> Path:
+def write_tiny_package(folder: Path, seen: SeenImages | None = None, **changes: Any) -> Path:
     """Write a package of `Tiny` with random weights: 32 px, three classes; `changes` are of its description."""
     spec: dict[str, Any] = {
         "backbone": {"_target_": "astroclf.models.tiny.Tiny"},
@@ -52,4 +53,4 @@ def write_tiny_package(folder: Path, **changes: Any) -> Path:
     }
     torch.manual_seed(0)
     network = Classifier(Tiny(channels=spec.get("channels", 3)), len(spec["classes"]), **spec["head"])
-    return write_package(folder, spec, network.state_dict())
+    return write_package(folder, spec, network.state_dict(), seen)

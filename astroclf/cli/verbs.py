@@ -15,6 +15,7 @@ VERBS = {
     "train": "train, test, record and register a model; -m searches for a better one",
     "predict": "ask a trained model about images, and write its answers as a table",
     "find_lr": "measure which learning rate suits an experiment, before it is trained",
+    "evaluate": "say how good a model is on labelled images, and whether another one is better",
     "check": "say what is wrong with a data set, before a training is spent on it",
     "prepare": "decode a data set into the cache, before a training needs it",
     "stores": "list what the cache holds, and remove what is not needed any more",

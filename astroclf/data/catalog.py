@@ -163,5 +163,5 @@ class HasTones(Protocol):
         ...
 
     def take_tones(self, tones: Mapping[str, Any]) -> None:
-        """Go by these rules, the `Tone` of each kind of numbers, and decide none; the fingerprint contains them."""
+        """Take the `Tone` of each kind of numbers, and decide none; the fingerprint contains them."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -34,17 +34,14 @@ def resampled(
     drawn : (models, R) float
         The same on each resample.
     """
-    cells, counts = np.unique(np.stack([labels_N, *answers]), axis=1, return_counts=True)
-    labels_K, predicted = cells[0], cells[1:]
+    cells = Cells(labels_N, answers)
     measure = _accuracy if metric == "accuracy" else _macro_f1
-    whole = counts[None].astype(np.float64)
-    observed = [float(measure(whole, labels_K, predicted_K, classes)[0]) for predicted_K in predicted]
-    rng = np.random.default_rng(seed)
-    chunk = max(1, CELLS_PER_CHUNK // len(counts))
-    parts = []
-    for start in range(0, resamples, chunk):
-        drawn_RK = _draw(rng, counts, labels_K, min(chunk, resamples - start))
-        parts.append([measure(drawn_RK, labels_K, predicted_K, classes) for predicted_K in predicted])
+    whole = cells.counts_K[None].astype(np.float64)
+    observed = [float(measure(whole, cells.labels_K, predicted_K, classes)[0]) for predicted_K in cells.answers]
+    parts = [
+        [measure(drawn_RK, cells.labels_K, predicted_K, classes) for predicted_K in cells.answers]
+        for drawn_RK in cells.drawn(resamples, seed)
+    ]
     return observed, np.concatenate(parts, axis=1)
 
 
@@ -55,6 +52,30 @@ def resampled_mean(values_N: np.ndarray, resamples: int, seed: int = 0) -> np.nd
     sizes = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
     shares = np.full(count, 1 / count)
     return np.concatenate([rng.multinomial(count, shares, size=size) @ values_N for size in sizes]) / count
+
+
+class Cells:
+    """Kinds of test images that are interchangeable, since they have the same label and the same answers.
+
+    Attributes
+    ----------
+    labels_K : (K,) int
+    answers : sequence of (K,) int
+        One for each of the answers that were given.
+    counts_K : (K,) int
+        Images of each kind.
+    """
+
+    def __init__(self, labels_N: np.ndarray, answers: Sequence[np.ndarray]) -> None:
+        cells, self.counts_K = np.unique(np.stack([labels_N, *answers]), axis=1, return_counts=True)
+        self.labels_K, self.answers = cells[0], list(cells[1:])
+
+    def drawn(self, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
+        """Yield how often each kind occurs in each resample, stratified by class, (R, K) float64, in few parts."""
+        rng = np.random.default_rng(seed)
+        chunk = max(1, CELLS_PER_CHUNK // len(self.counts_K))
+        for start in range(0, resamples, chunk):
+            yield _draw(rng, self.counts_K, self.labels_K, min(chunk, resamples - start))
 
 
 def _draw(rng: np.random.Generator, counts_K: np.ndarray, labels_K: np.ndarray, resamples: int) -> np.ndarray:
@@ -72,9 +93,34 @@ def _accuracy(counts_RK: np.ndarray, labels_K: np.ndarray, predicted_K: np.ndarr
 
 
 def _macro_f1(counts_RK: np.ndarray, labels_K: np.ndarray, predicted_K: np.ndarray, size: int) -> np.ndarray:
+    return class_ratios(counts_RK, labels_K, predicted_K, size)["macro_f1"]
+
+
+def class_ratios(
+    counts_RK: np.ndarray, labels_K: np.ndarray, predicted_K: np.ndarray, size: int
+) -> dict[str, np.ndarray]:
+    """Compute precision, recall and F1 of counted kinds of images, as scikit-learn does; 0 to 0 counts as 0.
+
+    Returns
+    -------
+    dict
+        ``precision``, ``recall``, ``f1``, (R, C); and their means over the classes that occur among labels or answers,
+        ``macro_precision``, ``macro_recall``, ``macro_f1``, (R,).
+    """
     classes = np.arange(size)
     is_label_KC, is_predicted_KC = labels_K[:, None] == classes, predicted_K[:, None] == classes
     hits_RC = counts_RK @ (is_label_KC & is_predicted_KC).astype(np.float64)
-    either_RC = counts_RK @ is_label_KC.astype(np.float64) + counts_RK @ is_predicted_KC.astype(np.float64)
-    f1_RC = np.divide(2 * hits_RC, either_RC, out=np.zeros_like(hits_RC), where=either_RC > 0)
-    return f1_RC.sum(axis=1) / (either_RC > 0).sum(axis=1)
+    images_RC = counts_RK @ is_label_KC.astype(np.float64)
+    answers_RC = counts_RK @ is_predicted_KC.astype(np.float64)
+    occurs_RC = images_RC + answers_RC > 0
+    of_class = {
+        "precision": _share(hits_RC, answers_RC),
+        "recall": _share(hits_RC, images_RC),
+        "f1": _share(2 * hits_RC, images_RC + answers_RC),
+    }
+    means = {f"macro_{name}": ratio_RC.sum(axis=1) / occurs_RC.sum(axis=1) for name, ratio_RC in of_class.items()}
+    return {**of_class, **means}
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

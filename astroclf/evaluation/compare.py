@@ -144,6 +144,63 @@ def mcnemar(only_one: int, only_other: int) -> float:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A model beside another one on the same images.
+
+    Attributes
+    ----------
+    name : str
+        Of the other model.
+    differences : list of Difference
+        Of accuracy and macro F1; the other model is the champion in them.
+    recall : list of RecallLoss
+        What each class loses from the other model to this one.
+    """
+
+    name: str
+    differences: list[Difference]
+    recall: list[RecallLoss]
+
+    @property
+    def accuracy(self) -> Difference:
+        """The difference of the accuracies."""
+        return self.differences[0]
+
+    @property
+    def verdict(self) -> str:
+        """Which of the two is better, in words; on accuracy, beyond doubt or not."""
+        found = self.accuracy
+        if found.low > 0 or found.high < 0:
+            return f"{'better' if found.low > 0 else 'worse'} than {self.name} beyond doubt"
+        return f"not told apart from {self.name}"
+
+    def metrics(self) -> dict[str, float]:
+        """Return its figures by name."""
+        figures: dict[str, float] = {"images": self.accuracy.images, "mcnemar_p": self.accuracy.p_value}
+        for found in self.differences:
+            figures |= {
+                f"{found.metric}_of_the_other": found.champion,
+                f"{found.metric}_difference": found.difference,
+                f"{found.metric}_difference_low": found.low,
+                f"{found.metric}_difference_high": found.high,
+            }
+        return figures
+
+
+def compare_with(name: str, other: Predictions, ours: Predictions) -> Comparison:
+    """Compare a model with another by paired bootstrap and by class.
+
+    Raises
+    ------
+    DataError
+        See `on_the_same_images`.
+    """
+    other, ours = on_the_same_images(other, ours)
+    differences = [paired_bootstrap(other, ours, metric=metric) for metric in ("accuracy", "macro_f1")]
+    return Comparison(name, differences, recall_losses(other, ours))
+
+
+@dataclass(frozen=True)
 class RecallLoss:
     """How much recall one class loses from champion to challenger.
 

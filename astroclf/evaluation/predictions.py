@@ -28,6 +28,7 @@ else:
 
 PROBABILITY_COLUMN = "p_"  # then the class's name
 SET_SEPARATOR = "|"  # between the names of a prediction set
+_PER_IMAGE = ("ids", "probabilities", "uncertainty", "labels", "chosen", "scores", "sets")
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,7 @@ class Predictions:
     sets: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        per_image = (
-            self.ids, self.probabilities, self.uncertainty, self.labels, self.chosen, self.scores, self.sets,
-        )  # fmt: skip
+        per_image = (getattr(self, name) for name in _PER_IMAGE)
         lengths = {len(values) for values in per_image if values is not None}
         if len(lengths) != 1 or self.probabilities.shape[1:] != (len(self.classes),):
             raise ValueError(
@@ -181,6 +180,23 @@ class Predictions:
                 )
             )
         return entries
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Return what a model said of the images of all parts, one after the other; without losses.
+
+    Raises
+    ------
+    ValueError
+        There are no parts.
+    """
+
+    def column(name: str) -> np.ndarray | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else np.concatenate(values)
+
+    columns = {name: column(name) for name in _PER_IMAGE}
+    return Predictions(classes=parts[0].classes, **columns)  # type: ignore[arg-type]
 
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:

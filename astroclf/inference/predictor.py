@@ -17,8 +17,9 @@ from astroclf.evaluation.forward import predict_proba
 from astroclf.evaluation.predictions import Predictions
 from astroclf.inference.answers import answer_columns
 from astroclf.inference.preparation import Preparation
+from astroclf.inference.seen import SeenImages
 from astroclf.inference.spec import ModelSpec
-from astroclf.models.classifier import Classifier
+from astroclf.models.classifier import Classifier, probabilities
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -36,9 +37,13 @@ class Predictor:
         Class names in label order.
     preparation : Preparation
         From files and arrays to the pixels that the model takes.
+    seen : SeenImages or None
+        The images that it was trained on, where its package says.
     """
 
-    def __init__(self, model: Classifier, spec: ModelSpec, device: torch.device) -> None:
+    def __init__(
+        self, model: Classifier, spec: ModelSpec, device: torch.device, seen: SeenImages | None = None
+    ) -> None:
         self.model = model.eval().to(device)
         self.spec = spec
         self.classes = tuple(spec.classes)
@@ -46,6 +51,7 @@ class Predictor:
         self.answering = spec.answering
         self.preparation = Preparation(spec)
         self.device = device
+        self.seen = seen
 
     def predict(self, images: np.ndarray, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Classify N images.
@@ -82,15 +88,35 @@ class Predictor:
             Another shape or dtype.
         """
         images_NHWC = self._checked(images)
-        probabilities, uncertainty = [torch.zeros(0, len(self.classes))], [torch.zeros(0)]
+        said, uncertainty = [torch.zeros(0, len(self.classes))], [torch.zeros(0)]
         for images_BHWC in self._batches(images_NHWC, batch_size):
             images_BCHW = self.augmentation(images_BHWC, None)
             estimate = predict_proba(self.model, images_BCHW, self.spec.activation, tta_views=self.spec.tta_views)
-            probabilities.append(estimate.probabilities_BC.cpu())
+            said.append(estimate.probabilities_BC.cpu())
             uncertainty.append(estimate.uncertainty_B.cpu())
         ids = np.arange(len(images_NHWC)).astype(str)
-        own = Predictions(self.classes, ids, torch.cat(probabilities).numpy(), torch.cat(uncertainty).numpy())
+        own = Predictions(self.classes, ids, torch.cat(said).numpy(), torch.cat(uncertainty).numpy())
         return self.answering(own)
+
+    @torch.inference_mode()
+    def views(self, images: np.ndarray, batch_size: int = DEFAULT_BATCH_SIZE) -> np.ndarray:
+        """Compute the network's own probabilities for each of the eight views of N images, (8, N, C) float32.
+
+        The first view is the image as it is. Their mean is what test-time views give, before calibration.
+
+        Raises
+        ------
+        DataError
+            Another shape or dtype.
+        """
+        parts = [np.zeros((8, 0, len(self.classes)), np.float32)]
+        for images_BHWC in self._batches(self._checked(images), batch_size):
+            estimate = predict_proba(
+                self.model, self.augmentation(images_BHWC, None), self.spec.activation, tta_views=8
+            )
+            of_views = [probabilities(output.logits_BC, self.spec.activation) for output in estimate.outputs]
+            parts.append(torch.stack(of_views).float().cpu().numpy())
+        return np.concatenate(parts, axis=1)
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from astroclf.errors import AstroclfError, ConfigError, WeightsError
 from astroclf.inference.predictor import Predictor
+from astroclf.inference.seen import SeenImages, read_seen, write_seen
 from astroclf.inference.spec import SPEC_FILE, ModelSpec, damaged, read_spec, shown, write_spec
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import build_network
@@ -41,7 +42,9 @@ SAFETENSORS_FILE = "model.safetensors"  # the name that the Hugging Face hub kno
 LOADER_MODULE = "astroclf.registry.package"
 
 
-def write_package(folder: str | Path, spec: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> Path:
+def write_package(
+    folder: str | Path, spec: Mapping[str, Any], state_dict: Mapping[str, Tensor], seen: SeenImages | None = None
+) -> Path:
     """Write a model package, and load it once to be sure that others can.
 
     Parameters
@@ -52,6 +55,8 @@ def write_package(folder: str | Path, spec: Mapping[str, Any], state_dict: Mappi
         The attributes of `ModelSpec`, of which those with a default can be left out, without ``weights_sha256``.
     state_dict
         Weights of the whole `Classifier`.
+    seen
+        The images that it was trained on, for whoever tests it.
 
     Raises
     ------
@@ -72,6 +77,8 @@ def write_package(folder: str | Path, spec: Mapping[str, Any], state_dict: Mappi
         except ConfigError as error:
             raise WeightsError(f"The model package {folder} was not written: {error}.") from error
         write_spec(temporary, described)
+        if seen is not None:
+            write_seen(temporary, seen)
         load_package(temporary, device="cpu")
     return folder
 
@@ -94,7 +101,7 @@ def load_package(folder: str | Path, device: str = "auto") -> Predictor:
     model = _build(folder, spec, _read_weights(folder, spec))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Predictor(model, spec, torch.device(device))
+    return Predictor(model, spec, torch.device(device), read_seen(folder))
 
 
 def _load_pyfunc(data_path: str) -> Predictor:

@@ -23,12 +23,14 @@ from astroclf.evaluation.plots import plot_augmented
 from astroclf.evaluation.predictions import Predictions, write_predictions
 from astroclf.evaluation.report.of_run import draw_plots
 from astroclf.evaluation.results_table import results_table
+from astroclf.inference.seen import SeenImages
 from astroclf.models.summary import model_summary
 from astroclf.registry.decision import Decision
 from astroclf.registry.gate import pass_gate
 from astroclf.registry.package import write_package
 from astroclf.registry.register import register
 from astroclf.run.build import Run
+from astroclf.run.data import Data
 from astroclf.run.environment import environment
 from astroclf.run.record import part_name, what_it_is
 from astroclf.run.report import RunReport, TestImages, shown_of_test
@@ -128,14 +130,15 @@ def finish(run: Run, fitted: FitResult) -> None:
     tracker.log_artifact(folder / "predictions.csv")
     decision = None
     if run.data.whole is None:
-        package = write_package(_emptied(folder / "model"), _package_spec(run, fit.answering, facts, metrics), weights)
+        described = _package_spec(run, fit.answering, facts, metrics)
+        package = write_package(_emptied(folder / "model"), described, weights, _seen(run.data))
         decision = _register(run, package, facts, metrics, predictions)
         report.write(metrics, decision)
     else:
         tracker.set_tags({"partial_test": run.data.caveat})
     what, *how = what_it_is(run.config, run.data, run.folder, run.command)
-    described = (what, *_result(metrics), run.data.caveat, *how)  # the page shows the beginning alone
-    tracker.describe("\n\n".join(filter(None, described)))
+    texts = (what, *_result(metrics), run.data.caveat, *how)  # the page shows the beginning alone
+    tracker.describe("\n\n".join(filter(None, texts)))
     run.folder.write_metrics(metrics)
     for name in ("config.yaml", "metrics.json", "history.csv", "steps.csv", "report.html", "model.txt", "plots"):
         tracker.log_artifact(folder / name)
@@ -217,6 +220,11 @@ def _package_spec(
         "facts": dict(facts),
         "metrics": {name: value for name, value in metrics.items() if isinstance(value, (int, float))},
     }
+
+
+def _seen(data: Data) -> SeenImages:
+    digests, splits = data.cache.pixel_digests, data.splits
+    return SeenImages.of(digests[splits.train], digests[splits.val])
 
 
 def _register(

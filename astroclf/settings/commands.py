@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from astroclf.errors import ConfigError
 from astroclf.settings.base import PATH, PATH_OR_NAME, STORE, Settings, at_least
@@ -63,6 +63,36 @@ class CheckConfig(Settings):
     tracking: StoreSettings
     trainer: MachineSettings
     model: Annotated[str | None, PATH_OR_NAME]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Settings):
+    """What ``conf/evaluate.yaml`` says: models, and labelled images to try them on.
+
+    Raises
+    ------
+    ConfigError
+        No model is named.
+    """
+
+    dataset: DatasetSettings
+    tracking: StoreSettings
+    trainer: MachineSettings
+    model: Annotated[list[str] | str, PATH_OR_NAME]
+    against: Annotated[list[str] | str, PATH_OR_NAME]
+    class_map: Annotated[dict[str, Any] | str | None, PATH]
+    split: Literal["auto", "all", "train", "val", "test"]
+    turned_images: Annotated[int, at_least(0)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.model:
+            raise ConfigError("Say which model: astroclf evaluate models:/galaxy10@champion my_images.")
+
+    @property
+    def rivals(self) -> list[str]:
+        """The models to compare with."""
+        return [self.against] if isinstance(self.against, str) else self.against
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from astroclf.errors import DataError
 from astroclf.evaluation import bootstrap
-from astroclf.evaluation.compare import on_the_same_images, paired_bootstrap, recall_losses
+from astroclf.evaluation.compare import RecallLoss, mcnemar, on_the_same_images, paired_bootstrap, recall_losses
 from astroclf.evaluation.metrics import classification_metrics
 from astroclf.evaluation.predictions import Predictions
 
@@ -151,3 +151,11 @@ def test_what_cannot_be_compared_is_named() -> None:
         on_the_same_images(one, said(np.array([0, 0, 1]), labels, 2))
     with pytest.raises(DataError, match="no labels"):
         on_the_same_images(one, replace(one, labels=None))
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 0), (1, 0), (3, 9), (9, 3), (5, 5), (40, 12)])
+def test_mcnemars_test_is_the_exact_binomial_one(one, other):
+    expected = binomtest(one, one + other, 0.5).pvalue if one + other else 1.0
+    assert mcnemar(one, other) == pytest.approx(expected)
+    loss = RecallLoss.of("a", 100, max(one, other), min(one, other))  # the same verdict by an interval
+    assert (mcnemar(one, other) < 0.05) == loss.certain

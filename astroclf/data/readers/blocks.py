@@ -84,7 +84,7 @@ class ToneRules(ABC):
         self._given = False
 
     def take_tones(self, tones: Mapping[str, Tone]) -> None:
-        """Go by these rules and decide none: numbers of a kind that has none are a fault of their file."""
+        """Take these rules and decide none: numbers of a kind that has none are a fault of their file."""
         self.tones, self._given = dict(tones), True
 
     def decide_tones(self, num_workers: int) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,105 @@
+"""Which measure of doubt tells wrong answers from right ones best: a head that does not earn its place shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special, stats
+
+from astroclf.evaluation.intervals import LEVEL, Interval
+from astroclf.evaluation.predictions import Predictions
+
+UNCERTAINTY, MAX_PROBABILITY, ENTROPY = "uncertainty", "1 - highest probability", "entropy"
+BASELINE = MAX_PROBABILITY  # costs nothing: a measure that is not better does not earn its place
+
+
+@dataclass(frozen=True)
+class DoubtScore:
+    """How well a measure of doubt finds the wrong answers.
+
+    Attributes
+    ----------
+    name : str
+    auroc : float
+        Probability that a wrong answer has more doubt than a right one; 0.5 is blind.
+    interval : Interval
+        Of `auroc`.
+    gain, gain_interval
+        By how much it is better than `BASELINE`, paired on the same images; 0 of the baseline itself.
+    """
+
+    name: str
+    auroc: float
+    interval: Interval
+    gain: float
+    gain_interval: Interval
+
+    @property
+    def verdict(self) -> str:
+        """What that means, in words."""
+        if self.name == BASELINE:
+            return "costs nothing"
+        if self.gain_interval.low > 0:
+            return "better"
+        return "worse" if self.gain_interval.high < 0 else "no better beyond doubt"
+
+
+def doubt_measures(predictions: Predictions) -> dict[str, np.ndarray]:
+    """Return the measures of doubt of each image, (N,) float each: the higher, the more likely the answer is wrong."""
+    probabilities = predictions.probabilities.astype(np.float64)
+    measures = {
+        UNCERTAINTY: predictions.uncertainty.astype(np.float64),
+        MAX_PROBABILITY: 1 - probabilities.max(axis=1),
+        ENTROPY: special.entr(probabilities).sum(axis=1),
+    }
+    if predictions.scores is not None:
+        measures["1 - confidence score"] = 1 - predictions.scores.astype(np.float64)
+    return measures
+
+
+def doubt_scores(measures: Mapping[str, np.ndarray], wrong_N: np.ndarray, level: float = LEVEL) -> list[DoubtScore]:
+    """Compute the AUROC of "is wrong" for each measure, and what each gains over the highest probability.
+
+    Intervals are normal ones with the variances and covariances of DeLong et al. (1988, Biometrics 44, 837), computed
+    by ranks (Sun & Xu 2014, IEEE Signal Processing Letters 21, 1389). None where all answers are right, or all wrong.
+
+    Parameters
+    ----------
+    measures
+        From `doubt_measures`.
+    wrong_N : (N,) bool
+    """
+    if wrong_N.all() or not wrong_N.any():
+        return []
+    placed = {name: _placements(values, wrong_N) for name, values in measures.items()}
+    base_wrong, base_right = placed[BASELINE]
+    z = float(special.ndtri(0.5 + level / 2))
+    scores = []
+    for name, (of_wrong, of_right) in placed.items():
+        auroc = float(of_wrong.mean())
+        gain = auroc - float(base_wrong.mean())
+        spread, gain_spread = _spread(of_wrong, of_right), _spread(of_wrong - base_wrong, of_right - base_right)
+        interval = Interval(max(0.0, auroc - z * spread), min(1.0, auroc + z * spread))
+        scores.append(DoubtScore(name, auroc, interval, gain, Interval(gain - z * gain_spread, gain + z * gain_spread)))
+    return scores
+
+
+def _placements(values_N: np.ndarray, wrong_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each wrong answer the share of right ones below it, and for each right one that of wrong ones above.
+
+    Ties count half. The mean of either is the AUROC.
+    """
+    wrong, right = values_N[wrong_N], values_N[~wrong_N]
+    ranks = stats.rankdata(np.concatenate([wrong, right]))
+    below = ranks[: len(wrong)] - stats.rankdata(wrong)
+    above = len(wrong) - (ranks[len(wrong) :] - stats.rankdata(right))
+    return below / len(right), above / len(wrong)
+
+
+def _spread(of_wrong: np.ndarray, of_right: np.ndarray) -> float:
+    """Return the standard error of an AUROC, or of a difference of two, from its placements."""
+    parts = (values.var(ddof=1) / len(values) if len(values) > 1 else 0.25 for values in (of_wrong, of_right))
+    return math.sqrt(sum(parts))

@@ -1,0 +1,97 @@
+"""What came of one evaluation, and how ``metrics.json`` names it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from astroclf.evaluation.assessment import Assessment, assess
+from astroclf.evaluation.compare import Comparison
+from astroclf.evaluation.doubt import DoubtScore, doubt_measures, doubt_scores
+from astroclf.evaluation.intervals import intervals_and_baselines
+from astroclf.evaluation.orientation import Orientation
+from astroclf.evaluation.predictions import Predictions
+from astroclf.use.evaluation.images import Chosen
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of one evaluation.
+
+    Attributes
+    ----------
+    model, data
+        What was evaluated, and on what, as the user named them.
+    predictions
+        Labelled, in the classes that are compared.
+    chosen
+        On which images, and why these.
+    assessment
+        The figures, with their intervals.
+    doubt
+        How well each measure of doubt finds the wrong answers.
+    turned
+        What turning the images does; None where that was not asked for.
+    comparisons
+        With each of the other models.
+    notes
+        What must be known beside the figures; empty where nothing must.
+    """
+
+    model: str
+    data: str
+    predictions: Predictions
+    chosen: Chosen
+    assessment: Assessment
+    doubt: list[DoubtScore]
+    turned: Orientation | None
+    comparisons: list[Comparison]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        data: str,
+        predictions: Predictions,
+        chosen: Chosen,
+        *,
+        turned: Orientation | None,
+        comparisons: Sequence[Comparison],
+        notes: Sequence[str],
+    ) -> Evaluation:
+        """Judge labelled predictions."""
+        doubt = doubt_scores(doubt_measures(predictions), ~predictions.right)
+        return cls(
+            model, data, predictions, chosen, assess(predictions), doubt, turned, list(comparisons), tuple(notes)
+        )
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what ``metrics.json`` holds: as that of a run, ``test/accuracy``, …, and what it is about."""
+        figures: dict[str, Any] = {
+            **self.predictions.metrics(),
+            **intervals_and_baselines(self.predictions),
+            **self.assessment.metrics(),
+            "images": len(self.predictions),
+        }
+        for score in self.doubt:
+            figures |= {f"doubt/{score.name}/auroc": score.auroc, f"doubt/{score.name}/gain": score.gain}
+        if self.turned is not None:
+            figures |= {
+                "turned/images": self.turned.images,
+                "turned/unsteady": self.turned.unsteady_share,
+                "turned/changed": self.turned.changed,
+                "turned/gain_of_eight_views": self.turned.gain.difference,
+            }
+        found: dict[str, Any] = {f"test/{name}": value for name, value in figures.items()}
+        for comparison in self.comparisons:
+            found |= {f"against/{comparison.name}/{name}": value for name, value in comparison.metrics().items()}
+        return {
+            **found,
+            "run/model": self.model,
+            "run/data": self.data,
+            "run/images": self.chosen.said,
+            "run/notes": list(self.notes),
+            "run/test_fingerprint": self.chosen.fingerprint,
+        }

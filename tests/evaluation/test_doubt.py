@@ -1,0 +1,68 @@
+"""Which measure of doubt finds the wrong answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from astroclf.evaluation.doubt import BASELINE, ENTROPY, UNCERTAINTY, doubt_measures, doubt_scores
+from astroclf.evaluation.predictions import Predictions
+
+
+@pytest.fixture
+def said() -> Predictions:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 400)
+    logits = rng.normal(size=(400, 4)) + 1.2 * np.eye(4)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Predictions(tuple("abcd"), np.arange(400).astype(str), probabilities, rng.uniform(size=400), labels)
+
+
+def by_name(said: Predictions) -> dict:
+    return {score.name: score for score in doubt_scores(doubt_measures(said), ~said.right)}
+
+
+def test_auroc_is_that_of_scikit_learn_with_ties(said):
+    coarse = replace(said, uncertainty=said.uncertainty.round(1))
+    found = by_name(coarse)
+    for name, values in doubt_measures(coarse).items():
+        assert found[name].auroc == pytest.approx(roc_auc_score(~coarse.right, values))
+
+
+def test_a_head_that_knows_nothing_shows(said):
+    found = by_name(said)
+    assert found[UNCERTAINTY].verdict == "worse"
+    assert found[UNCERTAINTY].interval.low < 0.5 < found[UNCERTAINTY].interval.high
+    assert found[BASELINE].auroc > 0.6
+
+
+def test_a_head_that_knows_better_shows(said):
+    noise = np.random.default_rng(1).uniform(size=400)
+    found = by_name(replace(said, uncertainty=0.7 * ~said.right + 0.3 * noise))
+    assert found[UNCERTAINTY].verdict == "better"
+    assert found[UNCERTAINTY].gain == pytest.approx(found[UNCERTAINTY].auroc - found[BASELINE].auroc)
+
+
+def test_a_copy_of_the_baseline_gains_nothing(said):
+    found = by_name(replace(said, uncertainty=1 - said.probabilities.max(axis=1)))
+    assert found[UNCERTAINTY].gain_interval == (0, 0)
+    assert found[UNCERTAINTY].verdict == "no better beyond doubt"
+
+
+def test_intervals_are_as_wide_as_those_of_resampled_images(said):
+    rng, found, gains = np.random.default_rng(2), by_name(said)[ENTROPY], []
+    measures, aurocs = doubt_measures(said), []
+    for _ in range(300):
+        rows = rng.integers(0, 400, 400)
+        wrong = ~said.right[rows]
+        aurocs.append(roc_auc_score(wrong, measures[ENTROPY][rows]))
+        gains.append(aurocs[-1] - roc_auc_score(wrong, measures[BASELINE][rows]))
+    np.testing.assert_allclose(found.interval, np.quantile(aurocs, [0.025, 0.975]), atol=0.02)
+    np.testing.assert_allclose(found.gain_interval, np.quantile(gains, [0.025, 0.975]), atol=0.006)
+
+
+def test_where_all_are_right_there_is_nothing_to_find(said):
+    assert by_name(said.take(said.right)) == {}

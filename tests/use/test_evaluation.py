@@ -1,0 +1,167 @@
+"""One evaluation from settings to files: of the images that a model has not seen, prepared as its own were."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from astroclf.config.compose import composed_as
+from astroclf.errors import ConfigError, DataError
+from astroclf.evaluation.predictions import read_predictions
+from astroclf.inference.seen import SeenImages
+from astroclf.registry.package import load_package
+from astroclf.settings.commands import EvaluateConfig
+from astroclf.use.evaluation.job import evaluate
+from tests.tiny import write_tiny_package
+
+CLASSES = ("Merging", "Round Smooth", "Sb (barred)")
+EACH = 6  # images of a class
+
+
+@pytest.fixture(scope="module")
+def galaxies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three class folders of pictures of 40 px; nobody writes into them."""
+    folder, rng = tmp_path_factory.mktemp("galaxies"), np.random.default_rng(0)
+    for name in CLASSES:
+        (folder / name).mkdir()
+        for number in range(EACH):
+            cv2.imwrite(str(folder / name / f"{number}.png"), rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_package: Path, galaxies: Path):
+    """Evaluate with these overrides; returns the exit status and what metrics.json says."""
+
+    def run_it(*overrides: str, model: Any = tiny_package, data: Path = galaxies) -> tuple[int, dict[str, Any]]:
+        words = [f"model={model}", f"dataset.path={data}", "trainer.device=cpu", "turned_images=3", *overrides]
+        status = evaluate(composed_as(EvaluateConfig, "evaluate", words), tmp_path / "out", "evaluate it")
+        return status, json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+
+    return run_it
+
+
+def digests(galaxies: Path, *names: str) -> np.ndarray:
+    from astroclf.data.decode.images import read_values
+    from astroclf.data.decode.original import pixel_digest
+    from astroclf.settings.reading import ReadSettings
+
+    return np.array([pixel_digest(read_values(galaxies / name, ReadSettings.with_defaults())) for name in names])
+
+
+def test_answers_are_those_of_the_model_about_the_files(run, tmp_path, tiny_package, galaxies):
+    status, metrics = run()
+    assert status == 0
+    said = read_predictions(tmp_path / "out" / "predictions.csv")
+    predictor = load_package(tiny_package, device="cpu")
+    own = predictor.classify(np.stack([predictor.preparation.file(galaxies / name) for name in said.ids.tolist()]))
+    np.testing.assert_allclose(said.probabilities, own.probabilities, atol=1e-6)
+    assert [said.classes[label] for label in said.truth] == [name.split("/")[0] for name in said.ids.tolist()]
+    assert metrics["test/accuracy"] == said.right.mean()
+    assert metrics["test/accuracy_low"] < metrics["test/accuracy"] < metrics["test/accuracy_high"]
+    assert metrics["test/images"] == 3 * EACH
+    assert {"test/top2_accuracy_low", "test/Merging/precision", "test/turned/unsteady"} <= metrics.keys()
+    assert "not known" in metrics["run/images"]
+
+
+def test_images_that_the_model_has_seen_are_left_out_unless_they_are_asked_for(run, tmp_path, tiny_backbone, galaxies):
+    seen = SeenImages.of(digests(galaxies, "Merging/0.png", "Merging/1.png"), digests(galaxies, "Sb (barred)/0.png"))
+    package = write_tiny_package(tmp_path / "seen", seen=seen)
+    status, metrics = run(model=package)
+    assert (status, metrics["test/images"]) == (0, 3 * EACH - 3)
+    assert metrics["run/images"] == "all images of the data set but 3 that a model has seen in training"
+    assert "Merging/0.png" not in read_predictions(tmp_path / "out" / "predictions.csv").ids
+    status, metrics = run("split=all", model=package)
+    assert (status, metrics["test/images"]) == (1, 3 * EACH)
+    assert "trained on 2 and validated on 1 of these 18 images" in metrics["run/notes"][0]
+
+
+def test_where_all_was_seen_nothing_is_evaluated(run, tmp_path, tiny_backbone, galaxies):
+    names = [f"{name}/{number}.png" for name in CLASSES for number in range(EACH)]
+    package = write_tiny_package(tmp_path / "seen", seen=SeenImages.of(digests(galaxies, *names), np.array([])))
+    with pytest.raises(DataError, match="has seen every one of the 18 images in training"):
+        run(model=package)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_models_own_test_split_is_found_by_its_fingerprints(run, tmp_path, tiny_backbone, galaxies):
+    _, whole = run("split=test")
+    facts = {
+        f"{name}_fingerprint": run(f"split={name}")[1]["run/test_fingerprint"] for name in ("train", "val", "test")
+    }
+    status, metrics = run(model=write_tiny_package(tmp_path / "own", facts=facts))
+    assert (status, metrics["test/images"]) == (0, whole["test/images"])
+    assert metrics["run/images"] == "the test split of the data set that the model was trained on"
+
+
+def test_images_are_prepared_as_the_models_own_whatever_the_data_set_says(
+    run, tmp_path, tiny_backbone, galaxies, caplog
+):
+    package = write_tiny_package(tmp_path / "cut", reading={"crop": 20})
+    caplog.set_level("INFO")
+    run("dataset.image_size=64", "dataset.crop=30", model=package)
+    assert "Images are prepared as the model's were: " in caplog.text
+    assert "dataset.crop=20" in caplog.text
+    said = read_predictions(tmp_path / "out" / "predictions.csv")
+    predictor = load_package(package, device="cpu")
+    own = predictor.classify(np.stack([predictor.preparation.file(galaxies / name) for name in said.ids.tolist()]))
+    np.testing.assert_allclose(said.probabilities, own.probabilities, atol=1e-6)
+
+
+def test_numbers_become_grey_by_the_models_rule_and_of_another_kind_are_a_fault(run, tmp_path, tiny_backbone):
+    rng = np.random.default_rng(0)
+    for name in CLASSES:
+        (tmp_path / "deep" / name).mkdir(parents=True)
+        for number in range(2):
+            deep = rng.integers(0, 4096, (32, 32), dtype=np.uint16)
+            cv2.imwrite(str(tmp_path / "deep" / name / f"{number}.png"), deep)
+    tone = {"interval": "limits", "stretch": "linear", "low": 0.0, "high": 20000.0, "reason": "", "used_share": None}
+    package = write_tiny_package(tmp_path / "model", tones={"uint16": tone})
+    run(model=package, data=tmp_path / "deep")
+    said = read_predictions(tmp_path / "out" / "predictions.csv")
+    predictor = load_package(package, device="cpu")
+    pixels = np.stack([predictor.preparation.file(tmp_path / "deep" / name) for name in said.ids.tolist()])
+    assert pixels.max() < 60  # black and white are the model's, and not those of these files
+    np.testing.assert_allclose(said.probabilities, predictor.classify(pixels).probabilities, atol=1e-6)
+    with pytest.raises(DataError, match="it has no rule by which others become grey"):
+        run(model=write_tiny_package(tmp_path / "other", tones={"float": tone}), data=tmp_path / "deep")
+
+
+def test_classes_that_differ_are_brought_to_common_ones(run, tmp_path, galaxies):
+    with pytest.raises(ConfigError, match="The data set has the classes `dE`, which .* does not know"):
+        run(data=_renamed(tmp_path, galaxies))
+    status, metrics = run(
+        "class_map={Merging: null, Round Smooth: smooth, Sb \\(barred\\): disk, dE: smooth}",
+        data=_renamed(tmp_path, galaxies),
+    )
+    assert (status, metrics["test/images"]) == (0, 2 * EACH)  # without Merging
+    said = read_predictions(tmp_path / "out" / "predictions.csv")
+    assert said.classes == ("smooth", "disk")
+    assert {name.split("/")[0]: said.classes[label] for name, label in zip(said.ids, said.truth, strict=True)} == {
+        "dE": "smooth", "Sb (barred)": "disk",
+    }  # fmt: skip
+
+
+def _renamed(tmp_path: Path, galaxies: Path) -> Path:
+    folder = tmp_path / "renamed"
+    if not folder.exists():
+        folder.mkdir()
+        for name in CLASSES:
+            (folder / name.replace("Round Smooth", "dE")).symlink_to(galaxies / name)
+    return folder
+
+
+def test_models_are_compared_on_the_same_images_whatever_their_order_of_classes(run, tmp_path, tiny_backbone):
+    other = write_tiny_package(tmp_path / "other", classes=list(reversed(CLASSES)))
+    _, metrics = run(f"against=[{other}]")
+    assert metrics[f"against/{other}/images"] == 3 * EACH
+    right = read_predictions(tmp_path / "out" / "predictions.csv").right.mean()
+    assert metrics[f"against/{other}/accuracy_difference"] == pytest.approx(
+        right - metrics[f"against/{other}/accuracy_of_the_other"]
+    )
+    assert 0 <= metrics[f"against/{other}/mcnemar_p"] <= 1
