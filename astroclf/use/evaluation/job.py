@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,18 +15,19 @@ from astroclf.evaluation.class_map import ClassMap, common_classes, mapped_predi
 from astroclf.evaluation.compare import Comparison, compare_with
 from astroclf.evaluation.orientation import Orientation, orientation
 from astroclf.evaluation.predictions import Predictions, joined, write_predictions
-from astroclf.evaluation.report import draw_plots, write_report
+from astroclf.evaluation.report.answers import Pictures
 from astroclf.inference.predictor import Predictor
 from astroclf.registry.load import load
+from astroclf.run.report import TestImages
 from astroclf.settings.commands import EvaluateConfig
 from astroclf.use.evaluation.images import Chosen, choose_rows, decoded, reader_for
+from astroclf.use.evaluation.report import draw, write
 from astroclf.use.evaluation.result import Evaluation
 from astroclf.use.evaluation.tables import results
 from astroclf.util.atomic import write_text
 from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar
 from astroclf.util.terminal import console
-from astroclf.util.version import __version__
 
 IMAGES_PER_STEP = 256  # of the progress bar, while a model is asked
 
@@ -45,20 +45,12 @@ def evaluate(config: EvaluateConfig, folder: str | Path, command: str) -> int:
     AstroclfError
         There is no such model or data set, or their classes differ and no map joins them.
     """
-    evaluation, images = _evaluated(config)
+    evaluation, pictures = _evaluated(config)
     folder, metrics = Path(folder), evaluation.metrics()
     write_predictions(folder / "predictions.csv", evaluation.predictions)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
-    draw_plots(folder, evaluation.predictions, images)
-    write_report(
-        folder,
-        evaluation.predictions,
-        metrics,
-        title=f"{evaluation.model} on {evaluation.data}",
-        command=command,
-        images=images,
-        facts={"images": evaluation.chosen.said, "astroclf": __version__},
-    )
+    draw(folder, evaluation)
+    write(folder, evaluation, pictures, command)
     console().print(results(evaluation))
     for note in evaluation.notes:
         log.warning("%s", note)
@@ -67,7 +59,7 @@ def evaluate(config: EvaluateConfig, folder: str | Path, command: str) -> int:
     return 1 if evaluation.notes else 0
 
 
-def _evaluated(config: EvaluateConfig) -> tuple[Evaluation, _Pictures]:
+def _evaluated(config: EvaluateConfig) -> tuple[Evaluation, Pictures]:
     dataset, workers = config.dataset, config.trainer.num_workers
     given = read_class_map(config.class_map)  # first of all: nobody waits for a data set to hear of a wrong file
     names = [str(config.model), *config.rivals]
@@ -92,7 +84,7 @@ def _evaluated(config: EvaluateConfig) -> tuple[Evaluation, _Pictures]:
         comparisons=[_compared(name, other, ours) for name, other in zip(names[1:], theirs, strict=True)],
         notes=notes,
     )
-    return evaluation, _Pictures(caches[0], ours.ids)
+    return evaluation, _pictures(caches[0], ours.ids)
 
 
 class _Asked(NamedTuple):
@@ -164,14 +156,9 @@ def _turned(
     return orientation(some, np.stack([each.probabilities for each in in_common]))
 
 
-class _Pictures(Sequence[np.ndarray]):
-    """The images of predictions, by their place in them, read from the image cache when asked for."""
-
-    def __init__(self, cache: ImageCache, ids: np.ndarray) -> None:
-        self.images, self.rows = cache.images, _rows_of(cache, ids)[0]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> np.ndarray:  # type: ignore[override]
-        return self.images[self.rows[index]]
+def _pictures(cache: ImageCache, ids: np.ndarray) -> Pictures:
+    rows, _ = _rows_of(cache, ids)
+    ra_deg, dec_deg = (
+        column if column is None else column[rows] for column in (cache.catalog.ra_deg, cache.catalog.dec_deg)
+    )
+    return Pictures(TestImages(cache.images, rows), ra_deg, dec_deg)

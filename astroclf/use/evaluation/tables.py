@@ -8,12 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from astroclf.evaluation.assessment import OF_ALL, Figure
-from astroclf.evaluation.compare import Comparison
 from astroclf.evaluation.intervals import LEVEL, baselines
 from astroclf.evaluation.metrics import METRICS
-from astroclf.evaluation.report import number
 from astroclf.use.evaluation.result import Evaluation
+from astroclf.use.evaluation.words import comparison_sentence, doubt_sentence, turned_sentence
 from astroclf.util.terminal import Plain, plain
+from astroclf.util.text import number
 
 PROBABILISTIC = ("log_loss", "brier", "ece", "ece_equal_mass")
 
@@ -65,36 +65,16 @@ def _classes(evaluation: Evaluation) -> Table:
 
 
 def _sentences(evaluation: Evaluation) -> Iterator[RenderableType]:
-    """Say the rest in a line each."""
+    """Say the rest, in a paragraph each."""
     if evaluation.doubt:
-        best = max(evaluation.doubt, key=lambda score: score.auroc)
-        each = ", ".join(
-            f"{score.name} {score.auroc:.3f}{'' if score.name == '1 - highest probability' else f' ({score.verdict})'}"
-            for score in evaluation.doubt
-        )
         yield ""
-        yield plain(f"Finds wrong answers (AUROC): {each}. Best: {best.name}.")
+        yield plain(f"{doubt_sentence(evaluation)}")
     if evaluation.turned is not None:
-        turned, gain = evaluation.turned, evaluation.turned.gain
-        yield plain(
-            f"Turned and mirrored: {turned.unsteady_share:.1%} of {turned.images:,} images change their label in some "
-            f"view. The mean of eight views brings {100 * gain.difference:+.1f} points of accuracy "
-            f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]."
-        )
+        yield ""
+        yield plain(f"{turned_sentence(evaluation.turned)}")
     for comparison in evaluation.comparisons:
-        yield plain(sentence(comparison))
-
-
-def sentence(comparison: Comparison) -> str:
-    """Say in words how a model stands beside another one."""
-    accuracy, macro_f1 = comparison.differences
-    return (
-        f"{comparison.verdict[:1].upper()}{comparison.verdict[1:]}: accuracy {accuracy.challenger:.3f} against "
-        f"{accuracy.champion:.3f}, {100 * accuracy.difference:+.1f} points [{100 * accuracy.low:+.1f}, "
-        f"{100 * accuracy.high:+.1f}], macro F1 {100 * macro_f1.difference:+.1f} [{100 * macro_f1.low:+.1f}, "
-        f"{100 * macro_f1.high:+.1f}], on the same {accuracy.images:,} images; {accuracy.only_challenger} only this "
-        f"one gets right, {accuracy.only_champion} only the other (McNemar p = {accuracy.p_value:.2g})."
-    )
+        yield ""
+        yield plain(f"{comparison_sentence(comparison)}")
 
 
 def _table(title: str, first: str) -> Table:
