@@ -57,7 +57,7 @@ class Program(nn.Module):
             self.transform = EvaluationTransform(plan(spec.augmentation, shape_BHWC, None), spec.channels)
         self.network: Classifier = predictor.model
         self.activation, self.views = spec.activation, spec.tta_views
-        self.calibration = Calibrated(spec)
+        self.answering = FittedAnswers(spec)
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,16 +67,16 @@ class Program(nn.Module):
             images_BCHW = torch.cat(list(dihedral_views(images_BCHW)))
         logits_BC, wrong_B = self.network(images_BCHW)
         own_BC = probabilities(logits_BC, self.activation)
-        head_B = None if wrong_B is None else wrong_B.float().sigmoid()
+        uncertainty_B = 1 - own_BC.amax(dim=1) if wrong_B is None else wrong_B.float().sigmoid()
         if self.views > 1:
             own_BC = own_BC.reshape(self.views, -1, own_BC.shape[1]).mean(dim=0)
-            head_B = None if head_B is None else head_B.reshape(self.views, -1).mean(dim=0)
-        answers: tuple[Tensor, Tensor, Tensor] = self.calibration(own_BC, head_B)
+            uncertainty_B = uncertainty_B.reshape(self.views, -1).mean(dim=0)
+        answers: tuple[Tensor, Tensor, Tensor] = self.answering(own_BC, uncertainty_B)
         return answers
 
 
-class Calibrated(nn.Module):
-    """A network's own probabilities, and its uncertainty head's, as the answers of the model."""
+class FittedAnswers(nn.Module):
+    """What `astroclf.evaluation.answering` does to a network's probabilities, in operations that graphs have."""
 
     temperature: Tensor
     bias: Tensor
@@ -85,19 +85,26 @@ class Calibrated(nn.Module):
         super().__init__()
         given: Mapping[str, Any] = spec.calibration
         self.scaled = bool(given.get("temperature"))
-        self.register_buffer("temperature", torch.tensor(list(given.get("temperature") or [1.0])))
-        self.register_buffer("bias", torch.tensor(list(given.get("bias") or [0.0])))
         self.confidence: Mapping[str, Any] = given.get("confidence") or {}
+        self.replaces_uncertainty = bool(given) and not spec.head.get("uncertainty", False)
+        # Of nearly equal probabilities the confidence is a ratio of small differences: float32 would leave it 5 digits.
+        self.dtype = torch.float64 if self.confidence else torch.float32
+        for name, default in (("temperature", 1.0), ("bias", 0.0)):
+            values = list(given.get(name) or [default])
+            self.register_buffer(name, torch.tensor(values, dtype=self.dtype), persistent=False)
 
-    def forward(self, own_BC: Tensor, head_B: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, own_BC: Tensor, uncertainty_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the `Answers`."""
-        logarithms_BC = own_BC.clamp(min=SMALLEST).log()
-        answered_BC = (logarithms_BC / self.temperature + self.bias).softmax(dim=1) if self.scaled else own_BC
+        logarithms_BC = own_BC.clamp(min=SMALLEST).to(self.dtype).log()
+        answered_BC = own_BC
+        if self.scaled:
+            answered_BC = (logarithms_BC / self.temperature + self.bias).softmax(dim=1).float()
         confidence_B = answered_BC.amax(dim=1)
         if self.confidence:
+            norm = self.confidence["norm"]
             centred_BC = logarithms_BC - logarithms_BC.mean(dim=1, keepdim=True)
-            label_B1 = answered_BC.argmax(dim=1, keepdim=True)
-            length_B = centred_BC.abs().pow(self.confidence["norm"]).sum(dim=1).pow(1 / self.confidence["norm"])
-            score_B = centred_BC.gather(1, label_B1)[:, 0] / length_B.clamp(min=SMALLEST)
-            confidence_B = (score_B * self.confidence["slope"] + self.confidence["intercept"]).sigmoid()
-        return answered_BC, confidence_B, 1 - confidence_B if head_B is None else head_B
+            label_B = answered_BC.argmax(dim=1)
+            length_B = centred_BC.abs().pow(norm).sum(dim=1).pow(1 / norm).clamp(min=SMALLEST)
+            score_B = centred_BC.gather(1, label_B[:, None])[:, 0] / length_B
+            confidence_B = (score_B * self.confidence["slope"] + self.confidence["intercept"]).sigmoid().float()
+        return answered_BC, confidence_B, 1 - confidence_B if self.replaces_uncertainty else uncertainty_B

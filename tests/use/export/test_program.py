@@ -18,7 +18,7 @@ from tests.data.augment.recipes import recipe_values
 from tests.tiny import write_tiny_package
 
 BACKBONES = sorted(path.stem for path in config_dir().glob("backbone/*.yaml"))
-HEADS = [{"uncertainty": True}, {"refinement": True, "attention": True, "uncertainty": True, "hidden": 16}]
+HEADS = [{}, {"uncertainty": True}, {"refinement": True, "attention": True, "uncertainty": True, "hidden": 16}]
 
 
 def agrees(folder: Path, preprocessing: str = "inside", count: int = 8) -> None:
@@ -30,7 +30,7 @@ def agrees(folder: Path, preprocessing: str = "inside", count: int = 8) -> None:
 @pytest.mark.parametrize("tta_views", [1, 8])
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("channels", [1, 3, 5])
-@pytest.mark.parametrize("head", HEADS, ids=["uncertainty", "all heads"])
+@pytest.mark.parametrize("head", HEADS, ids=["plain", "uncertainty", "all heads"])
 def test_every_head_number_of_channels_and_activation(
     head, channels, activation, tta_views, tmp_path, tiny_backbone, single_threaded
 ):
@@ -47,3 +47,11 @@ def test_every_backbone(backbone, preprocessing, tmp_path):
     network = build_network(NetworkSpec(backbone=values, num_classes=4, image_size=64))
     spec = {"backbone": values, "classes": list("abcd"), "image_size": 64, "augment": recipe_values(crop=[220, 240])}
     agrees(write_package(tmp_path / "model", spec, network.state_dict()), preprocessing, count=3)
+
+
+def test_calibrated_probabilities_are_those_of_the_model(tmp_path, tiny_backbone):
+    calibration = {"temperature": [0.5, 1.0, 2.0], "bias": [0.3, -0.3, 0.0]}
+    agrees(write_tiny_package(tmp_path / "vector", calibration=calibration))
+    agrees(write_tiny_package(tmp_path / "temperature", calibration={"temperature": [0.3], "bias": []}, head={}))
+    confidence = {"confidence": {"norm": 4, "slope": 9.0, "intercept": -3.0}}
+    agrees(write_tiny_package(tmp_path / "confidence", calibration=confidence, head={}))
