@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from astroclf.data.augment.dihedral import dihedral_views
 from astroclf.data.augment.plan import plan
+from astroclf.evaluation.metrics import SMALLEST
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.spec import ModelSpec
 from astroclf.models.classifier import Classifier, probabilities
 from astroclf.use.export.resampling import EvaluationTransform
-
-SMALLEST = 2.0**-126
 
 
 class Answers(NamedTuple):
