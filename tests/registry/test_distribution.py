@@ -35,7 +35,7 @@ def test_the_wheel_holds_the_whole_package_and_its_yaml_files(installed: Path) -
         {path.relative_to(package).as_posix() for path in package.rglob("*.*") if "__pycache__" not in path.parts}
         for package in (distribution._PACKAGE, installed / "astroclf")
     )
-    assert {name for name in theirs if not name.startswith("conf")} == ours
+    assert {name for name in theirs if not name.startswith("conf/")} == ours
     assert {"conf/config.yaml", "py.typed"} <= theirs
     assert any(name.endswith(".html.j2") for name in theirs)
     assert (installed / "bin" / "astroclf").is_file()
