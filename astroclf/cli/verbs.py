@@ -20,6 +20,7 @@ VERBS = {
     "prepare": "decode a data set into the cache, before a training needs it",
     "stores": "list what the cache holds, and remove what is not needed any more",
     "simulate": "write a simulated data set, in the file formats of the real ones",
+    "explain": "show where a trained model looked in images, as heat maps of the classes",
     "export": "write a trained model as others take it: ONNX, torch, Hugging Face folder, bundle",
     "runs": "list the runs that there are with their figures; compare two of them",
     "promote": "show which registered model is champion and why; promote and roll back by hand",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from astroclf.data.augment.dihedral import dihedral_views, undone_views
 from astroclf.errors import ConfigError
 from astroclf.models.classifier import Classifier, probabilities
 from astroclf.util.lazy import lazy_import
@@ -26,6 +27,7 @@ else:
     captum_attr = lazy_import("captum.attr")
     stats = lazy_import("scipy.stats")
 
+FINE_CELLS = 7  # to a side of a map that still shows where something is
 CELLS = 8  # to a side, in which a heat map and the hidden parts are compared
 HIDDEN_CELLS = 2  # side of a hidden part, in cells: it moves by one
 SHUT = 0.1  # a gate below lets next to nothing of its feature through
@@ -95,10 +97,12 @@ def attribute(
     occlusion: bool = False,
     batch_size: int = 32,
 ) -> Attributions:
-    """Find where a model looked, image by image, by Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391).
+    """Find where a model looked, image by image, by the element-wise form of Grad-CAM.
 
-    The map is of the plain image: test-time views are left aside. Its resolution is that of the network's last maps,
-    1/32 of the image's side, and is enlarged smoothly.
+    Each of a layer's maps is multiplied by its gradient (HiResCAM, Draelos & Carin 2020, arXiv:2011.08891), what speaks
+    for the class is kept, and the mean over the eight symmetries of the square is taken. At the last maps of a network
+    that averages them this is Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391); unlike that, it can be read from
+    earlier maps, which small images need: `last_maps` chooses the layer. The map is enlarged smoothly.
 
     Parameters
     ----------
@@ -112,19 +116,14 @@ def attribute(
     Raises
     ------
     ConfigError
-        The backbone does not say which of its layers has the last maps.
+        The backbone has no layer that gives maps.
     """
     network = predictor.model
-    layer = cam_layer(network)
+    layer = last_maps(predictor)
     logits = _Logits(network)
     seen, maps, agreement = [], [], []
     for images_BCHW, classes_B in _batches(predictor, images_NHWC, classes_N, batch_size):
-        with torch.enable_grad():
-            explained = captum_attr.LayerGradCam(logits, layer)
-            found_B1hw = explained.attribute(images_BCHW, target=classes_B, relu_attributions=True)
-        heat_B1HW = F.interpolate(found_B1hw.detach().float(), images_BCHW.shape[2:], mode="bilinear")
-        peak_B111 = heat_B1HW.amax(dim=(1, 2, 3), keepdim=True)
-        heat_BHW = torch.where(peak_B111 > 0, heat_B1HW / peak_B111.clamp_min(1e-30), heat_B1HW)[:, 0].cpu().numpy()
+        heat_BHW = _heat(captum_attr.LayerGradientXActivation(logits, layer), images_BCHW, classes_B)
         maps.append(heat_BHW)
         seen.append(predictor.augmentation.to_uint8(images_BCHW))
         if occlusion:
@@ -133,21 +132,50 @@ def attribute(
     return Attributions(np.concatenate(seen), np.concatenate(maps), np.concatenate(agreement) if occlusion else None)
 
 
-def cam_layer(network: Classifier) -> nn.Module:
-    """Return the layer of a network's backbone that gives the last maps before pooling.
+def _heat(explained: Any, images_BCHW: Tensor, classes_B: Tensor) -> np.ndarray:
+    """Compute the map of each image, the mean over its views, as parts of its greatest: (B, H, W)."""
+    views = list(dihedral_views(images_BCHW))
+    with torch.enable_grad():
+        maps = [explained.attribute(view_BCHW, target=classes_B).sum(dim=1, keepdim=True) for view_BCHW in views]
+    upright_VB1hw = torch.stack(list(undone_views([found.detach().float().clamp_min(0) for found in maps])))
+    heat_B1HW = F.interpolate(upright_VB1hw.mean(dim=0), images_BCHW.shape[2:], mode="bilinear")
+    peak_B111 = heat_B1HW.amax(dim=(1, 2, 3), keepdim=True)
+    return torch.where(peak_B111 > 0, heat_B1HW / peak_B111.clamp_min(1e-30), heat_B1HW)[:, 0].cpu().numpy()
+
+
+@torch.inference_mode()
+def last_maps(predictor: Predictor) -> nn.Module:
+    """Find the last layer of a model's backbone whose maps are still fine enough to show where something is.
+
+    It is the last to give maps of 7 by 7 or more, as ResNet18's fourth stage does of images of 224 pixels and its
+    second of 64. Where no layer does, it is the first to give the finest that there are.
 
     Raises
     ------
     ConfigError
-        The backbone has no attribute `cam_layer`.
+        No layer gives maps, (B, channels, rows, columns).
     """
-    layer = getattr(network.backbone, "cam_layer", None)
-    if not isinstance(layer, nn.Module):
+    backbone, spec = predictor.model.backbone, predictor.spec
+    given: list[tuple[int, nn.Module]] = []  # the shorter side of its maps, in the order in which they are computed
+
+    def look(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4:
+            given.append((min(output.shape[2:]), layer))
+
+    handles = [layer.register_forward_hook(look) for layer in backbone.modules()]
+    try:
+        pixels_BHWC = torch.zeros(1, spec.image_size, spec.image_size, spec.channels, dtype=torch.uint8)
+        predictor.model(predictor.augmentation(pixels_BHWC.to(predictor.device), None))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not given:
         raise ConfigError(
-            f"{type(network.backbone).__name__} does not say where its last maps are, so nothing can be said of where "
-            "it looked: give the class a property `cam_layer` that returns that layer (see docs/extending.md)."
+            f"{type(backbone).__name__} has no layer that gives maps (batch, channels, rows, columns), so nothing can "
+            "be said of where it looked."
         )
-    return layer
+    fine = [layer for side, layer in given if side >= FINE_CELLS]
+    return fine[-1] if fine else max(given, key=lambda found: found[0])[1]
 
 
 @torch.inference_mode()

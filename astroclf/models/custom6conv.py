@@ -73,13 +73,6 @@ class Custom6Conv(nn.Module):
         if weights is not None:
             load_into(self, read_state(weights), "blocks.0.0.weight", weights)
 
-    @property
-    def cam_layer(self) -> nn.Module:
-        """The last convolution after its ReLU, before the pool: 1024 maps of 1/32 of the image's size."""
-        last = self.blocks[-1]
-        assert isinstance(last, nn.Sequential)
-        return last[1]
-
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Compute features (B, 256)."""
         x = images_BCHW

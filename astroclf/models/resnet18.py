@@ -85,11 +85,6 @@ class ResNet18(nn.Module):
         if state is not None:
             load_into(self, state, "conv1.weight", weights or "")
 
-    @property
-    def cam_layer(self) -> nn.Module:
-        """The last stage: 512 maps of 1/32 of the image's size (1/8 with the small stem)."""
-        return self.layer4
-
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Compute features (B, 512), float32 under autocast too."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images_BCHW))))

@@ -259,42 +259,57 @@ class PromoteConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(Settings):
-    """What ``conf/predict.yaml`` says: a model, what it is asked about, and where its answers go.
+class AskedImages(Settings):
+    """What verbs share that ask a model about images.
 
     Raises
     ------
     ConfigError
-        No input, no part such as 3/16, or embeddings in a format that has no place for hundreds of columns.
+        No input.
     """
 
     tracking: StoreSettings
     trainer: MachineSettings
     model: Annotated[str, PATH_OR_NAME]
     inputs: list[str] | str
-    output: Annotated[str | None, PATH]
     column: str | None
-    features: bool
-    report: bool
-    shard: str | None
-    overwrite: bool
     batch_size: Annotated[int, at_least(1)]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.words:
             raise ConfigError("'inputs' names nothing: give files, globs, folders, a table, or - for a list.")
+
+    @property
+    def words(self) -> list[str]:
+        """The inputs one by one; a text names one a line."""
+        return self.inputs.splitlines() if isinstance(self.inputs, str) else self.inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(AskedImages):
+    """What ``conf/predict.yaml`` says: a model, what it is asked about, and where its answers go.
+
+    Raises
+    ------
+    ConfigError
+        No part such as 3/16, or embeddings in a format that has no place for hundreds of columns.
+    """
+
+    output: Annotated[str | None, PATH]
+    features: bool
+    report: bool
+    shard: str | None
+    overwrite: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.shard is not None:
             self.shard_numbers  # noqa: B018 - refuses what is no part
         if self.features and not (self.output or "").lower().endswith(".parquet"):
             raise ConfigError(
                 "features=true writes hundreds of numbers an image: give output=NAME.parquet, which keeps them whole."
             )
-
-    @property
-    def words(self) -> list[str]:
-        """The inputs one by one; a text names one a line."""
-        return self.inputs.splitlines() if isinstance(self.inputs, str) else self.inputs
 
     @property
     def shard_numbers(self) -> tuple[int, int]:
@@ -309,3 +324,23 @@ class PredictConfig(Settings):
         """Return the first of the images that this part is, and the one after its last."""
         number, count = self.shard_numbers
         return (number - 1) * total // count, number * total // count
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(AskedImages):
+    """What ``conf/explain.yaml`` says: a model, and the images that it is asked about.
+
+    Raises
+    ------
+    ConfigError
+        No input, or no class.
+    """
+
+    classes: list[str] | str
+    limit: Annotated[int, at_least(1)]
+    occlusion: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.classes:
+            raise ConfigError("'classes' names none: give predicted, all, or a list such as [Merging].")

@@ -43,7 +43,7 @@ def test_every_verb_completes_its_own_keys():
     assert [word.strip() for word in complete("astroclf ")] == list(VERBS)
     for verb, word in (("train", "monitor="), ("check", "model="), ("prepare", "dataset="), ("stores", "remove="),
                        ("simulate", "output="), ("export", "license="), ("promote", "reason="),
-                       ("runs", "limit="), ("predict", "inputs=")):  # fmt: skip
+                       ("runs", "limit="), ("predict", "inputs="), ("explain", "occlusion=")):  # fmt: skip
         assert word in complete(f"astroclf {verb} ")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from astroclf.errors import ConfigError
-from astroclf.inference.attribution import attribute, gate_effect, overlay
+from astroclf.inference.attribution import attribute, gate_effect, last_maps, overlay
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.spec import ModelSpec
 from astroclf.models.classifier import Classifier
+from astroclf.models.custom6conv import Custom6Conv
+from astroclf.models.resnet18 import ResNet18
 from astroclf.registry.package import load_package
 from tests.data.augment.recipes import recipe_values
 
@@ -28,10 +31,6 @@ class Colors(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.pool = nn.AvgPool2d(8)
-
-    @property
-    def cam_layer(self) -> nn.Module:
-        return self.pool
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         return self.pool(images_BCHW).mean(dim=(2, 3))
@@ -111,12 +110,30 @@ def test_what_the_gate_does_is_told(predictor, images):
     assert effect.changed_probability > 0.1
 
 
-def test_a_model_without_gate_or_without_a_named_layer_says_so(tiny_package: Path):
+def test_a_model_without_gate_has_no_effect_of_one(tiny_package: Path):
     predictor = load_package(tiny_package, device="cpu")
-    images = np.zeros((1, 32, 32, 3), np.uint8)
-    assert gate_effect(predictor, images) is None
-    with pytest.raises(ConfigError, match=r"Tiny does not say where its last maps are.*cam_layer"):
-        attribute(predictor, images, np.zeros(1, int))
+    assert gate_effect(predictor, np.zeros((1, 32, 32, 3), np.uint8)) is None
+
+
+def test_a_network_without_maps_cannot_be_explained(predictor, images):
+    predictor.model.backbone.pool = nn.Identity()
+    predictor.model.backbone.forward = lambda images_BCHW: images_BCHW.mean(dim=(2, 3))
+    with pytest.raises(ConfigError, match="Colors has no layer that gives maps"):
+        attribute(predictor, images, np.zeros(2, int))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "side"), [(ResNet18, 224, 7), (ResNet18, 64, 8), (Custom6Conv, 64, 8), (Custom6Conv, 5, 5)]
+)
+def test_the_layer_is_the_last_whose_maps_are_fine_enough(backbone, size, side, predictor):
+    options = {"stem": "imagenet"} if backbone is ResNet18 else {}
+    network = Classifier(backbone(image_size=size, **options), 3).eval()
+    other = Predictor(network, replace(predictor.spec, image_size=size, head={}), torch.device("cpu"))
+    sides = []
+    last_maps(other).register_forward_hook(lambda _layer, _in, maps: sides.append(maps.shape[2]))
+    found = attribute(other, np.random.default_rng(0).integers(0, 255, (2, size, size, 3), np.uint8), np.zeros(2, int))
+    assert set(sides) == {side}
+    assert found.maps_NHW.shape == (2, size, size)
 
 
 def test_the_overlay_is_red_where_it_is_hot():

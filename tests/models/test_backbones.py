@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
 from astroclf.errors import WeightsError
@@ -93,23 +92,6 @@ def test_bfloat16_autocast_and_channels_last_agree_with_float32(new_backbone: Ca
         with torch.autocast("cpu", torch.bfloat16):
             features = backbone(images.contiguous(memory_format=torch.channels_last))
     assert (features.float() - expected).norm() < 0.05 * expected.norm()
-
-
-def test_grad_cam_of_the_cam_layer_has_a_map_per_image(new_backbone: Callable[..., nn.Module]) -> None:
-    class Logits(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = Classifier(new_backbone(image_size=64), 4)
-
-        def forward(self, images: Tensor) -> Tensor:
-            return self.network(images).logits_BC
-
-    model = Logits().eval()
-    layer = model.network.backbone.cam_layer
-    maps = LayerGradCam(model, layer).attribute(torch.randn(3, 3, 64, 64), target=torch.tensor([0, 1, 2]))
-    assert maps.shape[:2] == (3, 1)
-    assert maps.shape[2] == maps.shape[3] >= 2
-    assert maps.abs().sum(dim=(1, 2, 3)).gt(0).all()
 
 
 def test_weights_from_a_file_are_the_saved_ones(new_backbone: Callable[..., nn.Module], tmp_path: Path) -> None:

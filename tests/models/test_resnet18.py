@@ -56,7 +56,7 @@ def test_the_stem_decides_the_size_of_the_last_map() -> None:
         ):
             maps: list[torch.Size] = []
             network = ResNet18(image_size=image_size, stem=stem).eval()
-            network.cam_layer.register_forward_hook(lambda _module, _in, out, maps=maps: maps.append(out.shape))
+            network.layer4.register_forward_hook(lambda _module, _in, out, maps=maps: maps.append(out.shape))
             network(torch.randn(1, 3, image_size, image_size))
             assert maps == [(1, 512, side, side)]
 

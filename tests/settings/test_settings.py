@@ -11,6 +11,7 @@ from astroclf.errors import ConfigError
 from astroclf.settings.base import ABSENT, ComponentSettings, Settings
 from astroclf.settings.commands import (
     CheckConfig,
+    ExplainConfig,
     PredictConfig,
     PrepareConfig,
     PromoteConfig,
@@ -27,7 +28,7 @@ from tests.settings.defaults import default
 
 VERBS = {
     "config": Config, "find_lr": FindLrConfig, "prepare": PrepareConfig, "check": CheckConfig, "stores": StoresConfig,
-    "simulate": SimulateConfig, "promote": PromoteConfig, "predict": PredictConfig,
+    "simulate": SimulateConfig, "promote": PromoteConfig, "predict": PredictConfig, "explain": ExplainConfig,
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -20,3 +20,10 @@ def dihedral_views(images_BCHW: torch.Tensor) -> Iterator[torch.Tensor]:
     for view in (images_BCHW, images_BCHW.flip(3)):
         for turns in range(4):
             yield torch.rot90(view, turns, dims=(2, 3)).contiguous(memory_format=memory_format)
+
+
+def undone_views(maps_BCHW: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Yield what was computed of each of the eight views, in their order, turned back to the first."""
+    for number, view_BCHW in enumerate(maps_BCHW):
+        turned_BCHW = torch.rot90(view_BCHW, -(number % 4), dims=(2, 3))
+        yield turned_BCHW.flip(3) if number >= 4 else turned_BCHW

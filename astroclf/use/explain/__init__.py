@@ -1,0 +1,1 @@
+"""Heat maps of where a model looked: computed, drawn, written down."""

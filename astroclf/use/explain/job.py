@@ -1,0 +1,174 @@
+"""``astroclf explain``, the whole: some images, a model's answers, and where it looked for them."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from astroclf.errors import ConfigError, DataError
+from astroclf.evaluation.predictions import Predictions
+from astroclf.evaluation.report.page import write_report
+from astroclf.inference.attribution import Attributions, GateEffect, attribute, gate_effect, last_maps
+from astroclf.inference.inputs import Inputs
+from astroclf.inference.predictor import Predictor
+from astroclf.inference.samples import Sample, in_blocks, prepare
+from astroclf.registry.load import load
+from astroclf.settings.commands import ExplainConfig
+from astroclf.use.explain.pages import draw_sheets, explanation_report, write_table
+from astroclf.util.logs import log
+from astroclf.util.progress import ProgressBar
+from astroclf.util.text import nearest
+from astroclf.util.threads import available_cores, run_ahead
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Where a model looked in N images, each asked about one class; an image comes once for every class.
+
+    Attributes
+    ----------
+    model
+        As it was named.
+    said
+        The answers, whose ids are the names of the images.
+    asked_N
+        The class that each is asked about.
+    found
+        Where the model looked for it.
+    gate
+        What the gate over its features does; None where it has none.
+    errors
+        What is wrong with each image that could not be read, by its name.
+    """
+
+    model: str
+    said: Predictions
+    asked_N: np.ndarray
+    found: Attributions
+    gate: GateEffect | None
+    errors: dict[str, str]
+
+
+def explain(config: ExplainConfig, folder: Path, command: str) -> int:
+    """Explain some of the inputs, and write page, table and contact sheets.
+
+    Returns
+    -------
+    int
+        The status to end with: 0 all well, 1 some images could not be read.
+
+    Raises
+    ------
+    AstroclfError
+        There is no such model, input or class, or no image could be read.
+    """
+    predictor = load(config.model, config.tracking.uri, config.trainer.device)
+    last_maps(predictor)  # a backbone that cannot be explained is refused before anything is read
+    named = _named_classes(config.classes, predictor.classes)
+    inputs = Inputs(
+        config.words, predictor.preparation.reading, predictor.spec.channels, config.column, sys.stdin.buffer
+    )
+    survey = inputs.survey()
+    log.info("%s", survey.account())
+    if not survey.count:
+        raise DataError(f"inputs={' '.join(config.words)[:200]} holds no image: {survey.account()}")
+    samples = _spread(inputs, survey.count, config.limit)
+    if len(samples) < survey.count:
+        log.info("Of these, %d are explained, spread evenly: limit=%d.", len(samples), config.limit)
+    names, images_NHWC, errors = _read(config, predictor, samples)
+    for text in list(errors.values())[:10]:
+        log.warning("%s", text)
+    if not names:
+        raise DataError(f"None of the {len(samples)} images could be read.")
+    explained = _explained(config, predictor, names, images_NHWC, named, errors)
+    draw_sheets(folder / "sheets", explained)
+    write_table(folder / "explanations.csv", explained)
+    write_report(folder / "report.html", explanation_report(explained, command))
+    log.info("As data   %s", folder / "explanations.csv")
+    log.info("Sheets    %s", folder / "sheets")
+    log.info("Report    %s", folder / "report.html")
+    return 1 if errors else 0
+
+
+def _named_classes(wanted: list[str] | str, classes: Sequence[str]) -> np.ndarray | None:
+    """Return the classes that every image is asked about, as label numbers; None: each about its own answer."""
+    if wanted == "predicted":
+        return None
+    names = list(classes) if wanted == "all" else [wanted] if isinstance(wanted, str) else wanted
+    for name in names:
+        if name not in classes:
+            raise ConfigError(f"classes: the model knows no class `{name}`. {nearest(name, classes)}")
+    return np.array([classes.index(name) for name in names])
+
+
+def _spread(inputs: Inputs, count: int, limit: int) -> list[Sample]:
+    """Take at most so many of the inputs, evenly from the first to the last."""
+    places = set(np.linspace(0, count - 1, min(count, limit)).round().astype(int).tolist())
+    return [sample for place, sample in enumerate(islice(inputs.samples(), count)) if place in places]
+
+
+def _read(
+    config: ExplainConfig, predictor: Predictor, samples: list[Sample]
+) -> tuple[list[str], np.ndarray, dict[str, str]]:
+    """Return the names and pixels of the images that can be read, and what is wrong with the others."""
+    names: list[str] = []
+    errors: dict[str, str] = {}
+    size, channels = predictor.spec.image_size, predictor.spec.channels
+    parts = [np.zeros((0, size, size, channels), np.uint8)]
+    workers = config.trainer.num_workers or available_cores()
+    with warnings.catch_warnings(action="ignore"), ProgressBar("Reading", len(samples)) as bar:
+        blocks = in_blocks(samples, config.batch_size)
+        for block in run_ahead(lambda some: prepare(predictor.preparation, some), blocks, workers):
+            parts.append(block.images_NHWC)
+            names += [block.samples[place].name for place in block.usable.tolist()]
+            errors |= {block.samples[place].name: text for place, text in block.errors.items()}
+            bar.advance(len(block.samples))
+    return names, np.concatenate(parts), errors
+
+
+def _explained(
+    config: ExplainConfig,
+    predictor: Predictor,
+    names: Sequence[str],
+    images_NHWC: np.ndarray,
+    named: np.ndarray | None,
+    errors: dict[str, str],
+) -> Explained:
+    """Ask the model about each image, and about where it looked, in parts that the bar can follow."""
+    said = predictor.classify(images_NHWC, config.batch_size)
+    each = 1 if named is None else len(named)
+    rows_N = np.repeat(np.arange(len(names)), each)
+    asked_N = said.predicted if named is None else np.tile(named, len(names))
+    parts = []
+    with ProgressBar("Explaining", len(rows_N)) as bar:
+        for start in range(0, len(rows_N), config.batch_size):
+            part = slice(start, start + config.batch_size)
+            parts.append(
+                attribute(
+                    predictor,
+                    images_NHWC[rows_N[part]],
+                    asked_N[part],
+                    occlusion=config.occlusion,
+                    batch_size=config.batch_size,
+                )
+            )
+            bar.advance(len(asked_N[part]))
+    found = Attributions(
+        np.concatenate([part.seen_NHWC for part in parts]),
+        np.concatenate([part.maps_NHW for part in parts]),
+        np.concatenate([part.agreement_N for part in parts if part.agreement_N is not None])
+        if config.occlusion
+        else None,
+    )
+    named_so = Predictions(
+        said.classes, np.array(names, dtype=object)[rows_N], said.probabilities[rows_N], said.uncertainty[rows_N],
+        chosen=said.predicted[rows_N], scores=said.confidence[rows_N],
+    )  # fmt: skip
+    gate = gate_effect(predictor, images_NHWC, config.batch_size)
+    return Explained(config.model, named_so, np.asarray(asked_N), found, gate, errors)
