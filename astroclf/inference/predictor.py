@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from astroclf.errors import DataError
 from astroclf.evaluation.forward import predict_proba
 from astroclf.evaluation.predictions import Predictions
 from astroclf.inference.answers import answer_columns
+from astroclf.inference.in_memory import images_of
 from astroclf.inference.preparation import Preparation
 from astroclf.inference.seen import SeenImages
 from astroclf.inference.spec import ModelSpec
@@ -53,34 +54,82 @@ class Predictor:
         self.device = device
         self.seen = seen
 
-    def predict(self, images: np.ndarray, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Classify N images.
+    def predict(
+        self, given: Any, *, batch_size: int = DEFAULT_BATCH_SIZE, on_error: Literal["raise", "row"] = "raise"
+    ) -> pd.DataFrame:
+        """Classify one image or many, each prepared as the training's images were.
 
         Parameters
         ----------
-        images : (N, H, W, channels) uint8
-            Of any size; the longest side is scaled to the model's image size and the rest padded, as in training. RGB
-            serves a model of grey images, too.
-        params
-            ``batch_size`` (default 32).
+        given
+            Paths, globs, folders, bytes of files, arrays, tensors, Pillow images or HDUs, of any sizes, one or many of
+            them: see `astroclf.inference.in_memory.images_of`.
+        batch_size
+            How many go through the network at once.
+        on_error
+            ``row``: what is no image becomes a row with its ``error``, a column that is empty for all others.
 
         Returns
         -------
         pandas.DataFrame
-            N rows: ``label`` (class name), ``confidence`` (its probability), ``uncertainty`` (estimated probability
-            that the label is wrong), and ``p_<class>`` for each class, summing to 1.
+            A row for each image, in order, with the columns of `answer_columns`.
 
         Raises
         ------
         DataError
-            Another shape or dtype.
+            One of them is no image, or has numbers for which the model knows no rule.
         """
-        said = self.classify(images, max(1, int((params or {}).get("batch_size") or DEFAULT_BATCH_SIZE)))
-        return pd.DataFrame(answer_columns(said))
+        frames = []
+        for images_NHWC, errors in self._prepared(given, batch_size, on_error):
+            answers = pd.DataFrame(answer_columns(self.classify(images_NHWC, batch_size)))
+            if on_error == "row":
+                answers.index = pd.Index([place for place, error in enumerate(errors) if error is None])
+                answers = answers.reindex(range(len(errors)))
+                answers["error"] = pd.Series(errors, dtype=object)
+            frames.append(answers)
+        return pd.concat(frames, ignore_index=True)
+
+    @torch.inference_mode()
+    def features(self, given: Any, *, batch_size: int = DEFAULT_BATCH_SIZE) -> np.ndarray:
+        """Compute what the backbone makes of one image or many, before any head: (N, F) float32.
+
+        Parameters
+        ----------
+        given
+            As of `predict`.
+
+        Raises
+        ------
+        DataError
+            As of `predict`.
+        """
+        parts = []
+        for images_NHWC, _ in self._prepared(given, batch_size, "raise"):
+            images_BCHW = self.augmentation(torch.from_numpy(images_NHWC).to(self.device), None)
+            parts.append(self.model.features(images_BCHW).cpu().numpy())
+        return np.concatenate(parts)
+
+    def _prepared(self, given: Any, batch_size: int, on_error: str) -> Iterator[tuple[np.ndarray, list[str | None]]]:
+        """Yield batches as the model takes them, with the error of each image; an empty one where there is none."""
+        size, channels = self.spec.image_size, self.spec.channels
+        number, images, errors = 0, [np.zeros((0, size, size, channels), np.uint8)], list[str | None]()
+        for number, image in enumerate(images_of(given, self.preparation), 1):
+            try:
+                images.append(image.read(f"image {number - 1}")[None])
+                errors.append(None)
+            except DataError as error:
+                if on_error == "raise":
+                    raise
+                errors.append(str(error))
+            if len(errors) == batch_size:
+                yield np.concatenate(images), errors
+                images, errors = images[:1], []
+        if errors or number == 0:
+            yield np.concatenate(images), errors
 
     @torch.inference_mode()
     def classify(self, images: np.ndarray, batch_size: int = DEFAULT_BATCH_SIZE) -> Predictions:
-        """Classify N images as `predict` does, whose ids are their numbers.
+        """Classify N images of raw pixels, which are fitted to the model's size; their ids are their numbers.
 
         Raises
         ------

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from astroclf.data.decode.axes import choose_planes
 from astroclf.data.decode.bands import check_bands, to_channels
+from astroclf.data.decode.fits import read_hdu
 from astroclf.data.decode.images import cut_out, fit_square, read_bands, read_values, to_picture
 from astroclf.data.decode.limits import one_large_at_a_time
+from astroclf.data.decode.pictures import from_pillow
 from astroclf.data.decode.tone import check_kind, tones_from_plain
-from astroclf.data.decode.values import Values, numbers
+from astroclf.data.decode.values import Values, array_numbers
 from astroclf.errors import ImageError
 from astroclf.inference.spec import ModelSpec
 from astroclf.settings.reading import ReadSettings
+
+# How files begin whose format their name must tell; of all others the decoders look at the beginning themselves.
+_SUFFIX_OF = {b"SIMPLE  =": ".fits", b"\x1f\x8b": ".fits.gz", b"BZh": ".fits.bz2", b"\x93NUMPY": ".npy"}
 
 
 class Preparation:
@@ -54,7 +64,40 @@ class Preparation:
                 "(height, width, bands).",
                 "wrong shape",
             )
-        return self.values(numbers(pixels), where)
+        found = array_numbers(pixels)
+        planes_PHW = np.moveaxis(found.pixels_HWP, 2, 0)
+        if self.reading.planes:
+            planes_PHW = choose_planes(planes_PHW, self.reading, set(), where)
+        return self.values(replace(found, pixels_HWP=np.moveaxis(planes_PHW, 0, 2)), where)
+
+    def picture(self, picture: Image.Image, where: str) -> np.ndarray:
+        """Prepare a Pillow image."""
+        try:  # Pillow reads its file only now, and raises whatever its parser stumbles over
+            values = from_pillow(picture)
+        except Exception as error:
+            raise ImageError(f"{where}: damaged or truncated: {error}.", "damaged") from error
+        return self.values(values, where)
+
+    def hdu(self, hdu: Any, where: str) -> np.ndarray:
+        """Prepare one HDU of astropy's: it is the image, whichever the model chooses in a file."""
+        if self.reading.fits.files or isinstance(self.reading.fits.hdu, list):
+            bands = self.reading.fits.files or self.reading.fits.hdu
+            raise ImageError(
+                f"{where}: one HDU, but the model takes its bands from several: {bands}. Give the files, or the "
+                "HDUList that has them all.",
+                "wrong bands",
+            )
+        return self.values(read_hdu(hdu, self.reading, self.channels, where), where)
+
+    def encoded(self, content: bytes, where: str) -> np.ndarray:
+        """Prepare the bytes of one file, whose format their beginning tells."""
+        with TemporaryDirectory(prefix="astroclf-") as folder:  # by the way of any file, so that both are one
+            path = Path(folder) / f"image{_suffix(content)}"
+            path.write_bytes(content)
+            try:
+                return self.file(path)
+            except ImageError as error:
+                raise ImageError(str(error).replace(str(path), where), error.kind) from error
 
     def values(self, values: Values, where: str) -> np.ndarray:
         """Prepare the numbers of one image."""
@@ -64,3 +107,7 @@ class Preparation:
         if (picture == picture[0, 0]).all():  # training refused it, too: there is nothing to tell a class by
             raise ImageError(f"{where}: the image is constant: every pixel comes out the same.", "constant")
         return fit_square(to_channels(picture, self.channels), self.image_size)
+
+
+def _suffix(content: bytes) -> str:
+    return next((suffix for start, suffix in _SUFFIX_OF.items() if content.startswith(start)), "")

@@ -70,6 +70,10 @@ class Classifier(nn.Module):
         with torch.autocast(device, enabled=False):
             return self._heads(features_BF.float())
 
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        """Compute what the backbone makes of images, before any head: (B, F) float32."""
+        return self.backbone(images_BCHW).float()
+
     def set_output_bias(self, value: float) -> None:
         """Set the bias of every class score, such as -log(C - 1): each class starts at probability 1/C (sigmoid)."""
         nn.init.constant_(self.scores.bias, value)

@@ -26,6 +26,7 @@ from astroclf.inference.spec import SPEC_FILE, ModelSpec, damaged, read_spec, sh
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import build_network
 from astroclf.models.weights import UnreadableTensors, load_tensors
+from astroclf.registry.serving import ServedModel
 from astroclf.settings.components import locate
 from astroclf.util.atomic import atomic_path
 from astroclf.util.lazy import lazy_import
@@ -104,9 +105,9 @@ def load_package(folder: str | Path, device: str = "auto") -> Predictor:
     return Predictor(model, spec, torch.device(device), read_seen(folder))
 
 
-def _load_pyfunc(data_path: str) -> Predictor:
+def _load_pyfunc(data_path: str) -> ServedModel:
     """Load a package for ``mlflow.pyfunc.load_model``, which calls the function of this name."""
-    return load_package(data_path)
+    return ServedModel(load_package(data_path))
 
 
 def _build(folder: Path, spec: ModelSpec, state: Mapping[str, Tensor]) -> Classifier:

@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from astroclf.inference.spec import read_spec
 from astroclf.registry.distribution import WHEEL, requirements, write_wheel
 from astroclf.registry.package import LOADER_MODULE
@@ -132,10 +130,14 @@ def save_model(folder: Path, package: Path, run_id: str | None = None, model_id:
     """Lay an MLflow model around the package. Nothing is inferred: that would load the model and ask pip."""
     spec = read_spec(package)
     columns = ["confidence", "uncertainty", *(f"p_{name}" for name in spec.classes)]
-    signature = models.ModelSignature(
-        inputs=types.Schema([types.TensorSpec(np.dtype(np.uint8), (-1, -1, -1, spec.channels))]),
+    texts = ["prediction_set"] if spec.conformal else []
+    signature = models.ModelSignature(  # no inputs: `registry.serving` says why
         outputs=types.Schema(
-            [types.ColSpec("string", "label"), *(types.ColSpec("float", column) for column in columns)]
+            [
+                types.ColSpec("string", "label"),
+                *(types.ColSpec("float", column) for column in columns),
+                *(types.ColSpec("string", column) for column in [*texts, "error"]),
+            ]
         ),
         params=types.ParamSchema([types.ParamSpec("batch_size", "long", 32)]),
     )

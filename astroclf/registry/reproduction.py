@@ -87,9 +87,8 @@ def reproduces(
 
 
 def _answers(predictor: Predictor, images_NHWC: np.ndarray, batch_size: int) -> np.ndarray:
-    table = predictor.predict(images_NHWC, {"batch_size": batch_size})
-    columns = [*(f"p_{name}" for name in predictor.classes), "uncertainty"]
-    return table[columns].to_numpy(np.float64)
+    said = predictor.classify(images_NHWC, batch_size)
+    return np.column_stack([said.probabilities, said.uncertainty]).astype(np.float64)
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
 from astropy.io import fits
 from PIL import Image
 
+from astroclf.data.readers.arrays import Arrays
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.errors import ImageError
 from astroclf.inference.preparation import Preparation
 from astroclf.inference.spec import read_spec
+from astroclf.settings.reading import ReadSettings
 from tests.tiny import write_tiny_package
 
 
@@ -60,3 +63,73 @@ def test_what_is_no_image_is_refused(tiny_package: Path) -> None:
         preparation.array(np.zeros(3, np.uint8), "x")
     with pytest.raises(ImageError, match="its numbers give 5 bands"):
         preparation.array(np.zeros((20, 20, 5), np.uint8), "x")
+
+
+def test_an_image_in_memory_gives_the_pixels_of_its_file(folder: Path, tmp_path: Path, tiny_backbone: type) -> None:
+    reader = ClassFolder(folder, ["a", "b"], 32)
+    package = write_tiny_package(
+        tmp_path / "model", reading=reader.reading.to_plain(), tones=reader.decide_tones(1)
+    )  # fmt: skip
+    preparation = Preparation(read_spec(package))
+    for name in ("color.png", "grey.jpg", "deep.tif", "flux.fits", "unit.npy"):
+        expected = preparation.file(folder / "a" / name)
+        given = preparation.encoded((folder / "a" / name).read_bytes(), "sent")
+        np.testing.assert_array_equal(given, expected, err_msg=name)
+    for name in ("color.png", "grey.jpg"):
+        with Image.open(folder / "a" / name) as picture:
+            np.testing.assert_array_equal(preparation.picture(picture, "x"), preparation.file(folder / "a" / name))
+    with fits.open(folder / "a" / "flux.fits") as hdus:
+        np.testing.assert_array_equal(preparation.hdu(hdus[0], "x"), preparation.file(folder / "a" / "flux.fits"))
+    np.testing.assert_array_equal(
+        preparation.array(tifffile.imread(folder / "a" / "deep.tif"), "x"), preparation.file(folder / "a" / "deep.tif")
+    )
+
+
+@pytest.mark.parametrize("kind", ["npz", "hdf5"])
+@pytest.mark.parametrize(("stored", "changes"), [
+    (np.uint8, {}), (np.uint16, {}), (np.float16, {}), (bool, {}), (np.uint8, {"planes": [4, 1, 0]}),
+    (np.float32, {"crop": 24}),
+])  # fmt: skip
+def test_rows_of_arrays_give_the_pixels_of_training(
+    kind: str, stored: type, changes: dict, tmp_path: Path, tiny_backbone: type
+) -> None:
+    bands = 5 if "planes" in changes else 3
+    images = (np.random.default_rng(0).random((6, 40, 36, bands)) * 250).astype(stored)
+    if stored is bool:
+        images = np.random.default_rng(0).random((6, 40, 36, bands)) > 0.5
+    labels = np.array([0, 1] * 3)
+    if kind == "npz":
+        np.savez(tmp_path / "all.npz", images=images, labels=labels)
+    else:
+        with h5py.File(tmp_path / "all.hdf5", "w") as file:
+            file["images"], file["labels"] = images, labels
+    reading = ReadSettings.from_plain(ReadSettings.with_defaults().to_plain() | changes)
+    reader = Arrays(tmp_path / f"all.{kind}", 32, reading=reading)
+    tones = reader.decide_tones(1)
+    trained_on = reader.read(range(6)).images_BHWC
+    package = write_tiny_package(tmp_path / "model", reading=reading.to_plain(), tones=tones)
+    preparation = Preparation(read_spec(package))
+    for row, image in enumerate(images):
+        np.testing.assert_array_equal(preparation.array(image, "x"), trained_on[row])
+
+
+def test_bands_in_several_files_give_the_pixels_of_training(tmp_path: Path, tiny_backbone: type) -> None:
+    rng, folder = np.random.default_rng(0), tmp_path / "bands"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        for band in "gri":
+            fits.writeto(folder / name / f"one-{band}.fits", rng.normal(100, 5, (40, 40)).astype(np.float32))
+    patterns = [f"{{id}}-{band}.fits" for band in "gri"]
+    plain = ReadSettings.with_defaults().to_plain()
+    reading = ReadSettings.from_plain(plain | {"fits": plain["fits"] | {"files": patterns}})
+    reader = ClassFolder(folder, ["a", "b"], 32, reading=reading)
+    tones = reader.decide_tones(1)
+    trained_on = reader.read(range(2)).images_BHWC
+    preparation = Preparation(
+        read_spec(write_tiny_package(tmp_path / "model", reading=reading.to_plain(), tones=tones))
+    )
+    for row, name in enumerate(("a", "b")):
+        paths = [folder / name / f"one-{band}.fits" for band in "gri"]
+        np.testing.assert_array_equal(preparation.band_files(paths, "x"), trained_on[row])
+    with pytest.raises(ImageError, match="takes its bands from several"):
+        preparation.hdu(fits.PrimaryHDU(np.zeros((40, 40))), "x")

@@ -222,7 +222,7 @@ def test_any_damage_ends_in_one_paragraph_or_in_a_model_that_works(
     path = folder / SPEC_FILE
     path.write_bytes(strike(path.read_text()))
     try:
-        table = load_package(folder, device="cpu").predict(np.zeros((2, 8, 8, 3), np.uint8))
+        table = load_package(folder, device="cpu").classify(np.zeros((2, 8, 8, 3), np.uint8))
     except WeightsError as error:
         said = str(error)
     else:

@@ -65,8 +65,8 @@ def test_predictions_are_those_of_the_model_in_training(model: Classifier, packa
 def test_an_image_gets_the_same_answer_in_any_company(package: Path, count: int) -> None:
     predictor = load_package(package, device="cpu")
     images = galaxies(17)[:count]
-    whole = predictor.predict(images, params={"batch_size": 32})
-    small = predictor.predict(images, params={"batch_size": 2})
+    whole = predictor.predict(images, batch_size=32)
+    small = predictor.predict(images, batch_size=2)
     assert len(whole) == count
     np.testing.assert_allclose(whole.iloc[:, 1:].to_numpy(float), small.iloc[:, 1:].to_numpy(float), atol=1e-5)
 
@@ -97,8 +97,10 @@ def test_a_model_of_any_number_of_bands(channels: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(table.filter(like="p_").sum(axis=1), 1, atol=1e-5)
     assert not np.allclose(table.iloc[:, 3:], predictor.predict(images[..., ::-1] // 2).iloc[:, 3:], atol=1e-6)
     wrong = galaxies(2) if channels != 1 else np.zeros((2, 32, 32, 5), np.uint8)
-    with pytest.raises(DataError, match=rf"\(N, height, width, {channels}\)"):
+    with pytest.raises(DataError, match="5 bands|3 bands"):
         predictor.predict(wrong)
+    with pytest.raises(DataError, match=rf"\(N, height, width, {channels}\)"):
+        predictor.classify(wrong)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_a_model_of_any_number_of_bands(channels: int, tmp_path: Path) -> None:
 )
 def test_other_arrays_are_refused_with_what_is_wanted(package: Path, images: np.ndarray) -> None:
     with pytest.raises(DataError, match=r"uint8 from 0 to 255 in an array \(N, height, width, 3\)"):
-        load_package(package, device="cpu").predict(images)
+        load_package(package, device="cpu").classify(images)
 
 
 def test_eight_views_do_not_care_how_the_galaxy_is_turned(model: Classifier, tmp_path: Path) -> None:

@@ -88,8 +88,8 @@ def test_mlflow_users_load_it_without_knowing_astroclf(
     finally:
         mlflow.set_tracking_uri(before)
     expected = load(package).predict(IMAGES[:count])
-    assert list(table.columns) == ["label", "confidence", "uncertainty", "p_Merging", "p_Round Smooth"]
-    np.testing.assert_allclose(table.iloc[:, 1:].to_numpy(float), expected.iloc[:, 1:].to_numpy(float), atol=1e-5)
+    assert list(table.columns) == ["label", "confidence", "uncertainty", "p_Merging", "p_Round Smooth", "error"]
+    np.testing.assert_allclose(table.iloc[:, 1:-1].to_numpy(float), expected.iloc[:, 1:].to_numpy(float), atol=1e-5)
     with pytest.raises(mlflow.MlflowException, match="uint8"):
         model.predict(IMAGES[:count] / 255.0)
 

@@ -90,13 +90,13 @@ def test_another_model_does_not(package: Package, precision: str) -> None:
 
 def test_a_model_that_depends_on_the_batch_size_is_found(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = said_in_the_test(package(), "fp32")
-    original = Predictor.predict
+    original = Predictor.classify
 
-    def leaky(self: Predictor, images: np.ndarray, params: dict[str, int]):  # type: ignore[no-untyped-def]
-        table = original(self, images, params)
-        return table.iloc[::-1] if params["batch_size"] == 3 else table
+    def leaky(self: Predictor, images: np.ndarray, batch_size: int) -> Predictions:
+        said = original(self, images, batch_size)
+        return replace(said, probabilities=said.probabilities[::-1]) if batch_size == 3 else said
 
-    monkeypatch.setattr(Predictor, "predict", leaky)
+    monkeypatch.setattr(Predictor, "classify", leaky)
     assert "depend on the batch size" in check(package(), expected).said
 
 

@@ -69,6 +69,29 @@ def read_fits(path: Path, settings: ReadSettings, channels: int = 3) -> Values:
     return replace(values, pixel_scale_arcsec=_pixel_scale(images[0], settings))
 
 
+def read_hdu(hdu: Any, settings: ReadSettings, channels: int, where: str) -> Values:
+    """Read one HDU that astropy has opened or made, as `read_fits` reads the one that it chooses in a file.
+
+    Raises
+    ------
+    ImageError
+        It is no image, is damaged, or has another number of bands than `channels` asks for.
+    """
+    if not _is_image(hdu):
+        raise ImageError(f"{where}: this HDU is not an image but {_kind(hdu)}.", "no image")
+    claim_values(hdu.shape, where)
+    try:  # astropy reads its file, if it has one, only now
+        stored = np.asarray(hdu.data)
+        values = stored.astype(np.result_type(np.float32, stored.dtype.newbyteorder("=")))
+    except Exception as error:
+        raise ImageError(f"{where}: its numbers cannot be read ({error}).", "damaged") from error
+    values[~np.isfinite(values)] = np.nan
+    image = _Image(values, axis_names(hdu), hdu.header)
+    bands_PHW, notes = _bands(image, settings, channels, {1, 3, channels}, where)
+    found = _values(bands_PHW, channels, where, f"{size_text(values.shape)} values", notes)
+    return replace(found, pixel_scale_arcsec=_pixel_scale(image, settings))
+
+
 def read_band_files(paths: Sequence[Path], settings: ReadSettings, channels: int, where: str) -> Values:
     """Read one sample whose bands are files of their own, in channel order; as `read_fits`. `where` names it in errors.
 
@@ -116,7 +139,7 @@ def _pixel_scale(image: _Image, settings: ReadSettings) -> float | None:
 
 
 def _bands(
-    image: _Image, settings: ReadSettings, channels: int, kept: set[int], path: Path
+    image: _Image, settings: ReadSettings, channels: int, kept: set[int], path: Path | str
 ) -> tuple[np.ndarray, tuple[Note, ...]]:
     """Choose the bands, (P, H, W), of what an HDU holds."""
     planes_PHW, notes = planes_first(image.values, channels, path, "first", image.axes)

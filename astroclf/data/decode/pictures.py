@@ -78,7 +78,7 @@ def read_picture(path: Path, settings: ReadSettings, channels: int = 3) -> Value
         check_png(encoded, path)
         with Image.open(io.BytesIO(encoded)) as picture:
             claim_pixels(*picture.size, path)
-            values = _wide_png(picture, encoded) if is_wide_png(encoded) else _from_pillow(picture)
+            values = _wide_png(picture, encoded) if is_wide_png(encoded) else from_pillow(picture)
             frames = 1 if picture.format in FRAMES_OF_ONE else getattr(picture, "n_frames", 1)
     except ImageError:
         raise
@@ -90,7 +90,8 @@ def read_picture(path: Path, settings: ReadSettings, channels: int = 3) -> Value
     return values
 
 
-def _from_pillow(picture: Image.Image) -> Values:
+def from_pillow(picture: Image.Image) -> Values:
+    """Read the numbers of a Pillow image: 8-bit RGB, or grey of more bits as they are."""
     picture.load()  # the whole file: a truncated one raises here, where OpenCV would return a half-grey image
     picture = _turned_by_exif(picture)
     mode = picture.mode

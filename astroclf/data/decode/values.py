@@ -51,6 +51,15 @@ def numbers(pixels: np.ndarray, *notes: Note) -> Values:
     return Values(pixels[..., None] if pixels.ndim == 2 else pixels, kind_of(pixels.dtype), notes)
 
 
+def array_numbers(pixels: np.ndarray) -> Values:
+    """Take the numbers of an array for what they are, (H, W) or (H, W, P): booleans become black and white."""
+    if pixels.dtype == bool:
+        return numbers(pixels.astype(np.uint8) * 255)
+    if pixels.dtype == np.float16:  # too coarse to compute with
+        pixels = pixels.astype(np.float32)
+    return numbers(pixels)
+
+
 class Decoded(NamedTuple):
     """One image at its own size, and what is to be said of it."""
 

@@ -15,7 +15,7 @@ from astroclf.data.decode.headers import FileFacts
 from astroclf.data.decode.limits import MAX_PIXELS
 from astroclf.data.decode.original import Original, array_digest, original_of
 from astroclf.data.decode.tone import Tone, decide_tones
-from astroclf.data.decode.values import EIGHT_BIT, Decoded, Values, numbers
+from astroclf.data.decode.values import Decoded, Values, array_numbers, numbers
 from astroclf.data.readers.accounts import BESIDE_ARRAYS, EXCLUDED, HIDDEN, UNLABELLED, left_out
 from astroclf.data.readers.array_files import (
     HDF5_SUFFIXES,
@@ -165,11 +165,7 @@ class Arrays(ToneRules):
         """Return the numbers of one image, (H, W) or with a band axis, as (H, W, P): of all bands that it has."""
         if stored.ndim == 3:
             stored = np.moveaxis(stored, self._bands_axis - 1, 2)
-        if stored.dtype == bool:
-            return Values(np.atleast_3d(stored.astype(np.uint8) * 255), EIGHT_BIT)
-        if stored.dtype == np.float16:  # too coarse to compute with
-            stored = stored.astype(np.float32)
-        return numbers(stored)
+        return array_numbers(stored)
 
     def _chosen(self, values: Values) -> Values:
         """Choose the bands that are asked for."""

@@ -1,0 +1,148 @@
+"""What people send to a served model is answered, row by row, through MLflow's own scoring app."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from astroclf.registry.package import load_package
+from astroclf.registry.register import save_model
+from astroclf.registry.serving import FOLDER_VARIABLE
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 40, 36, 3), dtype=np.uint8)
+Post = Callable[[dict[str, Any]], tuple[int, Any]]
+
+
+def encoded(image: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "PNG")
+    return content.getvalue()
+
+
+FILES = [base64.b64encode(encoded(image)).decode() for image in IMAGES]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, tiny_package: Path) -> Path:
+    folder = tmp_path_factory.mktemp("served") / "model"
+    save_model(folder, tiny_package)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(saved: Path) -> Any:
+    import mlflow
+
+    return mlflow.pyfunc.load_model(str(saved))
+
+
+@pytest.fixture(scope="module")
+def post(loaded: Any) -> Post:
+    """Send a body to the scoring app, by its ASGI interface: (status, what it answers)."""
+    from mlflow.pyfunc import scoring_server
+
+    app = scoring_server.init(loaded)
+
+    def send(body: dict[str, Any]) -> tuple[int, Any]:
+        said: list[dict[str, Any]] = []
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+            "path": "/invocations", "raw_path": b"/invocations", "query_string": b"", "root_path": "",
+            "headers": [(b"content-type", b"application/json")], "client": ("localhost", 1), "server": ("localhost", 2),
+        }  # fmt: skip
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+        async def keep(message: dict[str, Any]) -> None:
+            said.append(message)
+
+        asyncio.run(app(scope, receive, keep))
+        return said[0]["status"], json.loads(b"".join(part.get("body", b"") for part in said[1:]), parse_constant=str)
+
+    return send
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_package: Path) -> list[dict[str, Any]]:
+    return load_package(tiny_package, device="cpu").predict(IMAGES).to_dict("records")
+
+
+@pytest.mark.parametrize("body", [
+    {"dataframe_split": {"columns": ["image"], "data": [[file] for file in FILES]}},
+    {"dataframe_records": [{"image": file} for file in FILES]},
+    {"instances": FILES}, {"inputs": FILES}, {"instances": [{"image": file} for file in FILES]},
+    {"inputs": [f"data:image/png;base64,{file}" for file in FILES]},
+    {"instances": IMAGES.tolist()}, {"inputs": IMAGES.tolist(), "params": {"batch_size": 1}},
+    {"dataframe_split": {"columns": ["image"], "data": [[FILES[0]], [IMAGES[1].tolist()]]}},
+])  # fmt: skip
+def test_files_and_raw_pixels_are_answered_in_every_body(
+    post: Post, body: dict[str, Any], expected: list[dict[str, Any]]
+) -> None:
+    status, answer = post(body)
+    assert status == 200
+    for row, wanted in zip(answer["predictions"], expected, strict=True):
+        assert row.pop("error") is None
+        assert row == {key: pytest.approx(value, abs=1e-5) for key, value in wanted.items()}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ((IMAGES / 255.0).tolist(), "uint8 from 0 to 255.*These are float64: multiply what is from 0 to 1 by 255"),
+        ((IMAGES.astype(int) * 9).tolist(), "whole numbers whose type JSON does not tell"),
+    ],
+)
+def test_other_numbers_are_refused_with_the_reason(post: Post, values: list[Any], reason: str) -> None:
+    status, answer = post({"instances": values})
+    assert status == 400
+    assert pd.Series([answer["message"]]).str.contains(reason).all()
+    status, answer = post({"dataframe_split": {"columns": ["image"], "data": [[image] for image in values]}})
+    assert status == 200
+    assert pd.Series([row["error"] for row in answer["predictions"]]).str.contains(reason).all()
+
+
+def test_a_broken_image_is_a_row_among_the_others(post: Post, expected: list[dict[str, Any]]) -> None:
+    broken = [base64.b64encode(encoded(IMAGES[0])[:300]).decode(), "no base64!", 3.5]
+    status, answer = post({"dataframe_split": {"columns": ["image"], "data": [[x] for x in [FILES[0], *broken]]}})
+    assert status == 200
+    good, *bad = answer["predictions"]
+    assert good["label"] == expected[0]["label"]
+    assert [row["label"] for row in bad] == [row["confidence"] for row in bad] == [None] * 3
+    assert "image 1: damaged or truncated" in bad[0]["error"]
+    assert "image 2: a text that is no base64" in bad[1]["error"]
+    assert "image 3: a float is no image" in bad[2]["error"]
+
+
+def test_files_of_the_server_are_read_below_one_folder_alone(
+    post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: list[dict[str, Any]]
+) -> None:
+    opened = tmp_path / "open"
+    opened.mkdir()
+    for folder in (opened, tmp_path):
+        (folder / "x.png").write_bytes(encoded(IMAGES[0]))
+    (opened / "link.png").symlink_to(tmp_path / "x.png")
+    names = ["x.png", str(opened / "x.png"), str(tmp_path / "x.png"), "../x.png", "link.png"]
+    _, answer = post({"inputs": names})
+    assert all("no base64" in row["error"] for row in answer["predictions"]), "without the variable, none"
+    monkeypatch.setenv(FOLDER_VARIABLE, str(opened))
+    _, answer = post({"inputs": names})
+    assert [row["label"] for row in answer["predictions"]] == [expected[0]["label"]] * 2 + [None] * 3
+
+
+def test_mlflow_users_hand_over_arrays_and_tables(loaded: Any, expected: list[dict[str, Any]]) -> None:
+    table = pd.DataFrame({"image": [encoded(image) for image in IMAGES]})
+    for given in (IMAGES, table, [encoded(image) for image in IMAGES]):
+        answers = loaded.predict(given, params={"batch_size": 1})
+        assert answers["label"].tolist() == [row["label"] for row in expected]
+        np.testing.assert_allclose(answers["confidence"], [row["confidence"] for row in expected], atol=1e-5)
