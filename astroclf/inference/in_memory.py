@@ -27,7 +27,7 @@ class Given:
 
     @classmethod
     def refused(cls, reason: str) -> Given:
-        """Stand for what is no image, and say so when it is read."""
+        """Return what stands for no image, and says so when it is read."""
 
         def refuse(where: str) -> np.ndarray:
             raise ImageError(f"{where}: {reason}", "no image")
@@ -95,10 +95,11 @@ def _of_fits(given: Any, preparation: Preparation) -> Given:
     """Take an HDU for the image, and an HDUList for the file that it would be."""
     if not isinstance(given, list):
         return Given(lambda where: preparation.hdu(given, where))
+    hdus: Any = given
 
     def read(where: str) -> np.ndarray:
         content = io.BytesIO()
-        given.writeto(content, output_verify="silentfix", checksum=False)
+        hdus.writeto(content, output_verify="silentfix", checksum=False)
         return preparation.encoded(content.getvalue(), where)
 
     return Given(read)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_
 
 from astroclf.data.augment.plan import per_band
 from astroclf.data.augment.recipe import Augmentation
+from astroclf.data.decode.tone import tones_from_plain
 from astroclf.errors import ConfigError, WeightsError
 from astroclf.evaluation.answering import Answering
 from astroclf.evaluation.calibration import Calibration
@@ -22,6 +23,7 @@ from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec
 from astroclf.settings.base import Range, Settings, at_least
 from astroclf.settings.components import locate, parameters_of
+from astroclf.settings.reading import ReadSettings
 from astroclf.util.text import nearest
 
 FORMAT = 4
@@ -100,6 +102,11 @@ class ModelSpec(Settings):
             raise ConfigError(f"'augment.output_size' is {size}; it must be {IMAGE_SIDES}")
         _check_arguments("head", Classifier, self.head, given=("backbone", "num_classes"))
         _ = self.answering
+        try:
+            ReadSettings.from_plain(self.reading)
+            tones_from_plain(self.tones)
+        except (ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:
+            raise ConfigError(f"'reading' and 'tones' are not what a training wrote: {error}") from error
 
     def check_backbone(self) -> None:
         """Check the arguments of the backbone, whose class is imported for it.

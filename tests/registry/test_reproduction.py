@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import nn
 
 from astroclf.evaluation.calibration import Calibration
 from astroclf.evaluation.forward import predict_proba
+from astroclf.evaluation.predictions import Predictions
 from astroclf.inference.predictor import Predictor
 from astroclf.models.classifier import Classifier
 from astroclf.models.precision import Precision
