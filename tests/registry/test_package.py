@@ -74,9 +74,9 @@ def test_an_image_gets_the_same_answer_in_any_company(package: Path, count: int)
 def test_images_of_any_size_are_fitted_as_in_training(package: Path) -> None:
     predictor = load_package(package, device="cpu")
     wide = np.zeros((1, 32, 64, 3), np.uint8)
-    wide[:, :, :] = 200
+    wide[:, :, :32], wide[:, :, 32:] = 200, 100
     fitted = np.zeros((1, 32, 32, 3), np.uint8)
-    fitted[:, 8:24] = 200
+    fitted[:, 8:24, :16], fitted[:, 8:24, 16:] = 200, 100
     np.testing.assert_allclose(
         predictor.predict(wide).iloc[:, 1:].to_numpy(float),
         predictor.predict(fitted).iloc[:, 1:].to_numpy(float),
