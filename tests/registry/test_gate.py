@@ -151,7 +151,7 @@ def registry(uri: str, tmp_path: Path, packages: dict[str, Path], request: pytes
 def test_the_colors_answer_as_they_are_meant_to(registry: Registry) -> None:
     for color, answers in ANSWERS.items():
         predictor = load_package(registry.packages[color], device="cpu")
-        assert predictor.predict(IMAGES)["label"].tolist() == [CLASSES[answer] for answer in answers]
+        assert predictor.classify(IMAGES).predicted.tolist() == list(answers)
 
 
 def test_the_first_version_is_champion_and_a_better_one_takes_its_place(registry: Registry) -> None:

@@ -102,4 +102,5 @@ def test_mlflow_loads_the_model_of_a_bundle(bundle: Path, package: Path, tmp_pat
     with zipfile.ZipFile(bundle) as archive:
         archive.extractall(tmp_path)
     found = mlflow.pyfunc.load_model(str(tmp_path / "galaxy10" / "model")).predict(IMAGES)
+    assert found.pop("error").isna().all()
     assert found.equals(load(package, device="cpu").predict(IMAGES))
