@@ -16,6 +16,7 @@ VERBS = {
     "predict": "ask a trained model about images, and write its answers as a table",
     "find_lr": "measure which learning rate suits an experiment, before it is trained",
     "evaluate": "say how good a model is on labelled images, and whether another one is better",
+    "explore": "show images on a map as a model sees them, their neighbours, and what to label next",
     "check": "say what is wrong with a data set, before a training is spent on it",
     "prepare": "decode a data set into the cache, before a training needs it",
     "stores": "list what the cache holds, and remove what is not needed any more",

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from astroclf.errors import ConfigError
-from astroclf.settings.base import PATH, PATH_OR_NAME, STORE, Settings, at_least
+from astroclf.settings.base import PATH, PATH_OR_NAME, STORE, Range, Settings, at_least
 from astroclf.settings.dataset import DatasetSettings
 
 _EXPORT_SUFFIXES = {".onnx": "onnx", ".pt2": "torch_export", ".ts": "torchscript", ".zip": "bundle"}
@@ -93,6 +93,37 @@ class EvaluateConfig(Settings):
     def rivals(self) -> list[str]:
         """The models to compare with."""
         return [self.against] if isinstance(self.against, str) else self.against
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreConfig(Settings):
+    """What ``conf/explore.yaml`` says: a model, and images to see as it sees them.
+
+    Raises
+    ------
+    ConfigError
+        No input.
+    """
+
+    tracking: StoreSettings
+    trainer: MachineSettings
+    model: Annotated[str, PATH_OR_NAME]
+    inputs: list[str] | str
+    column: str | None
+    labels: str | None
+    label_next: Annotated[int, at_least(0)]
+    max_images: Annotated[int, Range(at_least=2, below=20_001)]
+    seed: Annotated[int, Range(at_least=0, below=2**32)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.words:
+            raise ConfigError("'inputs' names nothing: give files, globs, folders, a table, or - for a list.")
+
+    @property
+    def words(self) -> list[str]:
+        """The inputs one by one; a text names one a line."""
+        return self.inputs.splitlines() if isinstance(self.inputs, str) else self.inputs
 
 
 @dataclass(frozen=True, kw_only=True)

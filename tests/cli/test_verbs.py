@@ -55,7 +55,7 @@ def test_the_help_of_a_verb_shows_its_own_groups_and_keys_with_their_comments(ve
                     "experiment", "sweep"},
         "check": {"dataset"}, "prepare": {"dataset"}, "simulate": {"kind"}, "stores": set(), "promote": set(),
         "export": set(), "runs": set(), "evaluate": {"dataset"},
-        "predict": set(), "explain": set(),
+        "predict": set(), "explain": set(), "explore": set(),
     }[verb]  # fmt: skip
     for line in keys[0].splitlines()[1:-1]:
         key, _, comment = line.strip().partition("  ")
@@ -76,7 +76,7 @@ def test_the_module_is_the_same_command(verb, tmp_path, clean_environment):
         [sys.executable, "-m", f"astroclf.{verb}", "xyzzy=1"],
         cwd=tmp_path, env=clean_environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == (2 if verb in ("check", "evaluate", "explain", "predict") else 1)
+    assert done.returncode == (2 if verb in ("check", "evaluate", "explain", "explore", "predict") else 1)
     assert done.stderr == (
         f"Error: 'xyzzy' is no key of this configuration. `python -m astroclf.{verb} --help` lists the keys.\n"
     )

@@ -12,6 +12,7 @@ from astroclf.settings.base import ABSENT, ComponentSettings, Settings
 from astroclf.settings.commands import (
     CheckConfig,
     ExplainConfig,
+    ExploreConfig,
     PredictConfig,
     PrepareConfig,
     PromoteConfig,
@@ -29,6 +30,7 @@ from tests.settings.defaults import default
 VERBS = {
     "config": Config, "find_lr": FindLrConfig, "prepare": PrepareConfig, "check": CheckConfig, "stores": StoresConfig,
     "simulate": SimulateConfig, "promote": PromoteConfig, "predict": PredictConfig, "explain": ExplainConfig,
+    "explore": ExploreConfig,
 }  # fmt: skip
 
 

@@ -1,0 +1,143 @@
+"""Images as a model sees them: for each its embedding, the answer, a thumbnail, and the label where one is known."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from astroclf.errors import ConfigError, DataError
+from astroclf.evaluation.predictions import Predictions, joined
+from astroclf.inference.inputs import Inputs
+from astroclf.inference.predictor import Predictor
+from astroclf.inference.samples import Sample, in_blocks, prepare
+from astroclf.util.logs import log
+from astroclf.util.pictures import as_rgb
+from astroclf.util.progress import ProgressBar
+from astroclf.util.threads import available_cores, run_ahead
+
+OF_FOLDER = "folder"  # labels=folder: an image's label is the name of the folder that it lies in
+ERRORS_LISTED = 20
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """N images as a model sees them.
+
+    Attributes
+    ----------
+    answers
+        What the model says; `ids` are the images as they were named, and there are no labels.
+    features
+        (N, F) float32, what the backbone makes of each.
+    thumbnails
+        (N, side, side, 3) uint8.
+    labels
+        (N,) str, empty where none is known.
+    failed
+        How many images could not be read.
+    """
+
+    answers: Predictions
+    features: np.ndarray
+    thumbnails: np.ndarray
+    labels: np.ndarray
+    failed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+def embed(
+    model: Predictor,
+    inputs: Inputs,
+    rows: np.ndarray,
+    *,
+    labels: str | None,
+    thumbnail_side: int,
+    num_workers: int | None = None,
+) -> Embedded:
+    """Compute the embedding and the answer of some of the inputs; threads decode ahead.
+
+    Parameters
+    ----------
+    rows
+        Places of the images among the inputs, ascending.
+    labels
+        A column that is carried along, `OF_FOLDER`, or None.
+
+    Raises
+    ------
+    ConfigError
+        There is no such column.
+    DataError
+        No image could be read.
+    """
+    if labels not in (None, OF_FOLDER, *inputs.columns):
+        known = ", ".join(inputs.columns) or "none: they are no table"
+        raise ConfigError(f"labels={labels} is no column of the inputs, and not 'folder'. Their columns: {known}.")
+    answers, features, thumbnails, truths, errors = [], [], [], list[str](), list[str]()
+    samples = in_blocks(_at(rows, inputs.samples()), BATCH_SIZE)
+    blocks = run_ahead(partial(prepare, model.preparation), samples, num_workers or available_cores())
+    with (
+        warnings.catch_warnings(action="ignore"),  # decoders' remarks of single files
+        ProgressBar("Looking", len(rows)) as bar,
+        closing(blocks),
+    ):
+        for block in blocks:
+            errors += block.errors.values()
+            bar.advance(len(block.samples))
+            if not len(block.usable):
+                continue
+            usable = [block.samples[place] for place in block.usable]
+            said = model.classify(block.images_NHWC, BATCH_SIZE)
+            answers.append(_named(said, usable))
+            features.append(_features(model, block.images_NHWC))
+            thumbnails.append(_thumbnails(block.images_NHWC, thumbnail_side))
+            truths += [_label(sample, labels) for sample in usable]
+    for text in errors[:ERRORS_LISTED]:
+        log.warning("%s", text)
+    if len(errors) > ERRORS_LISTED:
+        log.warning("%s more images could not be read.", f"{len(errors) - ERRORS_LISTED:,}")
+    if not answers:
+        raise DataError("No image could be read: there is nothing to explore.")
+    parts = (np.concatenate(features), np.concatenate(thumbnails), np.array(truths))
+    return Embedded(joined(answers), *parts, failed=len(errors))
+
+
+def _at(rows: np.ndarray, samples: Iterable[Sample]) -> Iterator[Sample]:
+    wanted = set(rows.tolist())
+    return (sample for row, sample in enumerate(samples) if row in wanted)
+
+
+def _named(said: Predictions, samples: list[Sample]) -> Predictions:
+    ids = np.array([sample.name for sample in samples], dtype=np.str_)
+    return Predictions(said.classes, ids, said.probabilities, said.uncertainty, scores=said.scores)
+
+
+def _label(sample: Sample, labels: str | None) -> str:
+    if labels == OF_FOLDER:
+        return Path(sample.name).absolute().parent.name
+    return "" if labels is None else sample.carried.get(labels, "").strip()
+
+
+@torch.inference_mode()
+def _features(model: Predictor, images_NHWC: np.ndarray) -> np.ndarray:
+    parts = []
+    for start in range(0, len(images_NHWC), BATCH_SIZE):
+        images_BHWC = torch.from_numpy(images_NHWC[start : start + BATCH_SIZE]).to(model.device)
+        parts.append(model.model.features(model.augmentation(images_BHWC, None)).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _thumbnails(images_NHWC: np.ndarray, side: int) -> np.ndarray:
+    pictures = [cv2.resize(as_rgb(image), (side, side), interpolation=cv2.INTER_AREA) for image in images_NHWC]
+    return np.stack(pictures)

@@ -1,0 +1,110 @@
+"""One exploration, from settings to page: images embedded by a model, mapped, compared, and the next ones to label."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from astroclf.errors import DataError
+from astroclf.inference.inputs import Inputs
+from astroclf.registry.load import load
+from astroclf.settings.commands import ExploreConfig
+from astroclf.use.explore.embedding import Embedded, embed
+from astroclf.use.explore.neighbours import directions, map_of, nearest_images, neighbours_accuracy, to_label_next
+from astroclf.use.explore.page import Exploration, thumbnail_side, write_page
+from astroclf.util.atomic import write_text
+from astroclf.util.logs import log
+from astroclf.util.version import __version__
+
+NEIGHBOURS = 12
+
+
+def explore(config: ExploreConfig, folder: str | Path, command: str) -> int:
+    """Explore the inputs, and leave ``explore.html`` and ``label_next.csv`` in `folder`.
+
+    Returns
+    -------
+    int
+        The status to end with: 0, or 1 where some images could not be read.
+
+    Raises
+    ------
+    AstroclfError
+        There is no such model, input or column of labels, or no image can be read.
+    """
+    model = load(config.model, config.tracking.uri, config.trainer.device)
+    inputs = Inputs(config.words, model.preparation.reading, model.spec.channels, config.column, sys.stdin.buffer)
+    survey = inputs.survey()
+    log.info("%s", survey.account())
+    if not survey.count:
+        raise DataError(f"inputs={' '.join(config.words)[:200]} holds no image: {survey.account()}")
+    rows = _some(survey.count, config.max_images, config.seed)
+    side = thumbnail_side(len(rows), model.spec.image_size)
+    found = embed(
+        model, inputs, rows, labels=config.labels, thumbnail_side=side, num_workers=config.trainer.num_workers
+    )
+    exploration = _explored(config, found)
+    about = {
+        "model": config.model,
+        "images": _images_said(found, survey.count),
+        "embeddings": f"{found.features.shape[1]:,} numbers an image: what the backbone makes of it, before any head",
+        "map": f"PCA, then t-SNE; seed {config.seed}. Near is alike; distances between far groups mean nothing",
+        "astroclf": __version__,
+    }
+    folder = Path(folder)
+    write_text(folder / "label_next.csv", _label_next(exploration))
+    write_page(folder / "explore.html", exploration, about, command)
+    for line in exploration.sentences():
+        log.info("%s", line)
+    log.info("Next to label  %s", folder / "label_next.csv")
+    log.info("Page           %s", folder / "explore.html")
+    return 1 if found.failed else 0
+
+
+def _explored(config: ExploreConfig, found: Embedded) -> Exploration:
+    log.info("Finding neighbours and laying out the map of %s images.", f"{len(found):,}")
+    directions_NF = directions(found.features)
+    rows_NK, cosines_NK = nearest_images(directions_NF, NEIGHBOURS)
+    chosen, worth = to_label_next(directions_NF, found.answers.uncertainty, found.labels != "", config.label_next)
+    return Exploration(
+        found,
+        map_of(found.features, config.seed),
+        rows_NK,
+        cosines_NK,
+        chosen,
+        worth,
+        neighbours_accuracy(rows_NK, cosines_NK, found.labels),
+    )
+
+
+def _some(total: int, most: int, seed: int) -> np.ndarray:
+    """Return which of the images are explored: all, or as many as the page can bear, drawn at random."""
+    if total <= most:
+        return np.arange(total)
+    log.info("Of %s images %s are explored, drawn at random (max_images=, seed=).", f"{total:,}", f"{most:,}")
+    return np.sort(np.random.default_rng(seed).choice(total, most, replace=False))
+
+
+def _images_said(found: Embedded, total: int) -> str:
+    said = f"{len(found):,}"
+    if len(found) + found.failed < total:
+        said += f" of {total:,}, drawn at random"
+    if found.failed:
+        said += f"; {found.failed:,} more could not be read"
+    return said
+
+
+def _label_next(exploration: Exploration) -> str:
+    answers, labels = exploration.found.answers, exploration.found.labels
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["rank", "path", "known_label", "label", "confidence", "uncertainty", "worth"])
+    for rank, (row, worth) in enumerate(zip(exploration.chosen.tolist(), exploration.worth, strict=True), 1):
+        said = answers.classes[answers.predicted[row]]
+        figures = (answers.confidence[row], answers.uncertainty[row], worth)
+        writer.writerow([rank, answers.ids[row], labels[row], said, *(f"{figure:.6g}" for figure in figures)])
+    return file.getvalue()
