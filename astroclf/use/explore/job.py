@@ -82,7 +82,7 @@ def _explored(config: ExploreConfig, found: Embedded) -> Exploration:
 
 
 def _some(total: int, most: int, seed: int) -> np.ndarray:
-    """Return which of the images are explored: all, or as many as the page can bear, drawn at random."""
+    """Choose the images that are explored: all, or as many as the page can bear, drawn at random."""
     if total <= most:
         return np.arange(total)
     log.info("Of %s images %s are explored, drawn at random (max_images=, seed=).", f"{total:,}", f"{most:,}")
