@@ -13,7 +13,14 @@ from astroclf.audit.copies import SAME_OBJECT_ARCSEC, bands_of_fields, copies, l
 from astroclf.audit.files import blank_pictures, given_away, small_images, unreadable_files
 from astroclf.audit.findings import Case, Finding, Severity, finding
 from astroclf.audit.gallery import GalleryRow, draw_gallery
-from astroclf.audit.labels import balance, class_findings, like_classes, suspicious_labels, unknown_to_model
+from astroclf.audit.labels import (
+    balance,
+    class_findings,
+    like_classes,
+    suspects_of,
+    suspicious_labels,
+    unknown_to_model,
+)
 from astroclf.audit.notes import noted_images, unread_files
 from astroclf.audit.report import write_audit_report
 from astroclf.audit.summary import STATUS_WORDS, Audit, class_table, findings_table, write_summary
@@ -30,6 +37,7 @@ from astroclf.data.split.assign import Splits
 from astroclf.data.split.links import find_links
 from astroclf.data.split.splits import check_classes, split_image_cache
 from astroclf.errors import ConfigError, DataError
+from astroclf.evaluation.suspects import write_suspects
 from astroclf.settings.columns import ColumnSettings
 from astroclf.settings.commands import CheckConfig
 from astroclf.settings.dataset import DatasetSettings
@@ -50,6 +58,8 @@ IMAGES_PER_STEP = 256  # of the progress bar, while a model is asked
 
 def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
     """Check the configured data set, and write ``report.html`` and ``check.json`` into `folder`.
+
+    With a model, ``suspects.csv`` beside them lists the suspicious labels.
 
     Returns
     -------
@@ -73,6 +83,8 @@ def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
         gallery = [] if images is None else draw_gallery(audit, images, reader, _first_hdu(config.dataset))
     folder = Path(folder)
     write_summary(folder / "check.json", audit)
+    if predictor is not None:
+        write_suspects(folder / "suspects.csv", suspects_of(audit.findings))
     write_audit_report(folder, audit, images, gallery)
     _show(audit, folder)
     return audit.status

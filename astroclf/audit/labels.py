@@ -9,11 +9,12 @@ import numpy as np
 from astroclf.audit.findings import Case, Finding, counted, finding
 from astroclf.data.catalog import Catalog
 from astroclf.data.readers.classes import class_key, look_alikes, match_names
+from astroclf.evaluation.suspects import Suspect, find_suspects
 from astroclf.util.text import did_you_mean
 
 SEVERE_IMBALANCE = 100.0  # largest class over smallest; the long-tailed benchmarks of Cui et al. 2019 go from 10 to 200
+_SUSPECT_VALUES = ("predicted", "label_probability", "confidence")  # of a case, in the order of a suspect
 FEW_TEST_IMAGES = 10  # of a class: one of them is a tenth of its accuracy
-CONFIDENT = 0.5  # least probability of another class at which a model doubts a label
 
 
 def class_findings(wanted: Sequence[str], excluded: Sequence[str], found: Catalog) -> list[Finding]:
@@ -84,7 +85,7 @@ def unknown_to_model(catalog: Catalog, model_classes: Sequence[str]) -> list[Fin
 def suspicious_labels(
     catalog: Catalog, probabilities_NM: np.ndarray, model_classes: Sequence[str], trained_on: np.ndarray
 ) -> list[Finding]:
-    """Find samples that a model is confident are of another class, the widest disagreement first.
+    """Find samples whose label is probably wrong by what a model says, the most suspicious first.
 
     Parameters
     ----------
@@ -100,18 +101,16 @@ def suspicious_labels(
     """
     column = columns_of(catalog.classes, model_classes)[catalog.labels]
     judged = np.flatnonzero(column >= 0)
-    label_probability = probabilities_NM[judged, column[judged]]
-    guess = probabilities_NM[judged].argmax(axis=1)
-    confidence = probabilities_NM[judged, guess]
-    doubted = np.flatnonzero((guess != column[judged]) & (confidence >= CONFIDENT))
-    order = doubted[np.argsort(label_probability[doubted] - confidence[doubted], kind="stable")]
+    found = find_suspects(probabilities_NM[judged], column[judged])
     cases = []
-    for index in order:
-        row, label = int(judged[index]), catalog.classes[catalog.labels[judged[index]]]
-        said, sure = model_classes[guess[index]], float(confidence[index])
+    for index, suggested, label_probability, sure in zip(
+        found.rows, found.suggested, found.label_probability.tolist(), found.suggested_probability.tolist(), strict=True
+    ):
+        row, said = int(judged[index]), model_classes[suggested]
+        label = catalog.classes[catalog.labels[row]]
         cases.append(
             Case(
-                f"said {said} {sure:.0%}, {label} {label_probability[index]:.0%}"
+                f"said {said} {sure:.0%}, {label} {label_probability:.0%}"
                 + (", though trained on it" if trained_on[row] else ""),
                 ids=(str(catalog.ids[row]),),
                 rows=(row,),
@@ -119,9 +118,19 @@ def suspicious_labels(
                 values={
                     "predicted": said,
                     "confidence": round(sure, 4),
-                    "label_probability": round(float(label_probability[index]), 4),
+                    "label_probability": round(label_probability, 4),
                     "trained_on": bool(trained_on[row]),
                 },
             )
         )
     return finding("suspicious labels", "warning", cases)
+
+
+def suspects_of(findings: Sequence[Finding]) -> list[Suspect]:
+    """Return the suspicious labels among findings, as rows of a table."""
+    return [
+        Suspect(case.ids[0], case.labels[0], *(case.values[name] for name in _SUSPECT_VALUES))
+        for found in findings
+        if found.kind == "suspicious labels"
+        for case in found.cases
+    ]

@@ -23,6 +23,7 @@ from astroclf.evaluation.plots import plot_augmented
 from astroclf.evaluation.predictions import Predictions, write_predictions
 from astroclf.evaluation.report.of_run import draw_plots
 from astroclf.evaluation.results_table import results_table
+from astroclf.evaluation.suspects import find_suspects, write_suspects
 from astroclf.inference.seen import SeenImages
 from astroclf.models.summary import model_summary
 from astroclf.registry.decision import Decision
@@ -118,9 +119,11 @@ def finish(run: Run, fitted: FitResult) -> None:
     }
     facts, pictures = _facts(run), shown_of_test(run.data)
     write_predictions(folder / "predictions.csv", predictions)
+    suspects = find_suspects(predictions.probabilities, predictions.truth)
+    write_suspects(folder / "suspects.csv", suspects.of(predictions))
     if run.data.whole is None:
         draw_plots(folder, predictions, pictures, before=own)
-    report = RunReport(run, predictions, pictures, facts, trust=" ".join(fit.sentences))
+    report = RunReport(run, predictions, pictures, suspects, facts, trust=" ".join(fit.sentences))
     report.write(metrics)
     _show(results_table(metrics, predictions, "Part of the test set, no result" if run.data.whole else "Test set"))
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
@@ -140,7 +143,16 @@ def finish(run: Run, fitted: FitResult) -> None:
     texts = (what, *_result(metrics), run.data.caveat, *how)  # the page shows the beginning alone
     tracker.describe("\n\n".join(filter(None, texts)))
     run.folder.write_metrics(metrics)
-    for name in ("config.yaml", "metrics.json", "history.csv", "steps.csv", "report.html", "model.txt", "plots"):
+    texts_of_run = (
+        "config.yaml",
+        "metrics.json",
+        "history.csv",
+        "steps.csv",
+        "suspects.csv",
+        "report.html",
+        "model.txt",
+    )
+    for name in (*texts_of_run, "plots"):
         tracker.log_artifact(folder / name)
     log.info("")
     if run.data.caveat:

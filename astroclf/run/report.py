@@ -10,9 +10,10 @@ import numpy as np
 
 from astroclf.errors import TrackingError
 from astroclf.evaluation.predictions import Predictions
-from astroclf.evaluation.report.answers import Pictures
+from astroclf.evaluation.report.answers import Pictures, suspects_section
 from astroclf.evaluation.report.of_run import Background, run_report
 from astroclf.evaluation.report.page import write_report
+from astroclf.evaluation.suspects import Suspects
 from astroclf.registry.decision import Decision
 from astroclf.registry.versions import RegisteredModel
 from astroclf.run.build import Run
@@ -32,6 +33,8 @@ class RunReport:
 
     Attributes
     ----------
+    suspects
+        Test images whose label is probably wrong.
     facts
         Environment and fingerprints.
     trust
@@ -41,6 +44,7 @@ class RunReport:
     run: Run
     predictions: Predictions
     pictures: Pictures
+    suspects: Suspects
     facts: Mapping[str, Any]
     trust: str
 
@@ -55,7 +59,8 @@ class RunReport:
             The gate's, once it is known.
         """
         background = self._background(metrics, decision)
-        page = run_report(self.run.folder.path, self.predictions, metrics, background, self.pictures)
+        more = [suspects_section(self.predictions, self.pictures, self.suspects)]
+        page = run_report(self.run.folder.path, self.predictions, metrics, background, self.pictures, more)
         write_report(self.run.folder.path / "report.html", page)
 
     def _background(self, metrics: Mapping[str, Any], decision: Decision | None) -> Background:

@@ -54,7 +54,10 @@ def test_a_debug_run_leaves_one_checkpoint_a_report_and_no_model(tmp_path, datab
     assert len({path.stat().st_ino for path in (folder / "checkpoints").iterdir()}) == 1
     assert not (folder / "model").exists()
     assert {path.name for path in (folder / "plots").iterdir()} == {"augmented.png"}
-    assert "tested on 24 of 30 images: not a result" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "tested on 24 of 30 images: not a result" in page
+    assert "Labels that may be wrong" in page
+    assert (folder / "suspects.csv").read_text().startswith("id,label,suggested_label,")
     assert "This was tested on 24 of 30 images: not a result. Nothing is packaged or registered." in caplog.messages
     client = mlflow.MlflowClient(database_uri)
     assert client.search_registered_models() == []

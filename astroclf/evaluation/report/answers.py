@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from astroclf.evaluation.report.page import (
     sample_picture,
 )
 from astroclf.evaluation.results_table import interval_text
+from astroclf.evaluation.suspects import Suspects
 from astroclf.util.figures import class_labels
 from astroclf.util.text import number
 
@@ -214,6 +215,30 @@ def least_sure_section(predictions: Predictions, pictures: Pictures, count: int 
         "labels of such images teach a network most.",
         samples=_samples(predictions, pictures, chosen),
     )
+
+
+def suspects_section(
+    predictions: Predictions, pictures: Pictures, suspects: Suspects, count: int = SHOWN_SAMPLES
+) -> Gallery:
+    """Return the images whose label is probably wrong, each with the label that the model suggests."""
+    samples = [
+        replace(
+            answered_sample(predictions, pictures, int(row)),
+            said=f"{predictions.classes[suggested]} {probability:.0%}",
+            note="suggested label" if suggested == predictions.predicted[row] else "suggested label, not the answer",
+        )
+        for row, suggested, probability in zip(
+            suspects.rows[:count], suspects.suggested[:count], suspects.suggested_probability[:count], strict=True
+        )
+    ]
+    text = "The model finds no label suspicious."
+    if samples:
+        text = (
+            f"{len(samples)} of {len(suspects)}, the most suspicious first; suspects.csv lists them all. The model is "
+            "as sure of another class as it is of that class's own images. Some labels are wrong, others show what "
+            "the model cannot see; nothing was changed."
+        )
+    return Gallery(title="Labels that may be wrong", text=text, samples=samples)
 
 
 def _samples(predictions: Predictions, pictures: Pictures, chosen: Iterable[Any]) -> list[Sample]:
