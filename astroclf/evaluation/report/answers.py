@@ -225,7 +225,7 @@ def suspects_section(
         replace(
             answered_sample(predictions, pictures, int(row)),
             said=f"{predictions.classes[suggested]} {probability:.0%}",
-            note="suggested label" if suggested == predictions.predicted[row] else "suggested label, not the answer",
+            note="" if suggested == predictions.predicted[row] else "its first guess was yet another class",
         )
         for row, suggested, probability in zip(
             suspects.rows[:count], suspects.suggested[:count], suspects.suggested_probability[:count], strict=True
