@@ -20,8 +20,12 @@ import pandas as pd
 import pytest
 
 from astroclf.cli.verbs import find_verb
+from astroclf.models.classifier import Classifier
+from astroclf.models.resnet18 import ResNet18
 from astroclf.registry.load import load
+from astroclf.registry.package import write_package
 from astroclf.use.predict import job
+from tests.data.augment.recipes import recipe_values
 from tests.tiny import write_tiny_package
 
 Predict = Callable[..., int]
@@ -214,16 +218,14 @@ def test_many_words_are_many_inputs(predict):
 
 @pytest.mark.slow
 def test_killed_at_any_time_the_same_command_ends_with_every_row(tmp_path, clean_environment):
-    from astroclf.models.classifier import Classifier
-    from astroclf.models.resnet18 import ResNet18
-    from astroclf.registry.package import write_package
-    from tests.data.augment.recipes import recipe_values
-
-    network = Classifier(ResNet18(), 3)
+    network = Classifier(ResNet18(image_size=64, stem="imagenet"), 3)
     spec = {
-        "backbone": {"_target_": "astroclf.models.resnet18.ResNet18"}, "classes": ["a", "b", "c"], "image_size": 64,
-        "augment": recipe_values(mean=[0.4] * 3, std=[0.2] * 3), "tta_views": 8,
-    }  # fmt: skip
+        "backbone": {"_target_": "astroclf.models.resnet18.ResNet18", "image_size": 64, "stem": "imagenet"},
+        "classes": ["a", "b", "c"],
+        "image_size": 64,
+        "augment": recipe_values(mean=[0.4] * 3, std=[0.2] * 3),
+        "tta_views": 8,
+    }
     write_package(tmp_path / "model", spec, network.state_dict())
     rng = np.random.default_rng(0)
     (tmp_path / "night").mkdir()
