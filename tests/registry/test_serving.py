@@ -6,6 +6,14 @@ import asyncio
 import base64
 import io
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +23,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from astroclf.registry.package import load_package
+from astroclf.models.classifier import Classifier
+from astroclf.models.resnet18 import ResNet18
+from astroclf.registry.package import load_package, write_package
 from astroclf.registry.register import save_model
 from astroclf.registry.serving import FOLDER_VARIABLE
+from tests.data.augment.recipes import recipe_values
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 40, 36, 3), dtype=np.uint8)
 Post = Callable[[dict[str, Any]], tuple[int, Any]]
@@ -146,3 +157,60 @@ def test_mlflow_users_hand_over_arrays_and_tables(loaded: Any, expected: list[di
         answers = loaded.predict(given, params={"batch_size": 1})
         assert answers["label"].tolist() == [row["label"] for row in expected]
         np.testing.assert_allclose(answers["confidence"], [row["confidence"] for row in expected], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_real_server_answers_files_pixels_and_broken_images(
+    tmp_path: Path, clean_environment: dict[str, str]
+) -> None:
+    spec = {
+        "backbone": {"_target_": "astroclf.models.resnet18.ResNet18", "image_size": 32, "stem": "imagenet"},
+        "classes": ["a", "b"],
+        "image_size": 32,
+        "augment": recipe_values(mean=[0.4] * 3, std=[0.2] * 3),
+    }
+    package = write_package(
+        tmp_path / "package", spec, Classifier(ResNet18(image_size=32, stem="imagenet"), 2).state_dict()
+    )
+    save_model(tmp_path / "model", package)
+    wanted = load_package(package, device="cpu").predict(IMAGES)["p_a"].tolist()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(tmp_path / "model"), "-h", "127.0.0.1"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), clean_environment["PATH"]])
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, "-p", address.rpartition(":")[2], "--env-manager", "local"],
+            env={**clean_environment, "PATH": path}, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+
+    def post(values: list[Any]) -> tuple[int, Any]:
+        body = json.dumps({"inputs": values}).encode()
+        request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.load(answer)["predictions"]
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    try:
+        for _ in range(600):
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            try:
+                urllib.request.urlopen(f"{address}/ping", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        status, (first, broken, second) = post([FILES[0], FILES[0][:200], FILES[1]])
+        assert status == 200
+        assert [first["p_a"], second["p_a"]] == pytest.approx(wanted, abs=1e-5)
+        assert broken["label"] is None
+        assert "image 1: " in broken["error"]
+        assert [row["p_a"] for row in post(IMAGES.tolist())[1]] == pytest.approx(wanted, abs=1e-5)
+        status, refused = post((IMAGES / 255.0).tolist())
+        assert status == 400
+        assert "multiply what is from 0 to 1 by 255" in refused["message"]
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
