@@ -28,10 +28,10 @@ def load(model: str | Path, uri: str | None = None, device: str = "auto") -> Pre
     Parameters
     ----------
     model
-        ``models:/name@alias``, ``models:/name/3``, ``runs:/<run id>``, a run folder, a package folder, or the folder
-        of a downloaded MLflow model.
+        ``models:/name@alias``, ``models:/name/3``, an MLflow run id, bare or as ``runs:/<run id>``, a run folder, the
+        folder of a package, of a downloaded MLflow model or of a bundle, or a zip of one of these.
     uri
-        Where runs are recorded, as ``tracking.uri`` of the training; for the first three. None:
+        Where runs are recorded, as ``tracking.uri`` of the training; for names in MLflow. None:
         ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
     device
         ``auto``, ``cuda`` or ``cpu``.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,10 @@ import torch
 from PIL import Image
 
 from astroclf.data.decode.axes import FEW_PLANES
-from astroclf.errors import DataError, ImageError
+from astroclf.errors import ConfigError, DataError, ImageError
+from astroclf.inference.inputs import REASONS_TOLD, Inputs, LeaveOut
 from astroclf.inference.preparation import Preparation
+from astroclf.inference.samples import Sample, decode
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,15 @@ def images_of(given: Any, preparation: Preparation) -> Iterator[Given]:
     Parameters
     ----------
     given
-        A path, glob or folder; the bytes of a file; an array of numbers, (H, W), (H, W, bands), (N, H, W) or
-        (N, H, W, bands); a tensor, (bands, H, W) or (B, bands, H, W), or with bands last where its shape leaves no
-        doubt; a Pillow image; an HDU or HDUList of astropy; or any number of these. What is none of them, or can be
-        read in two ways, is refused when it is read.
+        A path, glob, folder, table or file of many images, as for the verb ``predict``; the bytes of a file; an array
+        of numbers, (H, W), (H, W, bands), (N, H, W) or (N, H, W, bands); a tensor, (bands, H, W) or (B, bands, H, W),
+        or with bands last where its shape leaves no doubt; a Pillow image; an HDU or HDUList of astropy; or any number
+        of these. What is none of them, or can be read in two ways, is refused when it is read.
     """
     if isinstance(given, Given):
         yield given
     elif isinstance(given, str | os.PathLike):
-        yield from _of_word(os.fspath(given), preparation)
+        yield from _of_words([os.fspath(given)], preparation)
     elif isinstance(given, bytes | bytearray | memoryview):
         content = bytes(given)
         yield Given(lambda where: preparation.encoded(content, where))
@@ -66,7 +67,11 @@ def images_of(given: Any, preparation: Preparation) -> Iterator[Given]:
     elif isinstance(given, Sequence) and _is_nested_numbers(given):
         yield from _of_array(np.asarray(given), preparation)
     elif isinstance(given, Iterable) and not isinstance(given, dict):
-        for item in given:
+        items = list(given) if preparation.reading.fits.files else given
+        if preparation.reading.fits.files and items and all(isinstance(item, str | os.PathLike) for item in items):
+            yield from _of_words([os.fspath(item) for item in items], preparation)  # together they are the bands
+            return
+        for item in items:
             yield from images_of(item, preparation)
     else:
         yield Given.refused(
@@ -74,21 +79,24 @@ def images_of(given: Any, preparation: Preparation) -> Iterator[Given]:
         )
 
 
-def _of_word(word: str, preparation: Preparation) -> Iterator[Given]:
-    """Yield the file of a name, or the files that a folder or pattern has."""
-    path = Path(word).expanduser()
-    if path.is_dir() or (not path.exists() and glob.has_magic(word)):
-        names = sorted(glob.glob(str(path / "**" if path.is_dir() else path), recursive=True))
-        files = [Path(name) for name in names if Path(name).is_file()]
-        if not files:
-            yield Given.refused(f"{word}: there are no files.")
-        yield from (_of_file(file, preparation) for file in files)
-    else:
-        yield _of_file(path, preparation)
+def _of_words(words: Sequence[str], preparation: Preparation) -> Iterator[Given]:
+    """Yield the images that names stand for, as the verb ``predict`` finds them: files, folders, patterns, tables."""
+    left_out: LeaveOut = Counter()
+    is_empty = True
+    try:
+        for sample in Inputs(words, preparation.reading, preparation.channels).samples(left_out):
+            is_empty = False
+            yield _of_sample(sample, preparation)
+    except (ConfigError, DataError) as error:
+        yield Given.refused(str(error).removeprefix("inputs="))
+        return
+    if is_empty:
+        reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.most_common(REASONS_TOLD))
+        yield Given.refused(f"{', '.join(words)[:200]}: there is no image{f' ({reasons})' if reasons else ''}.")
 
 
-def _of_file(path: Path, preparation: Preparation) -> Given:
-    return Given(lambda where: preparation.file(path))
+def _of_sample(sample: Sample, preparation: Preparation) -> Given:
+    return Given(lambda where: decode(preparation, sample))
 
 
 def _of_fits(given: Any, preparation: Preparation) -> Given:

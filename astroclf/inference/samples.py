@@ -105,6 +105,17 @@ def prepare(preparation: Preparation, samples: Sequence[Sample]) -> Prepared:
     return Prepared(samples, images_NHWC, np.array(usable, dtype=np.int64), errors)
 
 
+def decode(preparation: Preparation, sample: Sample) -> np.ndarray:
+    """Decode one sample likewise, (S, S, channels) uint8.
+
+    Raises
+    ------
+    DataError
+        It cannot be read.
+    """
+    return _decoded(preparation, sample, _stored([sample]))
+
+
 def _stored(samples: Sequence[Sample]) -> tuple[int, np.ndarray] | DataError:
     """Read the images of a block that lies in one file, with the number of the first, or say why they cannot be."""
     stack = samples[0].stack

@@ -19,6 +19,7 @@ from astroclf.errors import DataError
 from astroclf.inference.predictor import Predictor
 from astroclf.registry.package import load_package
 from astroclf.settings.reading import ReadSettings
+from tests.data.augment.recipes import recipe_values
 from tests.tiny import write_tiny_package
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 40, 36, 3), dtype=np.uint8)
@@ -61,8 +62,46 @@ def test_paths_globs_and_folders_are_read(predictor: Predictor, tmp_path: Path) 
     expected = numbers(predictor, IMAGES[:3])
     for given in (paths, [str(path) for path in paths], tmp_path / "night", f"{tmp_path}/night/*.png", np.array(paths)):
         np.testing.assert_allclose(numbers(predictor, given), expected, atol=1e-6)
-    with pytest.raises(DataError, match=r"gone\.png: cannot be read"):
+    with pytest.raises(DataError, match=r"image 0: .*gone\.png: there is neither a file nor a folder"):
         predictor.predict(tmp_path / "gone.png")
+
+
+def test_tables_and_files_of_many_images_are_read_and_what_is_no_image_is_left_out(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    for row, image in enumerate(IMAGES[:3]):
+        (tmp_path / f"{row}.png").write_bytes(encoded(image))
+    (tmp_path / "notes.txt").write_text("clouds")
+    (tmp_path / "all.csv").write_text("path,z\n2.png,0.1\n0.png,0.2\n")
+    np.savez(tmp_path / "stack.npz", images=IMAGES)
+    expected = numbers(predictor, IMAGES)
+    np.testing.assert_allclose(numbers(predictor, tmp_path / "all.csv"), expected[[2, 0]], atol=1e-6)
+    np.testing.assert_allclose(numbers(predictor, tmp_path / "stack.npz"), expected, atol=1e-6)
+    (tmp_path / "stack.npz").unlink()
+    np.testing.assert_allclose(numbers(predictor, tmp_path), expected[:3], atol=1e-6)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: there is no image"):
+        predictor.predict(tmp_path / "empty")
+
+
+def test_bands_in_several_files_are_one_image(tmp_path: Path, tiny_backbone: type) -> None:
+    reading = ReadSettings.with_defaults().to_plain()
+    reading["fits"]["files"] = ["{id}-g.fits", "{id}-r.fits"]
+    bands = np.random.default_rng(2).normal(100, 5, (2, 40, 40)).astype(np.float32)
+    tones = decide_tones([Values(np.moveaxis(bands, 0, 2), FITS)], ReadSettings.with_defaults().tone)
+    plain = {kind: tone.to_plain() for kind, tone in tones.items()}
+    package = write_tiny_package(tmp_path / "model", channels=2, reading=reading, tones=plain,
+                                 augment=recipe_values(mean=[0.4] * 2, std=[0.2] * 2))  # fmt: skip
+    predictor = load_package(package, device="cpu")
+    (tmp_path / "night").mkdir()
+    paths = [tmp_path / "night" / f"a-{band}.fits" for band in "gr"]
+    for path, band in zip(paths, bands, strict=True):
+        fits.writeto(path, band)
+    for given in (paths, tmp_path / "night", paths[0]):  # the name of one band tells those of the others
+        assert len(predictor.predict(given)) == 1
+    paths[1].unlink()
+    with pytest.raises(DataError, match=r"a-r\.fits"):
+        predictor.predict(tmp_path / "night")
 
 
 def test_images_of_mixed_sizes_are_one_table(predictor: Predictor) -> None:

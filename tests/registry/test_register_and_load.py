@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +70,7 @@ def test_a_registered_model_is_found_by_all_its_names(
 
     client.set_registered_model_alias("galaxy10", "champion", 1)
     expected = load(package, device="cpu").predict(IMAGES)
-    for name in ("models:/galaxy10/1", "models:/galaxy10@champion", f"runs:/{run_id}", package.parent):
+    for name in ("models:/galaxy10/1", "models:/galaxy10@champion", f"runs:/{run_id}", run_id, package.parent):
         found = load(name, database_uri, device="cpu").predict(IMAGES)
         np.testing.assert_array_equal(found.iloc[:, 1:].to_numpy(float), expected.iloc[:, 1:].to_numpy(float))
     assert list((tmp_path / "elsewhere").iterdir()) == []
@@ -141,3 +144,61 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(WeightsError, match=r"There is no model .*typo"):
         load(tmp_path / "typo")
+
+
+def zipped(path: Path, files: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("around", ["", "model/", "galaxy10/model/data/model/", "../../"])
+def test_a_model_is_loaded_from_a_zip_and_nothing_else_of_it_is_written(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, around: str
+) -> None:
+    (tmp_path / "scratch" / "deep").mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch" / "deep"))
+    files = {f"{around}{path.name}": path.read_bytes() for path in package.iterdir()}
+    path = zipped(tmp_path / "given.zip", {**files, f"{around}../escaped.txt": b"x", f"{around}run.py": b"x"})
+    np.testing.assert_array_equal(
+        load(path, device="cpu").classify(IMAGES).probabilities,
+        load(package, device="cpu").classify(IMAGES).probabilities,
+    )
+    assert [each.name for each in tmp_path.rglob("*")].count("escaped.txt") == 0
+    assert list((tmp_path / "scratch" / "deep").iterdir()) == []
+
+
+def test_a_zip_that_is_no_model_is_refused(package: Path, tmp_path: Path) -> None:
+    files = {path.name: path.read_bytes() for path in package.iterdir()}
+    bomb = {**files, "weights.pt": bytes(2**27)}
+    cases = {
+        "holds no model": zipped(tmp_path / "empty.zip", {"notes.txt": b"x"}),
+        "holds 2 models: a/model.json, b/model.json": zipped(
+            tmp_path / "two.zip", {f"{folder}/{name}": content for folder in "ab" for name, content in files.items()}
+        ),
+        "claims to hold far more": zipped(tmp_path / "bomb.zip", bomb, zipfile.ZIP_DEFLATED),
+        "no zip that can be read": tmp_path / "cut.zip",
+        "or it was cut off": tmp_path / "less.zip",  # the end of weights.pt, a zip itself, is taken for its own
+    }
+    whole = zipped(tmp_path / "whole.zip", files).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[:400])
+    (tmp_path / "less.zip").write_bytes(whole[:-100])
+    for reason, path in cases.items():
+        with pytest.raises(WeightsError, match=reason):
+            load(path, device="cpu")
+
+
+def test_the_unpacked_folder_of_a_bundle_is_a_name_too(package: Path, tmp_path: Path) -> None:
+    shutil.copytree(package, tmp_path / "galaxy10" / "model" / "data" / "model")
+    assert load(tmp_path / "galaxy10", device="cpu").classes == load(package, device="cpu").classes
+
+
+def test_a_wrong_name_is_answered_with_the_nearest(package: Path, tmp_path: Path) -> None:
+    shutil.copytree(package, tmp_path / "galaxy10")
+    with pytest.raises(WeightsError, match=r"Did you mean .*/galaxy10\?"):
+        load(tmp_path / "galaxy1O", device="cpu")
+    with pytest.raises(WeightsError, match="called models:/galaxy10@champion"):
+        load("galaxy10@champion", device="cpu")
+    with pytest.raises(WeightsError, match="is no zip of a model. Name the folder of the run"):
+        load(package / "weights.pt", device="cpu")
