@@ -6,6 +6,7 @@ import io
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ from astroclf.inference.seen import SeenImages
 from astroclf.models.summary import model_summary
 from astroclf.registry.decision import Decision
 from astroclf.registry.gate import pass_gate
-from astroclf.registry.package import write_package
+from astroclf.registry.package import load_package, write_package
 from astroclf.registry.register import register
 from astroclf.run.build import Run
 from astroclf.run.data import Data
 from astroclf.run.environment import environment
 from astroclf.run.record import part_name, what_it_is
-from astroclf.run.report import RunReport, TestImages, shown_of_test
+from astroclf.run.report import RunReport, TestImages, shown_of_test, with_heat_maps
 from astroclf.util.atomic import write_text
 from astroclf.util.figures import class_labels
 from astroclf.util.invocation import user_name
@@ -135,6 +136,8 @@ def finish(run: Run, fitted: FitResult) -> None:
     if run.data.whole is None:
         described = _package_spec(run, fit.answering, facts, metrics)
         package = write_package(_emptied(folder / "model"), described, weights, _seen(run.data))
+        predictor = load_package(package, str(run.trainer.precision.device))
+        report = replace(report, pictures=with_heat_maps(pictures, predictions, predictor))
         decision = _register(run, package, facts, metrics, predictions)
         report.write(metrics, decision)
     else:

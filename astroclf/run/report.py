@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from astroclf.errors import TrackingError
+from astroclf.errors import ConfigError, TrackingError
 from astroclf.evaluation.predictions import Predictions
-from astroclf.evaluation.report.answers import Pictures, suspects_section
+from astroclf.evaluation.report.answers import SHOWN_SAMPLES, Pictures, suspects_section
 from astroclf.evaluation.report.of_run import Background, run_report
 from astroclf.evaluation.report.page import write_report
 from astroclf.evaluation.suspects import Suspects
+from astroclf.inference.attribution import attribute, overlay
+from astroclf.inference.predictor import Predictor
 from astroclf.registry.decision import Decision
 from astroclf.registry.versions import RegisteredModel
 from astroclf.run.build import Run
@@ -25,6 +27,7 @@ from astroclf.util.logs import log
 
 # What two runs may differ in without being another experiment.
 NOT_COMPARED = ("tracking.", "resume", "dataset.cache_dir", "trainer.num_workers", "trainer.save_every_minutes")
+EXPLAINED_AT_ONCE = 8  # images whose gradients are held: fewer than any training holds that fits the device
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,27 @@ def shown_of_test(data: Data) -> Pictures:
     rows = data.splits.test
     catalog = data.cache.catalog.take(rows)
     return Pictures(TestImages(data.cache.images, rows), catalog.ra_deg, catalog.dec_deg)
+
+
+def with_heat_maps(pictures: Pictures, predictions: Predictions, predictor: Predictor) -> Pictures:
+    """Add where the model looked in the most confident mistakes; nothing where its backbone has no maps to show.
+
+    Parameters
+    ----------
+    predictor
+        The model that gave the predictions.
+    """
+    chosen = predictions.mistakes(SHOWN_SAMPLES)
+    if pictures.images is None or not len(chosen):
+        return pictures
+    images_NHWC = np.stack([pictures.images[index] for index in chosen])
+    try:
+        found = attribute(predictor, images_NHWC, predictions.predicted[chosen], batch_size=EXPLAINED_AT_ONCE)
+    except ConfigError as error:
+        log.info("The report has no heat maps: %s", error)
+        return pictures
+    looked = [overlay(*pair) for pair in zip(found.seen_NHWC, found.maps_NHW, strict=True)]
+    return replace(pictures, heat_maps=dict(zip(chosen.tolist(), looked, strict=True)))
 
 
 class TestImages(Sequence[np.ndarray]):

@@ -64,6 +64,7 @@ def test_a_run_leaves_what_the_contract_names_and_a_model_that_loads(train, tmp_
     assert "models:/galaxy10_sim/1 stays challenger: the first of galaxy10_sim" in said
     assert f"but it was tested on {len(rows)} images, and promotion.min_test_images is 100" in said
     assert metrics["run/alias"] == "challenger"
+    assert 'alt="where the model looked"' in (run / "report.html").read_text()
     assert {"test/log_loss", "test/log_loss_raw", "test/ece_equal_mass_raw", "test/aurc"} <= metrics.keys()
     assert {"calibration/images", "calibration/gain", "calibration/gain_low"} <= metrics.keys()
     assert np.mean([row["label"] in row["prediction_set"].split("|") for row in rows]) == metrics["test/coverage"]

@@ -202,12 +202,18 @@ def mistakes_section(predictions: Predictions, pictures: Pictures, count: int = 
             f"{len(chosen)} of {wrong} wrong among {len(predictions)} images. Look here first for wrong labels, and "
             "for what the network cannot see."
         )
+        if pictures.heat_maps:
+            text += (
+                " Beside each image, in red, what spoke most for the answer that was given; its frame is what the "
+                "network sees."
+            )
     return Gallery(title="Most confident mistakes", text=text, samples=_samples(predictions, pictures, chosen))
 
 
 def least_sure_section(predictions: Predictions, pictures: Pictures, count: int = SHOWN_SAMPLES // 2) -> Gallery:
     """Return the images that the model is least sure of, right or wrong."""
     chosen = np.argsort(predictions.confidence, kind="stable")[:count]
+    pictures = replace(pictures, heat_maps={})  # some are mistakes, which may have one: a gallery has them all or none
     right = int(predictions.right[chosen].sum())
     return Gallery(
         title="Least sure",
