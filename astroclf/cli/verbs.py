@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 VERBS = {
     "train": "train, test, record and register a model; -m searches for a better one",
-    "predict": "ask a trained model about images, and write its answers as a table",
     "find_lr": "measure which learning rate suits an experiment, before it is trained",
     "evaluate": "say how good a model is on labelled images, and whether another one is better",
+    "predict": "ask a trained model about images, and write its answers as a table",
+    "explain": "show where a trained model looked in images, as heat maps of the classes",
     "explore": "show images on a map as a model sees them, their neighbours, and what to label next",
+    "export": "write a trained model as others take it: ONNX, torch, Hugging Face folder, bundle",
     "check": "say what is wrong with a data set, before a training is spent on it",
     "prepare": "decode a data set into the cache, before a training needs it",
     "stores": "list what the cache holds, and remove what is not needed any more",
     "simulate": "write a simulated data set, in the file formats of the real ones",
-    "explain": "show where a trained model looked in images, as heat maps of the classes",
-    "export": "write a trained model as others take it: ONNX, torch, Hugging Face folder, bundle",
     "runs": "list the runs that there are with their figures; compare two of them",
     "promote": "show which registered model is champion and why; promote and roll back by hand",
 }

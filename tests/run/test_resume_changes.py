@@ -180,6 +180,8 @@ RECORDED: dict[str, tuple[str, Callable[[Run], object], object]] = {
 }
 AT_THE_END = {
     "evaluation.tta_views": 8,
+    "evaluation.calibration": "vector",
+    "evaluation.coverage": 0.5,
     "promotion.metric": "macro_f1",
     "promotion.interval": 0.5,
     "promotion.resamples": 2000,
@@ -296,6 +298,12 @@ def test_changes_of_what_is_done_at_the_end_have_their_effect(resumed, recorded,
         monkeypatch.setattr(finish, name, watched)
 
     watch("evaluate", lambda *a, **k: {"evaluation.tta_views": k["tta_views"]})
+    watch(
+        "fit_answering",
+        lambda _said, method, coverage, **k: {
+            f"evaluation.{name}": value for name, value in (("calibration", method), ("coverage", coverage))
+        },
+    )
     watch("register", lambda uri, package, name, *a, **k: {"tracking.model_name": name})
     watch("pass_gate", lambda *a, **k: {f"promotion.{name}": value for name, value in vars(a[-1]).items()})
     with resumed(*(f"{key}={value}" for key, value in AT_THE_END.items()), of=recorded) as run:
