@@ -6,14 +6,16 @@ command ``astroclf``, whose verbs are the modules beside this one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from astroclf.util.lazy import lazy_import
 from astroclf.util.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from astroclf.inference.ensemble import Ensemble
     from astroclf.inference.predictor import Predictor
     from astroclf.registry import load as _registry
 else:
@@ -22,14 +24,25 @@ else:
 __all__ = ["__version__", "load"]
 
 
-def load(model: str | Path, uri: str | None = None, device: str = "auto") -> Predictor:
+@overload
+def load(model: str | Path, uri: str | None = None, device: str = "auto") -> Predictor: ...
+
+
+@overload
+def load(model: Sequence[str | Path], uri: str | None = None, device: str = "auto") -> Predictor | Ensemble: ...
+
+
+def load(
+    model: str | Path | Sequence[str | Path], uri: str | None = None, device: str = "auto"
+) -> Predictor | Ensemble:
     """Return the predictor of a trained model; no code that came with the model is run.
 
     Parameters
     ----------
     model
         ``models:/name@alias``, ``models:/name/3``, an MLflow run id, bare or as ``runs:/<run id>``, a run folder, the
-        folder of a package, of a downloaded MLflow model or of a bundle, or a zip of one of these.
+        folder of a package, of a downloaded MLflow model or of a bundle, or a zip of one of these. A list is an
+        ensemble, which answers with their mean.
     uri
         Where runs are recorded, as ``tracking.uri`` of the training; for names in MLflow. None:
         ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.

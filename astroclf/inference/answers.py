@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 
 from astroclf.evaluation.predictions import PROBABILITY_COLUMN, Predictions
 
@@ -27,3 +30,21 @@ def answer_columns(predictions: Predictions) -> dict[str, np.ndarray]:
         joined = [SET_SEPARATOR.join(names[members]) for members in predictions.sets]
         columns["prediction_set"] = np.array(joined, dtype=object)
     return columns
+
+
+def answer_table(predictions: Predictions, errors: Sequence[str | None] | None = None) -> pd.DataFrame:
+    """Return a row for each answer, with the columns of `answer_columns`.
+
+    Parameters
+    ----------
+    errors
+        What is wrong with each of the images that were handed over, None for those with an answer: each of the others
+        becomes a row, too, whose column ``error`` says it.
+    """
+    answers = pd.DataFrame(answer_columns(predictions))
+    if errors is None:
+        return answers
+    answers.index = pd.Index([place for place, error in enumerate(errors) if error is None])
+    answers = answers.reindex(range(len(errors)))
+    answers["error"] = pd.Series(errors, dtype=object)
+    return answers

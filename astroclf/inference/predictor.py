@@ -15,7 +15,7 @@ from astroclf.data.decode.images import fit_square
 from astroclf.errors import DataError
 from astroclf.evaluation.forward import predict_proba
 from astroclf.evaluation.predictions import Predictions
-from astroclf.inference.answers import answer_columns
+from astroclf.inference.answers import answer_table
 from astroclf.inference.in_memory import images_of
 from astroclf.inference.preparation import Preparation
 from astroclf.inference.seen import SeenImages
@@ -80,13 +80,8 @@ class Predictor:
             One of them is no image, or has numbers for which the model knows no rule.
         """
         frames = []
-        for images_NHWC, errors in self._prepared(given, batch_size, on_error):
-            answers = pd.DataFrame(answer_columns(self.classify(images_NHWC, batch_size)))
-            if on_error == "row":
-                answers.index = pd.Index([place for place, error in enumerate(errors) if error is None])
-                answers = answers.reindex(range(len(errors)))
-                answers["error"] = pd.Series(errors, dtype=object)
-            frames.append(answers)
+        for images_NHWC, errors in self.prepared(given, batch_size, on_error):
+            frames.append(answer_table(self.classify(images_NHWC, batch_size), errors if on_error == "row" else None))
         return pd.concat(frames, ignore_index=True)
 
     @torch.inference_mode()
@@ -104,13 +99,21 @@ class Predictor:
             As of `predict`.
         """
         parts = []
-        for images_NHWC, _ in self._prepared(given, batch_size, "raise"):
+        for images_NHWC, _ in self.prepared(given, batch_size, "raise"):
             images_BCHW = self.augmentation(torch.from_numpy(images_NHWC).to(self.device), None)
             parts.append(self.model.features(images_BCHW).cpu().numpy())
         return np.concatenate(parts)
 
-    def _prepared(self, given: Any, batch_size: int, on_error: str) -> Iterator[tuple[np.ndarray, list[str | None]]]:
-        """Yield batches as the model takes them, with the error of each image; an empty one where there is none."""
+    def prepared(
+        self, given: Any, batch_size: int, on_error: Literal["raise", "row"]
+    ) -> Iterator[tuple[np.ndarray, list[str | None]]]:
+        """Yield batches as `classify` takes them, with the error of each image; an empty one where there is none.
+
+        Raises
+        ------
+        DataError
+            As of `predict`.
+        """
         size, channels = self.spec.image_size, self.spec.channels
         number, images, errors = 0, [np.zeros((0, size, size, channels), np.uint8)], list[str | None]()
         for number, image in enumerate(images_of(given, self.preparation), 1):

@@ -8,12 +8,13 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from astroclf.errors import TrackingError, WeightsError
+from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.seen import SEEN_FILE
 from astroclf.inference.spec import SPEC_FILE
@@ -45,14 +46,25 @@ _RUN_ID = re.compile("[0-9a-f]{32}")
 _LARGEST_RATIO, _ALWAYS_ALLOWED = 20, 2**26
 
 
-def load(model: str | Path, uri: str | None = None, device: str = "auto") -> Predictor:
+@overload
+def load(model: str | Path, uri: str | None = None, device: str = "auto") -> Predictor: ...
+
+
+@overload
+def load(model: Sequence[str | Path], uri: str | None = None, device: str = "auto") -> Predictor | Ensemble: ...
+
+
+def load(
+    model: str | Path | Sequence[str | Path], uri: str | None = None, device: str = "auto"
+) -> Predictor | Ensemble:
     """Return the predictor of a model, by any of its names. No code that came with the model is run.
 
     Parameters
     ----------
     model
         ``models:/name@alias``, ``models:/name/3``, an MLflow run id, bare or as ``runs:/<run id>``, a run folder, the
-        folder of a package, of a downloaded MLflow model or of a bundle, or a zip of one of these.
+        folder of a package, of a downloaded MLflow model or of a bundle, or a zip of one of these. A list is an
+        ensemble; one of a single name is that model.
     uri
         The tracking database, for names in MLflow; None: ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
     device
@@ -64,7 +76,12 @@ def load(model: str | Path, uri: str | None = None, device: str = "auto") -> Pre
         There is no such model; the message names those that exist.
     WeightsError
         The model is damaged, or not one of astroclf's.
+    ConfigError
+        The models of an ensemble know different classes.
     """
+    if not isinstance(model, str | Path):
+        members = [load(each, uri, device) for each in model]
+        return members[0] if len(members) == 1 else Ensemble(members)
     name = str(model)
     path = Path(name).expanduser()
     if _RUN_ID.fullmatch(name) and not path.exists():

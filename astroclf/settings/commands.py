@@ -90,6 +90,11 @@ class EvaluateConfig(Settings):
             raise ConfigError("Say which model: astroclf evaluate models:/galaxy10@champion my_images.")
 
     @property
+    def names(self) -> list[str]:
+        """The model's name, or those of the models of an ensemble."""
+        return [self.model] if isinstance(self.model, str) else self.model
+
+    @property
     def rivals(self) -> list[str]:
         """The models to compare with."""
         return [self.against] if isinstance(self.against, str) else self.against
@@ -301,7 +306,6 @@ class AskedImages(Settings):
 
     tracking: StoreSettings
     trainer: MachineSettings
-    model: Annotated[str, PATH_OR_NAME]
     inputs: list[str] | str
     column: str | None
     batch_size: Annotated[int, at_least(1)]
@@ -327,6 +331,7 @@ class PredictConfig(AskedImages):
         No part such as 3/16, or embeddings in a format that has no place for hundreds of columns.
     """
 
+    model: Annotated[list[str] | str, PATH_OR_NAME]
     output: Annotated[str | None, PATH]
     features: bool
     report: bool
@@ -335,12 +340,19 @@ class PredictConfig(AskedImages):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.model:
+            raise ConfigError("Say which model: astroclf predict models:/galaxy10@champion images/.")
         if self.shard is not None:
             self.shard_numbers  # noqa: B018 - refuses what is no part
         if self.features and not (self.output or "").lower().endswith(".parquet"):
             raise ConfigError(
                 "features=true writes hundreds of numbers an image: give output=NAME.parquet, which keeps them whole."
             )
+
+    @property
+    def names(self) -> list[str]:
+        """The model's name, or those of the models of an ensemble."""
+        return [self.model] if isinstance(self.model, str) else self.model
 
     @property
     def shard_numbers(self) -> tuple[int, int]:
@@ -367,6 +379,7 @@ class ExplainConfig(AskedImages):
         No input, or no class.
     """
 
+    model: Annotated[str, PATH_OR_NAME]
     classes: list[str] | str
     limit: Annotated[int, at_least(1)]
     occlusion: bool

@@ -14,6 +14,7 @@ from astroclf.config.compose import composed_as
 from astroclf.errors import ConfigError, DataError
 from astroclf.evaluation.predictions import read_predictions
 from astroclf.inference.seen import SeenImages
+from astroclf.registry.load import load
 from astroclf.registry.package import load_package
 from astroclf.settings.commands import EvaluateConfig
 from astroclf.use.evaluation.job import evaluate
@@ -165,3 +166,17 @@ def test_models_are_compared_on_the_same_images_whatever_their_order_of_classes(
         right - metrics[f"against/{other}/accuracy_of_the_other"]
     )
     assert 0 <= metrics[f"against/{other}/mcnemar_p"] <= 1
+
+
+def test_an_ensemble_is_the_mean_of_models_that_see_the_images_each_in_its_own_way(
+    run, tmp_path, tiny_backbone, tiny_package, galaxies
+):
+    cut = write_tiny_package(tmp_path / "cut", image_size=48, reading={"crop": 20}, classes=list(reversed(CLASSES)))
+    status, metrics = run(f"against=[{cut}]", model=f"[{tiny_package},{cut}]")
+    assert (status, metrics["run/model"]) == (0, f"{tiny_package} + {cut}")
+    said = read_predictions(tmp_path / "out" / "predictions.csv")
+    files = [galaxies / name for name in said.ids.tolist()]
+    table = load([tiny_package, cut], device="cpu").predict(files)
+    np.testing.assert_allclose(said.probabilities[:, 0], table["p_Merging"], atol=1e-6)
+    assert f"against/{cut}/accuracy/difference" in metrics
+    assert metrics["test/turned/images"] == 3

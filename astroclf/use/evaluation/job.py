@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +18,7 @@ from astroclf.evaluation.compare import Comparison, compare_with
 from astroclf.evaluation.orientation import Orientation, orientation
 from astroclf.evaluation.predictions import Predictions, joined, write_predictions
 from astroclf.evaluation.report.answers import Pictures
+from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.predictor import Predictor
 from astroclf.registry.load import load
 from astroclf.run.report import TestImages
@@ -62,29 +65,77 @@ def evaluate(config: EvaluateConfig, folder: str | Path, command: str) -> int:
 def _evaluated(config: EvaluateConfig) -> tuple[Evaluation, Pictures]:
     dataset, workers = config.dataset, config.trainer.num_workers
     given = read_class_map(config.class_map)  # first of all: nobody waits for a data set to hear of a wrong file
-    names = [str(config.model), *config.rivals]
-    models = [load(name, config.tracking.uri, config.trainer.device) for name in names]
-    readers = [reader_for(model, dataset) for model in models]
+    together = [config.names, *([rival] for rival in config.rivals)]  # the models of each that is evaluated
+    names = [" + ".join(each) for each in together]
+    models = [load(each, config.tracking.uri, config.trainer.device) for each in together]
+    members = [member for model in models for member in _members(model)]
+    readers = [reader_for(member, dataset) for member in members]
     of_data = readers[0].catalog.classes
     classes = common_classes(given, {n: m.classes for n, m in zip(names, models, strict=True)}, of_data)
     if unused := classes.unused(of_data, *(model.classes for model in models)):
         log.warning("class_map names classes that neither the data set nor a model has: %s.", ", ".join(unused))
     caches = [decoded(reader, dataset, workers) for reader in readers]
-    cache, chosen = choose_rows(caches[0], dataset, models, config.split)
+    cache, chosen = choose_rows(caches[0], dataset, members, config.split)
     asked, notes = _asked(cache, chosen, classes)
-    ours, *theirs = [
-        _answers(name, model, each, asked, classes) for name, model, each in zip(names, models, caches, strict=True)
+    waiting = iter(caches)
+    contenders = [
+        _Contender(name, model, list(islice(waiting, len(_members(model)))))
+        for name, model in zip(names, models, strict=True)
     ]
+    first, *rivals = contenders
+    ours, *theirs = [_answers(each, asked, classes) for each in contenders]
     evaluation = Evaluation.of(
-        names[0],
+        first.name,
         dataset.path or dataset.name,
         ours,
         chosen,
-        turned=_turned(models[0], caches[0], ours, classes, config.turned_images),
-        comparisons=[_compared(name, other, ours) for name, other in zip(names[1:], theirs, strict=True)],
+        turned=_turned(first, ours, classes, config.turned_images),
+        comparisons=[_compared(rival.name, other, ours) for rival, other in zip(rivals, theirs, strict=True)],
         notes=notes,
     )
     return evaluation, _pictures(caches[0], ours.ids)
+
+
+class _Contender(NamedTuple):
+    """A model that is evaluated, and the images as it takes them: those of an ensemble as each member does."""
+
+    name: str
+    model: Predictor | Ensemble
+    caches: list[ImageCache]  # one for each member
+
+    def rows_of(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where each member's cache has the samples, (members, K) int, and which of them all have, (N,) bool.
+
+        A model may have no rule for some files.
+        """
+        rows = np.zeros((len(self.caches), len(ids)), np.int64)
+        for own, cache in zip(rows, self.caches, strict=True):
+            row_of = {name: row for row, name in enumerate(cache.catalog.ids.tolist())}
+            own[:] = [row_of.get(name, -1) for name in ids.tolist()]
+        found = np.all(rows >= 0, axis=0)
+        return rows[:, found], found
+
+    def in_parts(self, rows: np.ndarray, doing: str) -> Iterator[list[np.ndarray]]:
+        """Yield the images of these rows in parts, as each member takes them; a bar shows how far that is."""
+        with ProgressBar(doing, rows.shape[1]) as bar:
+            for start in range(0, rows.shape[1], IMAGES_PER_STEP):
+                part = rows[:, start : start + IMAGES_PER_STEP]
+                yield [cache.images[own] for cache, own in zip(self.caches, part, strict=True)]
+                bar.advance(part.shape[1])
+
+    def said_of(self, images: list[np.ndarray]) -> Predictions:
+        """Return what it says of a part."""
+        model = self.model
+        return model.classify(images) if isinstance(model, Ensemble) else model.classify(images[0])
+
+    def views_of(self, images: list[np.ndarray]) -> np.ndarray:
+        """Return what it says of each of the eight views of a part, (8, N, C)."""
+        model = self.model
+        return model.views(images) if isinstance(model, Ensemble) else model.views(images[0])
+
+
+def _members(model: Predictor | Ensemble) -> tuple[Predictor, ...]:
+    return model.members if isinstance(model, Ensemble) else (model,)
 
 
 class _Asked(NamedTuple):
@@ -107,24 +158,14 @@ def _asked(cache: ImageCache, chosen: Chosen, classes: ClassMap) -> tuple[_Asked
     return _Asked(catalog.ids[kept], labels[kept]), notes + [chosen.unsound] * bool(chosen.unsound)
 
 
-def _answers(name: str, model: Predictor, cache: ImageCache, asked: _Asked, classes: ClassMap) -> Predictions:
+def _answers(contender: _Contender, asked: _Asked, classes: ClassMap) -> Predictions:
     """Ask a model about the images, and return what it says in the common classes, with the labels."""
-    rows, found = _rows_of(cache, asked.ids)
-    parts = []
-    with ProgressBar(f"Asking {name}", len(rows)) as bar:
-        for start in range(0, len(rows), IMAGES_PER_STEP):
-            part = rows[start : start + IMAGES_PER_STEP]
-            parts.append(model.classify(cache.images[part]))
-            bar.advance(len(part))
-    said = mapped_predictions(joined(parts), classes)
+    rows, found = contender.rows_of(asked.ids)
+    if not found.any():
+        raise DataError(f"There is no image that {contender.name} could be asked about.")
+    parts = contender.in_parts(rows, f"Asking {contender.name}")
+    said = mapped_predictions(joined([contender.said_of(images) for images in parts]), classes)
     return replace(said, ids=asked.ids[found], labels=asked.labels[found])
-
-
-def _rows_of(cache: ImageCache, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of the samples in a cache, and which of them it has: a model may have no rule for some files."""
-    row_of = {name: row for row, name in enumerate(cache.catalog.ids.tolist())}
-    rows = np.array([row_of.get(name, -1) for name in ids.tolist()], np.int64)
-    return rows[rows >= 0], rows >= 0
 
 
 def _compared(name: str, other: Predictions, ours: Predictions) -> Comparison:
@@ -135,29 +176,22 @@ def _compared(name: str, other: Predictions, ours: Predictions) -> Comparison:
     return compare_with(name, *(each.take(np.flatnonzero(np.isin(each.ids, both))) for each in (other, ours)))
 
 
-def _turned(
-    model: Predictor, cache: ImageCache, ours: Predictions, classes: ClassMap, count: int
-) -> Orientation | None:
+def _turned(contender: _Contender, ours: Predictions, classes: ClassMap, count: int) -> Orientation | None:
     """Look at the eight views of some of the images, spread evenly over them."""
     if not count:
         return None
-    chosen = np.unique(np.linspace(0, len(ours) - 1, count).astype(int))
-    some = ours.take(chosen)
-    rows, _ = _rows_of(cache, some.ids)
-    parts = []
-    with ProgressBar("Turning images", len(rows)) as bar:
-        for start in range(0, len(rows), IMAGES_PER_STEP):
-            part = rows[start : start + IMAGES_PER_STEP]
-            parts.append(model.views(cache.images[part]))
-            bar.advance(len(part))
+    some = ours.take(np.unique(np.linspace(0, len(ours) - 1, count).astype(int)))
+    rows, _ = contender.rows_of(some.ids)
+    parts = [contender.views_of(images) for images in contender.in_parts(rows, "Turning images")]
     views_VNC = np.concatenate(parts, axis=1)
-    ids, doubt = some.ids, np.zeros(len(some))
-    in_common = [mapped_predictions(Predictions(model.classes, ids, view, doubt), classes) for view in views_VNC]
+    names, ids, doubt = contender.model.classes, some.ids, np.zeros(len(some))
+    in_common = [mapped_predictions(Predictions(names, ids, view, doubt), classes) for view in views_VNC]
     return orientation(some, np.stack([each.probabilities for each in in_common]))
 
 
 def _pictures(cache: ImageCache, ids: np.ndarray) -> Pictures:
-    rows, _ = _rows_of(cache, ids)
+    row_of = {name: row for row, name in enumerate(cache.catalog.ids.tolist())}
+    rows = np.array([row_of[name] for name in ids.tolist()])
     ra_deg, dec_deg = (
         column if column is None else column[rows] for column in (cache.catalog.ra_deg, cache.catalog.dec_deg)
     )

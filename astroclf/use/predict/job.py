@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from astroclf.errors import ConfigError, DataError, Interrupted
+from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.inputs import STANDARD_INPUT, Inputs
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.samples import in_blocks, prepare
@@ -51,9 +52,9 @@ def predict(config: PredictConfig, command: str) -> int:
     """
     if config.output is not None:
         check_format(Path(config.output))
-    predictor = load(config.model, config.tracking.uri, config.trainer.device)
-    reading, channels = predictor.preparation.reading, predictor.spec.channels
-    inputs = Inputs(config.words, reading, channels, config.column, sys.stdin.buffer)
+    predictor = load(config.names, config.tracking.uri, config.trainer.device)
+    preparation = predictor.preparation
+    inputs = Inputs(config.words, preparation.reading, preparation.channels, config.column, sys.stdin.buffer)
     survey = inputs.survey()
     log.info("%s", survey.account())
     if not survey.count:
@@ -81,9 +82,14 @@ def predict(config: PredictConfig, command: str) -> int:
         plain = {**record, "facts": facts, "summary": summary.to_plain()}
         write_text(_record_of(output), json.dumps(plain, indent=2) + "\n")
         if config.report:
-            about = [("model", config.model), ("table", str(output)), ("command", command), ("astroclf", __version__)]
+            about = [
+                ("model", " + ".join(config.names)),
+                ("table", str(output)),
+                ("command", command),
+                ("astroclf", __version__),
+            ]
             page = output.with_name(f"{output.name}.html")
-            write_gallery(page, journal.batches(), summary, inputs, first, predictor.preparation, about)
+            write_gallery(page, journal.batches(), summary, inputs, first, preparation, about)
             log.info("Report    %s", page)
         if stop - first <= ALL_SHOWN:
             show_rows(journal.batches())
@@ -179,7 +185,8 @@ def _done(output: Path, facts: dict[str, Any], *, overwrite: bool) -> Summary | 
     return Summary(**found["summary"])
 
 
-def _model_fingerprint(predictor: Predictor) -> str:
+def _model_fingerprint(predictor: Predictor | Ensemble) -> str:
     """Return a digest of the weights and of all that decides an answer."""
-    plain = json.dumps(predictor.spec.to_plain(), sort_keys=True, default=str)
+    specs = [each.spec for each in (predictor.members if isinstance(predictor, Ensemble) else [predictor])]
+    plain = "".join(json.dumps(spec.to_plain(), sort_keys=True, default=str) for spec in specs)
     return hashlib.sha256(plain.encode()).hexdigest()

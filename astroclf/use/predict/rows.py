@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from astroclf.errors import ConfigError
 from astroclf.inference.answers import answer_columns
+from astroclf.inference.ensemble import NO_EMBEDDING, Ensemble
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.samples import Prepared
 from astroclf.util.lazy import lazy_import
@@ -44,7 +46,9 @@ class AnswerRows:
         Of the rows.
     """
 
-    def __init__(self, predictor: Predictor, carried: Sequence[str], batch_size: int, *, features: bool) -> None:
+    def __init__(
+        self, predictor: Predictor | Ensemble, carried: Sequence[str], batch_size: int, *, features: bool
+    ) -> None:
         self.predictor, self.batch_size, self.features = predictor, batch_size, features
         preparation = predictor.preparation
         size, channels = preparation.image_size, preparation.channels
@@ -74,6 +78,8 @@ class AnswerRows:
     def _features(self, images_NHWC: np.ndarray) -> np.ndarray:
         """Compute what the backbone makes of prepared images, before any head: (N, F) float32."""
         predictor = self.predictor
+        if isinstance(predictor, Ensemble):
+            raise ConfigError(NO_EMBEDDING)
         parts = [np.zeros((0, int(predictor.model.backbone.num_features)), np.float32)]  # type: ignore[arg-type]
         for start in range(0, len(images_NHWC), self.batch_size):
             images_BHWC = torch.from_numpy(images_NHWC[start : start + self.batch_size]).to(predictor.device)

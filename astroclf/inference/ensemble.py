@@ -1,0 +1,135 @@
+"""Several models that answer as one: the mean of their calibrated probabilities (deep ensembles, arXiv:1612.01474)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import tee
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from astroclf.errors import ConfigError
+from astroclf.evaluation.predictions import Predictions
+from astroclf.inference.answers import answer_table
+from astroclf.inference.predictor import DEFAULT_BATCH_SIZE, Predictor
+from astroclf.inference.preparation import Preparation
+
+ForMembers = np.ndarray | Sequence[np.ndarray]  # images that all members get, or those that each of them gets
+
+NO_EMBEDDING = "An ensemble has no embedding: each of its models has its own. Ask one of them."
+
+
+class Ensemble:
+    """Some models of the same classes, asked as one: it has the methods of `Predictor`.
+
+    Each member prepares images by its own rules, so that members may differ in image size, cut-out and network. Their
+    probabilities are calibrated each by its own calibration before the mean is taken; the mean is not calibrated again,
+    and tends to be a little less sure than it is right (arXiv:2007.08792). The confidence is the highest of the mean
+    probabilities, the uncertainty 1 - confidence: the members' own are about labels that may be others. Their
+    prediction sets hold for their own probabilities alone, so an ensemble gives none.
+
+    Attributes
+    ----------
+    members : tuple of Predictor
+    classes : tuple of str
+        In the label order of the first member.
+
+    Raises
+    ------
+    ConfigError
+        The members know different classes.
+    """
+
+    def __init__(self, members: Sequence[Predictor]) -> None:
+        self.members = tuple(members)
+        self.classes = self.members[0].classes
+        for number, member in enumerate(self.members[1:], 2):
+            if set(member.classes) != set(self.classes):
+                others = sorted(set(member.classes) ^ set(self.classes))
+                raise ConfigError(
+                    f"Models of an ensemble know the same classes; the first and the {number}. of these do not: only "
+                    f"one of them has {', '.join(others)}. Compare them with against=… and a class_map instead."
+                )
+
+    @property
+    def preparation(self) -> Preparation:
+        """The way from files to pixels, where all members go the same one; otherwise it is a ConfigError."""
+        first, *others = (member.preparation for member in self.members)
+        for name in ("image_size", "channels", "reading", "tones"):
+            if any(getattr(other, name) != getattr(first, name) for other in others):
+                raise ConfigError(
+                    f"The models of this ensemble prepare images differently (their {name.replace('_', ' ')} differs), "
+                    "and files are prepared once here. Ask each of them by itself, or from Python: "
+                    "astroclf.load([…]).predict(…) prepares them for each."
+                )
+        return first
+
+    def predict(
+        self, given: Any, *, batch_size: int = DEFAULT_BATCH_SIZE, on_error: Literal["raise", "row"] = "raise"
+    ) -> pd.DataFrame:
+        """Classify one image or many, as `Predictor.predict` does; each member prepares them for itself.
+
+        Raises
+        ------
+        DataError
+            One of them is no image, or has numbers for which a member knows no rule.
+        """
+        frames = []
+        for images, errors in self._prepared(given, batch_size, on_error):
+            frames.append(answer_table(self.classify(images, batch_size), errors if on_error == "row" else None))
+        return pd.concat(frames, ignore_index=True)
+
+    def features(self, given: Any, *, batch_size: int = DEFAULT_BATCH_SIZE) -> np.ndarray:
+        """Refuse, by a ConfigError: each member has an embedding of its own, and these have nothing in common."""
+        raise ConfigError(NO_EMBEDDING)
+
+    def classify(self, images: ForMembers, batch_size: int = DEFAULT_BATCH_SIZE) -> Predictions:
+        """Classify N images of raw pixels, whose ids are their numbers.
+
+        Parameters
+        ----------
+        images
+            (N, H, W, channels) uint8, which each member fits to its size; or such an array for each member, of the
+            same N images as its own rules prepare them.
+
+        Raises
+        ------
+        DataError
+            Another shape or dtype.
+        """
+        said = [member.classify(own, batch_size) for member, own in self._shared_out(images)]
+        orders = map(self._order, self.members)
+        mean_NC = np.mean([each.probabilities[:, order] for each, order in zip(said, orders, strict=True)], axis=0)
+        return Predictions(self.classes, said[0].ids, mean_NC, 1 - mean_NC.max(axis=1))
+
+    def views(self, images: ForMembers, batch_size: int = DEFAULT_BATCH_SIZE) -> np.ndarray:
+        """Compute the mean over members for each of the eight views of N images, as `Predictor.views` does."""
+        views = [member.views(own, batch_size)[..., self._order(member)] for member, own in self._shared_out(images)]
+        return np.asarray(np.mean(views, axis=0))
+
+    def _order(self, member: Predictor) -> list[int]:
+        """Return where a member has each of the classes."""
+        return [member.classes.index(name) for name in self.classes]
+
+    def _shared_out(self, images: ForMembers) -> Iterator[tuple[Predictor, np.ndarray]]:
+        for_each = [images] * len(self.members) if isinstance(images, np.ndarray) else images
+        yield from zip(self.members, for_each, strict=True)
+
+    def _prepared(
+        self, given: Any, batch_size: int, on_error: Literal["raise", "row"]
+    ) -> Iterator[tuple[list[np.ndarray], list[str | None]]]:
+        """Yield batches as each member takes them: of the images that all can read, with the error of each other."""
+        count = len(self.members)
+        for_each = tee(given, count) if isinstance(given, Iterator) else [given] * count
+        batches = (
+            member.prepared(own, batch_size, on_error) for member, own in zip(self.members, for_each, strict=True)
+        )
+        for parts in zip(*batches, strict=True):
+            errors = [next(filter(None, of_one), None) for of_one in zip(*(own for _, own in parts), strict=True)]
+            fine = np.array([error is None for error in errors], bool)
+            images = []
+            for images_NHWC, own in parts:
+                read = np.array([error is None for error in own], bool)
+                images.append(images_NHWC[fine[read]])
+            yield images, errors
