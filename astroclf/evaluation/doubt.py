@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
+from astroclf.evaluation.confidence import normalised_logit
 from astroclf.evaluation.intervals import LEVEL, Interval
 from astroclf.evaluation.predictions import Predictions
 
 UNCERTAINTY, MAX_PROBABILITY, ENTROPY = "uncertainty", "1 - highest probability", "entropy"
+NORM = 4  # one chosen on the images that it is judged on would seem better than it is
+P_NORM = f"- logit over {NORM}-norm"  # MaxLogit-pNorm, arXiv:2305.15508
 BASELINE = MAX_PROBABILITY  # costs nothing: a measure that is not better does not earn its place
 
 
@@ -55,6 +58,8 @@ def doubt_measures(predictions: Predictions) -> dict[str, np.ndarray]:
         MAX_PROBABILITY: 1 - probabilities.max(axis=1),
         ENTROPY: special.entr(probabilities).sum(axis=1),
     }
+    if probabilities.shape[1] > 2:  # of two classes it is the same for all images
+        measures[P_NORM] = -normalised_logit(probabilities, predictions.predicted, NORM)
     if predictions.scores is not None:
         measures["1 - confidence score"] = 1 - predictions.scores.astype(np.float64)
     return measures

@@ -98,7 +98,17 @@ class Ensemble:
         DataError
             Another shape or dtype.
         """
-        said = [member.classify(own, batch_size) for member, own in self._shared_out(images)]
+        return self.before_and_after(images, batch_size)[1]
+
+    def before_and_after(
+        self, images: ForMembers, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> tuple[Predictions, Predictions]:
+        """Return the mean of what the members' networks say, before calibration, and what `classify` says."""
+        said = [member.before_and_after(own, batch_size) for member, own in self._shared_out(images)]
+        before, after = zip(*said, strict=True)
+        return self._mean(before), self._mean(after)
+
+    def _mean(self, said: Sequence[Predictions]) -> Predictions:
         orders = map(self._order, self.members)
         mean_NC = np.mean([each.probabilities[:, order] for each, order in zip(said, orders, strict=True)], axis=0)
         return Predictions(self.classes, said[0].ids, mean_NC, 1 - mean_NC.max(axis=1))

@@ -130,9 +130,21 @@ class Predictor:
         if errors or number == 0:
             yield np.concatenate(images), errors
 
-    @torch.inference_mode()
     def classify(self, images: np.ndarray, batch_size: int = DEFAULT_BATCH_SIZE) -> Predictions:
         """Classify N images of raw pixels, which are fitted to the model's size; their ids are their numbers.
+
+        Raises
+        ------
+        DataError
+            Another shape or dtype.
+        """
+        return self.before_and_after(images, batch_size)[1]
+
+    @torch.inference_mode()
+    def before_and_after(
+        self, images: np.ndarray, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> tuple[Predictions, Predictions]:
+        """Return what the network itself says of N images, before calibration, and what `classify` makes of it.
 
         Raises
         ------
@@ -148,7 +160,7 @@ class Predictor:
             uncertainty.append(estimate.uncertainty_B.cpu())
         ids = np.arange(len(images_NHWC)).astype(str)
         own = Predictions(self.classes, ids, torch.cat(said).numpy(), torch.cat(uncertainty).numpy())
-        return self.answering(own)
+        return own, self.answering(own)
 
     @torch.inference_mode()
     def views(self, images: np.ndarray, batch_size: int = DEFAULT_BATCH_SIZE) -> np.ndarray:

@@ -178,5 +178,5 @@ def test_an_ensemble_is_the_mean_of_models_that_see_the_images_each_in_its_own_w
     files = [galaxies / name for name in said.ids.tolist()]
     table = load([tiny_package, cut], device="cpu").predict(files)
     np.testing.assert_allclose(said.probabilities[:, 0], table["p_Merging"], atol=1e-6)
-    assert f"against/{cut}/accuracy/difference" in metrics
+    assert f"against/{cut}/accuracy_difference" in metrics
     assert metrics["test/turned/images"] == 3

@@ -83,14 +83,15 @@ def _evaluated(config: EvaluateConfig) -> tuple[Evaluation, Pictures]:
         for name, model in zip(names, models, strict=True)
     ]
     first, *rivals = contenders
-    ours, *theirs = [_answers(each, asked, classes) for each in contenders]
+    (before, ours), *theirs = [_answers(each, asked, classes) for each in contenders]
     evaluation = Evaluation.of(
         first.name,
         dataset.path or dataset.name,
         ours,
+        before,
         chosen,
         turned=_turned(first, ours, classes, config.turned_images),
-        comparisons=[_compared(rival.name, other, ours) for rival, other in zip(rivals, theirs, strict=True)],
+        comparisons=[_compared(rival.name, other, ours) for rival, (_, other) in zip(rivals, theirs, strict=True)],
         notes=notes,
     )
     return evaluation, _pictures(caches[0], ours.ids)
@@ -123,10 +124,10 @@ class _Contender(NamedTuple):
                 yield [cache.images[own] for cache, own in zip(self.caches, part, strict=True)]
                 bar.advance(part.shape[1])
 
-    def said_of(self, images: list[np.ndarray]) -> Predictions:
-        """Return what it says of a part."""
+    def said_of(self, images: list[np.ndarray]) -> tuple[Predictions, Predictions]:
+        """Return what its network says of a part, and what it answers."""
         model = self.model
-        return model.classify(images) if isinstance(model, Ensemble) else model.classify(images[0])
+        return model.before_and_after(images) if isinstance(model, Ensemble) else model.before_and_after(images[0])
 
     def views_of(self, images: list[np.ndarray]) -> np.ndarray:
         """Return what it says of each of the eight views of a part, (8, N, C)."""
@@ -158,14 +159,17 @@ def _asked(cache: ImageCache, chosen: Chosen, classes: ClassMap) -> tuple[_Asked
     return _Asked(catalog.ids[kept], labels[kept]), notes + [chosen.unsound] * bool(chosen.unsound)
 
 
-def _answers(contender: _Contender, asked: _Asked, classes: ClassMap) -> Predictions:
-    """Ask a model about the images, and return what it says in the common classes, with the labels."""
+def _answers(contender: _Contender, asked: _Asked, classes: ClassMap) -> tuple[Predictions, Predictions]:
+    """Ask a model about the images: what its network says, and its answers, in the common classes and with labels."""
     rows, found = contender.rows_of(asked.ids)
     if not found.any():
         raise DataError(f"There is no image that {contender.name} could be asked about.")
     parts = contender.in_parts(rows, f"Asking {contender.name}")
-    said = mapped_predictions(joined([contender.said_of(images) for images in parts]), classes)
-    return replace(said, ids=asked.ids[found], labels=asked.labels[found])
+    before, after = (
+        replace(mapped_predictions(joined(each), classes), ids=asked.ids[found], labels=asked.labels[found])
+        for each in zip(*(contender.said_of(images) for images in parts), strict=True)
+    )
+    return before, after
 
 
 def _compared(name: str, other: Predictions, ours: Predictions) -> Comparison:

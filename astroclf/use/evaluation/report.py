@@ -19,7 +19,7 @@ from astroclf.evaluation.report.answers import (
 from astroclf.evaluation.report.of_run import PLOTS_FOLDER, TRUST, charts_section
 from astroclf.evaluation.report.page import Cell, Code, Column, Facts, Folded, Report, Section, Table, write_report
 from astroclf.use.evaluation.result import Evaluation
-from astroclf.use.evaluation.words import doubt_sentence, turned_sentence
+from astroclf.use.evaluation.words import TRUST_FIGURES, calibration_sentence, doubt_sentence, turned_sentence
 from astroclf.util.text import number
 from astroclf.util.version import __version__
 
@@ -28,8 +28,11 @@ _INTERVAL = f"{100 * LEVEL:g} % interval"
 
 def draw(folder: Path, evaluation: Evaluation) -> None:
     """Draw the figures of an evaluation into its ``plots`` folder."""
-    plots.plot_reliability(evaluation.predictions, folder / PLOTS_FOLDER / "reliability.png")
-    plots.plot_uncertainty(evaluation.predictions, folder / PLOTS_FOLDER / "uncertainty.png")
+    predictions, plots_folder = evaluation.predictions, folder / PLOTS_FOLDER
+    before = evaluation.before if evaluation.is_calibrated else None
+    plots.plot_reliability(predictions, plots_folder / "reliability.png", before)
+    plots.plot_risk_coverage(predictions, plots_folder / "risk_coverage.png")
+    plots.plot_uncertainty(predictions, plots_folder / "uncertainty.png")
 
 
 def write(folder: Path, evaluation: Evaluation, pictures: Pictures, command: str) -> Path:
@@ -50,6 +53,7 @@ def write(folder: Path, evaluation: Evaluation, pictures: Pictures, command: str
         confusion_section(predictions, pictures),
         class_section(predictions),
         *charts_section(folder / PLOTS_FOLDER, TRUST, title="Can its confidence be believed?"),
+        _calibration(evaluation),
         *_doubt(evaluation),
         *_turned(evaluation),
         mistakes_section(predictions, pictures),
@@ -71,6 +75,24 @@ def _figures(evaluation: Evaluation) -> Table:
         columns=[Column("figure", numeric=False), Column("value"), Column(_INTERVAL)],
         rows=rows,
     )
+
+
+def _calibration(evaluation: Evaluation) -> Table:
+    """Return what the probabilities are worth, beside those of the network itself where it was calibrated."""
+    metrics, calibrated = evaluation.metrics(), evaluation.is_calibrated
+    columns = [Column("figure", numeric=False), Column("value"), *[Column("before calibration")] * calibrated]
+    rows = [
+        [
+            Cell(label),
+            Cell(number(metrics[f"test/{name}"])),
+            *[Cell(number(metrics[f"test/{name}_raw"]))] * (calibrated and f"test/{name}_raw" in metrics),
+            *[Cell("–")] * (calibrated and f"test/{name}_raw" not in metrics),
+        ]
+        for name, label in TRUST_FIGURES.items()
+        if f"test/{name}" in metrics
+    ]
+    text = calibration_sentence(evaluation)
+    return Table(title="What its probabilities are worth", text=text, columns=columns, rows=rows)
 
 
 def _comparisons(evaluation: Evaluation) -> list[Section]:

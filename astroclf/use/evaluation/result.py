@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from astroclf.evaluation.answering import answer_metrics
 from astroclf.evaluation.assessment import Assessment, assess
 from astroclf.evaluation.compare import Comparison
 from astroclf.evaluation.doubt import DoubtScore, doubt_measures, doubt_scores
@@ -25,6 +28,8 @@ class Evaluation:
         What was evaluated, and on what, as the user named them.
     predictions
         Labelled, in the classes that are compared.
+    before
+        What the network itself said of the same images, before calibration.
     chosen
         On which images, and why these.
     assessment
@@ -42,6 +47,7 @@ class Evaluation:
     model: str
     data: str
     predictions: Predictions
+    before: Predictions
     chosen: Chosen
     assessment: Assessment
     doubt: list[DoubtScore]
@@ -55,6 +61,7 @@ class Evaluation:
         model: str,
         data: str,
         predictions: Predictions,
+        before: Predictions,
         chosen: Chosen,
         *,
         turned: Orientation | None,
@@ -64,13 +71,27 @@ class Evaluation:
         """Judge labelled predictions."""
         doubt = doubt_scores(doubt_measures(predictions), ~predictions.right)
         return cls(
-            model, data, predictions, chosen, assess(predictions), doubt, turned, list(comparisons), tuple(notes)
+            model,
+            data,
+            predictions,
+            before,
+            chosen,
+            assess(predictions),
+            doubt,
+            turned,
+            list(comparisons),
+            tuple(notes),
         )
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the model answers anything else than its network says."""
+        return not np.array_equal(self.before.probabilities, self.predictions.probabilities)
 
     def metrics(self) -> dict[str, Any]:
         """Return what ``metrics.json`` holds: as that of a run, ``test/accuracy``, …, and what it is about."""
         figures: dict[str, Any] = {
-            **self.predictions.metrics(),
+            **answer_metrics(self.before, self.predictions),
             **intervals_and_baselines(self.predictions),
             **self.assessment.metrics(),
             "images": len(self.predictions),

@@ -7,6 +7,31 @@ from astroclf.evaluation.doubt import BASELINE
 from astroclf.evaluation.orientation import Orientation
 from astroclf.use.evaluation.result import Evaluation
 
+# By their names in ``metrics.json`` after ``test/``.
+TRUST_FIGURES = {
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "calibration error, equal widths (ECE)",
+    "ece_equal_mass": "calibration error, equal counts (ECE)",
+    "aurc": "area under the risk–coverage curve (AURC)",
+    "coverage": "images whose prediction set has the true class",
+    "set_size": "classes in a prediction set, on average",
+}
+
+
+def calibration_sentence(evaluation: Evaluation) -> str:
+    """Say what calibration does to these images; where there is none, that there is none."""
+    if not evaluation.is_calibrated:
+        return (
+            "The probabilities are the network's own: the model has no calibration. Lower is better, but of coverage."
+        )
+    before, after = (said.metrics()["ece"] for said in (evaluation.before, evaluation.predictions))
+    change = "lowers" if after < before else "does not lower"
+    return (
+        f"Calibration, fitted on the validation images of the training, {change} the calibration error here: "
+        f"{before:.3f} before, {after:.3f} after. Lower is better, but of coverage."
+    )
+
 
 def doubt_sentence(evaluation: Evaluation) -> str:
     """Say what finds the wrong answers, and whether it is worth more than the highest probability."""

@@ -244,3 +244,20 @@ def test_killed_at_any_time_the_same_command_ends_with_every_row(tmp_path, clean
     assert started == sorted(set(started))
     assert subprocess.run(command, cwd=tmp_path, env=clean_environment, check=False).returncode == 0
     assert list(pd.read_parquet(tmp_path / "a.parquet")["path"]) == [f"night/{number:03d}.png" for number in range(300)]
+
+
+def test_an_ensemble_answers_with_its_mean_where_its_models_prepare_images_alike(predict, tmp_path, tiny_backbone):
+    sharp = write_tiny_package(tmp_path / "sharp", calibration={"temperature": [0.2]})
+    flat = write_tiny_package(tmp_path / "flat", calibration={"temperature": [5.0]})
+    assert predict("night", "output=a.csv", model=f"[{sharp},{flat}]") == 0
+    rows = rows_of("a.csv")
+    said = load([sharp, flat]).predict([row["path"] for row in rows])
+    np.testing.assert_allclose([float(row["p_Merging"]) for row in rows], said["p_Merging"], atol=1e-5)
+    assert predict("night", "output=a.csv", model=f"[{flat},{flat}]") == 2  # not the models whose answers are there
+
+
+def test_an_ensemble_whose_models_prepare_images_differently_is_refused(predict, tmp_path, tiny_package, capsys):
+    larger = write_tiny_package(tmp_path / "larger", image_size=48)
+    assert predict("night", "output=a.csv", model=f"[{tiny_package},{larger}]") == 2
+    assert "their image size differs" in capsys.readouterr().err
+    assert not Path("a.csv").exists()
