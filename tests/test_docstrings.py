@@ -78,7 +78,8 @@ def undocumented(node: ast.AST, name: str) -> Iterator[str]:
     """Yield the names of what is public below a module or class and has no docstring."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef | ast.FunctionDef) and not child.name.startswith("_"):
-            if ast.get_docstring(child) is None:
+            is_overload = any(ast.unparse(each) == "overload" for each in child.decorator_list)
+            if ast.get_docstring(child) is None and not is_overload:  # its docstring is at the function itself
                 yield f"{name}.{child.name}"
             if isinstance(child, ast.ClassDef):
                 yield from undocumented(child, f"{name}.{child.name}")
