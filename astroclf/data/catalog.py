@@ -111,7 +111,7 @@ class Block(NamedTuple):
 class DatasetReader(Protocol):
     """A data set's way from files on disk to prepared uint8 images: one class a file format, in `data/readers`.
 
-    A reader may have more: `HasLeftOut`, `HasSources`, `HasTones`, or `HasFacts` of `decode.headers`.
+    A reader may have more: `HasLeftOut`, `HasSources`, `HasTones`, `TakesTones`, or `HasFacts` of `decode.headers`.
     """
 
     catalog: Catalog
@@ -161,6 +161,11 @@ class HasTones(Protocol):
             the reader need not contain it.
         """
         ...
+
+
+@runtime_checkable
+class TakesTones(Protocol):
+    """A reader to which a trained model can say how numbers become grey."""
 
     def take_tones(self, tones: Mapping[str, Any]) -> None:
         """Take the `Tone` of each kind of numbers, and decide none; the fingerprint contains them."""

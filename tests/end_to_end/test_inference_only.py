@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from astroclf.models.classifier import Classifier
 from astroclf.models.custom6conv import Custom6Conv
@@ -44,6 +45,7 @@ sys.exit(main(["train"]))
 """
 
 
+@pytest.mark.slow
 def test_a_model_is_used_without_any_package_of_training(tmp_path: Path, clean_environment: dict[str, str]) -> None:
     spec = {
         "backbone": {"_target_": "astroclf.models.custom6conv.Custom6Conv"},

@@ -60,6 +60,7 @@ def train(tmp_path, clean_environment):
     return run
 
 
+@pytest.mark.slow
 def test_it_is_trained_and_packaged(train, installed, tmp_path):
     done = train(installed, *SMALL, "backbone.width=8", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr

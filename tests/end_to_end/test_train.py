@@ -167,6 +167,7 @@ def test_several_runs_with_multirun(train, tmp_path):
     assert sorted(path.parent.name for path in found) == ["0", "1"]
 
 
+@pytest.mark.slow
 def test_sky_objects_in_folders_with_fits_files(train, tmp_path):
     done = train(
         "dataset=astro8_sim", "dataset.samples_per_class=8", "dataset.image_size=64", "backbone=custom6conv",

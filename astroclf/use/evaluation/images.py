@@ -11,7 +11,7 @@ import numpy as np
 
 from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, open_image_cache
-from astroclf.data.catalog import SPLITS, DatasetReader, HasTones
+from astroclf.data.catalog import SPLITS, DatasetReader, TakesTones
 from astroclf.data.decode.tone import tones_from_plain
 from astroclf.data.readers.accounts import account
 from astroclf.data.split.assign import Splits, split_fingerprint
@@ -65,7 +65,7 @@ def reader_for(model: Predictor, dataset: DatasetSettings) -> DatasetReader:
     if changed:
         log.info("Images are prepared as the model's were: %s.", ", ".join(changed))
     reader: DatasetReader = build(settings, reading=settings.reading)
-    if isinstance(reader, HasTones):
+    if isinstance(reader, TakesTones):
         reader.take_tones(tones_from_plain(model.spec.tones))
     return reader
 
