@@ -9,8 +9,6 @@ import pandas as pd
 
 from astroclf.evaluation.predictions import PROBABILITY_COLUMN, Predictions
 
-SET_SEPARATOR = "|"
-
 
 def answer_columns(predictions: Predictions) -> dict[str, np.ndarray]:
     """Return the columns of N answers by name.
@@ -27,8 +25,7 @@ def answer_columns(predictions: Predictions) -> dict[str, np.ndarray]:
     }
     columns |= {f"{PROBABILITY_COLUMN}{name}": predictions.probabilities[:, index] for index, name in enumerate(names)}
     if predictions.sets is not None:
-        joined = [SET_SEPARATOR.join(names[members]) for members in predictions.sets]
-        columns["prediction_set"] = np.array(joined, dtype=object)
+        columns["prediction_set"] = predictions.set_names
     return columns
 
 

@@ -84,6 +84,10 @@ class Ensemble:
         """Refuse, by a ConfigError: each member has an embedding of its own, and these have nothing in common."""
         raise ConfigError(NO_EMBEDDING)
 
+    def embed(self, images_NHWC: np.ndarray, batch_size: int = DEFAULT_BATCH_SIZE) -> np.ndarray:
+        """Refuse likewise."""
+        raise ConfigError(NO_EMBEDDING)
+
     def classify(self, images: ForMembers, batch_size: int = DEFAULT_BATCH_SIZE) -> Predictions:
         """Classify N images of raw pixels, whose ids are their numbers.
 

@@ -84,7 +84,6 @@ class Predictor:
             frames.append(answer_table(self.classify(images_NHWC, batch_size), errors if on_error == "row" else None))
         return pd.concat(frames, ignore_index=True)
 
-    @torch.inference_mode()
     def features(self, given: Any, *, batch_size: int = DEFAULT_BATCH_SIZE) -> np.ndarray:
         """Compute what the backbone makes of one image or many, before any head: (N, F) float32.
 
@@ -98,10 +97,16 @@ class Predictor:
         DataError
             As of `predict`.
         """
-        parts = []
-        for images_NHWC, _ in self.prepared(given, batch_size, "raise"):
-            images_BCHW = self.augmentation(torch.from_numpy(images_NHWC).to(self.device), None)
-            parts.append(self.model.features(images_BCHW).cpu().numpy())
+        return np.concatenate(
+            [self.embed(images, batch_size) for images, _ in self.prepared(given, batch_size, "raise")]
+        )
+
+    @torch.inference_mode()
+    def embed(self, images_NHWC: np.ndarray, batch_size: int = DEFAULT_BATCH_SIZE) -> np.ndarray:
+        """Compute what `features` does of images that are prepared, (N, S, S, channels) uint8."""
+        parts = [np.zeros((0, int(self.model.backbone.num_features)), np.float32)]  # type: ignore[arg-type]
+        for images_BHWC in self._batches(images_NHWC, batch_size):
+            parts.append(self.model.features(self.augmentation(images_BHWC, None)).cpu().numpy())
         return np.concatenate(parts)
 
     def prepared(

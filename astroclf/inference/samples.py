@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +14,7 @@ import numpy as np
 
 from astroclf.errors import DataError, ImageError
 from astroclf.inference.preparation import Preparation
+from astroclf.util.threads import available_cores, run_ahead
 
 
 class Rows(Protocol):
@@ -103,6 +107,15 @@ def prepare(preparation: Preparation, samples: Sequence[Sample]) -> Prepared:
     size, channels = preparation.image_size, preparation.channels
     images_NHWC = np.stack(images) if images else np.zeros((0, size, size, channels), np.uint8)
     return Prepared(samples, images_NHWC, np.array(usable, dtype=np.int64), errors)
+
+
+def prepare_ahead(
+    preparation: Preparation, samples: Iterable[Sample], size: int, num_workers: int | None
+) -> Generator[Prepared, None, None]:
+    """Yield samples in blocks of about `size`, as `prepare` makes them; threads decode ahead, one a core by default."""
+    blocks = run_ahead(partial(prepare, preparation), in_blocks(samples, size), num_workers or available_cores())
+    with warnings.catch_warnings(action="ignore"), closing(blocks):  # decoders' remarks of single files
+        yield from blocks
 
 
 def decode(preparation: Preparation, sample: Sample) -> np.ndarray:

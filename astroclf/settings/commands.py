@@ -101,8 +101,8 @@ class EvaluateConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExploreConfig(Settings):
-    """What ``conf/explore.yaml`` says: a model, and images to see as it sees them.
+class AskedImages(Settings):
+    """What verbs share that ask a model about images.
 
     Raises
     ------
@@ -112,13 +112,8 @@ class ExploreConfig(Settings):
 
     tracking: StoreSettings
     trainer: MachineSettings
-    model: Annotated[str, PATH_OR_NAME]
     inputs: list[str] | str
     column: str | None
-    labels: str | None
-    label_next: Annotated[int, at_least(0)]
-    max_images: Annotated[int, Range(at_least=2, below=20_001)]
-    seed: Annotated[int, Range(at_least=0, below=2**32)]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,6 +124,17 @@ class ExploreConfig(Settings):
     def words(self) -> list[str]:
         """The inputs one by one; a text names one a line."""
         return self.inputs.splitlines() if isinstance(self.inputs, str) else self.inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreConfig(AskedImages):
+    """What ``conf/explore.yaml`` says: a model, and images to see as it sees them."""
+
+    model: Annotated[str, PATH_OR_NAME]
+    labels: str | None
+    label_next: Annotated[int, at_least(0)]
+    max_images: Annotated[int, Range(at_least=2, below=20_001)]
+    seed: Annotated[int, Range(at_least=0, below=2**32)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,33 +301,6 @@ class PromoteConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskedImages(Settings):
-    """What verbs share that ask a model about images.
-
-    Raises
-    ------
-    ConfigError
-        No input.
-    """
-
-    tracking: StoreSettings
-    trainer: MachineSettings
-    inputs: list[str] | str
-    column: str | None
-    batch_size: Annotated[int, at_least(1)]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.words:
-            raise ConfigError("'inputs' names nothing: give files, globs, folders, a table, or - for a list.")
-
-    @property
-    def words(self) -> list[str]:
-        """The inputs one by one; a text names one a line."""
-        return self.inputs.splitlines() if isinstance(self.inputs, str) else self.inputs
-
-
-@dataclass(frozen=True, kw_only=True)
 class PredictConfig(AskedImages):
     """What ``conf/predict.yaml`` says: a model, what it is asked about, and where its answers go.
 
@@ -337,6 +316,7 @@ class PredictConfig(AskedImages):
     report: bool
     shard: str | None
     overwrite: bool
+    batch_size: Annotated[int, at_least(1)]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -383,6 +363,7 @@ class ExplainConfig(AskedImages):
     classes: list[str] | str
     limit: Annotated[int, at_least(1)]
     occlusion: bool
+    batch_size: Annotated[int, at_least(1)]
 
     def __post_init__(self) -> None:
         super().__post_init__()

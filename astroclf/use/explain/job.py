@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,14 +16,14 @@ from astroclf.evaluation.report.page import write_report
 from astroclf.inference.attribution import Attributions, GateEffect, attribute, gate_effect, last_maps
 from astroclf.inference.inputs import Inputs
 from astroclf.inference.predictor import Predictor
-from astroclf.inference.samples import Sample, in_blocks, prepare
+from astroclf.inference.samples import Sample, prepare_ahead
 from astroclf.registry.load import load
 from astroclf.settings.commands import ExplainConfig
+from astroclf.use.asked import surveyed_inputs
 from astroclf.use.explain.pages import draw_sheets, explanation_report, write_table
 from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar
 from astroclf.util.text import nearest
-from astroclf.util.threads import available_cores, run_ahead
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,7 @@ def explain(config: ExplainConfig, folder: Path, command: str) -> int:
     predictor = load(config.model, config.tracking.uri, config.trainer.device)
     last_maps(predictor)  # a backbone that cannot be explained is refused before anything is read
     named = _named_classes(config.classes, predictor.classes)
-    inputs = Inputs(
-        config.words, predictor.preparation.reading, predictor.spec.channels, config.column, sys.stdin.buffer
-    )
-    survey = inputs.survey()
-    log.info("%s", survey.account())
-    if not survey.count:
-        raise DataError(f"inputs={' '.join(config.words)[:200]} holds no image: {survey.account()}")
+    inputs, survey = surveyed_inputs(config, predictor.preparation)
     samples = _spread(inputs, survey.count, config.limit)
     if len(samples) < survey.count:
         log.info("Of these, %d are explained, spread evenly: limit=%d.", len(samples), config.limit)
@@ -121,10 +114,9 @@ def _read(
     errors: dict[str, str] = {}
     size, channels = predictor.spec.image_size, predictor.spec.channels
     parts = [np.zeros((0, size, size, channels), np.uint8)]
-    workers = config.trainer.num_workers or available_cores()
-    with warnings.catch_warnings(action="ignore"), ProgressBar("Reading", len(samples)) as bar:
-        blocks = in_blocks(samples, config.batch_size)
-        for block in run_ahead(lambda some: prepare(predictor.preparation, some), blocks, workers):
+    blocks = prepare_ahead(predictor.preparation, samples, config.batch_size, config.trainer.num_workers)
+    with ProgressBar("Reading", len(samples)) as bar, closing(blocks):
+        for block in blocks:
             parts.append(block.images_NHWC)
             names += [block.samples[place].name for place in block.usable.tolist()]
             errors |= {block.samples[place].name: text for place, text in block.errors.items()}
@@ -166,9 +158,6 @@ def _explained(
         if config.occlusion
         else None,
     )
-    named_so = Predictions(
-        said.classes, np.array(names, dtype=object)[rows_N], said.probabilities[rows_N], said.uncertainty[rows_N],
-        chosen=said.predicted[rows_N], scores=said.confidence[rows_N],
-    )  # fmt: skip
+    of_rows = replace(said, ids=np.array(names, dtype=object)).take(rows_N)
     gate = gate_effect(predictor, images_NHWC, config.batch_size)
-    return Explained(config.model, named_so, np.asarray(asked_N), found, gate, errors)
+    return Explained(config.model, of_rows, np.asarray(asked_N), found, gate, errors)

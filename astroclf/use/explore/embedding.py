@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from astroclf.errors import ConfigError, DataError
 from astroclf.evaluation.predictions import Predictions, joined
 from astroclf.inference.inputs import Inputs
 from astroclf.inference.predictor import Predictor
-from astroclf.inference.samples import Sample, in_blocks, prepare
+from astroclf.inference.samples import Sample, prepare_ahead
 from astroclf.util.logs import log
 from astroclf.util.pictures import as_rgb
 from astroclf.util.progress import ProgressBar
-from astroclf.util.threads import available_cores, run_ahead
 
 OF_FOLDER = "folder"  # labels=folder: an image's label is the name of the folder that it lies in
 ERRORS_LISTED = 20
@@ -85,13 +81,8 @@ def embed(
         known = ", ".join(inputs.columns) or "none: they are no table"
         raise ConfigError(f"labels={labels} is no column of the inputs, and not 'folder'. Their columns: {known}.")
     answers, features, thumbnails, truths, errors = [], [], [], list[str](), list[str]()
-    samples = in_blocks(_at(rows, inputs.samples()), BATCH_SIZE)
-    blocks = run_ahead(partial(prepare, model.preparation), samples, num_workers or available_cores())
-    with (
-        warnings.catch_warnings(action="ignore"),  # decoders' remarks of single files
-        ProgressBar("Looking", len(rows)) as bar,
-        closing(blocks),
-    ):
+    blocks = prepare_ahead(model.preparation, _at(rows, inputs.samples()), BATCH_SIZE, num_workers)
+    with ProgressBar("Looking", len(rows)) as bar, closing(blocks):
         for block in blocks:
             errors += block.errors.values()
             bar.advance(len(block.samples))
@@ -100,7 +91,7 @@ def embed(
             usable = [block.samples[place] for place in block.usable]
             said = model.classify(block.images_NHWC, BATCH_SIZE)
             answers.append(_named(said, usable))
-            features.append(_features(model, block.images_NHWC))
+            features.append(model.embed(block.images_NHWC, BATCH_SIZE))
             thumbnails.append(_thumbnails(block.images_NHWC, thumbnail_side))
             truths += [_label(sample, labels) for sample in usable]
     for text in errors[:ERRORS_LISTED]:
@@ -119,23 +110,13 @@ def _at(rows: np.ndarray, samples: Iterable[Sample]) -> Iterator[Sample]:
 
 
 def _named(said: Predictions, samples: list[Sample]) -> Predictions:
-    ids = np.array([sample.name for sample in samples], dtype=np.str_)
-    return Predictions(said.classes, ids, said.probabilities, said.uncertainty, scores=said.scores)
+    return replace(said, ids=np.array([sample.name for sample in samples], dtype=np.str_))
 
 
 def _label(sample: Sample, labels: str | None) -> str:
     if labels == OF_FOLDER:
         return Path(sample.name).absolute().parent.name
     return "" if labels is None else sample.carried.get(labels, "").strip()
-
-
-@torch.inference_mode()
-def _features(model: Predictor, images_NHWC: np.ndarray) -> np.ndarray:
-    parts = []
-    for start in range(0, len(images_NHWC), BATCH_SIZE):
-        images_BHWC = torch.from_numpy(images_NHWC[start : start + BATCH_SIZE]).to(model.device)
-        parts.append(model.model.features(model.augmentation(images_BHWC, None)).cpu().numpy())
-    return np.concatenate(parts)
 
 
 def _thumbnails(images_NHWC: np.ndarray, side: int) -> np.ndarray:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from astroclf.errors import DataError
-from astroclf.inference.inputs import Inputs
 from astroclf.registry.load import load
 from astroclf.settings.commands import ExploreConfig
+from astroclf.use.asked import surveyed_inputs
 from astroclf.use.explore.embedding import Embedded, embed
 from astroclf.use.explore.neighbours import directions, map_of, nearest_images, neighbours_accuracy, to_label_next
 from astroclf.use.explore.page import Exploration, thumbnail_side, write_page
@@ -37,11 +35,7 @@ def explore(config: ExploreConfig, folder: str | Path, command: str) -> int:
         There is no such model, input or column of labels, or no image can be read.
     """
     model = load(config.model, config.tracking.uri, config.trainer.device)
-    inputs = Inputs(config.words, model.preparation.reading, model.spec.channels, config.column, sys.stdin.buffer)
-    survey = inputs.survey()
-    log.info("%s", survey.account())
-    if not survey.count:
-        raise DataError(f"inputs={' '.join(config.words)[:200]} holds no image: {survey.account()}")
+    inputs, survey = surveyed_inputs(config, model.preparation)
     rows = _some(survey.count, config.max_images, config.seed)
     side = thumbnail_side(len(rows), model.spec.image_size)
     found = embed(

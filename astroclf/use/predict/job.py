@@ -5,21 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
-import warnings
 from contextlib import closing
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from astroclf.errors import ConfigError, DataError, Interrupted
+from astroclf.errors import ConfigError, Interrupted
 from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.inputs import STANDARD_INPUT, Inputs
 from astroclf.inference.predictor import Predictor
-from astroclf.inference.samples import in_blocks, prepare
+from astroclf.inference.samples import prepare_ahead
 from astroclf.registry.load import load
 from astroclf.settings.commands import PredictConfig
+from astroclf.use.asked import surveyed_inputs
 from astroclf.use.predict.gallery import write_gallery
 from astroclf.use.predict.journal import Journal, other_facts
 from astroclf.use.predict.rows import AnswerRows
@@ -28,7 +26,6 @@ from astroclf.use.predict.tables import check_format, write_answers
 from astroclf.util.atomic import write_text
 from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar
-from astroclf.util.threads import available_cores, run_ahead
 from astroclf.util.version import __version__
 
 ALL_SHOWN = 20  # answers that are shown in the terminal as they are
@@ -54,11 +51,7 @@ def predict(config: PredictConfig, command: str) -> int:
         check_format(Path(config.output))
     predictor = load(config.names, config.tracking.uri, config.trainer.device)
     preparation = predictor.preparation
-    inputs = Inputs(config.words, preparation.reading, preparation.channels, config.column, sys.stdin.buffer)
-    survey = inputs.survey()
-    log.info("%s", survey.account())
-    if not survey.count:
-        raise DataError(f"inputs={' '.join(config.words)[:200]} holds no image: {survey.account()}")
+    inputs, survey = surveyed_inputs(config, preparation)
     first, stop = config.rows_of_shard(survey.count)
     facts = {
         "model": _model_fingerprint(predictor),
@@ -103,14 +96,9 @@ def _answer(config: PredictConfig, inputs: Inputs, rows: AnswerRows, journal: Jo
     if journal.rows:
         log.info("Going on after %s of %s images: %s.", f"{journal.rows:,}", f"{total:,}", journal.path)
     waiting = islice(inputs.samples(), first + journal.rows, stop)
-    workers = config.trainer.num_workers or available_cores()
-    blocks = run_ahead(partial(prepare, rows.predictor.preparation), in_blocks(waiting, config.batch_size), workers)
+    blocks = prepare_ahead(rows.predictor.preparation, waiting, config.batch_size, config.trainer.num_workers)
     try:
-        with (
-            warnings.catch_warnings(action="ignore"),  # decoders' remarks of single files
-            ProgressBar("Predicting", total, done=journal.rows) as bar,
-            closing(blocks),
-        ):
+        with ProgressBar("Predicting", total, done=journal.rows) as bar, closing(blocks):
             for block in blocks:
                 journal.append(rows.of(block))
                 bar.advance(len(block.samples))

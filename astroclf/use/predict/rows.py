@@ -6,11 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from astroclf.errors import ConfigError
 from astroclf.inference.answers import answer_columns
-from astroclf.inference.ensemble import NO_EMBEDDING, Ensemble
+from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.samples import Prepared
 from astroclf.util.lazy import lazy_import
@@ -70,21 +68,9 @@ class AnswerRows:
     def _answers(self, block: Prepared) -> dict[str, np.ndarray]:
         columns = answer_columns(self.predictor.classify(block.images_NHWC, self.batch_size))
         if self.features:
-            features_NF = self._features(block.images_NHWC)
+            features_NF = self.predictor.embed(block.images_NHWC, self.batch_size)
             columns |= {f"{FEATURE}{index}": features_NF[:, index] for index in range(features_NF.shape[1])}
         return columns
-
-    @torch.inference_mode()
-    def _features(self, images_NHWC: np.ndarray) -> np.ndarray:
-        """Compute what the backbone makes of prepared images, before any head: (N, F) float32."""
-        predictor = self.predictor
-        if isinstance(predictor, Ensemble):
-            raise ConfigError(NO_EMBEDDING)
-        parts = [np.zeros((0, int(predictor.model.backbone.num_features)), np.float32)]  # type: ignore[arg-type]
-        for start in range(0, len(images_NHWC), self.batch_size):
-            images_BHWC = torch.from_numpy(images_NHWC[start : start + self.batch_size]).to(predictor.device)
-            parts.append(predictor.model.backbone(predictor.augmentation(images_BHWC, None)).float().cpu().numpy())
-        return np.concatenate(parts)
 
 
 def _renamed(carried: Sequence[str], ours: set[str]) -> dict[str, str]:

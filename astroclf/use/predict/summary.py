@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from astroclf.inference.answers import SET_SEPARATOR
+from astroclf.evaluation.predictions import SET_SEPARATOR
 from astroclf.use.predict.rows import ERROR, PATH
 from astroclf.util.terminal import Plain, console
 

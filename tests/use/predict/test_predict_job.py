@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 
 from astroclf.cli.verbs import find_verb
+from astroclf.inference import samples
 from astroclf.models.classifier import Classifier
 from astroclf.models.resnet18 import ResNet18
 from astroclf.registry.load import load
@@ -124,19 +125,19 @@ def test_torn_in_a_row_the_same_command_ends_with_every_row_once(predict, monkey
 
 def test_ctrl_c_says_how_to_go_on_and_what_is_done_is_not_done_again(predict, monkeypatch, capsys):
     asked: list[str] = []
-    prepare = job.prepare
+    prepare = samples.prepare
 
-    def interrupted(preparation, samples):
-        asked.extend(sample.name for sample in samples)
+    def interrupted(preparation, block):
+        asked.extend(sample.name for sample in block)
         if len(asked) == 4:
             raise KeyboardInterrupt
-        return prepare(preparation, samples)
+        return prepare(preparation, block)
 
-    monkeypatch.setattr(job, "prepare", interrupted)
+    monkeypatch.setattr(samples, "prepare", interrupted)
     assert predict("night", "output=a.csv", "batch_size=1", "trainer.num_workers=1") == 130
     assert "after 3 of 7 images" in " ".join(capsys.readouterr().err.split())
     asked.clear()
-    monkeypatch.setattr(job, "prepare", lambda *given: asked.extend(s.name for s in given[1]) or prepare(*given))
+    monkeypatch.setattr(samples, "prepare", lambda *given: asked.extend(s.name for s in given[1]) or prepare(*given))
     assert predict("night", "output=a.csv", "batch_size=1") == 0
     assert asked == [f"night/{number}.png" for number in range(3, IMAGES)]
 
