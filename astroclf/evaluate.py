@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from astroclf.cli.verb import Job, Verb
-from astroclf.settings.commands import EvaluateConfig
+from astroclf.settings.verbs.asking import EvaluateConfig
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:

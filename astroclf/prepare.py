@@ -11,7 +11,7 @@ from rich.filesize import decimal
 
 from astroclf.cli.verb import Job, Verb
 from astroclf.config.build import build
-from astroclf.settings.commands import PrepareConfig
+from astroclf.settings.verbs.data import PrepareConfig
 from astroclf.util.lazy import lazy_import
 from astroclf.util.text import visible
 

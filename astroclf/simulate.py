@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astroclf.cli.verb import Job, Verb
-from astroclf.settings.commands import SimulateConfig
+from astroclf.settings.verbs.data import SimulateConfig
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from rich.filesize import decimal
 
 from astroclf.cli.verb import Job, Verb
 from astroclf.errors import DataError
-from astroclf.settings.commands import StoresConfig
+from astroclf.settings.verbs.data import StoresConfig
 from astroclf.util.lazy import lazy_import
 from astroclf.util.text import visible
 

@@ -39,8 +39,8 @@ from astroclf.data.split.splits import check_classes, split_image_cache
 from astroclf.errors import ConfigError, DataError
 from astroclf.evaluation.suspects import write_suspects
 from astroclf.settings.columns import ColumnSettings
-from astroclf.settings.commands import CheckConfig
 from astroclf.settings.dataset import DatasetSettings
+from astroclf.settings.verbs.data import CheckConfig
 from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar

@@ -1,4 +1,4 @@
-"""What a training takes, typed, and what the search for its learning rate adds; the other verbs are in `commands`."""
+"""What a training takes, typed, and what the search for its learning rate adds; the other verbs are in `verbs`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import sys
 from astroclf.errors import DataError
 from astroclf.inference.inputs import Inputs, Survey
 from astroclf.inference.preparation import Preparation
-from astroclf.settings.commands import AskedImages
+from astroclf.settings.verbs.asking import AskedImages
 from astroclf.util.logs import log
 
 

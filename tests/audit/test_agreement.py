@@ -20,8 +20,8 @@ from astroclf.errors import AstroclfError
 from astroclf.run.build import ProcessCache, TrialContext
 from astroclf.run.folder import RunFolder
 from astroclf.run.train import fit
-from astroclf.settings.commands import CheckConfig
 from astroclf.settings.config import Config
+from astroclf.settings.verbs.data import CheckConfig
 from tests.audit.planted import picture, save, write_clean
 
 TINY = (

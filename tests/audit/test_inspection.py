@@ -18,7 +18,7 @@ import astroclf.run.folder  # noqa: F401 - registers the resolvers
 from astroclf.audit.inspection import inspect
 from astroclf.config.compose import composed_as
 from astroclf.errors import AstroclfError, ConfigError, DataError, WeightsError
-from astroclf.settings.commands import CheckConfig
+from astroclf.settings.verbs.data import CheckConfig
 from astroclf.simulation import write_galaxy10
 from tests.audit.planted import CLASSES, SIDE, picture, plant_faults, save, write_clean
 from tests.data.augment.recipes import recipe_values

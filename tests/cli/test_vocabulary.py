@@ -8,8 +8,8 @@ import pytest
 
 from astroclf.cli.adapter import HydraSession
 from astroclf.cli.vocabulary import Vocabulary, commented_keys, meant
-from astroclf.settings.commands import PrepareConfig
 from astroclf.settings.config import Config
+from astroclf.settings.verbs.data import PrepareConfig
 from astroclf.settings.yaml_files import config_dir
 
 KEYS = [

@@ -13,8 +13,8 @@ import astroclf.run.folder  # noqa: F401 - registers the resolvers
 from astroclf.config.compose import composed_as
 from astroclf.config.validate import convert
 from astroclf.errors import ConfigError
-from astroclf.settings.commands import CheckConfig
 from astroclf.settings.config import GROUPS, Config
+from astroclf.settings.verbs.data import CheckConfig
 from astroclf.settings.yaml_files import config_dir
 
 FILES = sorted(

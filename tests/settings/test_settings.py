@@ -9,28 +9,21 @@ import yaml
 
 from astroclf.errors import ConfigError
 from astroclf.settings.base import ABSENT, ComponentSettings, Settings
-from astroclf.settings.commands import (
-    CheckConfig,
-    ExplainConfig,
-    ExploreConfig,
-    PredictConfig,
-    PrepareConfig,
-    PromoteConfig,
-    SimulateConfig,
-    StoresConfig,
-)
 from astroclf.settings.components import locate, parameters_of
 from astroclf.settings.config import GROUPS, Config, FindLrConfig
 from astroclf.settings.evaluation import PromotionSettings
 from astroclf.settings.sweep import SweepSettings
 from astroclf.settings.training import LossSettings, OptimizerSettings, TrainerSettings
+from astroclf.settings.verbs.asking import EvaluateConfig, ExplainConfig, ExploreConfig, PredictConfig
+from astroclf.settings.verbs.data import CheckConfig, PrepareConfig, SimulateConfig, StoresConfig
+from astroclf.settings.verbs.records import ExportConfig, PromoteConfig, RunsConfig
 from astroclf.settings.yaml_files import config_dir, yaml_values
 from tests.settings.defaults import default
 
 VERBS = {
     "config": Config, "find_lr": FindLrConfig, "prepare": PrepareConfig, "check": CheckConfig, "stores": StoresConfig,
     "simulate": SimulateConfig, "promote": PromoteConfig, "predict": PredictConfig, "explain": ExplainConfig,
-    "explore": ExploreConfig,
+    "explore": ExploreConfig, "evaluate": EvaluateConfig, "runs": RunsConfig, "export": ExportConfig,
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from astroclf.evaluation.predictions import read_predictions
 from astroclf.inference.seen import SeenImages
 from astroclf.registry.load import load
 from astroclf.registry.package import load_package
-from astroclf.settings.commands import EvaluateConfig
+from astroclf.settings.verbs.asking import EvaluateConfig
 from astroclf.use.evaluation.job import evaluate
 from tests.tiny import write_tiny_package
 

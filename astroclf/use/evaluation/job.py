@@ -22,7 +22,7 @@ from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.predictor import Predictor
 from astroclf.registry.load import load
 from astroclf.run.report import TestImages
-from astroclf.settings.commands import EvaluateConfig
+from astroclf.settings.verbs.asking import EvaluateConfig
 from astroclf.use.evaluation.images import Chosen, choose_rows, decoded, reader_for
 from astroclf.use.evaluation.report import draw, write
 from astroclf.use.evaluation.result import Evaluation

@@ -18,7 +18,7 @@ from astroclf.inference.inputs import Inputs
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.samples import Sample, prepare_ahead
 from astroclf.registry.load import load
-from astroclf.settings.commands import ExplainConfig
+from astroclf.settings.verbs.asking import ExplainConfig
 from astroclf.use.asked import surveyed_inputs
 from astroclf.use.explain.pages import draw_sheets, explanation_report, write_table
 from astroclf.util.logs import log

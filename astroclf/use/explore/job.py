@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from astroclf.registry.load import load
-from astroclf.settings.commands import ExploreConfig
+from astroclf.settings.verbs.asking import ExploreConfig
 from astroclf.use.asked import surveyed_inputs
 from astroclf.use.explore.embedding import Embedded, embed
 from astroclf.use.explore.neighbours import directions, map_of, nearest_images, neighbours_accuracy, to_label_next

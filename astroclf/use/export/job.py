@@ -11,7 +11,7 @@ from astroclf.errors import ConfigError
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.spec import SPEC_FILE
 from astroclf.registry.load import load
-from astroclf.settings.commands import ExportConfig
+from astroclf.settings.verbs.records import ExportConfig
 from astroclf.use.export.bundle import REQUIREMENTS, fill_bundle
 from astroclf.use.export.formats import PROGRAMS
 from astroclf.use.export.huggingface import fill_hub_folder

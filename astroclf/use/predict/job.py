@@ -16,7 +16,7 @@ from astroclf.inference.inputs import STANDARD_INPUT, Inputs
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.samples import prepare_ahead
 from astroclf.registry.load import load
-from astroclf.settings.commands import PredictConfig
+from astroclf.settings.verbs.asking import PredictConfig
 from astroclf.use.asked import surveyed_inputs
 from astroclf.use.predict.gallery import write_gallery
 from astroclf.use.predict.journal import Journal, other_facts

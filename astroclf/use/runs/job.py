@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from astroclf.settings.commands import RunsConfig
+from astroclf.settings.verbs.records import RunsConfig
 from astroclf.use.runs.difference import compare_runs, difference_rows, difference_values, show_difference
 from astroclf.use.runs.listing import as_csv, as_json, chosen_runs, listing_text, runs_table, title
 from astroclf.use.runs.records import all_runs, find_run

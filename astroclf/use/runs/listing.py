@@ -14,7 +14,7 @@ from rich.table import Table
 
 from astroclf.errors import ConfigError
 from astroclf.evaluation.metrics import METRICS
-from astroclf.settings.commands import RunsConfig
+from astroclf.settings.verbs.records import RunsConfig
 from astroclf.tracking.recorded import RunRecord
 from astroclf.util.terminal import Plain, plain
 from astroclf.util.text import nearest, number

@@ -14,7 +14,7 @@ from astroclf.errors import ConfigError, DataError, TrackingError
 from astroclf.evaluation.predictions import Predictions, read_predictions
 from astroclf.registry.versions import RegisteredModel, registered_names
 from astroclf.run.folder import RunFolder
-from astroclf.settings.commands import RunsConfig
+from astroclf.settings.verbs.records import RunsConfig
 from astroclf.tracking.address import is_there
 from astroclf.tracking.names import PARAM_LENGTH, limited_text, valid_name
 from astroclf.tracking.recorded import RunRecord, fetch_artifact, recorded_runs

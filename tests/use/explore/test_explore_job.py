@@ -16,7 +16,7 @@ import pytest
 from astroclf.config.compose import composed_as
 from astroclf.errors import AstroclfError
 from astroclf.registry.load import load
-from astroclf.settings.commands import ExploreConfig
+from astroclf.settings.verbs.asking import ExploreConfig
 from astroclf.use.explore import job
 
 Explore = Callable[..., int]

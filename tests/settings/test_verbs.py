@@ -8,7 +8,9 @@ import pytest
 
 from astroclf.config.compose import composed_as
 from astroclf.errors import ConfigError
-from astroclf.settings.commands import CheckConfig, PromoteConfig, SimulateConfig, StoresConfig
+from astroclf.settings.verbs.asking import EvaluateConfig, PredictConfig
+from astroclf.settings.verbs.data import CheckConfig, SimulateConfig, StoresConfig
+from astroclf.settings.verbs.records import PromoteConfig
 
 
 @pytest.mark.parametrize(("kind", "samples", "image_size"), [("galaxy10", 2400, 64), ("astro8", 150, 128)])
@@ -40,3 +42,17 @@ def test_ages_are_seconds(age, seconds):
 def test_one_name_or_a_list_of_names_is_removed():
     assert composed_as(StoresConfig, "stores", ["remove=a-0123"]).names == ["a-0123"]
     assert composed_as(StoresConfig, "stores", ["remove=[a-01,b-23]"]).names == ["a-01", "b-23"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "verb", "words"),
+    [(PredictConfig, "predict", ["inputs=x.png"]), (EvaluateConfig, "evaluate", ["dataset.path=x"])],
+)
+def test_one_model_or_several_are_asked_and_none_is_refused(settings, verb, words):
+    assert composed_as(settings, verb, ["model=models:/m/3", *words]).names == ["models:/m/3"]
+    assert composed_as(settings, verb, ["model=[models:/m/3,models:/n/1]", *words]).names == [
+        "models:/m/3",
+        "models:/n/1",
+    ]
+    with pytest.raises(ConfigError, match="'model' names none: give one, such as models:/galaxy10@champion"):
+        composed_as(settings, verb, ["model=[]", *words])
