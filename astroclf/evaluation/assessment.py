@@ -36,7 +36,7 @@ class Assessment:
     Attributes
     ----------
     of_all
-        By the names of `OF_ALL`.
+        By the names of `OF_ALL`, in their order; of two classes there is no top 2.
     of_class
         By the name of each class that has images, then by the names of `OF_CLASS`.
     """
@@ -77,8 +77,9 @@ def assess(predictions: Predictions, level: float = LEVEL, resamples: int = RESA
     of_all = {
         "accuracy": _share(int(predictions.right.sum()), len(predictions), level),
         "balanced_accuracy": _figure(balanced(whole["recall"]), balanced(drawn["recall"]), level),
-        "top2_accuracy": _share(int(within_top(predictions, 2).sum()), len(predictions), level),
     }
+    if size > 2:  # of two classes it is always 1
+        of_all["top2_accuracy"] = _share(int(within_top(predictions, 2).sum()), len(predictions), level)
     for name in ("macro_f1", "macro_precision", "macro_recall"):
         of_all[name] = _figure(whole[name], drawn[name], level)
     of_class = {}
@@ -88,7 +89,7 @@ def assess(predictions: Predictions, level: float = LEVEL, resamples: int = RESA
             "recall": _share(hits, int(images_C[label]), level),
             **{name: _figure(whole[name][:, label], drawn[name][:, label], level) for name in ("precision", "f1")},
         }
-    return Assessment(of_all, of_class)
+    return Assessment({name: of_all[name] for name in OF_ALL if name in of_all}, of_class)
 
 
 def within_top(predictions: Predictions, count: int) -> np.ndarray:

@@ -69,6 +69,20 @@ class ClassMap:
         place = {name: index for index, name in enumerate(self.classes)}
         return np.array([place.get(common[meant[name]] or "", -1) for name in names], np.int64)
 
+    def members(self, names: Sequence[str], whose: str) -> dict[str | None, list[str]]:
+        """Gather the names of one side by their common class, in the order of `classes`; None has those left out.
+
+        Parameters
+        ----------
+        names, whose
+            As of `of`.
+        """
+        index = self.of(names, whose).tolist()
+        places = [*enumerate(self.classes), (-1, None)]
+        return {
+            common: [name for name, of in zip(names, index, strict=True) if of == place] for place, common in places
+        }
+
     def unused(self, *sides: Sequence[str]) -> list[str]:
         """Return the names that no side has: a map with a misspelt name would do less than it says."""
         known = {class_key(name) for names in sides for name in names}

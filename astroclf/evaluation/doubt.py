@@ -51,14 +51,18 @@ class DoubtScore:
 
 
 def doubt_measures(predictions: Predictions) -> dict[str, np.ndarray]:
-    """Return the measures of doubt of each image, (N,) float each: the higher, the more likely the answer is wrong."""
+    """Return the measures of doubt of each image, (N,) float each: the higher, the more likely the answer is wrong.
+
+    A measure that is the highest probability under another name is left out: an uncertainty without a head of its own,
+    and of two classes all that is computed from the probabilities.
+    """
     probabilities = predictions.probabilities.astype(np.float64)
-    measures = {
-        UNCERTAINTY: predictions.uncertainty.astype(np.float64),
-        MAX_PROBABILITY: 1 - probabilities.max(axis=1),
-        ENTROPY: special.entr(probabilities).sum(axis=1),
-    }
-    if probabilities.shape[1] > 2:  # of two classes it is the same for all images
+    measures = {MAX_PROBABILITY: 1 - probabilities.max(axis=1)}
+    uncertainty = predictions.uncertainty.astype(np.float64)
+    if not np.allclose(uncertainty, measures[MAX_PROBABILITY], rtol=0, atol=1e-6):
+        measures = {UNCERTAINTY: uncertainty, **measures}
+    if probabilities.shape[1] > 2:
+        measures[ENTROPY] = special.entr(probabilities).sum(axis=1)
         measures[P_NORM] = -normalised_logit(probabilities, predictions.predicted, NORM)
     if predictions.scores is not None:
         measures["1 - confidence score"] = 1 - predictions.scores.astype(np.float64)

@@ -47,9 +47,17 @@ def test_a_head_that_knows_better_shows(said):
 
 
 def test_a_copy_of_the_baseline_gains_nothing(said):
-    found = by_name(replace(said, uncertainty=1 - said.probabilities.max(axis=1)))
-    assert found[UNCERTAINTY].gain_interval == (0, 0)
-    assert found[UNCERTAINTY].verdict == "no better beyond doubt"
+    doubt = 1 - said.probabilities.max(axis=1)
+    _, copy = doubt_scores({BASELINE: doubt, UNCERTAINTY: doubt}, ~said.right)
+    assert copy.gain_interval == (0, 0)
+    assert copy.verdict == "no better beyond doubt"
+
+
+def test_what_is_the_highest_probability_by_another_name_is_no_measure_of_its_own(said):
+    assert UNCERTAINTY not in doubt_measures(replace(said, uncertainty=1 - said.probabilities.max(axis=1)))
+    of_two = said.probabilities[:, :2] / said.probabilities[:, :2].sum(axis=1, keepdims=True)
+    two = Predictions(tuple("ab"), said.ids, of_two, said.uncertainty, said.truth % 2)
+    assert list(doubt_measures(two)) == [UNCERTAINTY, BASELINE]
 
 
 def test_intervals_are_as_wide_as_those_of_resampled_images(said):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,44 @@ def test_classes_that_differ_are_brought_to_common_ones(run, tmp_path, galaxies)
     assert {name.split("/")[0]: said.classes[label] for name, label in zip(said.ids, said.truth, strict=True)} == {
         "dE": "smooth", "Sb (barred)": "disk",
     }  # fmt: skip
+
+
+def test_the_report_says_which_classes_were_brought_together_and_which_were_left_out(run, tmp_path, galaxies):
+    _, metrics = run(
+        "class_map={Merging: null, Round Smooth: smooth, Sb \\(barred\\): disk, dE: smooth}",
+        data=_renamed(tmp_path, galaxies),
+    )
+    assert metrics["run/images"].startswith("all images of the data set, without 6 of classes that class_map leaves")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "without 6 of classes that class_map leaves out (Merging)" in page
+    table = page.partition("Classes brought together")[2].partition("</section>")[0]
+    rows = [re.findall(r"<td[^>]*>(?:<[^>]+>|\s)*([^<]*?)\s*<", row) for row in table.split("<tr>")[2:]]
+    assert rows == [
+        ["smooth", "Round Smooth", "dE", "6"],
+        ["disk", "Sb (barred)", "Sb (barred)", "6"],
+        ["left out", "Merging", "Merging", "–"],
+    ]
+
+
+def test_a_common_class_that_the_model_cannot_say_is_told(run, tmp_path, galaxies):
+    status, metrics = run(
+        "class_map={Merging: a, Round Smooth: a, Sb \\(barred\\): b, dE: c}", data=_renamed(tmp_path, galaxies)
+    )
+    assert status == 1
+    assert metrics["run/notes"][0].endswith("becomes c: it cannot be right about these 6 images.")
+    assert metrics["test/c/recall"] == 0
+
+
+def test_a_model_with_prediction_sets_and_calibration_is_evaluated_to_the_report(run, tmp_path, tiny_backbone):
+    sets = {"coverage": 0.9, "thresholds": [0.5] * 3, "ranks": [2] * 3}
+    for name, calibration in (("uncalibrated", {}), ("calibrated", {"temperature": [2.0]})):
+        package = write_tiny_package(tmp_path / name, conformal=sets, calibration=calibration)
+        status, metrics = run(model=package)
+        assert status == 0
+        assert metrics["test/set_size"] > 0
+        page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+        assert "classes in a prediction set, on average" in page
+        assert (">before calibration<" in page) == (name == "calibrated")
 
 
 def _renamed(tmp_path: Path, galaxies: Path) -> Path:

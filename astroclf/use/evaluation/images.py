@@ -109,12 +109,21 @@ def _shown(value: Any) -> str:
 
 
 def choose_rows(
-    cache: ImageCache, dataset: DatasetSettings, models: Sequence[Predictor], split: SplitChoice
+    cache: ImageCache,
+    dataset: DatasetSettings,
+    models: Sequence[Predictor],
+    split: SplitChoice,
+    left_out: Sequence[str] = (),
 ) -> tuple[ImageCache, Chosen]:
     """Choose the rows to evaluate on, and return them with the image cache (whose labels the splits may have mended).
 
     ``auto`` takes the test split where the data set is divided as for the training of the first model, and otherwise
     every image that none of the models has seen. The other choices take what they say.
+
+    Parameters
+    ----------
+    left_out
+        Classes of the data set that the models are not asked about.
 
     Raises
     ------
@@ -144,11 +153,18 @@ def choose_rows(
             f"A model has seen every one of the {len(cache.catalog):,} images in training: there is nothing to "
             "evaluate on. Other images show how good it is; split=all looks at these all the same."
         )
+    labels = cache.catalog.labels[rows]
+    kept = ~np.isin(labels, [cache.catalog.classes.index(name) for name in left_out])
+    if not kept.any():
+        raise DataError("class_map leaves out the classes of all the images: none is left to evaluate on.")
+    if not kept.all():
+        names = ", ".join(name for name in left_out if cache.catalog.classes.index(name) in labels)
+        said += f", without {(~kept).sum():,} of classes that class_map leaves out ({names})"
+        rows, labels = rows[kept], labels[kept]
     unsound = _unsound(models, seen[rows]) or ("" if is_own else _perhaps_unsound(cache, models))
     if not is_own and not unsound and any(model.seen is None for model in models):
         said += "; whether a model has seen some of them is not known, for its package does not say"
-    labels, digests = cache.catalog.labels[rows], cache.digests[rows]
-    return cache, Chosen(rows, said, unsound, split_fingerprint(labels, digests))
+    return cache, Chosen(rows, said, unsound, split_fingerprint(labels, cache.digests[rows]))
 
 
 def _divided(cache: ImageCache, dataset: DatasetSettings) -> tuple[tuple[ImageCache, Splits] | None, str]:

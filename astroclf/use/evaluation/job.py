@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from astroclf.run.report import TestImages
 from astroclf.settings.verbs.asking import EvaluateConfig
 from astroclf.use.evaluation.images import Chosen, choose_rows, decoded, reader_for
 from astroclf.use.evaluation.report import draw, write
-from astroclf.use.evaluation.result import Evaluation
+from astroclf.use.evaluation.result import CommonClass, Evaluation
 from astroclf.use.evaluation.tables import results
 from astroclf.util.atomic import write_text
 from astroclf.util.logs import log
@@ -75,7 +75,8 @@ def _evaluated(config: EvaluateConfig) -> tuple[Evaluation, Pictures]:
     if unused := classes.unused(of_data, *(model.classes for model in models)):
         log.warning("class_map names classes that neither the data set nor a model has: %s.", ", ".join(unused))
     caches = [decoded(reader, dataset, workers) for reader in readers]
-    cache, chosen = choose_rows(caches[0], dataset, members, config.split)
+    left_out = classes.members(of_data, "the data set")[None]
+    cache, chosen = choose_rows(caches[0], dataset, members, config.split, left_out)
     asked, notes = _asked(cache, chosen, classes)
     waiting = iter(caches)
     contenders = [
@@ -83,6 +84,12 @@ def _evaluated(config: EvaluateConfig) -> tuple[Evaluation, Pictures]:
         for name, model in zip(names, models, strict=True)
     ]
     first, *rivals = contenders
+    common = [] if given is None else _common(classes, first, of_data, asked.labels)
+    notes += [
+        f"No class of {first.name} becomes {each.name}: it cannot be right about these {each.images:,} images."
+        for each in common
+        if each.images and not each.of_model
+    ]
     (before, ours), *theirs = [_answers(each, asked, classes) for each in contenders]
     evaluation = Evaluation.of(
         first.name,
@@ -92,6 +99,7 @@ def _evaluated(config: EvaluateConfig) -> tuple[Evaluation, Pictures]:
         chosen,
         turned=_turned(first, ours, classes, config.turned_images),
         comparisons=[_compared(rival.name, other, ours) for rival, (_, other) in zip(rivals, theirs, strict=True)],
+        common=common,
         notes=notes,
     )
     return evaluation, _pictures(caches[0], ours.ids)
@@ -147,16 +155,20 @@ class _Asked(NamedTuple):
 
 
 def _asked(cache: ImageCache, chosen: Chosen, classes: ClassMap) -> tuple[_Asked, list[str]]:
-    """Return the chosen images that have a common class, and what must be known of them."""
+    """Return the chosen images with their common classes, and what must be known of them."""
     catalog = cache.catalog.take(chosen.rows)
     labels = classes.of(catalog.classes, "the data set")[catalog.labels]
-    kept = labels >= 0
-    if not kept.all():
-        log.info("%s of %s images are of classes that class_map leaves out.", f"{(~kept).sum():,}", f"{len(kept):,}")
-    if not kept.any():
-        raise DataError("class_map leaves out the classes of all the images: none is left to evaluate on.")
     notes = [f"{len(cache.skipped):,} files could not be read and are left out."] * bool(cache.skipped)
-    return _Asked(catalog.ids[kept], labels[kept]), notes + [chosen.unsound] * bool(chosen.unsound)
+    return _Asked(catalog.ids, labels), notes + [chosen.unsound] * bool(chosen.unsound)
+
+
+def _common(classes: ClassMap, first: _Contender, of_data: Sequence[str], labels: np.ndarray) -> list[CommonClass]:
+    """Say what was brought together, and what was left out."""
+    of_model, of_images = classes.members(first.model.classes, first.name), classes.members(of_data, "the data set")
+    images = np.bincount(labels, minlength=len(classes.classes)).tolist()
+    counted = [*zip(classes.classes, images, strict=True), (None, 0)]
+    found = [CommonClass(name, of_model[name], of_images[name], count) for name, count in counted]
+    return [each for each in found if each.of_model or each.of_data]
 
 
 def _answers(contender: _Contender, asked: _Asked, classes: ClassMap) -> tuple[Predictions, Predictions]:

@@ -48,6 +48,7 @@ def write(folder: Path, evaluation: Evaluation, pictures: Pictures, command: str
     notes = {"beware": " ".join(evaluation.notes)} if evaluation.notes else {}
     sections: list[Section] = [
         Facts(title="What was evaluated", facts=notes | about),
+        *_common(evaluation),
         *_comparisons(evaluation),
         _figures(evaluation),
         confusion_section(predictions, pictures),
@@ -67,8 +68,33 @@ def write(folder: Path, evaluation: Evaluation, pictures: Pictures, command: str
     )
 
 
+def _common(evaluation: Evaluation) -> list[Section]:
+    """Say which classes were brought together, where they were."""
+    if not evaluation.common:
+        return []
+    rows = [
+        [
+            Cell("left out" if each.name is None else each.name),
+            Cell(", ".join(each.of_model) or "–"),
+            Cell(", ".join(each.of_data) or "–"),
+            Cell("–" if each.name is None else f"{each.images:,}", sort=each.images),
+        ]
+        for each in evaluation.common
+    ]
+    names = ("here", "of the model", "of the data")
+    return [
+        Table(
+            title="Classes brought together",
+            text="Probabilities of classes that become one are added up. What is left out gives its probability to "
+            "the others in proportion, and its images were not looked at.",
+            columns=[*(Column(name, numeric=False) for name in names), Column("images")],
+            rows=rows,
+        )
+    ]
+
+
 def _figures(evaluation: Evaluation) -> Table:
-    rows = [[Cell(label), *_cells(evaluation.assessment.of_all[name])] for name, label in OF_ALL.items()]
+    rows = [[Cell(OF_ALL[name]), *_cells(figure)] for name, figure in evaluation.assessment.of_all.items()]
     return Table(
         title="How good it is",
         text="Intervals say what the figure may be on other images of the same kind.",
@@ -81,16 +107,11 @@ def _calibration(evaluation: Evaluation) -> Table:
     """Return what the probabilities are worth, beside those of the network itself where it was calibrated."""
     metrics, calibrated = evaluation.metrics(), evaluation.is_calibrated
     columns = [Column("figure", numeric=False), Column("value"), *[Column("before calibration")] * calibrated]
-    rows = [
-        [
-            Cell(label),
-            Cell(number(metrics[f"test/{name}"])),
-            *[Cell(number(metrics[f"test/{name}_raw"]))] * (calibrated and f"test/{name}_raw" in metrics),
-            *[Cell("–")] * (calibrated and f"test/{name}_raw" not in metrics),
-        ]
-        for name, label in TRUST_FIGURES.items()
-        if f"test/{name}" in metrics
-    ]
+    rows = []
+    for name, label in TRUST_FIGURES.items():
+        if f"test/{name}" in metrics:
+            before = metrics.get(f"test/{name}_raw")  # sets there are only after calibration
+            rows.append([Cell(label), Cell(number(metrics[f"test/{name}"])), *[Cell(number(before))] * calibrated])
     text = calibration_sentence(evaluation)
     return Table(title="What its probabilities are worth", text=text, columns=columns, rows=rows)
 

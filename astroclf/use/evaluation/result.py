@@ -19,6 +19,26 @@ from astroclf.use.evaluation.images import Chosen
 
 
 @dataclass(frozen=True)
+class CommonClass:
+    """A class that classes of model and data are brought to.
+
+    Attributes
+    ----------
+    name
+        None: these are left out.
+    of_model, of_data
+        What is brought to it; one of them may be empty.
+    images
+        How many images have it.
+    """
+
+    name: str | None
+    of_model: Sequence[str]
+    of_data: Sequence[str]
+    images: int
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What came of one evaluation.
 
@@ -40,6 +60,8 @@ class Evaluation:
         What turning the images does; None where that was not asked for.
     comparisons
         With each of the other models.
+    common
+        What was brought together, where classes were.
     notes
         What must be known beside the figures; empty where nothing must.
     """
@@ -53,6 +75,7 @@ class Evaluation:
     doubt: list[DoubtScore]
     turned: Orientation | None
     comparisons: list[Comparison]
+    common: list[CommonClass]
     notes: tuple[str, ...]
 
     @classmethod
@@ -66,6 +89,7 @@ class Evaluation:
         *,
         turned: Orientation | None,
         comparisons: Sequence[Comparison],
+        common: Sequence[CommonClass],
         notes: Sequence[str],
     ) -> Evaluation:
         """Judge labelled predictions."""
@@ -80,6 +104,7 @@ class Evaluation:
             doubt,
             turned,
             list(comparisons),
+            list(common),
             tuple(notes),
         )
 

@@ -29,8 +29,8 @@ def _figures(evaluation: Evaluation) -> Table:
     table.add_column("value", justify="right")
     table.add_column(f"{100 * LEVEL:g} % interval", justify="right", style="dim")
     blind = baselines(predictions)
-    for name, label in OF_ALL.items():
-        table.add_row(label, *_cells(evaluation.assessment.of_all[name]))
+    for name, found in evaluation.assessment.of_all.items():
+        table.add_row(OF_ALL[name], *_cells(found))
         if name == "accuracy":
             table.add_row("  by guessing each class equally often", number(blind.chance), style="dim")
             table.add_row(Plain(f"  by always saying {blind.majority_class}"), number(blind.majority), style="dim")

@@ -40,7 +40,8 @@ def doubt_sentence(evaluation: Evaluation) -> str:
         f"{score.name} {score.auroc:.3f}" + ("" if score.name == BASELINE else f" ({score.verdict})")
         for score in evaluation.doubt
     )
-    return f"Finds wrong answers, from 0.5 (blind) to 1: {each}. Best: {best.name}."
+    said = f"Finds wrong answers, from 0.5 (blind) to 1: {each}."
+    return f"{said} Best: {best.name}." if len(evaluation.doubt) > 1 else said
 
 
 def turned_sentence(turned: Orientation) -> str:
