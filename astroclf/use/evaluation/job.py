@@ -163,7 +163,7 @@ def _asked(cache: ImageCache, chosen: Chosen, classes: ClassMap) -> tuple[_Asked
 
 
 def _common(classes: ClassMap, first: _Contender, of_data: Sequence[str], labels: np.ndarray) -> list[CommonClass]:
-    """Say what was brought together, and what was left out."""
+    """Return what was brought together, and what was left out."""
     of_model, of_images = classes.members(first.model.classes, first.name), classes.members(of_data, "the data set")
     images = np.bincount(labels, minlength=len(classes.classes)).tolist()
     counted = [*zip(classes.classes, images, strict=True), (None, 0)]

@@ -69,7 +69,7 @@ def write(folder: Path, evaluation: Evaluation, pictures: Pictures, command: str
 
 
 def _common(evaluation: Evaluation) -> list[Section]:
-    """Say which classes were brought together, where they were."""
+    """Return the table of the classes that were brought together, where some were."""
     if not evaluation.common:
         return []
     rows = [
