@@ -251,6 +251,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "Few test images",
         "One image more or less moves the accuracy of the class by over a tenth: add images, or read it so.",
     ),
+    "few for folds": (
+        "Classes with few images for the folds",
+        "What the networks say of these labels rests on hardly any example: look at all of them, or add images.",
+    ),
     "small images": (
         "Images much smaller than asked for",
         "A smaller dataset.image_size loses nothing and trains faster.",

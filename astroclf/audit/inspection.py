@@ -16,9 +16,11 @@ from astroclf.audit.gallery import GalleryRow, draw_gallery
 from astroclf.audit.labels import (
     balance,
     class_findings,
+    few_for_folds,
     like_classes,
     suspects_of,
     suspicious_labels,
+    trust,
     unknown_to_model,
 )
 from astroclf.audit.notes import noted_images, unread_files
@@ -34,7 +36,7 @@ from astroclf.data.readers.find_table import AUTO
 from astroclf.data.readers.samples import wrong_rows
 from astroclf.data.readers.tables import TableRules
 from astroclf.data.split.assign import Splits
-from astroclf.data.split.links import find_links
+from astroclf.data.split.links import Links, find_links
 from astroclf.data.split.splits import check_classes, split_image_cache
 from astroclf.errors import ConfigError, DataError
 from astroclf.evaluation.suspects import write_suspects
@@ -48,10 +50,12 @@ from astroclf.util.terminal import console
 from astroclf.util.version import __version__
 
 if TYPE_CHECKING:
+    from astroclf.audit import folds as fold_trainings
     from astroclf.inference.predictor import Predictor
     from astroclf.registry import load as registry
 else:
-    registry = lazy_import("astroclf.registry.load")  # most checks need neither torch nor a model
+    fold_trainings = lazy_import("astroclf.audit.folds")  # most checks need neither torch nor a model
+    registry = lazy_import("astroclf.registry.load")
 
 IMAGES_PER_STEP = 256  # of the progress bar, while a model is asked
 
@@ -59,7 +63,7 @@ IMAGES_PER_STEP = 256  # of the progress bar, while a model is asked
 def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
     """Check the configured data set, and write ``report.html`` and ``check.json`` into `folder`.
 
-    With a model, ``suspects.csv`` beside them lists the suspicious labels.
+    With a model or folds, ``suspects.csv`` beside them lists the suspicious labels.
 
     Returns
     -------
@@ -83,7 +87,7 @@ def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
         gallery = [] if images is None else draw_gallery(audit, images, reader, _first_hdu(config.dataset))
     folder = Path(folder)
     write_summary(folder / "check.json", audit)
-    if predictor is not None:
+    if predictor is not None or config.folds is not None:
         write_suspects(folder / "suspects.csv", suspects_of(audit.findings))
     write_audit_report(folder, audit, images, gallery)
     _show(audit, folder)
@@ -185,6 +189,9 @@ def _look(
         found += unknown_to_model(cache.catalog, predictor.classes)
         trained_on, details["model"] = _training_of(config, predictor, cache, splits)
         found += suspicious_labels(cache.catalog, _probabilities(predictor, cache), predictor.classes, trained_on)
+    if config.folds is not None:
+        doubts, details["out of fold"] = _doubts_of_folds(config, cache, links)
+        found += doubts
     audit = _audit(
         config,
         command,
@@ -256,6 +263,21 @@ def _training_of(
     if facts.get("data_fingerprint") == cache.fingerprint:
         return trained_on, f"{config.model}, trained on this data set, split in another way"
     return trained_on, f"{config.model}; which of these images it was trained on is not known"
+
+
+def _doubts_of_folds(config: CheckConfig, cache: ImageCache, links: Links) -> tuple[list[Finding], str]:
+    """Train the folds, and find what they doubt; say how far they can be trusted."""
+    catalog = cache.catalog
+    assert config.folds is not None
+    if np.count_nonzero(catalog.class_counts()) < 2:
+        return [], "nothing was trained: there are not two classes to tell apart"
+    folds = fold_trainings.divide(catalog, cache.digests, links, config.folds, config.dataset.split_seed)
+    few = few_for_folds(catalog, folds.apart, folds.count)
+    probabilities_NC = fold_trainings.out_of_fold(config, cache, folds)
+    sentence = trust(catalog, probabilities_NC)
+    doubted = suspicious_labels(catalog, probabilities_NC, catalog.classes, np.zeros(len(catalog), bool))
+    log.info("Out of fold: %s", sentence)
+    return few + [replace(found, hint=sentence) for found in doubted], sentence
 
 
 def _probabilities(predictor: Predictor, cache: ImageCache) -> np.ndarray:

@@ -9,11 +9,17 @@ import numpy as np
 from astroclf.audit.findings import Case, Finding, counted, finding
 from astroclf.data.catalog import Catalog
 from astroclf.data.readers.classes import class_key, look_alikes, match_names
+from astroclf.evaluation.intervals import share_interval
 from astroclf.evaluation.suspects import Suspect, find_suspects
 from astroclf.util.text import did_you_mean
 
 SEVERE_IMBALANCE = 100.0  # largest class over smallest; the long-tailed benchmarks of Cui et al. 2019 go from 10 to 200
-_SUSPECT_VALUES = ("predicted", "label_probability", "confidence")  # of a case, in the order of a suspect
+_SUSPECT_VALUES = (
+    "predicted",
+    "label_probability",
+    "confidence",
+    "class_accuracy",
+)  # of a case, in the order of a suspect
 FEW_TEST_IMAGES = 10  # of a class: one of them is a tenth of its accuracy
 
 
@@ -92,7 +98,7 @@ def suspicious_labels(
     catalog
         The samples.
     probabilities_NM
-        Of the model's M classes.
+        Of the model's M classes; NaN where a sample cannot be judged.
     model_classes
         Their names.
     trained_on
@@ -100,30 +106,63 @@ def suspicious_labels(
         wrong labels too: that it disagrees all the same says more, and that it agrees says less.
     """
     column = columns_of(catalog.classes, model_classes)[catalog.labels]
-    judged = np.flatnonzero(column >= 0)
+    judged = np.flatnonzero((column >= 0) & np.isfinite(probabilities_NM).all(axis=1))
     found = find_suspects(probabilities_NM[judged], column[judged])
     cases = []
-    for index, suggested, label_probability, sure in zip(
-        found.rows, found.suggested, found.label_probability.tolist(), found.suggested_probability.tolist(), strict=True
-    ):
+    figures = zip(
+        found.label_probability.tolist(),
+        found.suggested_probability.tolist(),
+        found.class_accuracy.tolist(),
+        strict=True,
+    )
+    for index, suggested, (own, sure, accuracy) in zip(found.rows, found.suggested, figures, strict=True):
         row, said = int(judged[index]), model_classes[suggested]
         label = catalog.classes[catalog.labels[row]]
         cases.append(
             Case(
-                f"said {said} {sure:.0%}, {label} {label_probability:.0%}"
-                + (", though trained on it" if trained_on[row] else ""),
+                f"said {said} {sure:.0%}, {label} {own:.0%}"
+                + (", though trained on it" if trained_on[row] else "")
+                + f"; {accuracy:.0%} of {label} are recognised",
                 ids=(str(catalog.ids[row]),),
                 rows=(row,),
                 labels=(label,),
                 values={
                     "predicted": said,
                     "confidence": round(sure, 4),
-                    "label_probability": round(label_probability, 4),
+                    "label_probability": round(own, 4),
+                    "class_accuracy": round(accuracy, 4),
                     "trained_on": bool(trained_on[row]),
                 },
             )
         )
     return finding("suspicious labels", "warning", cases)
+
+
+def few_for_folds(catalog: Catalog, apart: Sequence[int] | np.ndarray, folds: int) -> list[Finding]:
+    """Find the classes with fewer independent samples than folds: `apart` has how many each class has."""
+    cases = [
+        Case(
+            f"{name}: {counted(int(images), 'independent image')} for {folds} folds"
+            + ("; its label cannot be judged" if images == 1 else ""),
+            labels=(name,),
+            values={"independent": int(images)},
+        )
+        for name, images in zip(catalog.classes, apart, strict=True)
+        if 0 < images < folds
+    ]
+    return finding("few for folds", "note", cases)
+
+
+def trust(catalog: Catalog, probabilities_NC: np.ndarray) -> str:
+    """Say how often networks agree with the labels of samples that they have not seen: that far their doubts count."""
+    judged = np.flatnonzero(np.isfinite(probabilities_NC).all(axis=1))
+    agree = probabilities_NC[judged].argmax(axis=1) == catalog.labels[judged]
+    largest = catalog.class_counts(judged).max() / max(len(judged), 1)
+    return (
+        f"The networks agree with the label of {agree.mean():.0%} of the {counted(len(judged), 'image')} that they "
+        f"judged ({share_interval(int(agree.sum()), len(judged))}); always saying the largest class would be right "
+        f"in {largest:.0%}."
+    )
 
 
 def suspects_of(findings: Sequence[Finding]) -> list[Suspect]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -43,15 +44,20 @@ def checked_as(schema: type[Schema], composed: DictConfig, hydra: Any = None) ->
 
 
 def composed_as(schema: type[Schema], name: str, overrides: Sequence[str]) -> Schema:
-    """Return the typed config that ``conf/<name>.yaml`` and these overrides give, outside any Hydra job.
+    """Return the typed config that ``conf/<name>.yaml`` and these overrides give, whatever a running job was given.
 
     Raises
     ------
     ConfigError
         As `typed`; what Hydra itself refuses is raised as Hydra words it.
     """
-    with initialize_config_dir(str(config_dir())):
-        whole = compose(name, overrides=list(overrides), return_hydra_config=True)
+    running = GlobalHydra.instance().hydra  # of the verb that asks, if one does: Hydra refuses a second beside it
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir())):
+            whole = compose(name, overrides=list(overrides), return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = running
     return checked_as(
         schema, OmegaConf.masked_copy(whole, [key for key in map(str, whole) if key != "hydra"]), whole.hydra
     )

@@ -45,6 +45,10 @@ class ProcessCache:
             once_listed()
         return self._loaded[1]
 
+    def take(self, settings: DatasetSettings, data: Data) -> None:
+        """Take a data set that was loaded elsewhere, whose splits are not as its settings say."""
+        self._loaded = settings, data
+
     def pixels(self, data: Data, keep_images_on: ImagePlace, device: torch.device) -> PixelBuffer:
         """Return the decoded images where `keep_images_on` says, moved there once."""
         key = (data.cache.path, keep_images_on, device)

@@ -222,7 +222,7 @@ def test_labels_that_the_model_doubts_are_ranked(check, tmp_path, model):
     assert doubted[0]["confidence"] == pytest.approx(0.8, abs=1e-3)
     (listed,) = tmp_path.rglob("suspects.csv")
     header, first, *others = listed.read_text().splitlines()
-    assert header == "id,label,suggested_label,label_probability,suggested_probability"
+    assert header == "id,label,suggested_label,label_probability,suggested_probability,class_accuracy"
     assert first.startswith(f"{doubted[0]['ids'][0]},nebula,star,")
     assert len(others) == 7
     assert "not known" in saved["dataset"]["model"]

@@ -28,9 +28,11 @@ def test_confident_disagreement_is_ranked_by_how_wide_it_is():
     (found,) = suspicious_labels(TABLE, PROBABILITIES, MODEL, trained_on)
     assert [case.ids for case in found.cases] == [("c",), ("b",)]
     assert found.cases[0].values == {
-        "predicted": "galaxy", "confidence": 0.9, "label_probability": 0.1, "trained_on": False,
+        "predicted": "galaxy", "confidence": 0.9, "label_probability": 0.1, "class_accuracy": 0.0, "trained_on": False,
     }  # fmt: skip
-    assert found.cases[1].text == "said star 60%, Black Hole 30%, though trained on it"
+    assert (
+        found.cases[1].text == "said star 60%, Black Hole 30%, though trained on it; 50% of Black Hole are recognised"
+    )
     assert found.cases[1].rows == (1,)
 
 

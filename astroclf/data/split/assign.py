@@ -76,19 +76,9 @@ def split_rows(
 def assign_folds(catalog: Catalog, groups: np.ndarray, digests: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Give each row a fold, (N,) int64 from 0: each class shared out as evenly as the groups allow.
 
-    Raises
-    ------
-    DataError
-        A class with fewer independent samples than folds.
+    A class with fewer independent samples than folds is not in all of them: see `refuse_few`.
     """
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    for label, name in enumerate(catalog.classes):
-        apart = len(np.unique(group[catalog.labels == label]))
-        if apart < count:
-            raise DataError(
-                f"The class `{name}` has {apart} independent samples, too few for {count} folds. Take fewer folds "
-                f"(dataset.fold), add samples, or leave it out with dataset.exclude_classes=['{name}']."
-            )
     draws = content_draws(catalog.labels, digests, group, len(sizes), seed)
     held = np.zeros((count, len(catalog.classes)))
     fold = np.empty(len(catalog), np.int64)
@@ -101,6 +91,23 @@ def assign_folds(catalog: Catalog, groups: np.ndarray, digests: np.ndarray, coun
         held[emptiest] += counts
         fold[rows] = emptiest
     return fold
+
+
+def refuse_few(catalog: Catalog, groups: np.ndarray, folds: int) -> None:
+    """Refuse folds of which some would have no sample of a class.
+
+    Raises
+    ------
+    DataError
+        A class with fewer independent samples than folds.
+    """
+    for label, name in enumerate(catalog.classes):
+        apart = len(np.unique(groups[catalog.labels == label]))
+        if apart < folds:
+            raise DataError(
+                f"The class `{name}` has {apart} independent samples, too few for {folds} folds. Take fewer folds "
+                f"(dataset.fold), add samples, or leave it out with dataset.exclude_classes=['{name}']."
+            )
 
 
 def take_label_fraction(

@@ -14,7 +14,14 @@ import numpy as np
 
 from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.catalog import SPLIT_SPELLINGS, SPLITS, Catalog
-from astroclf.data.split.assign import Splits, assign_folds, split_fingerprint, split_rows, take_label_fraction
+from astroclf.data.split.assign import (
+    Splits,
+    assign_folds,
+    refuse_few,
+    split_fingerprint,
+    split_rows,
+    take_label_fraction,
+)
 from astroclf.data.split.field_bands import joining_hint
 from astroclf.data.split.groups import group_rows, resolve_label_conflicts
 from astroclf.data.split.links import Links, find_links
@@ -141,6 +148,7 @@ def _assign(catalog: Catalog, groups: np.ndarray, digests: np.ndarray, settings:
         splits = split_rows(catalog, groups, digests, val=val, test=test, seed=seed)
     else:
         number, count = fold
+        refuse_few(catalog, groups, count)
         in_fold = assign_folds(catalog, groups, digests, count, seed) == number - 1
         tested, rest = np.flatnonzero(in_fold), np.flatnonzero(~in_fold)
         inside = split_rows(catalog.take(rest), groups[rest], digests[rest], val=val, test=0.0, seed=seed)

@@ -231,7 +231,6 @@ def suspects_section(
         replace(
             answered_sample(predictions, pictures, int(row)),
             said=f"{predictions.classes[suggested]} {probability:.0%}",
-            note="" if suggested == predictions.predicted[row] else "its first guess was yet another class",
         )
         for row, suggested, probability in zip(
             suspects.rows[:count], suspects.suggested[:count], suspects.suggested_probability[:count], strict=True
@@ -240,9 +239,8 @@ def suspects_section(
     text = "The model finds no label suspicious."
     if samples:
         text = (
-            f"{len(samples)} of {len(suspects)}, the most suspicious first; suspects.csv lists them all. The model is "
-            "as sure of another class as it is of that class's own images. Some labels are wrong, others show what "
-            "the model cannot see; nothing was changed."
+            f"{len(samples)} of {len(suspects)}, the least probable label first; suspects.csv lists them all. Some "
+            "labels are wrong, others show what the model cannot see; nothing was changed."
         )
     return Gallery(title="Labels that may be wrong", text=text, samples=samples)
 

@@ -16,12 +16,28 @@ _SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig(Settings):
-    """What ``conf/check.yaml`` says: a data set to look through, and a model to doubt its labels with."""
+    """What ``conf/check.yaml`` says: a data set to look through, and what to doubt its labels with.
+
+    Raises
+    ------
+    ConfigError
+        A model and folds, which would both doubt them.
+    """
 
     dataset: DatasetSettings
     tracking: StoreSettings
     trainer: MachineSettings
     model: Annotated[str | None, PATH_OR_NAME]
+    folds: Annotated[int | None, at_least(2)]
+    fold_epochs: Annotated[int | Literal["auto"], at_least(1)]
+    fold_image_size: Annotated[int, at_least(16)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model is not None and self.folds is not None:
+            raise ConfigError(
+                f"model={self.model} and folds={self.folds} both say what doubts the labels: give one of them."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
