@@ -74,7 +74,7 @@ class Folds:
 
 
 def divide(catalog: Catalog, digests: np.ndarray, links: Links, folds: int, seed: int) -> Folds:
-    """Share samples out to folds, each class evenly, what is linked in one fold; splits that they have are ignored.
+    """Divide samples into folds, each class evenly, what is linked in one fold; splits that they have are ignored.
 
     Parameters
     ----------

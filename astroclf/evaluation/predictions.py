@@ -263,7 +263,7 @@ def read_predictions(path: str | Path) -> Predictions:
 def _sets(texts: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:
     """Return the sets that names joined by ``|`` mean, (N, C) bool; a class's own name may have one, too."""
     sets = np.zeros((len(texts), len(classes)), bool)
-    members = {text: _members(text, classes) for text in set(texts)}
+    members = {text: _members(text, classes) if text else [] for text in set(texts)}  # no class may be in a set
     for row, text in zip(sets, texts, strict=True):
         row[members[text]] = True
     return sets

@@ -97,10 +97,10 @@ def test_a_file_is_read_as_it_was_meant(predictions: Predictions, name: str, lab
 def test_prediction_sets_come_back_whatever_the_classes_are_called(
     predictions: Predictions, name: str, tmp_path: Path
 ) -> None:
-    sets = np.array([[1, 1, 0], [0, 1, 0], [0, 1, 1], [1, 1, 1], [1, 0, 1], [0, 0, 1]], bool)
+    sets = np.array([[1, 1, 0], [0, 1, 0], [0, 1, 1], [1, 1, 1], [1, 0, 1], [0, 0, 0]], bool)
     scores = np.linspace(0.3, 0.9, 6)
     said = replace(predictions, classes=("a", "a|b", "c, d"), sets=sets, scores=scores)
-    assert said.set_names.tolist() == ["a|a|b", "a|b", "a|b|c, d", "a|a|b|c, d", "a|c, d", "c, d"]
+    assert said.set_names.tolist() == ["a|a|b", "a|b", "a|b|c, d", "a|a|b|c, d", "a|c, d", ""]
     write_predictions(tmp_path / name, said)
     found = read_predictions(tmp_path / name)
     assert found.sets is not None
