@@ -46,18 +46,32 @@ LOADER_MODULE = "astroclf.registry.package"
 def write_package(
     folder: str | Path, spec: Mapping[str, Any], state_dict: Mapping[str, Tensor], seen: SeenImages | None = None
 ) -> Path:
-    """Write a model package, and load it once to be sure that others can.
+    """Write a model package, as `write_and_load` does, and return its folder."""
+    write_and_load(folder, spec, state_dict, seen)
+    return Path(folder)
+
+
+def write_and_load(
+    folder: str | Path,
+    spec: Mapping[str, Any],
+    state_dict: Mapping[str, Tensor],
+    seen: SeenImages | None = None,
+    device: str = "cpu",
+) -> Predictor:
+    """Write a model package, load it to be sure that others can, and return it as loaded.
 
     Parameters
     ----------
     folder
-        Made by this call; must not exist yet.
+        Made by this call, once the package loads; must not exist yet.
     spec
         The attributes of `ModelSpec`, of which those with a default can be left out, without ``weights_sha256``.
     state_dict
         Weights of the whole `Classifier`.
     seen
         The images that it was trained on, for whoever tests it.
+    device
+        Where the loaded model is.
 
     Raises
     ------
@@ -80,8 +94,8 @@ def write_package(
         write_spec(temporary, described)
         if seen is not None:
             write_seen(temporary, seen)
-        load_package(temporary, device="cpu")
-    return folder
+        predictor = load_package(temporary, device)
+    return predictor
 
 
 def load_package(folder: str | Path, device: str = "auto") -> Predictor:

@@ -38,7 +38,9 @@ def reproduces(
     classes: Sequence[str],
     precision: Precision,
 ) -> Condition:
-    """Load a model by its registered name and compare what it says at batch sizes 1, 3 and 17 with its test.
+    """Load a model by its registered name and compare what it says with its test.
+
+    In fp32, as users load it, it is asked at batch sizes 1, 3 and 17; in the number format of the test at 17.
 
     Parameters
     ----------
@@ -58,14 +60,16 @@ def reproduces(
                 "reproduced", False, f"loaded from the registry it knows other classes: {predictor.classes}"
             )
         loaded = {size: _answers(predictor, images_NHWC, size) for size in BATCH_SIZES}
-        with precision.autocast():
-            tested = {size: _answers(predictor, images_NHWC, size) for size in BATCH_SIZES}
+        tested_NA = loaded[IMAGE_COUNT]
+        if precision.name != "fp32":
+            with precision.autocast():  # at one size: no user runs it so, and on a CPU each costs seconds
+                tested_NA = _answers(predictor, images_NHWC, IMAGE_COUNT)
     except WeightsError as error:
         return Condition("reproduced", False, f"it does not load from the registry: {error}")
     except torch.OutOfMemoryError:
         return Condition("reproduced", False, f"the device has no memory for {IMAGE_COUNT} images at once in fp32")
     among_sizes = max(float(np.abs(answers - loaded[1]).max()) for answers in loaded.values())
-    in_format = max(float(np.abs(answers - expected_NA).max()) for answers in tested.values())
+    in_format = float(np.abs(tested_NA - expected_NA).max())
     as_loaded = max(float(np.abs(answers - expected_NA).mean(axis=0).max()) for answers in loaded.values())
     faults = [
         f"{what}: {found:.2g} ({allowed:g} allowed)"

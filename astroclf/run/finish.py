@@ -3,73 +3,31 @@
 from __future__ import annotations
 
 import io
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.table import Table
 
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.trainer import FitResult
 from astroclf.errors import CheckpointError
-from astroclf.evaluation.answering import Answering, AnsweringFit, answer_metrics, fit_answering
+from astroclf.evaluation.answering import AnsweringFit, answer_metrics, fit_answering
 from astroclf.evaluation.forward import evaluate
-from astroclf.evaluation.intervals import Interval, intervals_and_baselines
-from astroclf.evaluation.plots import plot_augmented
+from astroclf.evaluation.intervals import intervals_and_baselines
 from astroclf.evaluation.predictions import Predictions, write_predictions
 from astroclf.evaluation.report.of_run import draw_plots
 from astroclf.evaluation.results_table import results_table
 from astroclf.evaluation.suspects import find_suspects, write_suspects
-from astroclf.inference.seen import SeenImages
-from astroclf.models.summary import model_summary
-from astroclf.registry.decision import Decision
-from astroclf.registry.gate import pass_gate
-from astroclf.registry.package import load_package, write_package
-from astroclf.registry.register import register
 from astroclf.run.build import Run
-from astroclf.run.data import Data
 from astroclf.run.environment import environment
-from astroclf.run.record import part_name, what_it_is
-from astroclf.run.report import RunReport, TestImages, shown_of_test, with_heat_maps
-from astroclf.util.atomic import write_text
-from astroclf.util.figures import class_labels
-from astroclf.util.invocation import user_name
+from astroclf.run.record import what_it_is
+from astroclf.run.registration import package_tested, register_tested, with_interval
+from astroclf.run.report import RunReport, shown_of_test, with_heat_maps
 from astroclf.util.logs import log, log_to_file
 from astroclf.util.terminal import console
-
-SHEET_SAMPLES, SHEET_VERSIONS = 6, 7  # of the sheet of augmented samples
-
-
-def write_summary(run: Run) -> None:
-    """Write the network's layers, parameters and memory to ``model.txt``, unless an earlier start did."""
-    path = run.folder.path / "model.txt"
-    if not path.is_file():
-        write_text(path, model_summary(run.network, run.spec.image_size, run.spec.channels))
-
-
-def draw_augmented(run: Run) -> None:
-    """Draw training images beside what the network sees of them in the first epochs, one of each class."""
-    path = run.folder.path / "plots" / "augmented.png"
-    if path.is_file():
-        return
-    cache, rows, augmentation = run.data.cache, run.data.splits.train, run.loaders["train"].augmentation
-    labels = cache.catalog.labels[rows]
-    first_of_class = [rows[np.flatnonzero(labels == label)[0]] for label in np.unique(labels)]
-    chosen = np.array(first_of_class[:SHEET_SAMPLES])
-    originals = np.asarray(cache.images[chosen])
-    pixels_BHWC = torch.from_numpy(originals.copy())
-    seen = [
-        augmentation.to_uint8(augmentation(pixels_BHWC, augmentation.draw(run.config.seed, epoch, chosen)))
-        for epoch in range(SHEET_VERSIONS)
-    ]
-    of_class = class_labels(cache.catalog.classes, 15)
-    names = [of_class[label] for label in cache.catalog.labels[chosen]]
-    plot_augmented(originals, np.stack([np.asarray(images) for images in seen], axis=1), names, path)
 
 
 def trained_metrics(run: Run, fitted: FitResult) -> dict[str, Any]:
@@ -134,11 +92,9 @@ def finish(run: Run, fitted: FitResult) -> None:
     tracker.log_artifact(folder / "predictions.csv")
     decision = None
     if run.data.whole is None:
-        described = _package_spec(run, fit.answering, facts, metrics)
-        package = write_package(_emptied(folder / "model"), described, weights, _seen(run.data))
-        predictor = load_package(package, str(run.trainer.precision.device))
+        predictor = package_tested(run, fit.answering, facts, metrics, weights)
         report = replace(report, pictures=with_heat_maps(pictures, predictions, predictor))
-        decision = _register(run, package, facts, metrics, predictions)
+        decision = register_tested(run, facts, metrics, predictions)
         report.write(metrics, decision)
     else:
         tracker.set_tags({"partial_test": run.data.caveat})
@@ -216,79 +172,10 @@ def _facts(run: Run) -> dict[str, str]:
     }
 
 
-def _package_spec(
-    run: Run, answering: Answering, facts: Mapping[str, str], metrics: Mapping[str, Any]
-) -> dict[str, Any]:
-    config = run.config
-    return {
-        "backbone": dict(run.spec.backbone),
-        "head": dict(run.spec.head),
-        "classes": list(run.data.classes),
-        "image_size": config.dataset.image_size,
-        "channels": run.spec.channels,
-        "reading": config.dataset.reading.to_plain(),  # how files become pixels, for whoever predicts on files
-        "tones": dict(run.data.cache.tones),
-        "activation": str(run.trainer.criterion.loss.activation),
-        "augment": config.augment.values(),
-        "tta_views": config.evaluation.tta_views,
-        **answering.to_plain(),
-        "facts": dict(facts),
-        "metrics": {name: value for name, value in metrics.items() if isinstance(value, (int, float))},
-    }
-
-
-def _seen(data: Data) -> SeenImages:
-    digests, splits = data.cache.pixel_digests, data.splits
-    return SeenImages.of(digests[splits.train], digests[splits.val])
-
-
-def _register(
-    run: Run,
-    package: Path,
-    facts: Mapping[str, str],
-    metrics: dict[str, Any],
-    predictions: Predictions,
-) -> Decision | None:
-    """Register the package, let the gate decide, and add both to the metrics; None where nothing is registered."""
-    tracking, name = run.config.tracking, run.config.model_name
-    if not tracking.uri or not run.config.registers or run.tracker.run_id is None:
-        return None
-    tags = {  # few, for MLflow shows each as a row; all the rest is said in the description
-        "registered_by": user_name(),
-        **{key: metrics[key] for key in ("test/accuracy", "test/macro_f1")},
-        **{key: facts[key] for key in ("data_fingerprint", "test_fingerprint", "run_folder")},
-    }
-    lines = [
-        f"**{part_name(run.config.backbone.target)}** trained on **{run.config.dataset.name}**, registered by "
-        f"{user_name()}.",
-        "",
-        f"Test accuracy {_with_interval(metrics, 'accuracy')}, macro F1 {_with_interval(metrics, 'macro_f1')} on "
-        f"{metrics['test/images']} images (95 % intervals), calibration error {metrics['test/ece']:.4f}. Guessing "
-        f"gets an accuracy of {metrics['test/chance_accuracy']:.3f}, always saying the most common class "
-        f"{metrics['test/majority_accuracy']:.3f}.",
-        "",
-        f"Repeat it with `{run.command}`.",
-        "",
-        *(f"- {name.replace('_', ' ')}: `{value}`" for name, value in facts.items()),
-    ]
-    number = register(tracking.uri, package, name, run.tracker.run_id, tags=tags, description="\n".join(lines))
-    precision, policy = run.trainer.precision, run.config.promotion  # the number format of the test
-    images = TestImages(run.data.cache.images, run.data.splits.test)
-    decision = pass_gate(tracking.uri, name, number, predictions, images, precision, policy)
-    model = f"models:/{name}/{number}"
-    metrics |= {"run/model": model, "run/alias": decision.alias, "run/promotion": decision.sentence}
-    return decision
-
-
-def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
-    value, low, high = (metrics[f"test/{name}{end}"] for end in ("", "_low", "_high"))
-    return f"{value:.4f} {Interval(low, high)}"
-
-
 def _result(metrics: Mapping[str, Any]) -> Sequence[str]:
     """Say what came of the run, for the description of its record."""
     tested = (
-        f"Test: accuracy {_with_interval(metrics, 'accuracy')}, macro F1 {_with_interval(metrics, 'macro_f1')} on "
+        f"Test: accuracy {with_interval(metrics, 'accuracy')}, macro F1 {with_interval(metrics, 'macro_f1')} on "
         f"{metrics['test/images']} images. The whole report is the artifact `report.html`."
     )
     if "run/model" not in metrics:
@@ -302,9 +189,3 @@ def _show(table: Table) -> None:
     text = console(file=io.StringIO(), width=80)
     text.print(table)
     log_to_file("test results\n" + text.file.getvalue())  # type: ignore[attr-defined]
-
-
-def _emptied(folder: Path) -> Path:
-    """Remove what a test left here that was interrupted before it was complete."""
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder

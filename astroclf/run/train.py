@@ -10,8 +10,9 @@ from typing import Any
 from astroclf.engine.signals import Terminated, terminable
 from astroclf.errors import Interrupted
 from astroclf.run.build import ProcessCache, TrialContext, opened_run
-from astroclf.run.finish import draw_augmented, finish, trained_metrics, write_summary
+from astroclf.run.finish import finish, trained_metrics
 from astroclf.run.folder import RunFolder, resume_command
+from astroclf.run.preview import draw_augmented, write_summary
 from astroclf.settings.config import Config
 from astroclf.util.logs import log
 

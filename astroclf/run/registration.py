@@ -1,0 +1,122 @@
+"""The tested model of a run, handed on: written as a package, registered, and judged by the gate."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from astroclf.evaluation.answering import Answering
+from astroclf.evaluation.intervals import Interval
+from astroclf.evaluation.predictions import Predictions
+from astroclf.inference.predictor import Predictor
+from astroclf.inference.seen import SeenImages
+from astroclf.registry.decision import Decision
+from astroclf.registry.gate import pass_gate
+from astroclf.registry.package import write_and_load
+from astroclf.registry.register import register
+from astroclf.run.build import Run
+from astroclf.run.data import Data
+from astroclf.run.record import part_name
+from astroclf.run.report import TestImages
+from astroclf.util.invocation import user_name
+
+PACKAGE_FOLDER = "model"
+
+
+def package_tested(
+    run: Run,
+    answering: Answering,
+    facts: Mapping[str, str],
+    metrics: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+) -> Predictor:
+    """Write the model package of a run, and return the model as it is loaded from there.
+
+    Parameters
+    ----------
+    weights
+        Those that were tested.
+    """
+    folder = run.folder.path / PACKAGE_FOLDER
+    shutil.rmtree(folder, ignore_errors=True)  # what an end left that was interrupted before it was complete
+    spec = _package_spec(run, answering, facts, metrics)
+    return write_and_load(folder, spec, weights, _seen(run.data), str(run.trainer.precision.device))
+
+
+def _package_spec(
+    run: Run, answering: Answering, facts: Mapping[str, str], metrics: Mapping[str, Any]
+) -> dict[str, Any]:
+    config = run.config
+    return {
+        "backbone": dict(run.spec.backbone),
+        "head": dict(run.spec.head),
+        "classes": list(run.data.classes),
+        "image_size": config.dataset.image_size,
+        "channels": run.spec.channels,
+        "reading": config.dataset.reading.to_plain(),  # how files become pixels, for whoever predicts on files
+        "tones": dict(run.data.cache.tones),
+        "activation": str(run.trainer.criterion.loss.activation),
+        "augment": config.augment.values(),
+        "tta_views": config.evaluation.tta_views,
+        **answering.to_plain(),
+        "facts": dict(facts),
+        "metrics": {name: value for name, value in metrics.items() if isinstance(value, (int, float))},
+    }
+
+
+def _seen(data: Data) -> SeenImages:
+    digests, splits = data.cache.pixel_digests, data.splits
+    return SeenImages.of(digests[splits.train], digests[splits.val])
+
+
+def register_tested(
+    run: Run,
+    facts: Mapping[str, str],
+    metrics: dict[str, Any],
+    predictions: Predictions,
+) -> Decision | None:
+    """Register the package, let the gate decide, and add both to the metrics; None where nothing is registered."""
+    tracking, name = run.config.tracking, run.config.model_name
+    if not tracking.uri or not run.config.registers or run.tracker.run_id is None:
+        return None
+    tags = {  # few, for MLflow shows each as a row; all the rest is said in the description
+        "registered_by": user_name(),
+        **{key: metrics[key] for key in ("test/accuracy", "test/macro_f1")},
+        **{key: facts[key] for key in ("data_fingerprint", "test_fingerprint", "run_folder")},
+    }
+    lines = [
+        f"**{part_name(run.config.backbone.target)}** trained on **{run.config.dataset.name}**, registered by "
+        f"{user_name()}.",
+        "",
+        f"Test accuracy {with_interval(metrics, 'accuracy')}, macro F1 {with_interval(metrics, 'macro_f1')} on "
+        f"{metrics['test/images']} images (95 % intervals), calibration error {metrics['test/ece']:.4f}. Guessing "
+        f"gets an accuracy of {metrics['test/chance_accuracy']:.3f}, always saying the most common class "
+        f"{metrics['test/majority_accuracy']:.3f}.",
+        "",
+        f"Repeat it with `{run.command}`.",
+        "",
+        *(f"- {name.replace('_', ' ')}: `{value}`" for name, value in facts.items()),
+    ]
+    number = register(
+        tracking.uri,
+        run.folder.path / PACKAGE_FOLDER,
+        name,
+        run.tracker.run_id,
+        tags=tags,
+        description="\n".join(lines),
+    )
+    precision, policy = run.trainer.precision, run.config.promotion  # the number format of the test
+    images = TestImages(run.data.cache.images, run.data.splits.test)
+    decision = pass_gate(tracking.uri, name, number, predictions, images, precision, policy)
+    model = f"models:/{name}/{number}"
+    metrics |= {"run/model": model, "run/alias": decision.alias, "run/promotion": decision.sentence}
+    return decision
+
+
+def with_interval(metrics: Mapping[str, Any], name: str) -> str:
+    """Write a figure of the test with its interval."""
+    value, low, high = (metrics[f"test/{name}{end}"] for end in ("", "_low", "_high"))
+    return f"{value:.4f} {Interval(low, high)}"
