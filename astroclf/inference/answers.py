@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from astroclf.evaluation.predictions import PROBABILITY_COLUMN, Predictions
+
+Images = TypeVar("Images")
 
 
 def answer_columns(predictions: Predictions) -> dict[str, np.ndarray]:
@@ -45,3 +48,19 @@ def answer_table(predictions: Predictions, errors: Sequence[str | None] | None =
     answers = answers.reindex(range(len(errors)))
     answers["error"] = pd.Series(errors, dtype=object)
     return answers
+
+
+def table_of_batches(
+    batches: Iterable[tuple[Images, Sequence[str | None]]], classify: Callable[[Images], Predictions], *, errors: bool
+) -> pd.DataFrame:
+    """Classify batch after batch, and return one table of all answers.
+
+    Parameters
+    ----------
+    batches
+        Images as `classify` takes them, with what `answer_table` calls errors.
+    errors
+        Whether an image with an error becomes a row.
+    """
+    tables = [answer_table(classify(images), found if errors else None) for images, found in batches]
+    return pd.concat(tables, ignore_index=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import tee
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from astroclf.errors import ConfigError
 from astroclf.evaluation.predictions import Predictions
-from astroclf.inference.answers import answer_table
+from astroclf.inference.answers import table_of_batches
 from astroclf.inference.predictor import DEFAULT_BATCH_SIZE, Predictor
 from astroclf.inference.preparation import Preparation
 
@@ -75,10 +76,8 @@ class Ensemble:
         DataError
             One of them is no image, or has numbers for which a member knows no rule.
         """
-        frames = []
-        for images, errors in self._prepared(given, batch_size, on_error):
-            frames.append(answer_table(self.classify(images, batch_size), errors if on_error == "row" else None))
-        return pd.concat(frames, ignore_index=True)
+        batches = self._prepared(given, batch_size, on_error)
+        return table_of_batches(batches, partial(self.classify, batch_size=batch_size), errors=on_error == "row")
 
     def features(self, given: Any, *, batch_size: int = DEFAULT_BATCH_SIZE) -> np.ndarray:
         """Refuse, by a ConfigError: each member has an embedding of its own, and these have nothing in common."""

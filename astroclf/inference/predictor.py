@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from astroclf.data.decode.images import fit_square
 from astroclf.errors import DataError
 from astroclf.evaluation.forward import predict_proba
 from astroclf.evaluation.predictions import Predictions
-from astroclf.inference.answers import answer_table
+from astroclf.inference.answers import table_of_batches
 from astroclf.inference.in_memory import images_of
 from astroclf.inference.preparation import Preparation
 from astroclf.inference.seen import SeenImages
@@ -79,10 +80,8 @@ class Predictor:
         DataError
             One of them is no image, or has numbers for which the model knows no rule.
         """
-        frames = []
-        for images_NHWC, errors in self.prepared(given, batch_size, on_error):
-            frames.append(answer_table(self.classify(images_NHWC, batch_size), errors if on_error == "row" else None))
-        return pd.concat(frames, ignore_index=True)
+        batches = self.prepared(given, batch_size, on_error)
+        return table_of_batches(batches, partial(self.classify, batch_size=batch_size), errors=on_error == "row")
 
     def features(self, given: Any, *, batch_size: int = DEFAULT_BATCH_SIZE) -> np.ndarray:
         """Compute what the backbone makes of one image or many, before any head: (N, F) float32.
