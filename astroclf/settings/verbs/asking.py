@@ -126,13 +126,29 @@ class ExplainConfig(AskedImages):
 
 @dataclass(frozen=True, kw_only=True)
 class ExploreConfig(AskedImages):
-    """What ``conf/explore.yaml`` says: a model, and images to see as it sees them."""
+    """What ``conf/explore.yaml`` says: a model, and images to see as it sees them, or a table of answers alone.
+
+    Raises
+    ------
+    ConfigError
+        No input.
+    """
 
     model: Annotated[str, PATH_OR_NAME]
     labels: str | None
     label_next: Annotated[int, at_least(0)]
     max_images: Annotated[int, Range(at_least=2, below=20_001)]
     seed: Annotated[int, Range(at_least=0, below=2**32)]
+
+    @property
+    def words(self) -> list[str]:
+        """The inputs one by one; a table that stands where the model is expected is the only one."""
+        return super().words or [self.model] * self.model.lower().endswith(".parquet")
+
+    @property
+    def named_model(self) -> str | None:
+        """The model, where one is named beside the inputs."""
+        return self.model if super().words else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from astroclf.evaluation.predictions import Predictions, joined
 from astroclf.inference.inputs import Inputs
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.samples import Sample, prepare_ahead
+from astroclf.use.explore.written import WrittenAnswers
 from astroclf.util.logs import log
 from astroclf.util.pictures import as_rgb
 from astroclf.util.progress import ProgressBar
@@ -60,6 +61,7 @@ def embed(
     labels: str | None,
     thumbnail_side: int,
     num_workers: int | None = None,
+    written: WrittenAnswers | None = None,
 ) -> Embedded:
     """Compute the embedding and the answer of some of the inputs; threads decode ahead.
 
@@ -69,11 +71,13 @@ def embed(
         Places of the images among the inputs, ascending.
     labels
         A column that is carried along, `OF_FOLDER`, or None.
+    written
+        Where these are read of images that are there, in place of asking the network; all of `rows` must be.
 
     Raises
     ------
     ConfigError
-        There is no such column.
+        There is no such column, or what is written is of another model.
     DataError
         No image could be read.
     """
@@ -89,9 +93,18 @@ def embed(
             if not len(block.usable):
                 continue
             usable = [block.samples[place] for place in block.usable]
-            said = model.classify(block.images_NHWC, BATCH_SIZE)
+            if written is None:
+                said, embedded = (
+                    model.classify(block.images_NHWC, BATCH_SIZE),
+                    model.embed(block.images_NHWC, BATCH_SIZE),
+                )
+            else:
+                places = written.rows_of([sample.name for sample in usable])
+                if not answers:
+                    written.check(model, block.images_NHWC, places)
+                said, embedded = written.answers.take(places), written.features[places]
             answers.append(_named(said, usable))
-            features.append(model.embed(block.images_NHWC, BATCH_SIZE))
+            features.append(embedded)
             thumbnails.append(_thumbnails(block.images_NHWC, thumbnail_side))
             truths += [_label(sample, labels) for sample in usable]
     for text in errors[:ERRORS_LISTED]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from astroclf.errors import DataError
+from astroclf.inference.inputs import Inputs
 from astroclf.registry.load import load
 from astroclf.settings.verbs.asking import ExploreConfig
 from astroclf.use.asked import surveyed_inputs
 from astroclf.use.explore.embedding import Embedded, embed
 from astroclf.use.explore.neighbours import directions, map_of, nearest_images, neighbours_accuracy, to_label_next
 from astroclf.use.explore.page import Exploration, thumbnail_side, write_page
+from astroclf.use.explore.written import WrittenAnswers, written_answers
 from astroclf.util.atomic import write_text
 from astroclf.util.logs import log
 from astroclf.util.version import __version__
@@ -34,12 +38,26 @@ def explore(config: ExploreConfig, folder: str | Path, command: str) -> int:
     AstroclfError
         There is no such model, input or column of labels, or no image can be read.
     """
+    written = written_answers(Path(config.words[0])) if len(config.words) == 1 else None
+    if written is not None:
+        log.info("Answers and embeddings are read from %s.", written.path)
+        words, column = written.inputs
+        config = replace(
+            config, model=config.named_model or written.model, inputs=words, column=config.column or column
+        )
     model = load(config.model, config.tracking.uri, config.trainer.device)
     inputs, survey = surveyed_inputs(config, model.preparation)
-    rows = _some(survey.count, config.max_images, config.seed)
+    known = np.arange(survey.count) if written is None else _answered(written, inputs, survey.count)
+    rows = _some(known, config.max_images, config.seed)
     side = thumbnail_side(len(rows), model.spec.image_size)
     found = embed(
-        model, inputs, rows, labels=config.labels, thumbnail_side=side, num_workers=config.trainer.num_workers
+        model,
+        inputs,
+        rows,
+        labels=config.labels,
+        thumbnail_side=side,
+        num_workers=config.trainer.num_workers,
+        written=written,
     )
     exploration = _explored(config, found)
     about = {
@@ -75,12 +93,22 @@ def _explored(config: ExploreConfig, found: Embedded) -> Exploration:
     )
 
 
-def _some(total: int, most: int, seed: int) -> np.ndarray:
+def _answered(written: WrittenAnswers, inputs: Inputs, count: int) -> np.ndarray:
+    """Return the places of the inputs that have an answer in the table, and say how many have none."""
+    found = np.flatnonzero(written.rows_of([sample.name for sample in inputs.samples()]) >= 0)
+    if not len(found):
+        raise DataError(f"{written.path} has an answer about none of the {count:,} images.")
+    if len(found) < count:
+        log.warning("%s of %s images have no answer in %s.", f"{count - len(found):,}", f"{count:,}", written.path)
+    return found
+
+
+def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
     """Choose the images that are explored: all, or as many as the page can bear, drawn at random."""
-    if total <= most:
-        return np.arange(total)
-    log.info("Of %s images %s are explored, drawn at random (max_images=, seed=).", f"{total:,}", f"{most:,}")
-    return np.sort(np.random.default_rng(seed).choice(total, most, replace=False))
+    if len(rows) <= most:
+        return rows
+    log.info("Of %s images %s are explored, drawn at random (max_images=, seed=).", f"{len(rows):,}", f"{most:,}")
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
 def _images_said(found: Embedded, total: int) -> str:

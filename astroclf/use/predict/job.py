@@ -71,8 +71,8 @@ def predict(config: PredictConfig, command: str) -> int:
         _answer(config, inputs, rows, journal, first, stop)
         summary = Summary.of(journal.batches(), predictor.classes)
         write_answers(output, journal.batches, rows.schema, list(rows.carried.values()))
-        record = {"model": config.model, "command": command, "astroclf": __version__}
-        plain = {**record, "facts": facts, "summary": summary.to_plain()}
+        record = {"model": config.model, "inputs": config.words, "column": config.column, "command": command}
+        plain = {**record, "astroclf": __version__, "facts": facts, "summary": summary.to_plain()}
         write_text(_record_of(output), json.dumps(plain, indent=2) + "\n")
         if config.report:
             about = [

@@ -12,12 +12,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from astroclf.config.compose import composed_as
-from astroclf.errors import AstroclfError
+from astroclf.errors import AstroclfError, ConfigError
+from astroclf.inference.predictor import Predictor
 from astroclf.registry.load import load
-from astroclf.settings.verbs.asking import ExploreConfig
+from astroclf.settings.verbs.asking import ExploreConfig, PredictConfig
 from astroclf.use.explore import job
+from astroclf.use.predict.job import predict
 
 Explore = Callable[..., int]
 OUT = Path("out")
@@ -117,3 +120,65 @@ def test_what_cannot_be_explored_is_told_and_leaves_no_page(explore, words, mess
     with pytest.raises(AstroclfError, match=message):
         explore(*words)
     assert not OUT.exists()
+
+
+@pytest.fixture
+def answers(explore: Explore, tiny_package: Path) -> Path:
+    """A table that `predict` wrote of those images, beside which nothing is needed but the model and the images."""
+    Path("sky.csv").write_text(
+        "path,kind\n" + "\n".join(f"{path},{path.parent.name}" for path in Path("sky").rglob("*.png"))
+    )
+    given = [
+        f"model={tiny_package}",
+        "inputs=sky.csv",
+        "output=out/answers.parquet",
+        "features=true",
+        "trainer.device=cpu",
+    ]
+    assert predict(composed_as(PredictConfig, "predict", given), "predict it") == 0
+    return Path("out/answers.parquet")
+
+
+def explore_alone(table: Path, *words: str) -> int:
+    given = [f"model={table}", "trainer.device=cpu", *words]
+    return job.explore(composed_as(ExploreConfig, "explore", given), OUT, "explore it")
+
+
+def test_a_table_of_answers_is_explored_without_asking_the_network_again(explore, answers, monkeypatch):
+    assert explore("sky.csv", "labels=kind") == 0
+    asked = data_of_page()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the network is asked about all images")
+
+    monkeypatch.setattr(Predictor, "classify", refuse)
+    assert explore_alone(answers, "labels=kind") == 0
+    read = data_of_page()
+    assert len(read["ids"]) == 8
+    assert read.pop("x") == pytest.approx(asked.pop("x"), abs=0.02)
+    assert read.pop("y") == pytest.approx(asked.pop("y"), abs=0.02)
+    assert read == asked
+
+
+def test_embeddings_of_another_model_are_refused(explore, answers):
+    table = parquet.read_table(answers)
+    parquet.write_table(table.set_column(table.column_names.index("f_1"), "f_1", [[9.0] * len(table)]), answers)
+    with pytest.raises(ConfigError, match="are not what this model makes of these images"):
+        explore(str(answers))
+
+
+def test_a_table_of_answers_alone_asks_for_the_model_and_one_with_the_model_needs_nothing_else(explore, answers):
+    Path("out/answers.parquet.json").unlink()
+    with pytest.raises(ConfigError, match="astroclf explore MODEL .*answers.parquet"):
+        explore_alone(answers)
+    assert explore(str(answers)) == 0
+    assert len(data_of_page()["ids"]) == 8
+
+
+def test_images_without_an_answer_are_left_out_and_counted(explore, answers, caplog):
+    cv2.imwrite("sky/Merging/later.png", np.arange(300, dtype=np.uint8).reshape(10, 10, 3))
+    with Path("sky.csv").open("a") as file:
+        file.write("\nsky/Merging/later.png,Merging")
+    assert explore_alone(answers) == 0
+    assert "1 of 9 images have no answer" in caplog.text
+    assert len(data_of_page()["ids"]) == 8
