@@ -13,6 +13,7 @@ from astroclf.evaluation.selective import risk_coverage
 from astroclf.util.figures import BLUE, GREEN, GREY, INK, ORANGE, class_labels, figure, shorten, show_image
 
 RELIABILITY_BINS = 10
+WIDTH = 3.5  # inches of what says how far to trust a model: three figures stand beside each other on a page
 
 
 def plot_confusion(predictions: Predictions, path: str | Path) -> Path:
@@ -58,15 +59,15 @@ def plot_reliability(predictions: Predictions, path: str | Path, before: Predict
     Parameters
     ----------
     before
-        The same images before calibration, drawn beside.
+        The same images before calibration, drawn beside where that changed anything.
     """
     edges = np.linspace(0, 1, RELIABILITY_BINS + 1)
     counts, confidence, right = _by_confidence(predictions, edges)
     filled = counts > 0
     low, high = _wilson(right, counts[filled])
-    with figure(path, 4.3, 4.6, rows=2, sharex=True, height_ratios=[3, 1]) as (axes, below):
+    with figure(path, WIDTH, 4.3, rows=2, sharex=True, height_ratios=[3, 1]) as (axes, below):
         axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="perfectly calibrated")
-        if before is not None:
+        if before is not None and not np.array_equal(before.confidence, predictions.confidence):
             _, uncalibrated, accuracy = _by_confidence(before, edges)
             axes.plot(uncalibrated, accuracy, color=ORANGE, marker="o", ms=3, lw=1, label="before calibration")
         bars = [right - low, high - right]
@@ -85,7 +86,7 @@ def plot_risk_coverage(predictions: Predictions, path: str | Path) -> Path:
     curve = risk_coverage(predictions.confidence, predictions.right)
     best = risk_coverage(predictions.right.astype(np.float64), predictions.right)
     area = curve.risk_N.mean()
-    with figure(path, 4.3, 3.6) as axes:
+    with figure(path, WIDTH, 3.2) as axes:
         axes.plot(best.coverage_N, best.risk_N, color=GREY, lw=1, ls="--", label="best order of these answers")
         axes.plot(curve.coverage_N, curve.risk_N, color=BLUE, label=f"this model, area (AURC) {area:.3f}")
         axes.set(
@@ -131,7 +132,7 @@ def plot_class_accuracy(predictions: Predictions, path: str | Path) -> Path:
 def plot_uncertainty(predictions: Predictions, path: str | Path) -> Path:
     """Plot how uncertain the model is where it is right and where it is wrong: apart is good."""
     bins = np.linspace(0, 1, 26)
-    with figure(path, 4.6, 3.0) as axes:
+    with figure(path, WIDTH, 3.2) as axes:
         for chosen, name, color in ((predictions.right, "right", BLUE), (~predictions.right, "wrong", ORANGE)):
             if chosen.any():
                 values = predictions.uncertainty[chosen]

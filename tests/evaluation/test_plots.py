@@ -80,6 +80,7 @@ def test_calibration_is_seen_beside_what_was_before_it(predictions: Predictions,
     alone = plots.plot_reliability(predictions, tmp_path / "alone.png").read_bytes()
     before = replace(predictions, probabilities=predictions.probabilities**2)
     assert plots.plot_reliability(predictions, tmp_path / "beside.png", before).read_bytes() != alone
+    assert plots.plot_reliability(predictions, tmp_path / "same.png", predictions).read_bytes() == alone
 
 
 def test_drawing_leaves_the_users_pyplot_alone(predictions: Predictions, tmp_path: Path) -> None:

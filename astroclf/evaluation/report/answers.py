@@ -30,6 +30,12 @@ from astroclf.evaluation.suspects import Suspects
 from astroclf.util.figures import class_labels
 from astroclf.util.text import number
 
+HEADLINES = ("accuracy", "macro_f1", "log_loss", "ece")  # of `METRICS`: how often it is right, and how sure it may be
+OF_SETS_AND_ORDER = {
+    "aurc": "area under the risk–coverage curve (AURC)",
+    "coverage": "true class in its prediction set",
+    "set_size": "classes in a prediction set, on average",
+}
 SHOWN_SAMPLES = 24  # of a gallery
 CELL_SAMPLES = 12  # behind a cell of the confusion matrix
 MATRIX_SAMPLES = 600  # behind all of them: 1.5 MB
@@ -83,8 +89,8 @@ def result_sentence(predictions: Predictions) -> str:
     blind = baselines(predictions)
     words = (
         f"{int(predictions.right.sum())} of {len(predictions)} test images are classified as their label says; "
-        f"guessing would get {_percent(blind.chance)} of them right, always saying {blind.majority_class} "
-        f"{_percent(blind.majority)}."
+        f"guessing would get {_percent(blind.chance)} of them right, and always saying {blind.majority_class} would "
+        f"get {_percent(blind.majority)}."
     )
     if best.name != worst.name:
         words += f" Best: {best.name} ({best.accuracy:.0%}); worst: {worst.name} ({worst.accuracy:.0%})"
@@ -97,7 +103,7 @@ def result_sentence(predictions: Predictions) -> str:
 
 
 def headlines(metrics: Mapping[str, Any]) -> list[Headline]:
-    """Return the figures at the top, each with its interval and what is reached without looking at the images.
+    """Return the few figures at the top, each with its interval and what is reached without looking at the images.
 
     Parameters
     ----------
@@ -105,16 +111,48 @@ def headlines(metrics: Mapping[str, Any]) -> list[Headline]:
         With the names of ``metrics.json``.
     """
     found = []
-    for metric in METRICS.values():
-        if f"test/{metric.name}" not in metrics:
+    for name in HEADLINES:
+        if f"test/{name}" not in metrics:
             continue
-        interval = interval_text(metrics, metric.name)
+        interval = interval_text(metrics, name)
         beside = [f"{100 * LEVEL:g} %: {interval}"] if interval else []
-        if metric.name == "accuracy" and "test/chance_accuracy" in metrics:
+        if name == "accuracy" and "test/chance_accuracy" in metrics:
             beside.append(f"guessing {number(metrics['test/chance_accuracy'])}")
             beside.append(f"commonest class {number(metrics['test/majority_accuracy'])}")
-        found.append(Headline(number(metrics.get(f"test/{metric.name}")), metric.label, beside))
+        if _before(metrics, name) is not None:
+            beside.append(f"before calibration {_before(metrics, name)}")
+        found.append(Headline(number(metrics[f"test/{name}"]), METRICS[name].label, beside))
     return found
+
+
+def figures_section(metrics: Mapping[str, Any], title: str = "Figures") -> Table:
+    """Return the table of all figures of a test, with what they were before calibration where that changed them.
+
+    Parameters
+    ----------
+    metrics
+        With the names of ``metrics.json``.
+    """
+    labels = {name: metric.label for name, metric in METRICS.items()} | OF_SETS_AND_ORDER
+    shown = {name: label for name, label in labels.items() if metrics.get(f"test/{name}") is not None}
+    is_calibrated = any(_before(metrics, name) is not None for name in shown)
+    columns = [Column("figure", numeric=False), Column("value"), Column(f"{100 * LEVEL:g} % interval")]
+    rows = [
+        [
+            Cell(label),
+            Cell(number(metrics[f"test/{name}"])),
+            Cell(interval_text(metrics, name) or "–"),
+            *[Cell(_before(metrics, name) or "–")] * is_calibrated,
+        ]
+        for name, label in shown.items()
+    ]
+    return Table(title=title, columns=[*columns, *[Column("before calibration")] * is_calibrated], rows=rows)
+
+
+def _before(metrics: Mapping[str, Any], name: str) -> str | None:
+    """Write what a figure was before calibration; None where calibration did not change it."""
+    raw = metrics.get(f"test/{name}_raw")
+    return None if raw is None or raw == metrics[f"test/{name}"] else number(raw)
 
 
 def confusion_section(predictions: Predictions, pictures: Pictures, title: str = "What is taken for what") -> Matrix:
@@ -227,6 +265,7 @@ def suspects_section(
     predictions: Predictions, pictures: Pictures, suspects: Suspects, count: int = SHOWN_SAMPLES
 ) -> Gallery:
     """Return the images whose label is probably wrong, each with the label that the model suggests."""
+    pictures = replace(pictures, heat_maps={})  # those that are confident mistakes have theirs there
     samples = [
         replace(
             answered_sample(predictions, pictures, int(row)),

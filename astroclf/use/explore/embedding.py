@@ -84,7 +84,8 @@ def embed(
     if labels not in (None, OF_FOLDER, *inputs.columns):
         known = ", ".join(inputs.columns) or "none: they are no table"
         raise ConfigError(f"labels={labels} is no column of the inputs, and not 'folder'. Their columns: {known}.")
-    answers, features, thumbnails, truths, errors = [], [], [], list[str](), list[str]()
+    answers, truths, errors = list[Predictions](), list[str](), list[str]()
+    features, thumbnails = [], []
     blocks = prepare_ahead(model.preparation, _at(rows, inputs.samples()), BATCH_SIZE, num_workers)
     with ProgressBar("Looking", len(rows)) as bar, closing(blocks):
         for block in blocks:

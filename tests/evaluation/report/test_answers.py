@@ -12,10 +12,14 @@ from astroclf.evaluation.report.answers import (
     Pictures,
     class_section,
     confusion_section,
+    figures_section,
+    headlines,
     least_sure_section,
     mistakes_section,
+    suspects_section,
 )
 from astroclf.evaluation.report.page import Report, write_report
+from astroclf.evaluation.suspects import Suspects
 
 
 def many(classes: int, images: int) -> Predictions:
@@ -60,6 +64,30 @@ def test_a_mistake_is_shown_beside_where_the_model_looked(predictions: Predictio
     first, second = mistakes_section(predictions, Pictures(images, heat_maps={5: images[0]})).samples
     assert first.heat_map.startswith("data:image/")
     assert second.heat_map == ""
+
+
+def test_few_figures_are_at_the_top_and_all_in_a_table_beside_what_they_were_before_calibration() -> None:
+    metrics = {"test/accuracy": 0.9, "test/accuracy_low": 0.8, "test/accuracy_high": 0.95, "test/macro_recall": 0.7}
+    metrics |= {"test/ece": 0.02, "test/ece_raw": 0.08, "test/coverage": 0.91}
+    assert [(item.value, item.label) for item in headlines(metrics)] == [
+        ("0.900", "accuracy"), ("0.020", "calibration error (ECE)"),
+    ]  # fmt: skip
+    assert headlines(metrics)[1].beside == ["before calibration 0.080"]
+    table = figures_section(metrics)
+    cells = [[cell.text for cell in row] for row in table.rows]
+    assert cells[0] == ["accuracy", "0.900", "0.800 – 0.950", "–"]
+    assert ["macro recall", "0.700", "–", "–"] in cells
+    assert ["calibration error (ECE)", "0.020", "–", "0.080"] in cells
+    assert cells[-1][:2] == ["true class in its prediction set", "0.910"]
+    same = figures_section(metrics | {"test/ece_raw": 0.02})
+    assert [column.name for column in same.columns] == ["figure", "value", "95 % interval"]
+
+
+def test_heat_maps_are_shown_once_beside_the_mistakes(predictions: Predictions, images: np.ndarray) -> None:
+    pictures = Pictures(images, heat_maps={5: images[0]})
+    one = np.array([5])
+    suspects = Suspects(one, predictions.truth[one], predictions.predicted[one], np.array([0.1]), np.array([0.9]))
+    assert suspects_section(predictions, pictures, suspects).samples[0].heat_map == ""
 
 
 def test_the_least_sure_come_first_whether_right_or_wrong(predictions: Predictions) -> None:

@@ -80,7 +80,7 @@ def test_the_report_says_what_came_out_and_how_to_repeat_it(
     words = html.unescape(page)
     for text in (
         "0.667", "95 %: 0.223 – 0.957", "guessing 0.500", "4 of 6 test images",
-        "guessing would get 50 % of them right, always saying Merging 50 %",
+        "guessing would get 50 % of them right, and always saying Merging would get 50 %",
         "python -m astroclf.train 'x=[a,b]'", "gamma: 2.0", "torch", "f00d", "test fingerprint",
         "g.jpg", "2 of 2 wrong among 6 images", "Sb <barred>", "galaxies & <stars>", "/my <data>",
         'href="http://server/#/models/g/versions/4"', "Beside the champion, models:/g/3", "optimizer.lr", "0.003",
