@@ -89,9 +89,7 @@ def plot_risk_coverage(predictions: Predictions, path: str | Path) -> Path:
     with figure(path, WIDTH, 3.2) as axes:
         axes.plot(best.coverage_N, best.risk_N, color=GREY, lw=1, ls="--", label="best order of these answers")
         axes.plot(curve.coverage_N, curve.risk_N, color=BLUE, label=f"this model, area (AURC) {area:.3f}")
-        axes.set(
-            xlabel="share of the images that are answered, the surest first", ylabel="share of these that is wrong"
-        )
+        axes.set(xlabel="share of images answered, the surest first", ylabel="share of these that is wrong")
         axes.set(xlim=(0, 1), ylim=(0, None), title="Risk and coverage")
         axes.grid()
         axes.legend(loc="best")
@@ -140,7 +138,7 @@ def plot_uncertainty(predictions: Predictions, path: str | Path) -> Path:
                 axes.hist(values, bins, weights=weights, histtype="stepfilled", color=color, alpha=0.35)
                 axes.hist(values, bins, weights=weights, histtype="step", color=color, lw=1.4,
                           label=f"{name} ({len(values)}), mean {values.mean():.2f}")  # fmt: skip
-        axes.set(xlabel="uncertainty (estimated probability of being wrong)", ylabel="share of images", xlim=(0, 1))
+        axes.set(xlabel="uncertainty (probability of being wrong)", ylabel="share of images", xlim=(0, 1))
         axes.set_ylim(0, axes.get_ylim()[1] * 1.3)  # room for the legend
         axes.set_title("Uncertainty")
         axes.grid(axis="y")
