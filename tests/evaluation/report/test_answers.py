@@ -86,7 +86,9 @@ def test_few_figures_are_at_the_top_and_all_in_a_table_beside_what_they_were_bef
 def test_heat_maps_are_shown_once_beside_the_mistakes(predictions: Predictions, images: np.ndarray) -> None:
     pictures = Pictures(images, heat_maps={5: images[0]})
     one = np.array([5])
-    suspects = Suspects(one, predictions.truth[one], predictions.predicted[one], np.array([0.1]), np.array([0.9]))
+    suspects = Suspects(
+        one, predictions.truth[one], predictions.predicted[one], np.array([0.1]), np.array([0.9]), np.array([0.5])
+    )
     assert suspects_section(predictions, pictures, suspects).samples[0].heat_map == ""
 
 
