@@ -43,7 +43,8 @@ class Attributions:
     seen_NHWC : uint8
         The images as the network gets them: cropped and scaled, before they are normalised.
     maps_NHW : float32
-        From 0 to 1, the greatest of an image; of the same size. All 0 where nothing in the image speaks for the class.
+        Of the same size: parts of the strongest that speaks for the class or against it anywhere in the image, from 0
+        to 1. Nearly all 0 where little speaks for the class.
     agreement_N : float, optional
         Rank correlation of the map with what hiding each part costs the class; NaN where either is flat.
     """
@@ -133,13 +134,19 @@ def attribute(
 
 
 def _heat(explained: Any, images_BCHW: Tensor, classes_B: Tensor) -> np.ndarray:
-    """Compute the map of each image, the mean over its views, as parts of its greatest: (B, H, W)."""
+    """Compute the map of each image, the mean over its views, as parts of its strongest evidence: (B, H, W).
+
+    That may be evidence against the class: else the noise of an empty sky would be red where the object is against it.
+    """
     views = list(dihedral_views(images_BCHW))
     with torch.enable_grad():
         maps = [explained.attribute(view_BCHW, target=classes_B).sum(dim=1, keepdim=True) for view_BCHW in views]
-    upright_VB1hw = torch.stack(list(undone_views([found.detach().float().clamp_min(0) for found in maps])))
-    heat_B1HW = F.interpolate(upright_VB1hw.mean(dim=0), images_BCHW.shape[2:], mode="bilinear")
-    peak_B111 = heat_B1HW.amax(dim=(1, 2, 3), keepdim=True)
+    upright_VB1hw = torch.stack(list(undone_views([found.detach().float() for found in maps])))
+    heat_B1HW, against_B1HW = (
+        F.interpolate(part_VB1hw.clamp_min(0).mean(dim=0), images_BCHW.shape[2:], mode="bilinear")
+        for part_VB1hw in (upright_VB1hw, -upright_VB1hw)
+    )
+    peak_B111 = torch.maximum(heat_B1HW, against_B1HW).amax(dim=(1, 2, 3), keepdim=True)
     return torch.where(peak_B111 > 0, heat_B1HW / peak_B111.clamp_min(1e-30), heat_B1HW)[:, 0].cpu().numpy()
 
 

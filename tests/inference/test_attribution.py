@@ -76,6 +76,16 @@ def test_the_heat_lies_on_the_patch_that_decides_and_moves_with_it(predictor, im
     assert (found.agreement_N > 0.5).all()
 
 
+def test_faint_evidence_is_not_red_where_the_object_speaks_against_the_class(predictor):
+    with torch.no_grad():
+        predictor.model.scores.weight[0, 1] = -10  # green speaks against red
+    image = np.full((SIDE, SIDE, 3), (20, 0, 0), np.uint8)
+    image[24:40, 24:40] = (0, 250, 0)
+    heat = attribute(predictor, image[None], np.array([0])).maps_NHW[0]
+    assert heat[28:36, 28:36].max() == 0
+    assert 0 < heat.max() < 0.3
+
+
 def test_a_map_is_the_same_in_any_company_and_leaves_no_gradients(predictor, images):
     many = np.concatenate([images] * 3)
     classes = np.arange(6) % 2
