@@ -153,14 +153,12 @@ def fit_confidence(
         return None
     scaling = fit_calibration("vector", probabilities_NC, labels_N)
     whole = ScaledConfidence(temperature=scaling.calibration.temperature, bias=scaling.calibration.bias)
-    chosen: tuple[Confidence, np.ndarray] = whole, _of_label(scaling.out_of_fold_NC, predicted_N)
+    candidates: list[tuple[Confidence, np.ndarray]] = [(whole, _of_label(scaling.out_of_fold_NC, predicted_N))]
     normed = _fit_norm(probabilities_NC, predicted_N, right_N)
     if normed is not None:
-        told_N = normed(probabilities_NC, predicted_N)
-        if _log_loss(told_N, right_N) < _log_loss(highest_N, right_N) and aurc(told_N, right_N) < aurc(
-            chosen[1], right_N
-        ):
-            chosen = normed, told_N
+        candidates.append((normed, normed(probabilities_NC, predicted_N)))
+    better = [each for each in candidates if _log_loss(each[1], right_N) < _log_loss(highest_N, right_N)]
+    chosen = min(better or candidates, key=lambda each: aurc(each[1], right_N))
     highest_R, chosen_R = resampled_aurc([highest_N, chosen[1]], right_N, RESAMPLES)
     gain = aurc(highest_N, right_N) - aurc(chosen[1], right_N)
     return ConfidenceFit(chosen[0], gain, percentile_interval(highest_R - chosen_R, LEVEL))
