@@ -9,7 +9,7 @@ import numpy as np
 from scipy import optimize, special
 
 from astroclf.errors import ConfigError
-from astroclf.evaluation.calibration import Calibration, fit_calibration, log_probabilities
+from astroclf.evaluation.calibration import Calibration, fit_calibration, folds, log_probabilities
 from astroclf.evaluation.intervals import LEVEL, Interval, percentile_interval
 from astroclf.evaluation.metrics import SMALLEST
 from astroclf.evaluation.selective import aurc, resampled_aurc
@@ -117,16 +117,19 @@ class ConfidenceFit:
         By how much it lowers the area under the risk–coverage curve.
     interval : Interval
         Of the gain.
+    log_loss_gain : float
+        By how much it is the better probability that a label is right: what its log loss is lower by, nats.
     """
 
     confidence: Confidence
     gain: float
     interval: Interval
+    log_loss_gain: float
 
     @property
     def helps(self) -> bool:
-        """Whether it lowers the area beyond doubt: the whole interval lies above 0."""
-        return self.interval.low > 0
+        """Whether it lowers the area beyond doubt, its whole interval above 0, and is a better probability as well."""
+        return self.interval.low > 0 and self.log_loss_gain > 0
 
 
 def fit_confidence(
@@ -134,8 +137,8 @@ def fit_confidence(
 ) -> ConfidenceFit | None:
     """Choose the confidence with the least area under the risk–coverage curve of labelled images.
 
-    The scaling of each class is judged, as a calibration is, on images that its fit has not seen. A score over a norm
-    is only taken if it also is the better probability of being right, by its log loss.
+    Both kinds are judged, as a calibration is, on images that their fit has not seen, and by what they are as a
+    probability, too: among a hundred images are few wrong answers, and some score always happens to put these last.
 
     Parameters
     ----------
@@ -154,14 +157,17 @@ def fit_confidence(
     scaling = fit_calibration("vector", probabilities_NC, labels_N)
     whole = ScaledConfidence(temperature=scaling.calibration.temperature, bias=scaling.calibration.bias)
     candidates: list[tuple[Confidence, np.ndarray]] = [(whole, _of_label(scaling.out_of_fold_NC, predicted_N))]
-    normed = _fit_norm(probabilities_NC, predicted_N, right_N)
-    if normed is not None:
-        candidates.append((normed, normed(probabilities_NC, predicted_N)))
-    better = [each for each in candidates if _log_loss(each[1], right_N) < _log_loss(highest_N, right_N)]
+    if (normed := _fit_norm(probabilities_NC, predicted_N, right_N)) is not None:
+        told_N = _norm_out_of_fold(probabilities_NC, predicted_N, right_N, labels_N)
+        if np.isfinite(told_N).all():
+            candidates.append((normed, told_N))
+    of_highest = _log_loss(highest_N, right_N)
+    better = [each for each in candidates if _log_loss(each[1], right_N) < of_highest]
     chosen = min(better or candidates, key=lambda each: aurc(each[1], right_N))
     highest_R, chosen_R = resampled_aurc([highest_N, chosen[1]], right_N, RESAMPLES)
     gain = aurc(highest_N, right_N) - aurc(chosen[1], right_N)
-    return ConfidenceFit(chosen[0], gain, percentile_interval(highest_R - chosen_R, LEVEL))
+    interval = percentile_interval(highest_R - chosen_R, LEVEL)
+    return ConfidenceFit(chosen[0], gain, interval, of_highest - _log_loss(chosen[1], right_N))
 
 
 def _fit_norm(probabilities_NC: np.ndarray, predicted_N: np.ndarray, right_N: np.ndarray) -> NormConfidence | None:
@@ -171,6 +177,19 @@ def _fit_norm(probabilities_NC: np.ndarray, predicted_N: np.ndarray, right_N: np
     slope, intercept = _logistic(scores[norm], right_N)
     sound = 0 < slope <= STEEPEST and abs(intercept) <= STEEPEST
     return NormConfidence(norm=norm, slope=slope, intercept=intercept) if sound else None
+
+
+def _norm_out_of_fold(
+    probabilities_NC: np.ndarray, predicted_N: np.ndarray, right_N: np.ndarray, labels_N: np.ndarray
+) -> np.ndarray:
+    """Return how sure each label is by a score over a norm that was chosen without its image; nan where none can be."""
+    told_N = np.full(len(right_N), np.nan)
+    for fold_N in folds(labels_N):
+        others_N = ~fold_N
+        fit = _fit_norm(probabilities_NC[others_N], predicted_N[others_N], right_N[others_N])
+        if fit is not None:
+            told_N[fold_N] = fit(probabilities_NC[fold_N], predicted_N[fold_N])
+    return told_N
 
 
 def _log_loss(told_N: np.ndarray, right_N: np.ndarray) -> float:

@@ -1,16 +1,16 @@
 """What calibration, confidence and prediction sets are worth on simulated galaxies that the network has not seen.
 
-    python experiments/studies/calibration.py FOLDER [--epochs 4] [--splits 20]
+    python experiments/studies/calibration.py FOLDER [--epochs 16] [--splits 20]
 
-Trains the network of `make train` (label smoothing 0.1) in FOLDER, asks it about 5,000 newly simulated galaxies, and
-divides these many times at random into 2,000 for validation and 3,000 for test. Prints the tables of
-experiments/calibration.md.
+Trains the network of `make train` (label smoothing 0.1) in FOLDER, and asks it about 5,000 newly simulated galaxies:
+with the answers that were fitted on its own validation images, as users get them; with answers fitted on 2,000 of the
+new galaxies and tested on the other 3,000, in many divisions; and with answers fitted on as few as a small data set
+has. Prints the tables of experiments/calibration.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -22,11 +22,16 @@ import numpy as np
 from astroclf.data.cache.image_cache import open_image_cache
 from astroclf.evaluation.answering import Answering, answer_metrics, fit_answering
 from astroclf.evaluation.conformal import strangeness
+from astroclf.evaluation.metrics import expected_calibration_error
 from astroclf.evaluation.predictions import Predictions, read_predictions, write_predictions
+from astroclf.evaluation.selective import aurc
 from astroclf.registry.package import load_package
 from astroclf.simulation.readers import Galaxy10Sim
 
-IMAGES, VALIDATED, SIZE, COVERAGE = 5000, 2000, 64, 0.9
+IMAGES, SIMULATION_SEED, SIZE, COVERAGE = 5000, 7, 64, 0.9
+VALIDATED = 2000  # of the new galaxies, for each division
+FEW = (100, 200, 360)  # validation images of a small data set
+SMALL_DRAWS = 40
 
 
 def trained(folder: Path, epochs: int) -> Path:
@@ -45,7 +50,7 @@ def said_of_new_galaxies(folder: Path, package: Path) -> Predictions:
     """Return what the network itself says of galaxies that were simulated from another seed."""
     path = folder / "said.parquet"
     if not path.is_file():
-        reader = Galaxy10Sim(samples=IMAGES, seed=1, image_size=SIZE, cache_dir=folder / "cache")
+        reader = Galaxy10Sim(samples=IMAGES, seed=SIMULATION_SEED, image_size=SIZE, cache_dir=folder / "cache")
         cache = open_image_cache(reader, folder / "cache")
         predictor = load_package(package, device="cpu")
         predictor.answering = Answering(uncertainty_head=True)
@@ -65,17 +70,28 @@ def class_thresholds(fitted: tuple[np.ndarray, np.ndarray], scores_NC: np.ndarra
     return np.stack(columns, axis=1)
 
 
+def of_answers(test: Predictions, answers: Predictions) -> dict[str, float]:
+    """Return the figures of answers to new galaxies."""
+    figures = answer_metrics(test, answers)
+    assert answers.sets is not None
+    figures["accuracy_raw"] = test.metrics()["accuracy"]
+    figures["empty sets"] = float((answers.sets.sum(axis=1) == 0).mean())
+    figures["sets without the label"] = float((~answers.sets[np.arange(len(test)), answers.predicted]).mean())
+    figures["ece of 1 - uncertainty"] = expected_calibration_error(1 - test.uncertainty, test.right)
+    figures["aurc of 1 - uncertainty"] = aurc(1 - test.uncertainty, test.right)
+    return figures
+
+
 def of_one_split(said: Predictions, seed: int, method: str) -> dict[str, float]:
     """Fit on a random part, and return the figures of the rest."""
     order = np.random.default_rng(seed).permutation(len(said))
     validation, test = said.take(order[:VALIDATED]), said.take(order[VALIDATED:])
     fit = fit_answering(validation, method, COVERAGE, uncertainty_head=True)  # type: ignore[arg-type]
     answers = fit.answering(test)
-    figures = answer_metrics(test, answers)
-    assert answers.sets is not None
-    figures["accuracy_raw"] = test.metrics()["accuracy"]
-    figures["empty sets"] = float((answers.sets.sum(axis=1) == 0).mean())
-    figures["sets without the label"] = float((~answers.sets[np.arange(len(test)), answers.predicted]).mean())
+    figures = of_answers(test, answers)
+    figures["confidence of its own"] = float(fit.answering.confidence is not None)
+    classes = [figures[f"{name}/coverage"] for name in said.classes]
+    figures["farthest class from the coverage"] = float(np.abs(np.subtract(classes, COVERAGE)).max())
     calibrated = answers.probabilities
     fitted = validation.probabilities if fit.calibration is None else fit.calibration.out_of_fold_NC
     share = np.random.default_rng(seed).random((len(said), 1))
@@ -90,23 +106,42 @@ def of_one_split(said: Predictions, seed: int, method: str) -> dict[str, float]:
     return figures
 
 
+def of_few(said: Predictions, images: int, seed: int) -> dict[str, float]:
+    """Fit on as few images as a small data set has, and return by how much the answers to all others are better."""
+    order = np.random.default_rng([seed, images]).permutation(len(said))
+    fit = fit_answering(said.take(order[:images]), "temperature", COVERAGE, uncertainty_head=True)
+    test = said.take(order[images:])
+    figures = answer_metrics(test, fit.answering(test))
+    kept = {name: figures[name] for name in ("ece", "log_loss", "aurc", "coverage", "set_size")}
+    gains = {f"{name} gain": figures[f"{name}_raw"] - figures[name] for name in ("ece", "log_loss", "aurc")}
+    return {**kept, **gains, "calibrated": float(fit.answering.calibration is not None)}
+
+
+def table(title: str, found: list[dict[str, float]]) -> None:
+    """Print mean, standard deviation, least and largest of each figure."""
+    print(f"\n{title}")
+    for name in found[0]:
+        values = [figures[name] for figures in found]
+        print(f"| {name} | {np.mean(values):.4f} ± {np.std(values):.4f} | {min(values):.4f} to {max(values):.4f} |")
+
+
 def main() -> None:
     """Train, ask, divide and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--splits", type=int, default=20)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     folder = options.folder.absolute()
-    said = said_of_new_galaxies(folder, trained(folder, options.epochs))
+    package = trained(folder, options.epochs)
+    said = said_of_new_galaxies(folder, package)
+    table("fitted on its own validation images", [of_answers(said, load_package(package, "cpu").answering(said))])
     for method in ("temperature", "vector"):
         found = [of_one_split(said, seed, method) for seed in range(options.splits)]
-        print(f"\n{method}: mean over {options.splits} splits, and standard deviation")
-        for name in found[0]:
-            values = [figures[name] for figures in found]
-            print(f"| {name} | {np.mean(values):.4f} | {np.std(values):.4f} |")
-        (folder / f"{method}.json").write_text(json.dumps(found))
+        table(f"{method}: {options.splits} divisions into {VALIDATED} and {len(said) - VALIDATED}", found)
+    for images in FEW:
+        table(f"{images} validation images, {SMALL_DRAWS} draws", [of_few(said, images, s) for s in range(SMALL_DRAWS)])
 
 
 if __name__ == "__main__":

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import special
 
 from astroclf.errors import ConfigError
-from astroclf.evaluation.confidence import NormConfidence, ScaledConfidence, fit_confidence, normalised_logit
+from astroclf.evaluation.confidence import (
+    ConfidenceFit,
+    NormConfidence,
+    ScaledConfidence,
+    fit_confidence,
+    normalised_logit,
+)
+from astroclf.evaluation.intervals import Interval
 from astroclf.evaluation.metrics import equal_mass_calibration_error
 from astroclf.evaluation.selective import aurc
 from tests.evaluation.drawn import drawn
@@ -60,9 +69,16 @@ def test_it_is_not_taken_of_a_network_whose_probabilities_say_it_all() -> None:
     assert not fit.helps
 
 
-def biased(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def test_it_is_not_taken_where_it_would_not_mean_what_it_says() -> None:
+    """An order that is better, by scores that are no better as probabilities, is chance where few answers are wrong."""
+    fit = ConfidenceFit(NormConfidence(norm=2, slope=1.0, intercept=0.0), 0.02, Interval(0.01, 0.03), -0.1)
+    assert not fit.helps
+    assert replace(fit, log_loss_gain=0.1).helps
+
+
+def biased(images: int, seed: int = 0, spread: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
     """Draw a network that says one of the classes too often, and is too sure of it."""
-    said = drawn(images, seed=seed, spread=3.0)
+    said = drawn(images, seed=seed, spread=spread)
     return special.softmax(np.log(said.probabilities) + np.array([2.5, 0, 0, 0, -1.0]), axis=1), said.truth
 
 
@@ -77,6 +93,21 @@ def test_a_scaling_of_each_class_is_taken_where_one_class_is_said_too_often() ->
     confidence = fit.confidence(told, predicted)
     assert aurc(confidence, predicted == labels) < 0.84 * aurc(told.max(axis=1), predicted == labels)
     assert equal_mass_calibration_error(confidence, predicted == labels) < 0.03
+
+
+def test_a_hundred_images_are_enough_to_learn_which_class_is_said_too_often() -> None:
+    """Of ten draws; with each class scaled as these images alone have it, it was taken in every fifth."""
+    new, labels = biased(2000, seed=99, spread=8.0)
+    predicted, taken = new.argmax(axis=1), 0
+    right = predicted == labels
+    for seed in range(10):
+        told, their_labels = biased(100, seed, spread=8.0)
+        fit = fit_confidence(told, told, their_labels)
+        assert fit is not None
+        if fit.helps:
+            taken += 1
+            assert aurc(fit.confidence(new, predicted), right) < 0.8 * aurc(new.max(axis=1), right)
+    assert taken > 5
 
 
 def test_nothing_is_learned_of_answers_that_are_all_right() -> None:
