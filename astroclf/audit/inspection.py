@@ -14,13 +14,13 @@ from astroclf.audit.files import blank_pictures, given_away, small_images, unrea
 from astroclf.audit.findings import Case, Finding, Severity, finding
 from astroclf.audit.gallery import GalleryRow, draw_gallery
 from astroclf.audit.labels import (
+    Agreement,
     balance,
     class_findings,
     few_for_folds,
     like_classes,
     suspects_of,
     suspicious_labels,
-    trust,
     unknown_to_model,
 )
 from astroclf.audit.notes import noted_images, unread_files
@@ -274,10 +274,12 @@ def _doubts_of_folds(config: CheckConfig, cache: ImageCache, links: Links) -> tu
     folds = fold_trainings.divide(catalog, cache.digests, links, config.folds, config.dataset.split_seed)
     few = few_for_folds(catalog, folds.apart, folds.count)
     probabilities_NC = fold_trainings.out_of_fold(config, cache, folds)
-    sentence = trust(catalog, probabilities_NC)
+    agreement = Agreement.of(catalog, probabilities_NC)
+    severity: Severity = "warning" if agreement.beats_guessing else "note"
     doubted = suspicious_labels(catalog, probabilities_NC, catalog.classes, np.zeros(len(catalog), bool))
-    log.info("Out of fold: %s", sentence)
-    return few + [replace(found, hint=sentence) for found in doubted], sentence
+    if not doubted:
+        log.info("No label is suspicious. %s", agreement.sentence)
+    return few + [replace(f, severity=severity, hint=agreement.sentence) for f in doubted], agreement.sentence
 
 
 def _probabilities(predictor: Predictor, cache: ImageCache) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -153,16 +154,46 @@ def few_for_folds(catalog: Catalog, apart: Sequence[int] | np.ndarray, folds: in
     return finding("few for folds", "note", cases)
 
 
-def trust(catalog: Catalog, probabilities_NC: np.ndarray) -> str:
-    """Say how often networks agree with the labels of samples that they have not seen: that far their doubts count."""
-    judged = np.flatnonzero(np.isfinite(probabilities_NC).all(axis=1))
-    agree = probabilities_NC[judged].argmax(axis=1) == catalog.labels[judged]
-    largest = catalog.class_counts(judged).max() / max(len(judged), 1)
-    return (
-        f"The networks agree with the label of {agree.mean():.0%} of the {counted(len(judged), 'image')} that they "
-        f"judged ({share_interval(int(agree.sum()), len(judged))}); always saying the largest class would be right "
-        f"in {largest:.0%}."
-    )
+@dataclass(frozen=True)
+class Agreement:
+    """How often networks agree with the labels of samples that they have not seen: that far their doubts count.
+
+    Attributes
+    ----------
+    images
+        That were judged.
+    agreed
+        Of these, those whose label is what the networks say.
+    largest
+        Of these, those of the largest class.
+    """
+
+    images: int
+    agreed: int
+    largest: int
+
+    @classmethod
+    def of(cls, catalog: Catalog, probabilities_NC: np.ndarray) -> Agreement:
+        """Count where the networks agree; samples that cannot be judged have NaN."""
+        judged = np.flatnonzero(np.isfinite(probabilities_NC).all(axis=1))
+        agreed = probabilities_NC[judged].argmax(axis=1) == catalog.labels[judged]
+        return cls(len(judged), int(agreed.sum()), int(catalog.class_counts(judged).max()))
+
+    @property
+    def beats_guessing(self) -> bool:
+        """Whether the networks agree beyond doubt more often than always saying the largest class would."""
+        return share_interval(self.agreed, self.images).low > self.largest / max(self.images, 1)
+
+    @property
+    def sentence(self) -> str:
+        """Say it in words."""
+        low, high = share_interval(self.agreed, self.images)
+        said = (
+            f"The networks agree with the label of {self.agreed / max(self.images, 1):.0%} of the "
+            f"{counted(self.images, 'image')} that they judged ({low:.0%} to {high:.0%}, a 95% interval); always "
+            f"saying the largest class would agree with {self.largest / max(self.images, 1):.0%}."
+        )
+        return said if self.beats_guessing else f"{said} That is no better than guessing: their doubts mean nothing."
 
 
 def suspects_of(findings: Sequence[Finding]) -> list[Suspect]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from astroclf.audit.labels import balance, class_findings, columns_of, like_classes, suspicious_labels, unknown_to_model
+from astroclf.audit.labels import (
+    Agreement,
+    balance,
+    class_findings,
+    columns_of,
+    like_classes,
+    suspicious_labels,
+    unknown_to_model,
+)
 from astroclf.data.catalog import Catalog
 from tests.audit.planted import catalog
 
@@ -75,3 +83,19 @@ def test_imbalance_and_few_test_images():
     assert severe.cases[0].labels == ("star", "galaxy")
     assert {case.labels[0]: case.values["images"] for case in few.cases} == {"galaxy": 0, "nobody": 0}
     assert balance(catalog([0] * 1000 + [1] * 10), None) == []
+
+
+def test_networks_that_do_no_better_than_guessing_are_told():
+    table = Catalog(np.array([str(row) for row in range(60)]), np.repeat([0, 1], [40, 20]), ("star", "comet"))
+    said = np.eye(2)[table.labels]
+    said[0] = np.nan
+    good = Agreement.of(table, said)
+    assert (good.images, good.agreed, good.largest) == (59, 59, 39)
+    assert good.sentence.startswith(
+        "The networks agree with the label of 100% of the 59 images that they judged (94% to"
+    )
+    assert "guessing" not in good.sentence
+    said[1:, 0], said[1:, 1] = 1, 0
+    blind = Agreement.of(table, said)
+    assert not blind.beats_guessing
+    assert blind.sentence.endswith("agree with 66%. That is no better than guessing: their doubts mean nothing.")
