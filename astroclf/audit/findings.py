@@ -264,7 +264,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "ignored": ("Left aside", "Nothing: they are no images, or were left out as asked."),
     "suspicious labels": (
         "Suspicious labels",
-        "The model is sure that they are something else. Look: some labels are wrong, others show what the model "
+        "To a network, another class is far more probable. Look: some labels are wrong, others show what the network "
         "cannot see.",
     ),
     "other model": ("The model does not fit", "Give one that was trained on these classes."),

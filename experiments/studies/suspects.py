@@ -32,7 +32,7 @@ from astroclf.evaluation.predictions import read_predictions
 from astroclf.evaluation.suspects import find_suspects
 from astroclf.settings.verbs.data import CheckConfig
 
-FLIPPED = 0.1
+FLIPPED, SIMULATED = 0.1, 2400
 TEST_DRAWS = 200  # of wrong labels, on test images
 CLEANLAB = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
 
@@ -164,7 +164,10 @@ if __name__ == "__main__":
         root.mkdir(parents=True, exist_ok=True)
         words = ["folds=5", f"fold_epochs={arguments.epochs}", f"dataset.cache_dir={root / 'cache'}"]
         data = f"dataset.path={arguments.data.absolute()}" if arguments.data else ""
-        words += ["dataset.image_size=64", *(["dataset=folder", data] if data else ["dataset=galaxy10_sim"])]
+        words += [
+            "dataset.image_size=64",
+            *(["dataset=folder", data] if data else ["dataset=galaxy10_sim", f"dataset.samples={SIMULATED}"]),
+        ]
         config = composed_as(CheckConfig, "check", words)
         heads = [f"draw {seed}" for seed in range(arguments.draws)]
         show(config.dataset.name, heads, of_folds(config, root, arguments.draws))
