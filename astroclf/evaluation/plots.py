@@ -65,7 +65,7 @@ def plot_reliability(predictions: Predictions, path: str | Path, before: Predict
     counts, confidence, right = _by_confidence(predictions, edges)
     filled = counts > 0
     low, high = _wilson(right, counts[filled])
-    with figure(path, WIDTH, 4.3, rows=2, sharex=True, height_ratios=[3, 1]) as (axes, below):
+    with figure(path, WIDTH, 5.0, rows=2, sharex=True, height_ratios=[3, 1]) as (axes, below):
         axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="perfectly calibrated")
         if before is not None and not np.array_equal(before.confidence, predictions.confidence):
             _, uncalibrated, accuracy = _by_confidence(before, edges)
@@ -75,7 +75,7 @@ def plot_reliability(predictions: Predictions, path: str | Path, before: Predict
         axes.errorbar(confidence, right, yerr=bars, color=BLUE, marker="o", ms=4, lw=1.4, elinewidth=0.9, label=label)
         axes.set(ylabel="accuracy", ylim=(0, 1.02), xlim=(0, 1), title="Reliability")
         axes.grid()
-        axes.legend(loc="upper left")
+        axes.figure.legend(loc="outside lower center")  # within the axes it would lie over the curves
         below.bar((edges[:-1] + edges[1:]) / 2, counts, width=0.92 / RELIABILITY_BINS, color=BLUE, alpha=0.75)
         below.set(xlabel="confidence (highest probability)", ylabel="images")
     return Path(path)
