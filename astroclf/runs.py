@@ -1,4 +1,4 @@
-"""``astroclf runs``: list the runs that there are with what they came to, and lay two of them beside each other."""
+"""``astroclf runs``: list the runs that there are, lay two of them beside each other, report one again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ else:
 
 
 def runs(config: RunsConfig, job: Job) -> None:
-    """Print the table of runs, or what sets two of them apart."""
+    """Print the table of runs or what sets two of them apart, or write the report of one again."""
     looking.list_or_compare(config)
 
 

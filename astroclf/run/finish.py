@@ -72,6 +72,7 @@ def finish(run: Run, fitted: FitResult) -> None:
         **{f"calibration/{name}": value for name, value in fit.figures().items()},
         **{f"test/{name}": value for name, value in intervals_and_baselines(predictions).items()},
         "test/images": len(predictions),
+        "run/calibration": " ".join(fit.sentences),
         **trained_metrics(run, fitted),
         "run/test_seconds": tested - began,
         "run/setup_seconds": max(0.0, began - run.started - sum(fitted.seconds.values())),

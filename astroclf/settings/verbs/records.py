@@ -15,7 +15,7 @@ _EXPORT_SUFFIXES = {".onnx": "onnx", ".pt2": "torch_export", ".ts": "torchscript
 
 @dataclass(frozen=True, kw_only=True)
 class RunsConfig(Settings):
-    """What ``conf/runs.yaml`` says: which runs to list, or two of them to compare.
+    """What ``conf/runs.yaml`` says: which runs to list, two of them to compare, or one to report.
 
     Raises
     ------
@@ -24,7 +24,7 @@ class RunsConfig(Settings):
     """
 
     tracking: StoreSettings
-    action: Literal["list", "compare"]
+    action: Literal["list", "compare", "report"]
     one: Annotated[str | None, PATH_OR_NAME]
     other: Annotated[str | None, PATH_OR_NAME]
     data: str | None
@@ -39,6 +39,8 @@ class RunsConfig(Settings):
         super().__post_init__()
         if self.action == "compare" and (self.one is None or self.other is None):
             raise ConfigError("Say which two runs to compare, such as: astroclf runs compare 50839f9a 1321a132.")
+        if self.action == "report" and (self.one is None or self.other is not None):
+            raise ConfigError("Say which run to report again, such as: astroclf runs report 50839f9a.")
         if self.action == "list" and (self.one is not None or self.other is not None):
             raise ConfigError("Two runs are laid beside each other with action=compare: astroclf runs compare A B.")
 

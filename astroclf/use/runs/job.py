@@ -1,16 +1,20 @@
-"""What ``astroclf runs`` does: list the runs that there are, or lay two of them beside each other."""
+"""What ``astroclf runs`` does: list the runs, lay two beside each other, or write the report of one again."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
 
 from astroclf.settings.verbs.records import RunsConfig
 from astroclf.use.runs.difference import compare_runs, difference_rows, difference_values, show_difference
 from astroclf.use.runs.listing import as_csv, as_json, chosen_runs, listing_text, runs_table, title
 from astroclf.use.runs.records import all_runs, find_run
+from astroclf.use.runs.report import report_again
 from astroclf.util.terminal import console
 
 
 def list_or_compare(config: RunsConfig) -> None:
-    """Print the table of runs, or what sets two of them apart.
+    """Print the table of runs or what sets two of them apart, or write the report of one again.
 
     Raises
     ------
@@ -27,6 +31,15 @@ def list_or_compare(config: RunsConfig) -> None:
         else:
             text = as_json(difference_values(found)) if config.format == "json" else as_csv(difference_rows(found))
             print(text, end="")
+        return
+    if config.action == "report":
+        run, named = find_run(str(config.one), runs, config.tracking.uri), Path(str(config.one)).expanduser()
+        if (named / "config.yaml").is_file():  # the copy of a run's folder gets the page, and not the folder it is of
+            run = replace(run, folder=str(named.absolute()))
+        path, missing = report_again(run, config.tracking.uri)
+        for each in missing:
+            print(f"The page is without {each}")
+        print(f"Report    {path}")
         return
     shown = chosen_runs(runs, config)
     if config.format != "table":

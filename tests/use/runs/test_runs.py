@@ -216,3 +216,41 @@ def test_equal_answers_show_no_difference() -> None:
     one = answers(4)
     assert paired_bootstrap(one, replace(one), resamples=50).p_value == 1.0
     assert mcnemar(0, 10) == pytest.approx(2 * 0.5**10)
+
+
+def test_a_report_is_written_again_beside_its_run_and_says_what_can_no_longer_be_had(
+    runs: Command, template: Path
+) -> None:
+    folder = next((template / "experiments" / "runs" / "g10").glob("*second"))
+    status, out, _ = runs("report", "second")
+    assert status == 0
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"Report    {folder / 'report.html'}" in out
+    assert "38 of 40 test images are classified as their label says" in page
+    assert "Without pictures: " in page
+    assert "The page is without heat maps: " in out
+
+
+def test_the_copy_of_a_run_gets_the_page_and_not_the_run_that_it_is_of(
+    runs: Command, template: Path, tmp_path: Path
+) -> None:
+    folder = next((template / "experiments" / "runs" / "g10").glob("*first"))
+    (folder / "report.html").write_text("as it was", encoding="utf-8")
+    shutil.copytree(folder, tmp_path / "copy")
+    assert runs("report", str(tmp_path / "copy"))[0] == 0
+    assert (folder / "report.html").read_text(encoding="utf-8") == "as it was"
+    assert "28 of 40" in (tmp_path / "copy" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["report"], "Say which run to report again"),
+        (["report", "first", "second"], "Say which run to report again"),
+        (["report", "third"], "cannot be had"),
+    ],
+)
+def test_what_cannot_be_reported_again_is_said(runs: Command, words: list[str], said: str) -> None:
+    status, _, err = runs(*words)
+    assert status == 1
+    assert said in " ".join(err.split())
