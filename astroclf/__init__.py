@@ -25,15 +25,20 @@ __all__ = ["__version__", "load"]
 
 
 @overload
-def load(model: str | Path, uri: str | None = None, device: str = "auto") -> Predictor: ...
+def load(model: str | Path, uri: str | None = None, device: str = "auto", precision: str = "auto") -> Predictor: ...
 
 
 @overload
-def load(model: Sequence[str | Path], uri: str | None = None, device: str = "auto") -> Predictor | Ensemble: ...
+def load(
+    model: Sequence[str | Path], uri: str | None = None, device: str = "auto", precision: str = "auto"
+) -> Predictor | Ensemble: ...
 
 
 def load(
-    model: str | Path | Sequence[str | Path], uri: str | None = None, device: str = "auto"
+    model: str | Path | Sequence[str | Path],
+    uri: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
 ) -> Predictor | Ensemble:
     """Return the predictor of a trained model; no code that came with the model is run.
 
@@ -48,10 +53,12 @@ def load(
         ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
     device
         ``auto``, ``cuda`` or ``cpu``.
+    precision
+        Number format of its answers: ``bf16``, ``fp16``, ``fp32``, or ``auto``, the fastest that the device does well.
 
     Raises
     ------
     AstroclfError
         There is no such model, or it is damaged.
     """
-    return _registry.load(model, uri, device)
+    return _registry.load(model, uri, device, precision)

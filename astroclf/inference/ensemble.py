@@ -15,6 +15,7 @@ from astroclf.evaluation.predictions import Predictions
 from astroclf.inference.answers import table_of_batches
 from astroclf.inference.predictor import DEFAULT_BATCH_SIZE, Predictor
 from astroclf.inference.preparation import Preparation
+from astroclf.models.precision import Precision
 
 ForMembers = np.ndarray | Sequence[np.ndarray]  # images that all members get, or those that each of them gets
 
@@ -52,6 +53,11 @@ class Ensemble:
                     f"Models of an ensemble know the same classes; the first and the {number}. of these do not: only "
                     f"one of them has {', '.join(others)}. Compare them with against=… and a class_map instead."
                 )
+
+    @property
+    def precision(self) -> Precision:
+        """The device, and the number format in which the members answer."""
+        return self.members[0].precision
 
     @property
     def preparation(self) -> Preparation:

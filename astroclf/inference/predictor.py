@@ -14,7 +14,7 @@ from torch import Tensor
 from astroclf.data.decode.bands import to_channels
 from astroclf.data.decode.images import fit_square
 from astroclf.errors import DataError
-from astroclf.evaluation.forward import predict_proba
+from astroclf.evaluation.forward import Estimate, predict_proba
 from astroclf.evaluation.predictions import Predictions
 from astroclf.inference.answers import table_of_batches
 from astroclf.inference.in_memory import images_of
@@ -22,6 +22,7 @@ from astroclf.inference.preparation import Preparation
 from astroclf.inference.seen import SeenImages
 from astroclf.inference.spec import ModelSpec
 from astroclf.models.classifier import Classifier, probabilities
+from astroclf.models.precision import choose_precision, for_inference
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -32,7 +33,9 @@ class Predictor:
     Attributes
     ----------
     model : Classifier
-        In evaluation mode.
+        In evaluation mode, its weights in float32.
+    precision : Precision
+        The device, and the number format in which it answers.
     spec : ModelSpec
         What ``model.json`` says.
     classes : tuple of str
@@ -44,9 +47,16 @@ class Predictor:
     """
 
     def __init__(
-        self, model: Classifier, spec: ModelSpec, device: torch.device, seen: SeenImages | None = None
+        self,
+        model: Classifier,
+        spec: ModelSpec,
+        device: torch.device,
+        seen: SeenImages | None = None,
+        precision: str = "auto",
     ) -> None:
         self.model = model.eval().to(device)
+        self.precision = choose_precision(precision, device)
+        self._network = for_inference(self.model, self.precision)
         self.spec = spec
         self.classes = tuple(spec.classes)
         self.augmentation = spec.augmentation
@@ -105,7 +115,9 @@ class Predictor:
         """Compute what `features` does of images that are prepared, (N, S, S, channels) uint8."""
         parts = [np.zeros((0, int(self.model.backbone.num_features)), np.float32)]  # type: ignore[arg-type]
         for images_BHWC in self._batches(images_NHWC, batch_size):
-            parts.append(self.model.features(self.augmentation(images_BHWC, None)).cpu().numpy())
+            with self.precision.autocast():
+                features_BF = self._network.features(self.augmentation(images_BHWC, None))
+            parts.append(features_BF.cpu().numpy())
         return np.concatenate(parts)
 
     def prepared(
@@ -158,8 +170,7 @@ class Predictor:
         images_NHWC = self._checked(images)
         said, uncertainty = [torch.zeros(0, len(self.classes))], [torch.zeros(0)]
         for images_BHWC in self._batches(images_NHWC, batch_size):
-            images_BCHW = self.augmentation(images_BHWC, None)
-            estimate = predict_proba(self.model, images_BCHW, self.spec.activation, tta_views=self.spec.tta_views)
+            estimate = self._estimate(images_BHWC, self.spec.tta_views)
             said.append(estimate.probabilities_BC.cpu())
             uncertainty.append(estimate.uncertainty_B.cpu())
         ids = np.arange(len(images_NHWC)).astype(str)
@@ -179,12 +190,19 @@ class Predictor:
         """
         parts = [np.zeros((8, 0, len(self.classes)), np.float32)]
         for images_BHWC in self._batches(self._checked(images), batch_size):
-            estimate = predict_proba(
-                self.model, self.augmentation(images_BHWC, None), self.spec.activation, tta_views=8
-            )
+            estimate = self._estimate(images_BHWC, 8)
             of_views = [probabilities(output.logits_BC, self.spec.activation) for output in estimate.outputs]
             parts.append(torch.stack(of_views).float().cpu().numpy())
         return np.concatenate(parts, axis=1)
+
+    def _estimate(self, images_BHWC: Tensor, tta_views: int) -> Estimate:
+        return predict_proba(
+            self._network,
+            self.augmentation(images_BHWC, None),
+            self.spec.activation,
+            tta_views=tta_views,
+            precision=self.precision,
+        )
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)

@@ -47,15 +47,20 @@ _LARGEST_RATIO, _ALWAYS_ALLOWED = 20, 2**26
 
 
 @overload
-def load(model: str | Path, uri: str | None = None, device: str = "auto") -> Predictor: ...
+def load(model: str | Path, uri: str | None = None, device: str = "auto", precision: str = "auto") -> Predictor: ...
 
 
 @overload
-def load(model: Sequence[str | Path], uri: str | None = None, device: str = "auto") -> Predictor | Ensemble: ...
+def load(
+    model: Sequence[str | Path], uri: str | None = None, device: str = "auto", precision: str = "auto"
+) -> Predictor | Ensemble: ...
 
 
 def load(
-    model: str | Path | Sequence[str | Path], uri: str | None = None, device: str = "auto"
+    model: str | Path | Sequence[str | Path],
+    uri: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
 ) -> Predictor | Ensemble:
     """Return the predictor of a model, by any of its names. No code that came with the model is run.
 
@@ -69,6 +74,8 @@ def load(
         The tracking database, for names in MLflow; None: ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
     device
         ``auto``: the GPU if there is one.
+    precision
+        Number format of its answers: bf16, fp16, fp32, or ``auto``, the fastest that the device does well.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def load(
         The models of an ensemble know different classes.
     """
     if not isinstance(model, str | Path):
-        members = [load(each, uri, device) for each in model]
+        members = [load(each, uri, device, precision) for each in model]
         return members[0] if len(members) == 1 else Ensemble(members)
     name = str(model)
     path = Path(name).expanduser()
@@ -89,8 +96,8 @@ def load(
     if not name.startswith(("models:/", "runs:/")):
         if path.suffix.lower() == ".zip" and path.is_file():
             with _unpacked(path) as folder:
-                return load_package(folder, device)
-        return load_package(_package_in(path), device)
+                return load_package(folder, device, precision)
+        return load_package(_package_in(path), device, precision)
     if importlib.util.find_spec("mlflow") is None:
         raise TrackingError(
             f"{name} is in a registry of MLflow, whose client is not installed: `pip install mlflow-skinny` for one on "
@@ -101,7 +108,7 @@ def load(
     with tracking_errors(uri, f"load {name} from"):
         location = _place_of_run(client, name, uri) if name.startswith("runs:/") else _place(client, name, uri)
         if uri_utils.is_local_uri(location):
-            return _load_files(name, location, Path(file_utils.local_file_uri_to_path(location)), device)
+            return _load_files(name, location, Path(file_utils.local_file_uri_to_path(location)), device, precision)
         with tempfile.TemporaryDirectory() as folder:
             try:
                 fetched = artifacts.download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=uri)
@@ -109,14 +116,14 @@ def load(
                 if is_passing(error) or not is_of_mlflow(error):
                     raise
                 raise _gone(name, location, first_line(error)) from error
-            return _load_files(name, location, Path(fetched), device)
+            return _load_files(name, location, Path(fetched), device, precision)
 
 
-def _load_files(name: str, location: str, folder: Path, device: str) -> Predictor:
+def _load_files(name: str, location: str, folder: Path, device: str, precision: str) -> Predictor:
     package = _find_package(folder)
     if package is None:
         raise _gone(name, location, f"no {SPEC_FILE} is there")
-    return load_package(package, device)
+    return load_package(package, device, precision)
 
 
 def _gone(name: str, location: str, found: str) -> WeightsError:

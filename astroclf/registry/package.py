@@ -98,13 +98,15 @@ def write_and_load(
     return predictor
 
 
-def load_package(folder: str | Path, device: str = "auto") -> Predictor:
+def load_package(folder: str | Path, device: str = "auto", precision: str = "auto") -> Predictor:
     """Rebuild the model of a package.
 
     Parameters
     ----------
     device
         ``auto``: the GPU if there is one.
+    precision
+        Number format of its answers: bf16, fp16, fp32, or ``auto``, the fastest that the device does well.
 
     Raises
     ------
@@ -116,7 +118,7 @@ def load_package(folder: str | Path, device: str = "auto") -> Predictor:
     model = _build(folder, spec, _read_weights(folder, spec))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Predictor(model, spec, torch.device(device), read_seen(folder))
+    return Predictor(model, spec, torch.device(device), read_seen(folder), precision)
 
 
 def _load_pyfunc(data_path: str) -> ServedModel:

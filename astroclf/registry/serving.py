@@ -11,6 +11,7 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ class ServedModel:
         try:
             table = self.predictor.predict(self._images(given), batch_size=batch_size, on_error="row")
         except DataError as error:
-            raise mlflow.MlflowException.invalid_parameter_value(str(error)) from error
+            raise _refusal(str(error)) from error
         if table["error"].isna().all():
             return table
         return table.astype(object).where(table.notna(), None)  # JSON has no NaN
@@ -108,6 +109,24 @@ class ServedModel:
         if pixels.dtype.kind == "f" and "float" not in tones:
             raise DataError(f"{REASON} These are {pixels.dtype}: multiply what is from 0 to 1 by 255, and round it.")
         return pixels
+
+
+@cache
+def _refusal_class() -> type[Exception]:
+    class Refusal(mlflow.MlflowException):
+        """A refusal whose reason stays as it is: the server would write a dump of all that was sent before it."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name != "message" or not hasattr(self, name):
+                super().__setattr__(name, value)
+
+    return Refusal
+
+
+def _refusal(reason: str) -> Exception:
+    """Return what makes MLflow's server answer with status 400 and the reason alone."""
+    refusal: Exception = _refusal_class().invalid_parameter_value(reason)  # type: ignore[attr-defined]
+    return refusal
 
 
 def _allowed_file(text: str) -> Path | None:

@@ -103,3 +103,17 @@ def test_soft_labels_change_the_loss_alone(parts):
     assert soft.losses["uncertainty_loss"] == hard.losses["uncertainty_loss"]
     np.testing.assert_array_equal(soft.labels, hard.labels)
     np.testing.assert_array_equal(soft.probabilities, hard.probabilities)
+
+
+@pytest.mark.parametrize(("images", "passes"), [(1, [8]), (20, [60, 60, 40]), (70, [70] * 8)])
+def test_views_of_few_images_go_through_the_network_together(images, passes):
+    seen = []
+
+    def network(images_BCHW):
+        seen.append(len(images_BCHW))
+        return Prediction(images_BCHW.mean(dim=(2, 3)), None)
+
+    said = predict_proba(network, torch.rand(images, 3, 4, 4), "softmax", tta_views=8)
+    assert seen == passes
+    assert len(said.outputs) == 8
+    assert said.probabilities_BC.shape == (images, 3)

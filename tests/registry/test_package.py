@@ -50,7 +50,7 @@ def galaxies(count: int, height: int = 32, width: int = 32) -> np.ndarray:
 
 def test_predictions_are_those_of_the_model_in_training(model: Classifier, package: Path) -> None:
     images = galaxies(17)
-    table = load_package(package, device="cpu").predict(images)
+    table = load_package(package, device="cpu", precision="fp32").predict(images)
     with torch.no_grad():
         output = model(Augmentation(**AUGMENT)(torch.from_numpy(images), None))
     expected = probabilities(output.logits_BC).numpy()

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -110,14 +111,15 @@ def test_files_and_raw_pixels_are_answered_in_every_body(
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ((IMAGES / 255.0).tolist(), "uint8 from 0 to 255.*These are float64: multiply what is from 0 to 1 by 255"),
-        ((IMAGES.astype(int) * 9).tolist(), "whole numbers whose type JSON does not tell"),
+        ((IMAGES / 255.0).tolist(), ".*uint8 from 0 to 255.*These are float64: multiply what is from 0 to 1 by 255"),
+        ((IMAGES.astype(int) * 9).tolist(), ".*whole numbers whose type JSON does not tell"),
     ],
 )
 def test_other_numbers_are_refused_with_the_reason(post: Post, values: list[Any], reason: str) -> None:
     status, answer = post({"instances": values})
     assert status == 400
-    assert pd.Series([answer["message"]]).str.contains(reason).all()
+    assert re.match(reason, answer["message"]), "it comes first, without a dump of what was sent"
+    assert len(answer["message"]) < 400
     status, answer = post({"dataframe_split": {"columns": ["image"], "data": [[image] for image in values]}})
     assert status == 200
     assert pd.Series([row["error"] for row in answer["predictions"]]).str.contains(reason).all()

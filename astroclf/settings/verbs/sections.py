@@ -37,6 +37,7 @@ class ThreadSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class MachineSettings(ThreadSettings):
-    """Threads, and the device that a network is computed on: ``conf/trainer/_device.yaml``."""
+    """Threads, and where and how exactly a network is computed: ``conf/trainer/_device.yaml``."""
 
     device: Literal["auto", "cuda", "cpu"]
+    precision: Literal["auto", "bf16", "fp16", "fp32"]

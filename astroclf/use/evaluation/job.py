@@ -67,7 +67,7 @@ def _evaluated(config: EvaluateConfig) -> tuple[Evaluation, Pictures]:
     given = read_class_map(config.class_map)  # first of all: nobody waits for a data set to hear of a wrong file
     together = [config.names, *([rival] for rival in config.rivals)]  # the models of each that is evaluated
     names = [" + ".join(each) for each in together]
-    models = [load(each, config.tracking.uri, config.trainer.device) for each in together]
+    models = [load(each, config.tracking.uri, config.trainer.device, config.trainer.precision) for each in together]
     members = [member for model in models for member in _members(model)]
     readers = [reader_for(member, dataset) for member in members]
     of_data = readers[0].catalog.classes

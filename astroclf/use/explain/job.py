@@ -67,7 +67,7 @@ def explain(config: ExplainConfig, folder: Path, command: str) -> int:
     AstroclfError
         There is no such model, input or class, or no image could be read.
     """
-    predictor = load(config.model, config.tracking.uri, config.trainer.device)
+    predictor = load(config.model, config.tracking.uri, config.trainer.device, config.trainer.precision)
     last_maps(predictor)  # a backbone that cannot be explained is refused before anything is read
     named = _named_classes(config.classes, predictor.classes)
     inputs, survey = surveyed_inputs(config, predictor.preparation)

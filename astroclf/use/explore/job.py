@@ -45,7 +45,7 @@ def explore(config: ExploreConfig, folder: str | Path, command: str) -> int:
         config = replace(
             config, model=config.named_model or written.model, inputs=words, column=config.column or column
         )
-    model = load(config.model, config.tracking.uri, config.trainer.device)
+    model = load(config.model, config.tracking.uri, config.trainer.device, config.trainer.precision)
     inputs, survey = surveyed_inputs(config, model.preparation)
     known = np.arange(survey.count) if written is None else _answered(written, inputs, survey.count)
     rows = _some(known, config.max_images, config.seed)

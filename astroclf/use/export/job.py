@@ -32,7 +32,7 @@ def export(config: ExportConfig) -> str:
     _refuse_existing(output, config.overwrite)
     if form in PROGRAMS:
         PROGRAMS[form].require()
-    predictor = load(config.model, config.tracking.uri, device="cpu")
+    predictor = load(config.model, config.tracking.uri, device="cpu", precision="fp32")
     if not isinstance(predictor, Predictor):
         raise ConfigError("An ensemble cannot be exported as one. Export each of its models by itself.")
     if form in PROGRAMS:

@@ -49,7 +49,7 @@ def predict(config: PredictConfig, command: str) -> int:
     """
     if config.output is not None:
         check_format(Path(config.output))
-    predictor = load(config.names, config.tracking.uri, config.trainer.device)
+    predictor = load(config.names, config.tracking.uri, config.trainer.device, config.trainer.precision)
     preparation = predictor.preparation
     inputs, survey = surveyed_inputs(config, preparation)
     first, stop = config.rows_of_shard(survey.count)
@@ -72,7 +72,8 @@ def predict(config: PredictConfig, command: str) -> int:
         summary = Summary.of(journal.batches(), predictor.classes)
         write_answers(output, journal.batches, rows.schema, list(rows.carried.values()))
         record = {"model": config.model, "inputs": config.words, "column": config.column, "command": command}
-        plain = {**record, "astroclf": __version__, "facts": facts, "summary": summary.to_plain()}
+        machine = {"device": predictor.precision.device.type, "precision": predictor.precision.name}
+        plain = {**record, **machine, "astroclf": __version__, "facts": facts, "summary": summary.to_plain()}
         write_text(_record_of(output), json.dumps(plain, indent=2) + "\n")
         if config.report:
             about = [

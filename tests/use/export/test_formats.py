@@ -22,7 +22,9 @@ from tests.tiny import write_tiny_package
 
 def test_a_torchscript_file_says_what_it_is(tiny_package, tmp_path):
     output = tmp_path / "m.ts"
-    said = write_program(load_package(tiny_package, device="cpu"), PROGRAMS["torchscript"], "inside", 8, output)
+    said = write_program(
+        load_package(tiny_package, device="cpu", precision="fp32"), PROGRAMS["torchscript"], "inside", 8, output
+    )
     assert said.startswith("TorchScript, preprocessing inside; labels equal")
     extra = {"astroclf.json": ""}
     with pytest.warns(FutureWarning, match="deprecated"):
@@ -44,12 +46,12 @@ def test_what_says_something_else_is_not_written(tiny_package, tmp_path, monkeyp
 
     monkeypatch.setattr(form, "runner", off)
     with pytest.raises(AstroclfError, match=r"Nothing was written: on 8 images .* 0 other labels"):
-        write_program(load_package(tiny_package, device="cpu"), form, "inside", 8, tmp_path / "m.ts")
+        write_program(load_package(tiny_package, device="cpu", precision="fp32"), form, "inside", 8, tmp_path / "m.ts")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_answers_that_are_no_numbers_are_refused(tiny_package):
-    predictor = load_package(tiny_package, device="cpu")
+    predictor = load_package(tiny_package, device="cpu", precision="fp32")
     broken: Runner = lambda images: Answers(*(np.full((len(images), 3)[:axes], np.nan) for axes in (2, 1, 1)))  # noqa: E731
     with pytest.raises(AstroclfError, match="Nothing was written"):
         check(predictor, broken, "inside", drawn_images(predictor.spec, 4))
@@ -77,7 +79,7 @@ def test_every_format_gives_the_model_s_answers(
 ):
     augment = recipe_values(mean=[0.4], std=[0.2], **changes)
     described = {"channels": channels, "tta_views": tta_views, "activation": activation, "augment": augment}
-    predictor = load_package(write_tiny_package(tmp_path / "model", **described), device="cpu")
+    predictor = load_package(write_tiny_package(tmp_path / "model", **described), device="cpu", precision="fp32")
     write_program(predictor, PROGRAMS[name], preprocessing, 200, tmp_path / f"m.{name}")  # it compares, and refuses
 
 
@@ -85,7 +87,7 @@ def test_every_format_gives_the_model_s_answers(
 def test_an_onnx_file_is_run_without_astroclf(tiny_package, tmp_path):
     import onnxruntime
 
-    predictor = load_package(tiny_package, device="cpu")
+    predictor = load_package(tiny_package, device="cpu", precision="fp32")
     write_program(predictor, PROGRAMS["onnx"], "inside", 200, tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
     images = drawn_images(predictor.spec, 5)

@@ -22,7 +22,7 @@ HEADS = [{}, {"uncertainty": True}, {"refinement": True, "attention": True, "unc
 
 
 def agrees(folder: Path, preprocessing: str = "inside", count: int = 8) -> None:
-    predictor = load_package(folder, device="cpu")
+    predictor = load_package(folder, device="cpu", precision="fp32")
     program = Program(predictor, preprocessing)
     assert check(predictor, _of_module(program), preprocessing, drawn_images(predictor.spec, count)) <= TOLERANCE
 
