@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from astroclf.inference.ensemble import Ensemble
     from astroclf.inference.predictor import Predictor
     from astroclf.registry import load as _registry
+
+    Name = str | Path
 else:
     _registry = lazy_import("astroclf.registry.load")
 
@@ -25,20 +27,17 @@ __all__ = ["__version__", "load"]
 
 
 @overload
-def load(model: str | Path, uri: str | None = None, device: str = "auto", precision: str = "auto") -> Predictor: ...
+def load(model: Name, uri: str | None = None, device: str = "auto", precision: str = "auto") -> Predictor: ...
 
 
 @overload
 def load(
-    model: Sequence[str | Path], uri: str | None = None, device: str = "auto", precision: str = "auto"
+    model: Sequence[Name], uri: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> Predictor | Ensemble: ...
 
 
 def load(
-    model: str | Path | Sequence[str | Path],
-    uri: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
+    model: Name | Sequence[Name], uri: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> Predictor | Ensemble:
     """Return the predictor of a trained model; no code that came with the model is run.
 
@@ -46,15 +45,11 @@ def load(
     ----------
     model
         ``models:/name@alias``, ``models:/name/3``, an MLflow run id, bare or as ``runs:/<run id>``, a run folder, the
-        folder of a package, of a downloaded MLflow model or of a bundle, or a zip of one of these. A list is an
-        ensemble, which answers with their mean.
+        folder of a package, of a downloaded MLflow model or of a bundle, or a zip of these. A list is an ensemble.
     uri
-        Where runs are recorded, as ``tracking.uri`` of the training; for names in MLflow. None:
-        ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
-    device
-        ``auto``, ``cuda`` or ``cpu``.
-    precision
-        Number format of its answers: ``bf16``, ``fp16``, ``fp32``, or ``auto``, the fastest that the device does well.
+        The tracking database, for names in MLflow; None: ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
+    device, precision
+        ``auto``, ``cuda`` or ``cpu``; ``auto`` (the fastest that the device does well), ``bf16``, ``fp16``, ``fp32``.
 
     Raises
     ------

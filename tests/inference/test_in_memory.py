@@ -27,7 +27,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (6, 40, 36, 3), dtype=np.uint
 
 @pytest.fixture(scope="module")
 def predictor(tiny_package: Path) -> Predictor:
-    return load_package(tiny_package, device="cpu")
+    return load_package(tiny_package, device="cpu", precision="fp32")
 
 
 def encoded(image: np.ndarray) -> bytes:
