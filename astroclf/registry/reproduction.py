@@ -40,7 +40,7 @@ def reproduces(
 ) -> Condition:
     """Load a model by its registered name and compare what it says with its test.
 
-    In fp32, as users load it, it is asked at batch sizes 1, 3 and 17; in the number format of the test at 17.
+    As users load it, it is asked at batch sizes 1, 3 and 17; in the number format of the test at 17.
 
     Parameters
     ----------
