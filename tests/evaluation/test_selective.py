@@ -45,3 +45,9 @@ def test_resamples_scatter_around_the_area_and_are_the_same_for_all_scores() -> 
     assert drawn[0].mean() == pytest.approx(aurc(score, right), abs=0.01)
     np.testing.assert_allclose(drawn[0], drawn[1])
     assert (drawn[2] > drawn[0]).all()
+
+
+def test_where_every_answer_is_wrong_each_resample_has_the_area_1() -> None:
+    """An image that is drawn twice, or not at all, counts so in the answers as well as in the wrong ones."""
+    drawn = resampled_aurc([np.arange(20.0)], np.zeros(20, bool), 50)
+    np.testing.assert_allclose(drawn, 1)

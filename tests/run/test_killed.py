@@ -36,8 +36,8 @@ def outcome(folder: Path) -> dict[str, Any]:
     state = load_checkpoint(folder / "checkpoints" / "last.pt")
     metrics = json.loads((folder / "metrics.json").read_text())
     own = {
-        "train/images_per_second", "train/data_wait_fraction", "run/seconds", "run/mlflow_id",
-        "run/process_memory_peak_gb",
+        "train/images_per_second", "train/data_wait_fraction", "train/seconds", "train/validation_seconds",
+        "run/seconds", "run/setup_seconds", "run/test_seconds", "run/mlflow_id", "run/process_memory_peak_gb",
     }  # fmt: skip
     files = ("history.csv", "predictions.csv")
     return {
