@@ -6,7 +6,7 @@ command ``astroclf``, whose verbs are the modules beside this one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from astroclf.util.lazy import lazy_import
 from astroclf.util.version import __version__
@@ -26,16 +26,6 @@ else:
 __all__ = ["__version__", "load"]
 
 
-@overload
-def load(model: Name, uri: str | None = None, device: str = "auto", precision: str = "auto") -> Predictor: ...
-
-
-@overload
-def load(
-    model: Sequence[Name], uri: str | None = None, device: str = "auto", precision: str = "auto"
-) -> Predictor | Ensemble: ...
-
-
 def load(
     model: Name | Sequence[Name], uri: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> Predictor | Ensemble:
@@ -44,8 +34,9 @@ def load(
     Parameters
     ----------
     model
-        ``models:/name@alias``, ``models:/name/3``, an MLflow run id, bare or as ``runs:/<run id>``, a run folder, the
-        folder of a package, of a downloaded MLflow model or of a bundle, or a zip of these. A list is an ensemble.
+        ``models:/name@alias``, ``models:/name/3``, an MLflow run id (or its first eight digits), bare or as
+        ``runs:/<run id>``, a run folder, the folder of a package, of a downloaded MLflow model or of a bundle, a zip of
+        one of these, or a checkpoint. A list is an ensemble, which answers with their mean.
     uri
         The tracking database, for names in MLflow; None: ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
     device, precision

@@ -104,7 +104,9 @@ def _load_model(config: CheckConfig) -> Predictor | None:
     if config.model is None:
         return None
     channels = config.dataset.channels
-    predictor = registry.load(config.model, config.tracking.uri, config.trainer.device, config.trainer.precision)
+    predictor = registry.load_one(
+        config.model, "doubt labels here", config.tracking.uri, config.trainer.device, config.trainer.precision
+    )
     if channels != predictor.spec.channels and (channels, predictor.spec.channels) != (3, 1):
         raise ConfigError(
             f"model={config.model} takes images of {predictor.spec.channels} channels, but dataset.channels={channels}."

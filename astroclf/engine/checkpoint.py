@@ -16,6 +16,8 @@ from astroclf.models.weights import CHECKPOINT_FORMAT, UnreadableTensors, load_t
 from astroclf.util.atomic import atomic_path, temporary_path
 from astroclf.util.logs import log
 
+CHECKPOINTS = "checkpoints"  # what the folder is called in that of a run
+
 
 class CheckpointFolder:
     """The ``checkpoints/`` of a run: ``last.pt``, ``best.pt``, the few of lowest loss, and one every n epochs.
@@ -114,6 +116,12 @@ def _link(existing: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
         with atomic_path(target) as copy:
             copy.write_bytes(existing.read_bytes())
+
+
+def weights_of(state: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
+    """Return the weights in a checkpoint that a model is used with: their moving average where there is one."""
+    weights: Mapping[str, torch.Tensor] = state["model"] if state["ema"] is None else state["ema"]["model"]
+    return weights
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from astroclf.data.loader import Batch, BatchLoader
-from astroclf.engine.checkpoint import CheckpointFolder
+from astroclf.engine.checkpoint import CHECKPOINTS, CheckpointFolder
 from astroclf.engine.early_stopping import EarlyStopping
 from astroclf.engine.memory import MemoryPeaks
 from astroclf.engine.meter import StepMeter
@@ -75,6 +75,8 @@ class Trainer:
         The command that goes on with this run, for messages.
     fingerprints : dict of str
         Of the images of each split: a checkpoint goes on only with the same ones.
+    description : mapping, optional
+        What the model is, in plain values and tensors: it stands in every checkpoint, for whoever loads one.
     on_validation : callable, optional
         Called after each validation, once all is saved, with the history (a row a validation) and whether training is
         over; and when a training goes on, since it may have been killed before that. What it raises ends the training.
@@ -98,6 +100,7 @@ class Trainer:
         monitor: str = "val/accuracy",
         resume_hint: str = "",
         fingerprints: dict[str, str] | None = None,
+        description: Mapping[str, Any] | None = None,
         on_validation: Callable[[list[dict[str, float]], bool], None] | None = None,
         before_save: Callable[[], None] | None = None,
     ) -> None:
@@ -105,11 +108,12 @@ class Trainer:
         self.optimizer, self.schedule, self.precision, self.settings = optimizer, schedule, precision, settings
         self.classes, self.folder, self.tracker = classes, folder, tracker
         self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
+        self.description = description or {}
         self.on_validation, self.before_save = on_validation, before_save
         self.training_step = TrainingStep(model, criterion, optimizer, precision, settings)
         self.ema = self.training_step.ema
         self.early_stopping = EarlyStopping(settings.patience)
-        self.checkpoints = CheckpointFolder(folder / "checkpoints", settings.keep_lowest_loss)
+        self.checkpoints = CheckpointFolder(folder / CHECKPOINTS, settings.keep_lowest_loss)
         self.state = TrainState()
         self.total_steps = planned_steps(settings, len(train))
         self.meter = StepMeter(precision.device, curve_every=max(1, self.total_steps // CURVE_POINTS))
@@ -331,6 +335,7 @@ class Trainer:
             "ema": self.ema.state_dict() if self.ema is not None else None,
             "optimizer_step": self.training_step.optimizer_step.state_dict(),
             "train_state": vars(self.state),
+            "description": self.description,
             "fingerprints": self.fingerprints,
             "batches_per_epoch": len(self.train_loader),
             "early_stopping": self.early_stopping.state_dict(),

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from astroclf.errors import ConfigError
+from astroclf.evaluation.answering import Answering
 from astroclf.evaluation.predictions import Predictions
 from astroclf.inference.answers import table_of_batches
+from astroclf.inference.ensemble_spec import EnsembleSpec
 from astroclf.inference.predictor import DEFAULT_BATCH_SIZE, Predictor
 from astroclf.inference.preparation import Preparation
 from astroclf.models.precision import Precision
@@ -26,16 +28,21 @@ class Ensemble:
     """Some models of the same classes, asked as one: it has the methods of `Predictor`.
 
     Each member prepares images by its own rules, so that members may differ in image size, cut-out and network. Their
-    probabilities are calibrated each by its own calibration before the mean is taken; the mean is not calibrated again,
-    and tends to be a little less sure than it is right (arXiv:2007.08792). The confidence is the highest of the mean
-    probabilities, the uncertainty 1 - confidence: the members' own are about labels that may be others. Their
-    prediction sets hold for their own probabilities alone, so an ensemble gives none.
+    probabilities are calibrated each by its own calibration before the mean is taken. The mean tends to be less sure
+    than it is right (arXiv:2007.08792): one that is registered as one model is calibrated again, where there are images
+    for it. The confidence is the highest of the mean probabilities, the uncertainty 1 - confidence: the members'
+    own are about labels that may be others. Their prediction sets hold for their own probabilities alone, so an
+    ensemble has those that were fitted for it, or none.
 
     Attributes
     ----------
     members : tuple of Predictor
     classes : tuple of str
         In the label order of the first member.
+    spec : EnsembleSpec or None
+        Of one that was packaged as one model.
+    answering : Answering
+        What is done to the mean before anybody sees it.
 
     Raises
     ------
@@ -43,8 +50,12 @@ class Ensemble:
         The members know different classes.
     """
 
-    def __init__(self, members: Sequence[Predictor]) -> None:
+    def __init__(
+        self, members: Sequence[Predictor], spec: EnsembleSpec | None = None, answering: Answering | None = None
+    ) -> None:
         self.members = tuple(members)
+        self.spec = spec
+        self.answering = answering or (spec.answering if spec is not None else Answering())
         self.classes = self.members[0].classes
         for number, member in enumerate(self.members[1:], 2):
             if set(member.classes) != set(self.classes):
@@ -58,6 +69,11 @@ class Ensemble:
     def precision(self) -> Precision:
         """The device, and the number format in which the members answer."""
         return self.members[0].precision
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its members were called when it was packaged; none where it was not."""
+        return tuple(self.spec.facts.get("members", ())) if self.spec is not None else ()
 
     @property
     def preparation(self) -> Preparation:
@@ -115,7 +131,7 @@ class Ensemble:
         """Return the mean of what the members' networks say, before calibration, and what `classify` says."""
         said = [member.before_and_after(own, batch_size) for member, own in self._shared_out(images)]
         before, after = zip(*said, strict=True)
-        return self._mean(before), self._mean(after)
+        return self._mean(before), self.answering(self._mean(after))
 
     def _mean(self, said: Sequence[Predictions]) -> Predictions:
         orders = map(self._order, self.members)

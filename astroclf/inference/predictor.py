@@ -65,6 +65,11 @@ class Predictor:
         self.device = device
         self.seen = seen
 
+    @property
+    def members(self) -> tuple[Predictor]:
+        """Itself alone: what can be an ensemble is asked for its members whether it is one or not."""
+        return (self,)
+
     def predict(
         self, given: Any, *, batch_size: int = DEFAULT_BATCH_SIZE, on_error: Literal["raise", "row"] = "raise"
     ) -> pd.DataFrame:

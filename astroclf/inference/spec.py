@@ -88,9 +88,7 @@ class ModelSpec(Settings):
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, key in self.declared().items():
-            if not _holds(key.type, getattr(self, name)):
-                raise ConfigError(f"'{name}' cannot be {shown(getattr(self, name))}")
+        check_types(self)
         super().__post_init__()
         if not self.classes or "" in self.classes or len(set(self.classes)) < len(self.classes):
             raise ConfigError(f"'classes' must be names, each of them once, not {shown(self.classes)}")
@@ -128,21 +126,8 @@ class ModelSpec(Settings):
     @property
     def answering(self) -> Answering:
         """What is done to the network's predictions before anybody sees them."""
-        own = {key: value for key, value in self.calibration.items() if key != "confidence"}
-        confidence = self.calibration.get("confidence", {})
-        if not _holds(Mapping, confidence):
-            raise ConfigError(f"'calibration.confidence' cannot be {shown(confidence)}")
-        scaled = "temperature" in confidence
-        answering = Answering(
-            calibration=_part("calibration", Calibration, own),
-            confidence=_part("calibration.confidence", ScaledConfidence, confidence)
-            if scaled
-            else _part("calibration.confidence", NormConfidence, confidence),
-            conformal=_part("conformal", Conformal, self.conformal),
-            uncertainty_head=bool(self.head.get("uncertainty", False)),
-        )
-        answering.check(len(self.classes))
-        return answering
+        has_head = bool(self.head.get("uncertainty", False))
+        return answering_of(self.calibration, self.conformal, len(self.classes), uncertainty_head=has_head)
 
     @property
     def network(self) -> NetworkSpec:
@@ -164,12 +149,7 @@ class ModelSpec(Settings):
         ConfigError
             A key is missing or unknown, or has a value that no model has.
         """
-        known = cls.declared()
-        if missing := [key for key in known if key not in plain]:
-            raise ConfigError(f"it lacks {', '.join(missing)}")
-        for key in plain:
-            if key not in known:
-                raise ConfigError(f"'{key}' is no key of a model. {nearest(key, known)}")
+        check_keys(plain, cls.declared())
         return cls(**plain)
 
 
@@ -180,6 +160,21 @@ def read_spec(folder: str | Path) -> ModelSpec:
     ------
     WeightsError
         There is none, it is damaged, or it has another format than this version of astroclf reads.
+    """
+    path, plain = read_plain(folder)
+    try:
+        return ModelSpec.from_plain(plain)
+    except ConfigError as error:
+        raise damaged(path, str(error)) from error
+
+
+def read_plain(folder: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Read the keys of ``model.json``, and return them with its path; those of a model are not checked yet.
+
+    Raises
+    ------
+    WeightsError
+        As `read_spec`.
     """
     path = Path(folder) / SPEC_FILE
     try:
@@ -196,13 +191,10 @@ def read_spec(folder: str | Path) -> ModelSpec:
             f"{path} has format {shown(found)}; this version of astroclf reads format {FORMAT}. Use the version that "
             "wrote it."
         )
-    try:
-        return ModelSpec.from_plain(plain)
-    except ConfigError as error:
-        raise damaged(path, str(error)) from error
+    return path, plain
 
 
-def write_spec(folder: Path, spec: ModelSpec) -> None:
+def write_spec(folder: Path, spec: Settings) -> None:
     """Write ``model.json``; metrics without a value become null, since JSON knows no NaN."""
     text = json.dumps(_without_nan({"format": FORMAT, **spec.to_plain()}), indent=2, allow_nan=False)
     (folder / SPEC_FILE).write_text(text + "\n", encoding="utf-8")
@@ -215,6 +207,49 @@ def damaged(path: Path, fault: str) -> WeightsError:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def answering_of(
+    calibration: Mapping[str, Any], conformal: Mapping[str, Any], classes: int, *, uncertainty_head: bool
+) -> Answering:
+    """Make what is done to predictions of the keys ``calibration`` and ``conformal`` of a ``model.json``.
+
+    Raises
+    ------
+    ConfigError
+        A key of theirs is wrong, or they are for another number of classes.
+    """
+    own = {key: value for key, value in calibration.items() if key != "confidence"}
+    confidence = calibration.get("confidence", {})
+    if not _holds(Mapping, confidence):
+        raise ConfigError(f"'calibration.confidence' cannot be {shown(confidence)}")
+    scaled = "temperature" in confidence
+    answering = Answering(
+        calibration=_part("calibration", Calibration, own),
+        confidence=_part("calibration.confidence", ScaledConfidence, confidence)
+        if scaled
+        else _part("calibration.confidence", NormConfidence, confidence),
+        conformal=_part("conformal", Conformal, conformal),
+        uncertainty_head=uncertainty_head,
+    )
+    answering.check(classes)
+    return answering
+
+
+def check_types(spec: Settings) -> None:
+    """Refuse, by a ConfigError, values of other types than a description declares, just as JSON gives them."""
+    for name, key in spec.declared().items():
+        if not _holds(key.type, getattr(spec, name)):
+            raise ConfigError(f"'{name}' cannot be {shown(getattr(spec, name))}")
+
+
+def check_keys(plain: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Refuse, by a ConfigError, a file that lacks keys or has others."""
+    if missing := [key for key in known if key not in plain]:
+        raise ConfigError(f"it lacks {', '.join(missing)}")
+    for key in plain:
+        if key not in known:
+            raise ConfigError(f"'{key}' is no key of a model. {nearest(key, known)}")
 
 
 def _part(section: str, cls: type[Part], arguments: Mapping[str, Any]) -> Part | None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from astroclf.errors import DownloadError, WeightsError
 from astroclf.util.download import RemoteFile, fetch, wrong_file
+from astroclf.util.lazy import lazy_import
+from astroclf.util.text import closest
+
+if TYPE_CHECKING:
+    from safetensors import torch as safetensors_torch
+else:
+    safetensors_torch = lazy_import("safetensors.torch")
 
 PATIENCE_SECONDS = 12.0  # enough to get past a dead name server, or several dead addresses
 NO_PRETRAINED = "Train without pretrained weights (backbone.weights=null), or fetch the file elsewhere and name it: "
@@ -35,6 +42,8 @@ def load_tensors(path: Path) -> Any:
         There is no such file, or it may not be read.
     """
     try:
+        if path.suffix == ".safetensors":
+            return safetensors_torch.load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
@@ -76,9 +85,12 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
+        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        meant = f"Did you mean {path.parent / close[0]}? " if (close := closest(path.name, beside)) else ""
         raise WeightsError(
-            f"backbone.weights names {path}, where there is no file. Give the path of a state_dict (.pth) or of an "
-            "astroclf checkpoint, backbone.weights=imagenet, or backbone.weights=null to start from random weights."
+            f"backbone.weights names {path}, where there is no file. {meant}Give the path of a state_dict (.pth) or of "
+            "an astroclf checkpoint, the name of a model (models:/galaxy10@champion, a run folder …), "
+            "backbone.weights=imagenet, or backbone.weights=null to start from random weights."
         )
     try:
         content = load_tensors(path)

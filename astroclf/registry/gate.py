@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from astroclf.errors import DataError, TrackingError
 from astroclf.evaluation.compare import on_the_same_images, paired_bootstrap, recall_losses
 from astroclf.evaluation.predictions import Predictions, read_predictions
+from astroclf.inference.ensemble import ForMembers
 from astroclf.registry.conditions import (
     Condition,
     better_than,
@@ -37,7 +38,7 @@ def pass_gate(
     name: str,
     number: int,
     predictions: Predictions,
-    images: Sequence[np.ndarray],
+    pixels_of: Callable[[np.ndarray], ForMembers],
     precision: Precision,
     policy: PromotionSettings,
 ) -> Decision:
@@ -49,8 +50,9 @@ def pass_gate(
     ----------
     uri, name, number
         From `registry.register`.
-    predictions, images
-        Its test: what it said, and the test images (uint8) in the same order.
+    predictions, pixels_of
+        Its test: what it said, and a function that returns the images (uint8) at some places in the same order, as the
+        model's `classify` takes them.
     precision
         Device and number format of that test.
 
@@ -64,10 +66,8 @@ def pass_gate(
         return known
     chosen = picked(len(predictions))
     expected_NA = np.column_stack([predictions.probabilities, predictions.uncertainty])[chosen]
-    pixels_NHWC = np.stack([images[index] for index in chosen])
-    reproduced = reproduces(
-        f"models:/{name}/{number}", model.uri, pixels_NHWC, expected_NA, predictions.classes, precision
-    )
+    named = f"models:/{name}/{number}"
+    reproduced = reproduces(named, model.uri, pixels_of(chosen), expected_NA, predictions.classes, precision)
     alone = (reproduced, enough_images(predictions, policy), better_than_guessing(predictions, policy))
     with model.locked():
         for _ in range(DECISION_ATTEMPTS):

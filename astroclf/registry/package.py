@@ -1,6 +1,7 @@
 """The trained model as others load it: a folder with ``model.json`` (what it is) and ``weights.pt`` (its numbers).
 
-A folder that was exported for the Hugging Face hub has ``model.safetensors`` in place of ``weights.pt``.
+A folder that was exported for the Hugging Face hub has ``model.safetensors`` in place of ``weights.pt``. That of an
+ensemble has a ``model.json`` that names its members, each of which is such a folder in it.
 
 Loading runs no pickled code and no code that came with the model: the network is rebuilt from astroclf's own classes by
 the names in ``model.json``, and the weights are read with torch's restricted unpickler.
@@ -11,35 +12,26 @@ dotted name, ``astroclf.registry.package``, and that function's stay as they are
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from astroclf.errors import AstroclfError, ConfigError, WeightsError
+from astroclf.evaluation.answering import Answering
+from astroclf.inference.ensemble import Ensemble
+from astroclf.inference.ensemble_spec import EnsembleSpec
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.seen import SeenImages, read_seen, write_seen
-from astroclf.inference.spec import SPEC_FILE, ModelSpec, damaged, read_spec, shown, write_spec
-from astroclf.models.classifier import Classifier
-from astroclf.models.network import build_network
-from astroclf.models.weights import UnreadableTensors, load_tensors
+from astroclf.inference.spec import SPEC_FILE, ModelSpec, damaged, read_plain, read_spec, write_spec
 from astroclf.registry.serving import ServedModel
-from astroclf.settings.components import locate
+from astroclf.registry.weights import WEIGHTS_FILE, build_model, chosen_device, read_weights, sha256, weights_path
 from astroclf.util.atomic import atomic_path
-from astroclf.util.lazy import lazy_import
 
-if TYPE_CHECKING:
-    import safetensors
-    from safetensors import torch as safetensors_torch
-else:
-    safetensors = lazy_import("safetensors")
-    safetensors_torch = lazy_import("safetensors.torch")
-
-WEIGHTS_FILE = "weights.pt"
-SAFETENSORS_FILE = "model.safetensors"  # the name that the Hugging Face hub knows
+RUN_FOLDER_PACKAGE = "model"  # where a run folder keeps its package
 LOADER_MODULE = "astroclf.registry.package"
 
 
@@ -94,12 +86,65 @@ def write_and_load(
         write_spec(temporary, described)
         if seen is not None:
             write_seen(temporary, seen)
-        predictor = load_package(temporary, device)
+        predictor = load_single(temporary, device)
     return predictor
 
 
-def load_package(folder: str | Path, device: str = "auto", precision: str = "auto") -> Predictor:
-    """Rebuild the model of a package.
+def write_ensemble(
+    folder: str | Path, members: Sequence[Predictor], answering: Answering, **about: Mapping[str, Any]
+) -> Path:
+    """Write several models as one package, each with all that it is in a folder of its own.
+
+    Parameters
+    ----------
+    folder
+        Made by this call; must not exist yet.
+    answering
+        What is done to the mean of their answers.
+    about
+        ``facts`` and ``metrics`` of `EnsembleSpec`.
+
+    Raises
+    ------
+    AstroclfError
+        The folder exists, the disk is full, or the models know different classes.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise AstroclfError(f"The model package {folder} exists already; remove it or write to another folder.")
+    ensemble = Ensemble(members)
+    names = [f"member-{number}" for number in range(1, len(ensemble.members) + 1)]
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        for name, member in zip(names, ensemble.members, strict=True):
+            write_again(temporary / name, member)
+        digests = [sha256(temporary / name / SPEC_FILE) for name in names]
+        spec = EnsembleSpec(
+            members=names, members_sha256=digests, classes=ensemble.classes, **answering.to_plain(), **about
+        )
+        write_spec(temporary, spec)
+        load_package(temporary, device="cpu")
+    return folder
+
+
+def write_again(folder: Path, model: Predictor | Ensemble, *, with_seen: bool = True) -> Path:
+    """Write a model that was loaded as a package of its own.
+
+    Parameters
+    ----------
+    with_seen
+        Whether it says which images it was trained on.
+    """
+    if isinstance(model, Ensemble):
+        about = {"facts": model.spec.facts, "metrics": model.spec.metrics} if model.spec is not None else {}
+        return write_ensemble(folder, model.members, model.answering, **about)
+    given = {field.name: getattr(model.spec, field.name) for field in fields(model.spec)}
+    del given["weights_sha256"]
+    return write_package(folder, given, model.model.state_dict(), model.seen if with_seen else None)
+
+
+def load_package(folder: str | Path, device: str = "auto", precision: str = "auto") -> Predictor | Ensemble:
+    """Rebuild the model of a package, or the ensemble of one that has several.
 
     Parameters
     ----------
@@ -114,93 +159,55 @@ def load_package(folder: str | Path, device: str = "auto", precision: str = "aut
         A file is missing or damaged, holds anything but plain values and tensors, or names a class outside astroclf.
     """
     folder = Path(folder)
+    path, plain = read_plain(folder)
+    if "members" not in plain:
+        return load_single(folder, device, precision)
+    spec = read_description(folder)
+    assert isinstance(spec, EnsembleSpec)
+    for name, digest in zip(spec.members, spec.members_sha256, strict=True):
+        if not (folder / name / SPEC_FILE).is_file():
+            raise damaged(path, f"its {name} is missing")
+        if sha256(folder / name / SPEC_FILE) != digest:
+            raise WeightsError(
+                f"{folder / name} is not the model that {path} belongs to (its SHA-256 differs). Get all of it again."
+            )
+    ensemble = Ensemble([load_single(folder / name, device, precision) for name in spec.members], spec)
+    if ensemble.classes != tuple(spec.classes):
+        raise damaged(path, "'classes' are not those of its members")
+    return ensemble
+
+
+def read_description(folder: str | Path) -> ModelSpec | EnsembleSpec:
+    """Read what a package says that it is, of one model or of an ensemble.
+
+    Raises
+    ------
+    WeightsError
+        As `read_spec`.
+    """
+    path, plain = read_plain(folder)
+    if "members" not in plain:
+        return read_spec(folder)
+    try:
+        return EnsembleSpec.from_plain(plain)
+    except ConfigError as error:
+        raise damaged(path, str(error)) from error
+
+
+def load_single(folder: Path, device: str = "auto", precision: str = "auto") -> Predictor:
+    """Rebuild the model of a package that has no other in it.
+
+    Raises
+    ------
+    WeightsError
+        As `load_package`.
+    """
     spec = read_spec(folder)
-    model = _build(folder, spec, _read_weights(folder, spec))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Predictor(model, spec, torch.device(device), read_seen(folder), precision)
+    state = read_weights(folder, spec)
+    model = build_model(spec, state, described_in=folder / SPEC_FILE, weights_in=weights_path(folder))
+    return Predictor(model, spec, chosen_device(device), read_seen(folder), precision)
 
 
 def _load_pyfunc(data_path: str) -> ServedModel:
     """Load a package for ``mlflow.pyfunc.load_model``, which calls the function of this name."""
     return ServedModel(load_package(data_path))
-
-
-def _build(folder: Path, spec: ModelSpec, state: Mapping[str, Tensor]) -> Classifier:
-    """Build the network and give it its weights, once it is certain that they fit: what does not, allocates nothing."""
-    target = str(spec.backbone.get("_target_", ""))
-    try:
-        locate("backbone", target)
-    except ConfigError as error:
-        raise WeightsError(
-            f"{folder / SPEC_FILE} asks for the network {shown(target)}. Only networks of the installed astroclf are "
-            "built, since a model file must not choose what code runs here. If it is one of a newer astroclf, upgrade."
-        ) from error
-    try:
-        spec.check_backbone()
-        _refuse_unfitting(folder, spec, state)
-        model = build_network(spec.network)
-        model.load_state_dict(state, strict=True)
-    except (ConfigError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        raise WeightsError(
-            f"{folder / SPEC_FILE} does not describe a network that this version of astroclf can build: "
-            f"{' '.join(str(error).split())[:400].rstrip('.')}. Use the version that wrote it, or fetch it again."
-        ) from error
-    return model
-
-
-def _refuse_unfitting(folder: Path, spec: ModelSpec, state: Mapping[str, Tensor]) -> None:
-    """Compare the weights with the network, which is built for it without memory (on torch's device ``meta``)."""
-    try:
-        with torch.device("meta"):
-            wanted = {name: tuple(tensor.shape) for name, tensor in build_network(spec.network).state_dict().items()}
-    except NotImplementedError:  # a backbone of another package that computes with its weights while it is built
-        return
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    faults = [f"there is no {name}" for name in wanted if name not in found]
-    faults += [f"there is {name}, which the network has not" for name in found if name not in wanted]
-    faults += [
-        f"{name} has shape {found[name]} instead of {shape}"
-        for name, shape in wanted.items()
-        if name in found and found[name] != shape
-    ]
-    if faults:
-        more = f" (and {len(faults) - 1} differences more)" if len(faults) > 1 else ""
-        raise WeightsError(
-            f"The weights in {weights_path(folder)} do not fit the network that {SPEC_FILE} describes: {faults[0]}"
-            f"{more}. Fetch or package the model again."
-        )
-
-
-def _read_weights(folder: Path, spec: ModelSpec) -> dict[str, Tensor]:
-    path = weights_path(folder)
-    try:
-        state = safetensors_torch.load_file(path) if path.name == SAFETENSORS_FILE else load_tensors(path)
-    except safetensors.SafetensorError as error:
-        raise damaged(path, str(error)) from error
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read ({error.strerror or error}). Fetch the model again.") from error
-    except UnreadableTensors as error:
-        raise WeightsError(
-            f"{path} was refused: it is damaged, or holds more than tensors (such files can run code when they are "
-            "loaded). Nothing of it was run. Get the model again from where you trust it."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} does not hold a table of tensors. Get the model again from where you trust it.")
-    if spec.weights_sha256 != sha256(path):
-        raise WeightsError(f"{path} is not the file that {SPEC_FILE} belongs to (its SHA-256 differs). Get both again.")
-    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > path.stat().st_size:
-        raise damaged(path, "its tensors claim more numbers than it holds")
-    return state
-
-
-def weights_path(folder: Path) -> Path:
-    """Return the file with the weights of a package: the one for the hub where it is there, else that of torch."""
-    exported = folder / SAFETENSORS_FILE
-    return exported if exported.is_file() else folder / WEIGHTS_FILE
-
-
-def sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

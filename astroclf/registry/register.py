@@ -14,9 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroclf.inference.spec import read_spec
 from astroclf.registry.distribution import WHEEL, requirements, write_wheel
-from astroclf.registry.package import LOADER_MODULE
+from astroclf.registry.package import LOADER_MODULE, read_description
 from astroclf.registry.versions import MODEL_TAG_LENGTH
 from astroclf.tracking.client import connect, retry, tracking_errors
 from astroclf.tracking.database import ensure_database
@@ -128,7 +127,7 @@ def _whole_or_gone(client: MlflowClient, model: entities.LoggedModel) -> Iterato
 
 def save_model(folder: Path, package: Path, run_id: str | None = None, model_id: str | None = None) -> None:
     """Lay an MLflow model around the package. Nothing is inferred: that would load the model and ask pip."""
-    spec = read_spec(package)
+    spec = read_description(package)
     columns = ["confidence", "uncertainty", *(f"p_{name}" for name in spec.classes)]
     texts = ["prediction_set"] if spec.conformal else []
     signature = models.ModelSignature(  # no inputs: `registry.serving` says why

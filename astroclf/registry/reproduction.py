@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from astroclf.errors import WeightsError
+from astroclf.inference.ensemble import Ensemble, ForMembers
 from astroclf.inference.predictor import Predictor
 from astroclf.models.precision import Precision
 from astroclf.registry.conditions import Condition
@@ -33,7 +34,7 @@ def picked(count: int) -> np.ndarray:
 def reproduces(
     model: str,
     uri: str,
-    images_NHWC: np.ndarray,
+    images: ForMembers,
     expected_NA: np.ndarray,
     classes: Sequence[str],
     precision: Precision,
@@ -44,8 +45,8 @@ def reproduces(
 
     Parameters
     ----------
-    images_NHWC : (N, S, S, C) uint8
-        Test images; see `picked`.
+    images : (N, S, S, C) uint8
+        Test images; see `picked`. Of an ensemble a list of such, as each member takes them.
     expected_NA : (N, C + 1) float
         What the test said of them: the probabilities, then the uncertainty.
     classes
@@ -60,11 +61,11 @@ def reproduces(
                 "reproduced", False, f"loaded from the registry it knows other classes: {predictor.classes}"
             )
         users = predictor.precision.name
-        loaded = {size: _answers(predictor, images_NHWC, size) for size in BATCH_SIZES}
+        loaded = {size: _answers(predictor, images, size) for size in BATCH_SIZES}
         tested_NA = loaded[IMAGE_COUNT]
         if precision.name != users:  # at one size: no user runs it so, and on a CPU each costs seconds
             in_test_format = load(model, uri, device=str(precision.device), precision=precision.name)
-            tested_NA = _answers(in_test_format, images_NHWC, IMAGE_COUNT)
+            tested_NA = _answers(in_test_format, images, IMAGE_COUNT)
     except WeightsError as error:
         return Condition("reproduced", False, f"it does not load from the registry: {error}")
     except torch.OutOfMemoryError:
@@ -85,15 +86,18 @@ def reproduces(
         said = f"loaded from the registry it does not repeat the probabilities of its test: {'; '.join(faults)}"
         return Condition("reproduced", False, said)
     said = (
-        f"loaded back, {len(images_NHWC)} test images at batch sizes {_listed(BATCH_SIZES)}: probabilities differ from "
+        f"loaded back, {len(expected_NA)} test images at batch sizes {_listed(BATCH_SIZES)}: probabilities differ from "
         f"the test's by at most {in_format:.2g} in {precision.name} as tested, by {as_loaded:.2g} on average in "
         f"{users} as users load it"
     )
     return Condition("reproduced", True, said)
 
 
-def _answers(predictor: Predictor, images_NHWC: np.ndarray, batch_size: int) -> np.ndarray:
-    said = predictor.classify(images_NHWC, batch_size)
+def _answers(predictor: Predictor | Ensemble, images: ForMembers, batch_size: int) -> np.ndarray:
+    if isinstance(predictor, Ensemble):
+        said = predictor.classify(images, batch_size)
+    else:
+        said = predictor.classify(np.asarray(images), batch_size)
     return np.column_stack([said.probabilities, said.uncertainty]).astype(np.float64)
 
 

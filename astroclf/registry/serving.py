@@ -20,6 +20,7 @@ import pandas as pd
 
 from astroclf.data.decode.values import EIGHT_BIT
 from astroclf.errors import DataError
+from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.in_memory import Given
 from astroclf.inference.predictor import DEFAULT_BATCH_SIZE, Predictor
 from astroclf.util.lazy import lazy_import
@@ -38,7 +39,7 @@ REASON = "The model takes raw pixels, uint8 from 0 to 255, as it learned from."
 class ServedModel:
     """Answers with a row for each image, whose ``error`` says what is wrong with one that cannot be read."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor | Ensemble) -> None:
         self.predictor = predictor
 
     def predict(self, given: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -96,17 +97,16 @@ class ServedModel:
 
     def _pixels(self, pixels: np.ndarray) -> np.ndarray:
         """Take whole numbers of JSON, which has no uint8, for raw pixels: only where there can be no doubt."""
-        tones = self.predictor.preparation.tones
+        each = [set(member.preparation.tones) for member in self.predictor.members]
+        any_kind, every_kind = set.union(*each), set.intersection(*each)
         if pixels.dtype == np.int64:
-            if set(tones) - {EIGHT_BIT} or (
-                pixels.size and (pixels.min() < 0 or pixels.max() > np.iinfo(np.uint8).max)
-            ):
+            if any_kind - {EIGHT_BIT} or (pixels.size and (pixels.min() < 0 or pixels.max() > np.iinfo(np.uint8).max)):
                 raise DataError(
                     f"{REASON} These are whole numbers whose type JSON does not tell, from {pixels.min()} to "
                     f"{pixels.max()}. Send the files themselves, in base64."
                 )
             return pixels.astype(np.uint8)
-        if pixels.dtype.kind == "f" and "float" not in tones:
+        if pixels.dtype.kind == "f" and "float" not in every_kind:
             raise DataError(f"{REASON} These are {pixels.dtype}: multiply what is from 0 to 1 by 255, and round it.")
         return pixels
 

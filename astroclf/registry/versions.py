@@ -23,7 +23,7 @@ from astroclf.tracking.client import connect, first_line, is_of_mlflow, is_passi
 from astroclf.tracking.database import LOCK_SECONDS
 from astroclf.tracking.names import limited_text
 from astroclf.util.lazy import lazy_import
-from astroclf.util.text import nearest
+from astroclf.util.text import closest, nearest
 
 if TYPE_CHECKING:
     import mlflow
@@ -110,7 +110,8 @@ def find_version(client: MlflowClient, model: str, uri: str) -> ModelVersion:
         name, _, number = reference.rpartition("/")
     if not name or not (alias or number.isdigit()):
         raise TrackingError(
-            f"{model} names no version of a model: write models:/name@alias or models:/name/3. {known_models(client)}"
+            f"{model} names no version of a model: write models:/name@alias or models:/name/3. "
+            f"{_nearest_version(client, model)}{known_models(client)}"
         )
     try:
         if alias:
@@ -120,8 +121,19 @@ def find_version(client: MlflowClient, model: str, uri: str) -> ModelVersion:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         raise TrackingError(
-            f"There is no {model} in the registry at {hide_password(uri)}. {known_models(client)}"
+            f"There is no {model} in the registry at {hide_password(uri)}. "
+            f"{_nearest_version(client, model)}{known_models(client)}"
         ) from error
+
+
+def _nearest_version(client: MlflowClient, wrong: str) -> str:
+    """Return a sentence that names the version nearest to a wrong name; nothing where none is near."""
+    names = []
+    for model in _all_pages(client.search_registered_models):
+        names += [f"models:/{model.name}@{alias}" for alias in model.aliases]
+        names += [f"models:/{model.name}/{found.version}" for found in _versions_of(client, model.name)]
+    close = closest(wrong, names)
+    return f"Did you mean {close[0]}? " if close else ""
 
 
 def known_models(client: MlflowClient) -> str:

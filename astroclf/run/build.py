@@ -19,7 +19,9 @@ from astroclf.engine.trainer import Trainer
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec
 from astroclf.registry.owner import refuse_other_data_set
+from astroclf.registry.pretrained import origin_in
 from astroclf.run.data import Data, soft_labels
+from astroclf.run.description import checkpoint_description
 from astroclf.run.environment import device_name
 from astroclf.run.folder import RunFolder, resume_command
 from astroclf.run.parts import Parts, ProcessCache, build_parts
@@ -107,12 +109,14 @@ def opened_run(
         check_record(config)
     rehearsal = None if of_sweep else (lambda: try_record(config))
     parts = build_parts(config, cache, pretrained=checkpoint is None, once_listed=rehearsal)
+    if checkpoint is not None:
+        parts = replace(parts, origin=origin_in(checkpoint))
     config, data, loaders = parts.config, parts.data, parts.loaders
     if checkpoint is None:
         _refuse_shared_name(config, data)
         folder.write_config(config.to_plain(), command)
     _greet(config, folder, parts)
-    tags = {**context.tags, "device": device_name(parts.precision.device)}
+    tags = {**context.tags, "device": device_name(parts.precision.device), **parts.origin}
     record = RecordContext(context.name, context.run_id, context.parent_run_id)
     if checkpoint is not None:
         # Before the record is opened: a change that is refused leaves no trace there.
@@ -155,6 +159,7 @@ def _trainer(parts: Parts, folder: RunFolder, tracker: Tracker, context: TrialCo
         monitor=config.monitor,
         resume_hint=resume_command(folder.path),
         fingerprints=_contents(config, data),
+        description=checkpoint_description(parts, {**data.fingerprints, **parts.origin}),
         on_validation=context.on_validation,
         before_save=context.before_save,
     )

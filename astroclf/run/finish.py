@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from astroclf.engine.checkpoint import load_checkpoint
+from astroclf.engine.checkpoint import load_checkpoint, weights_of
 from astroclf.engine.trainer import FitResult
 from astroclf.errors import CheckpointError
 from astroclf.evaluation.answering import AnsweringFit, answer_metrics, fit_answering
@@ -131,7 +131,7 @@ def _best_weights(run: Run, fitted: FitResult) -> Mapping[str, torch.Tensor]:
             f"{best} is of step {state['train_state']['step']}, but the best validation was at step "
             f"{fitted.best['step']}: something else wrote there. Nothing was tested or registered."
         )
-    return state["model"] if state["ema"] is None else state["ema"]["model"]
+    return weights_of(state)
 
 
 def _fit_answering(run: Run) -> AnsweringFit:
@@ -167,7 +167,7 @@ def _facts(run: Run) -> dict[str, str]:
     return {
         **environment(precision.device),
         "precision": precision.name,
-        **run.data.fingerprints,
+        **run.trainer.description["spec"]["facts"],  # fingerprints, and what it began with
         "run_folder": str(run.folder.path.absolute()),
         "mlflow_run": run.tracker.run_id or "none",
     }

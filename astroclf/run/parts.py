@@ -22,6 +22,7 @@ from astroclf.models.blocks import single_valued_norm
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec, build_network
 from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
+from astroclf.registry.pretrained import initial_weights
 from astroclf.run.data import Data, load_data, soft_labels
 from astroclf.settings.components import locate
 from astroclf.settings.config import Config
@@ -68,6 +69,8 @@ class Parts:
         With the batch size as a number, also where it was ``auto``.
     spec
         What `network` is, without pretrained weights: enough to build it again.
+    origin
+        What it begins with, by the names of `registry.pretrained.ORIGIN`; empty for random weights.
     """
 
     config: Config
@@ -77,6 +80,7 @@ class Parts:
     network: Classifier
     criterion: Criterion
     loaders: Mapping[str, BatchLoader]
+    origin: Mapping[str, str]
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Put the network on its device, and return a new optimizer over its parameters."""
@@ -120,8 +124,12 @@ def build_parts(
     make_deterministic(config.trainer.deterministic)
     torch.manual_seed(config.seed)
     input_size, channels = config.augment.output_size or config.dataset.image_size, config.dataset.channels
-    weights: dict[str, Any] = {} if pretrained else {"weights": None}
-    backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
+    named = config.backbone.weights if pretrained and isinstance(config.backbone.weights, str) else None
+    uri = config.tracking.uri if isinstance(config.tracking.uri, str) else None
+    with initial_weights(named, uri) as initial:
+        # What names none keeps what its class has by default.
+        weights = {} if pretrained and named is None else {"weights": initial.given}
+        backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
     spec = NetworkSpec(
         backbone={key: None if key == "weights" else value for key, value in config.backbone.to_plain().items()},
         num_classes=1,  # until the data set says how many
@@ -151,7 +159,7 @@ def build_parts(
     if config.trainer.max_eval_batches is not None:
         data = data.shortened(config.trainer.max_eval_batches * batch_size)
     loaders = _loaders(config, data, _pixels(config, data, cache, precision.device), augmentation)
-    return Parts(config, data, precision, spec, network, criterion, loaders)
+    return Parts(config, data, precision, spec, network, criterion, loaders, initial.origin)
 
 
 def _fitting(

@@ -12,18 +12,15 @@ from astroclf.evaluation.answering import Answering
 from astroclf.evaluation.intervals import Interval
 from astroclf.evaluation.predictions import Predictions
 from astroclf.inference.predictor import Predictor
-from astroclf.inference.seen import SeenImages
 from astroclf.registry.decision import Decision
 from astroclf.registry.gate import pass_gate
-from astroclf.registry.package import write_and_load
+from astroclf.registry.package import RUN_FOLDER_PACKAGE, write_and_load
 from astroclf.registry.register import register
 from astroclf.run.build import Run
-from astroclf.run.data import Data
+from astroclf.run.description import seen_images
 from astroclf.run.record import part_name
 from astroclf.run.report import TestImages
 from astroclf.util.invocation import user_name
-
-PACKAGE_FOLDER = "model"
 
 
 def package_tested(
@@ -40,36 +37,21 @@ def package_tested(
     weights
         Those that were tested.
     """
-    folder = run.folder.path / PACKAGE_FOLDER
+    folder = run.folder.path / RUN_FOLDER_PACKAGE
     shutil.rmtree(folder, ignore_errors=True)  # what an end left that was interrupted before it was complete
     spec = _package_spec(run, answering, facts, metrics)
-    return write_and_load(folder, spec, weights, _seen(run.data), str(run.trainer.precision.device))
+    return write_and_load(folder, spec, weights, seen_images(run.data), str(run.trainer.precision.device))
 
 
 def _package_spec(
     run: Run, answering: Answering, facts: Mapping[str, str], metrics: Mapping[str, Any]
 ) -> dict[str, Any]:
-    config = run.config
     return {
-        "backbone": dict(run.spec.backbone),
-        "head": dict(run.spec.head),
-        "classes": list(run.data.classes),
-        "image_size": config.dataset.image_size,
-        "channels": run.spec.channels,
-        "reading": config.dataset.reading.to_plain(),  # how files become pixels, for whoever predicts on files
-        "tones": dict(run.data.cache.tones),
-        "activation": str(run.trainer.criterion.loss.activation),
-        "augment": config.augment.values(),
-        "tta_views": config.evaluation.tta_views,
+        **run.trainer.description["spec"],
         **answering.to_plain(),
         "facts": dict(facts),
         "metrics": {name: value for name, value in metrics.items() if isinstance(value, (int, float))},
     }
-
-
-def _seen(data: Data) -> SeenImages:
-    digests, splits = data.cache.pixel_digests, data.splits
-    return SeenImages.of(digests[splits.train], digests[splits.val])
 
 
 def register_tested(
@@ -102,7 +84,7 @@ def register_tested(
     ]
     number = register(
         tracking.uri,
-        run.folder.path / PACKAGE_FOLDER,
+        run.folder.path / RUN_FOLDER_PACKAGE,
         name,
         run.tracker.run_id,
         tags=tags,
@@ -110,7 +92,7 @@ def register_tested(
     )
     precision, policy = run.trainer.precision, run.config.promotion  # the number format of the test
     images = TestImages(run.data.cache.images, run.data.splits.test)
-    decision = pass_gate(tracking.uri, name, number, predictions, images, precision, policy)
+    decision = pass_gate(tracking.uri, name, number, predictions, images.__getitem__, precision, policy)
     model = f"models:/{name}/{number}"
     metrics |= {"run/model": model, "run/alias": decision.alias, "run/promotion": decision.sentence}
     return decision

@@ -104,3 +104,12 @@ def log_to_run(uri: str, run_id: str, metrics: Mapping[str, float], step: int) -
                 retry(partial(client.log_metric, run_id, valid_name(name), float(value), step=step))
     except TrackingError as error:
         log.warning("%s", error)
+
+
+def runs_that_begin(client: MlflowClient, beginning: str) -> list[str]:
+    """Return the ids of the runs, of all experiments, that begin with these hexadecimal digits."""
+    places = [experiment.experiment_id for experiment in retry(client.search_experiments)]
+    if not beginning.isalnum() or not places:
+        return []
+    found = retry(lambda: client.search_runs(places, f"attributes.run_id LIKE '{beginning}%'", max_results=10))
+    return [str(run.info.run_id) for run in found]

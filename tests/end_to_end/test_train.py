@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from astroclf.engine.checkpoint import load_checkpoint
+from astroclf.registry.load import load
 from astroclf.train import main
 from tests.end_to_end.conftest import SMALL
 from tests.engine.test_trainer import assert_equal_states
@@ -131,6 +132,9 @@ def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, tr
     run = only_run(parts)
     stopped_at = load_checkpoint(run / "checkpoints" / "last.pt")["train_state"]["step"]
     assert 0 < stopped_at < 24
+    model = load(run / "checkpoints" / "last.pt", device="cpu")  # what a killed run leaves is a model all the same
+    assert (model.spec.image_size, len(model.classes)) == (32, 10)
+    assert len(model.seen.train) > len(model.seen.val) > 0
     if ending == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:

@@ -130,7 +130,7 @@ class Registry:
         return register(self.uri, self.packages[color], self.name, tracker.run_id, tags=tags), predictions
 
     def judge(self, number: int, predictions: Predictions, policy: PromotionSettings = POLICY) -> Decision:
-        return pass_gate(self.uri, self.name, number, predictions, IMAGES, CPU, policy)
+        return pass_gate(self.uri, self.name, number, predictions, np.stack(IMAGES).__getitem__, CPU, policy)
 
     def decide(self, color: str, **options) -> Decision:  # type: ignore[no-untyped-def]
         return self.judge(*self.add(color, **options))

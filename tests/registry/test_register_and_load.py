@@ -200,5 +200,5 @@ def test_a_wrong_name_is_answered_with_the_nearest(package: Path, tmp_path: Path
         load(tmp_path / "galaxy1O", device="cpu")
     with pytest.raises(WeightsError, match="called models:/galaxy10@champion"):
         load("galaxy10@champion", device="cpu")
-    with pytest.raises(WeightsError, match="is no zip of a model. Name the folder of the run"):
+    with pytest.raises(WeightsError, match="is no checkpoint of a training.*Name the folder of the package or run"):
         load(package / "weights.pt", device="cpu")

@@ -162,6 +162,7 @@ class EvaluateConfig(AskedModels):
     class_map: Annotated[dict[str, Any] | str | None, PATH]
     split: Literal["auto", "all", "train", "val", "test"]
     turned_images: Annotated[int, at_least(0)]
+    register: str | None
 
     @property
     def rivals(self) -> list[str]:

@@ -167,6 +167,21 @@ def choose_rows(
     return cache, Chosen(rows, said, unsound, split_fingerprint(labels, cache.digests[rows]))
 
 
+def validation_rows(cache: ImageCache, models: Sequence[Predictor]) -> tuple[np.ndarray, str]:
+    """Choose the images that models were validated on, and none of them trained on; where there are none, say why.
+
+    Returns
+    -------
+    rows : (K,) int
+    why_not : str
+        Empty where there are such images.
+    """
+    if any(model.seen is None for model in models):
+        return np.zeros(0, np.int64), "the package of a model does not say on which images it was trained."
+    rows = np.flatnonzero(_seen(cache, models) == "val")
+    return rows, "" if len(rows) else "the data set has no image that one was validated and none was trained on."
+
+
 def _divided(cache: ImageCache, dataset: DatasetSettings) -> tuple[tuple[ImageCache, Splits] | None, str]:
     """Divide the data set as a training would; None, and why, where that cannot be done."""
     try:

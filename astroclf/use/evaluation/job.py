@@ -24,6 +24,7 @@ from astroclf.registry.load import load
 from astroclf.run.report import TestImages
 from astroclf.settings.verbs.asking import EvaluateConfig
 from astroclf.use.evaluation.images import Chosen, choose_rows, decoded, reader_for
+from astroclf.use.evaluation.registration import check_registration, recalibrated, register_ensemble
 from astroclf.use.evaluation.report import draw, write
 from astroclf.use.evaluation.result import CommonClass, Evaluation
 from astroclf.use.evaluation.tables import results
@@ -48,7 +49,7 @@ def evaluate(config: EvaluateConfig, folder: str | Path, command: str) -> int:
     AstroclfError
         There is no such model or data set, or their classes differ and no map joins them.
     """
-    evaluation, pictures = _evaluated(config)
+    contender, evaluation, pictures = _evaluated(config)
     folder, metrics = Path(folder), evaluation.metrics()
     write_predictions(folder / "predictions.csv", evaluation.predictions)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
@@ -59,16 +60,21 @@ def evaluate(config: EvaluateConfig, folder: str | Path, command: str) -> int:
         log.warning("%s", note)
     log.info("Report    %s", folder / "report.html")
     log.info("As data   %s", folder / "metrics.json")
+    if config.register is not None:
+        assert isinstance(contender.model, Ensemble)
+        register_ensemble(config, contender.model, evaluation, contender.caches, folder, command)
     return 1 if evaluation.notes else 0
 
 
-def _evaluated(config: EvaluateConfig) -> tuple[Evaluation, Pictures]:
+def _evaluated(config: EvaluateConfig) -> tuple[_Contender, Evaluation, Pictures]:
     dataset, workers = config.dataset, config.trainer.num_workers
     given = read_class_map(config.class_map)  # first of all: nobody waits for a data set to hear of a wrong file
     together = [config.names, *([rival] for rival in config.rivals)]  # the models of each that is evaluated
     names = [" + ".join(each) for each in together]
     models = [load(each, config.tracking.uri, config.trainer.device, config.trainer.precision) for each in together]
-    members = [member for model in models for member in _members(model)]
+    if config.register is not None:
+        check_registration(config, models[0])
+    members = [member for model in models for member in model.members]
     readers = [reader_for(member, dataset) for member in members]
     of_data = readers[0].catalog.classes
     classes = common_classes(given, {n: m.classes for n, m in zip(names, models, strict=True)}, of_data)
@@ -78,9 +84,11 @@ def _evaluated(config: EvaluateConfig) -> tuple[Evaluation, Pictures]:
     left_out = classes.members(of_data, "the data set")[None]
     cache, chosen = choose_rows(caches[0], dataset, members, config.split, left_out)
     asked, notes = _asked(cache, chosen, classes)
+    if config.register is not None and isinstance(models[0], Ensemble):
+        models[0] = recalibrated(models[0], caches[: len(models[0].members)], config)
     waiting = iter(caches)
     contenders = [
-        _Contender(name, model, list(islice(waiting, len(_members(model)))))
+        _Contender(name, model, list(islice(waiting, len(model.members))))
         for name, model in zip(names, models, strict=True)
     ]
     first, *rivals = contenders
@@ -102,7 +110,7 @@ def _evaluated(config: EvaluateConfig) -> tuple[Evaluation, Pictures]:
         common=common,
         notes=notes,
     )
-    return evaluation, _pictures(caches[0], ours.ids)
+    return first, evaluation, _pictures(caches[0], ours.ids)
 
 
 class _Contender(NamedTuple):
@@ -141,10 +149,6 @@ class _Contender(NamedTuple):
         """Return what it says of each of the eight views of a part, (8, N, C)."""
         model = self.model
         return model.views(images) if isinstance(model, Ensemble) else model.views(images[0])
-
-
-def _members(model: Predictor | Ensemble) -> tuple[Predictor, ...]:
-    return model.members if isinstance(model, Ensemble) else (model,)
 
 
 class _Asked(NamedTuple):

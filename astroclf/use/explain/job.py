@@ -17,7 +17,7 @@ from astroclf.inference.attribution import Attributions, GateEffect, attribute, 
 from astroclf.inference.inputs import Inputs
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.samples import Sample, prepare_ahead
-from astroclf.registry.load import load
+from astroclf.registry.load import load_one
 from astroclf.settings.verbs.asking import ExplainConfig
 from astroclf.use.asked import surveyed_inputs
 from astroclf.use.explain.pages import draw_sheets, explanation_report, write_table
@@ -67,7 +67,9 @@ def explain(config: ExplainConfig, folder: Path, command: str) -> int:
     AstroclfError
         There is no such model, input or class, or no image could be read.
     """
-    predictor = load(config.model, config.tracking.uri, config.trainer.device, config.trainer.precision)
+    predictor = load_one(
+        config.model, "be explained", config.tracking.uri, config.trainer.device, config.trainer.precision
+    )
     last_maps(predictor)  # a backbone that cannot be explained is refused before anything is read
     named = _named_classes(config.classes, predictor.classes)
     inputs, survey = surveyed_inputs(config, predictor.preparation)

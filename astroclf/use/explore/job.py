@@ -11,7 +11,7 @@ import numpy as np
 
 from astroclf.errors import DataError
 from astroclf.inference.inputs import Inputs
-from astroclf.registry.load import load
+from astroclf.registry.load import load_one
 from astroclf.settings.verbs.asking import ExploreConfig
 from astroclf.use.asked import surveyed_inputs
 from astroclf.use.explore.embedding import Embedded, embed
@@ -45,7 +45,8 @@ def explore(config: ExploreConfig, folder: str | Path, command: str) -> int:
         config = replace(
             config, model=config.named_model or written.model, inputs=words, column=config.column or column
         )
-    model = load(config.model, config.tracking.uri, config.trainer.device, config.trainer.precision)
+    purpose = "be explored: each of its models has an embedding of its own"
+    model = load_one(config.model, purpose, config.tracking.uri, config.trainer.device, config.trainer.precision)
     inputs, survey = surveyed_inputs(config, model.preparation)
     known = np.arange(survey.count) if written is None else _answered(written, inputs, survey.count)
     rows = _some(known, config.max_images, config.seed)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import fields
 from pathlib import Path
 
+from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.predictor import Predictor
 from astroclf.registry.distribution import WHEEL, requirements
-from astroclf.registry.load import RUN_FOLDER_PACKAGE
-from astroclf.registry.package import write_package
+from astroclf.registry.package import RUN_FOLDER_PACKAGE, write_again
 from astroclf.registry.register import WHEELS, save_model
 from astroclf.util.text import visible
 
@@ -17,7 +16,7 @@ REQUIREMENTS = "requirements.txt"
 _CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 
 
-def fill_bundle(predictor: Predictor, folder: Path, name: str) -> str:
+def fill_bundle(predictor: Predictor | Ensemble, folder: Path, name: str) -> str:
     """Write all files of the bundle into a folder, and return in words what it holds.
 
     Parameters
@@ -27,9 +26,7 @@ def fill_bundle(predictor: Predictor, folder: Path, name: str) -> str:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        given = {field.name: getattr(predictor.spec, field.name) for field in fields(predictor.spec)}
-        del given["weights_sha256"]
-        package = write_package(Path(scratch) / RUN_FOLDER_PACKAGE, given, predictor.model.state_dict())
+        package = write_again(Path(scratch) / RUN_FOLDER_PACKAGE, predictor, with_seen=False)
         save_model(folder / RUN_FOLDER_PACKAGE, package)
     lines = [f"./{RUN_FOLDER_PACKAGE}/{WHEELS}/{WHEEL}", *requirements()]
     (folder / REQUIREMENTS).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -13,7 +13,8 @@ import yaml
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.spec import ModelSpec, write_spec
 from astroclf.registry.distribution import WHEEL, write_wheel
-from astroclf.registry.package import SAFETENSORS_FILE, load_package, sha256
+from astroclf.registry.package import load_package
+from astroclf.registry.weights import SAFETENSORS_FILE, sha256
 from astroclf.util.lazy import lazy_import
 from astroclf.util.version import __version__
 

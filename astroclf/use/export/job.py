@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from astroclf.errors import ConfigError
+from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.spec import SPEC_FILE
-from astroclf.registry.load import load
+from astroclf.registry.load import load, load_one
 from astroclf.settings.verbs.records import ExportConfig
 from astroclf.use.export.bundle import REQUIREMENTS, fill_bundle
 from astroclf.use.export.formats import PROGRAMS
@@ -32,20 +33,20 @@ def export(config: ExportConfig) -> str:
     _refuse_existing(output, config.overwrite)
     if form in PROGRAMS:
         PROGRAMS[form].require()
-    predictor = load(config.model, config.tracking.uri, device="cpu", precision="fp32")
-    if not isinstance(predictor, Predictor):
-        raise ConfigError("An ensemble cannot be exported as one. Export each of its models by itself.")
+    if form == "bundle":
+        said = _write_bundle(load(config.model, config.tracking.uri, device="cpu", precision="fp32"), output)
+        return f"{output}: {said}"
+    purpose = f"become one file or folder of format={form} (a bundle takes all of it: format=bundle)"
+    predictor = load_one(config.model, purpose, config.tracking.uri, device="cpu", precision="fp32")
     if form in PROGRAMS:
         said = write_program(predictor, PROGRAMS[form], config.preprocessing, config.check_images, output)
-    elif form == "huggingface":
+    else:
         with _folder(output) as folder:
             said = fill_hub_folder(predictor, folder, output.name, config.license)
-    else:
-        said = _write_bundle(predictor, output)
     return f"{output}: {said}"
 
 
-def _write_bundle(predictor: Predictor, output: Path) -> str:
+def _write_bundle(predictor: Predictor | Ensemble, output: Path) -> str:
     """Write a bundle as a folder, or as a zip that holds one folder of the zip's name."""
     if output.suffix != ".zip":
         with _folder(output) as folder:

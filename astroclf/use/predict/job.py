@@ -16,6 +16,7 @@ from astroclf.inference.inputs import STANDARD_INPUT, Inputs
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.samples import prepare_ahead
 from astroclf.registry.load import load
+from astroclf.settings.base import Settings
 from astroclf.settings.verbs.asking import PredictConfig
 from astroclf.use.asked import surveyed_inputs
 from astroclf.use.predict.gallery import write_gallery
@@ -176,6 +177,8 @@ def _done(output: Path, facts: dict[str, Any], *, overwrite: bool) -> Summary | 
 
 def _model_fingerprint(predictor: Predictor | Ensemble) -> str:
     """Return a digest of the weights and of all that decides an answer."""
-    specs = [each.spec for each in (predictor.members if isinstance(predictor, Ensemble) else [predictor])]
+    specs: list[Settings] = [each.spec for each in predictor.members]
+    if isinstance(predictor, Ensemble) and predictor.spec is not None:
+        specs.append(predictor.spec)
     plain = "".join(json.dumps(spec.to_plain(), sort_keys=True, default=str) for spec in specs)
     return hashlib.sha256(plain.encode()).hexdigest()
