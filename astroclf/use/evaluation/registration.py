@@ -82,7 +82,7 @@ def register_ensemble(
     folder: Path,
     command: str,
 ) -> Decision:
-    """Package the evaluated ensemble in its folder, register it under a run of its own, and let the gate decide.
+    """Register the evaluated ensemble, packaged in its folder, under a run of its own, and let the gate decide.
 
     Raises
     ------
