@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from astroclf.data.catalog import Catalog
 from astroclf.data.split.assign import Splits, assign_folds
 from astroclf.data.split.groups import group_rows
 from astroclf.data.split.links import Links
-from astroclf.engine.signals import Terminated, terminable
+from astroclf.engine.signals import signal_of, terminable
 from astroclf.engine.state import planned_steps
 from astroclf.engine.training_step import TrainingStep
 from astroclf.errors import Interrupted, TrainingError
@@ -169,7 +168,7 @@ def _train_folds(
                         np.save(temporary, said)
                     kept += 1
     except KeyboardInterrupt as stop:
-        number = stop.signal if isinstance(stop, Terminated) else signal.SIGINT
+        number = signal_of(stop)
         raise Interrupted(
             f"Stopped by {number.name}. {kept} of {folds.count} folds are trained and kept: the same command goes on "
             "with the next.",

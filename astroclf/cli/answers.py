@@ -12,7 +12,7 @@ from astroclf.cli.grammar import DATA_PATH, Assignment, data_set_words, exists, 
 from astroclf.cli.options import OPTION_NAMES
 from astroclf.cli.vocabulary import Vocabulary, is_leaf, meant
 from astroclf.errors import ConfigError
-from astroclf.util.text import closest, nearest
+from astroclf.util.text import closest, nearest, nearest_path
 
 # Names that other tools have for a key of ours, and those that we had for it before.
 _HABITS = {
@@ -221,9 +221,8 @@ class Answers:
         return self.vocabulary.values(key)[-1] if self.vocabulary.values(key) else "..."
 
     def _no_such_path(self, path: Path) -> ConfigError:
-        beside = [neighbour.name for neighbour in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = closest(path.name, beside)
-        hint = f" Did you mean {path.parent / close[0]}?" if close else ""
+        close = nearest_path(path)
+        hint = f" Did you mean {close}?" if close else ""
         return ConfigError(f"There is neither a file nor a folder {path.absolute()}.{hint}")
 
     def unknown_option(self, option: str, after: str | None, composed: DictConfig) -> ConfigError:

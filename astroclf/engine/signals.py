@@ -41,6 +41,11 @@ class Terminated(KeyboardInterrupt):
     signal = signal.SIGTERM
 
 
+def signal_of(stop: BaseException) -> signal.Signals:
+    """Return the signal that an interruption in a `terminable` block stands for: SIGTERM's own, else Ctrl-C's."""
+    return stop.signal if isinstance(stop, Terminated) else signal.SIGINT
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
     """Let SIGTERM raise `Terminated` where the main thread stands, so that clean-up runs."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from astroclf.errors import ConfigError
 from astroclf.evaluation.answering import Answering
-from astroclf.inference.spec import answering_of, check_keys, check_types, shown
-from astroclf.settings.base import Settings
+from astroclf.inference.spec import Description, answering_of, shown
 
 MEMBER_FOLDER = r"member-\d+"  # in which a package of an ensemble has that of each member
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnsembleSpec(Settings):
+class EnsembleSpec(Description):
     """The description of a packaged ensemble, in plain values.
 
     Attributes
@@ -47,7 +46,6 @@ class EnsembleSpec(Settings):
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_types(self)
         super().__post_init__()
         folders = [str(name) for name in self.members if re.fullmatch(MEMBER_FOLDER, str(name))]
         if len(set(folders)) < max(2, len(self.members)) or len(self.members_sha256) != len(self.members):
@@ -58,15 +56,3 @@ class EnsembleSpec(Settings):
     def answering(self) -> Answering:
         """What is done to the mean before anybody sees it."""
         return answering_of(self.calibration, self.conformal, len(self.classes), uncertainty_head=False)
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Return the description that the keys of a file make.
-
-        Raises
-        ------
-        ConfigError
-            A key is missing or unknown, or has a value that no ensemble has.
-        """
-        check_keys(plain, cls.declared())
-        return cls(**plain)

@@ -39,7 +39,7 @@ from astroclf.inference.table_inputs import TableOfImages, is_fits_table
 from astroclf.settings.fits import is_fits
 from astroclf.settings.reading import ReadSettings
 from astroclf.util.tables import is_table
-from astroclf.util.text import closest
+from astroclf.util.text import nearest_path
 
 STANDARD_INPUT = "-"
 REASONS_TOLD = 4
@@ -330,7 +330,6 @@ def _is_sample(name: str, left_out: LeaveOut) -> bool:
 
 
 def _no_such(word: str, path: Path) -> ConfigError:
-    beside = [neighbour.name for neighbour in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = closest(path.name, beside)
-    hint = f" Did you mean {path.parent / close[0]}?" if close else ""
+    close = nearest_path(path)
+    hint = f" Did you mean {close}?" if close else ""
     return ConfigError(f"inputs={word}: there is neither a file nor a folder {path.absolute()}.{hint}")

@@ -34,7 +34,28 @@ _SHOWN_LENGTH = 60  # characters of a wrong value that an error shows
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSpec(Settings):
+class Description(Settings):
+    """What a ``model.json`` says, in plain values, each of the type that is declared, just as JSON gives it."""
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        super().__post_init__()
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Return the description that the keys of a file make.
+
+        Raises
+        ------
+        ConfigError
+            A key is missing or unknown, or has a value that no model has.
+        """
+        _check_keys(plain, cls.declared())
+        return cls(**plain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(Description):
     """The description of a packaged model, in plain values.
 
     Attributes
@@ -88,7 +109,6 @@ class ModelSpec(Settings):
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_types(self)
         super().__post_init__()
         if not self.classes or "" in self.classes or len(set(self.classes)) < len(self.classes):
             raise ConfigError(f"'classes' must be names, each of them once, not {shown(self.classes)}")
@@ -140,18 +160,6 @@ class ModelSpec(Settings):
             head=self.head,
         )
 
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Return the description that the keys of a file make.
-
-        Raises
-        ------
-        ConfigError
-            A key is missing or unknown, or has a value that no model has.
-        """
-        check_keys(plain, cls.declared())
-        return cls(**plain)
-
 
 def read_spec(folder: str | Path) -> ModelSpec:
     """Read ``model.json`` and check every key of it.
@@ -194,7 +202,7 @@ def read_plain(folder: str | Path) -> tuple[Path, dict[str, Any]]:
     return path, plain
 
 
-def write_spec(folder: Path, spec: Settings) -> None:
+def write_spec(folder: Path, spec: Description) -> None:
     """Write ``model.json``; metrics without a value become null, since JSON knows no NaN."""
     text = json.dumps(_without_nan({"format": FORMAT, **spec.to_plain()}), indent=2, allow_nan=False)
     (folder / SPEC_FILE).write_text(text + "\n", encoding="utf-8")
@@ -236,14 +244,14 @@ def answering_of(
     return answering
 
 
-def check_types(spec: Settings) -> None:
+def _check_types(spec: Description) -> None:
     """Refuse, by a ConfigError, values of other types than a description declares, just as JSON gives them."""
     for name, key in spec.declared().items():
         if not _holds(key.type, getattr(spec, name)):
             raise ConfigError(f"'{name}' cannot be {shown(getattr(spec, name))}")
 
 
-def check_keys(plain: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+def _check_keys(plain: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Refuse, by a ConfigError, a file that lacks keys or has others."""
     if missing := [key for key in known if key not in plain]:
         raise ConfigError(f"it lacks {', '.join(missing)}")

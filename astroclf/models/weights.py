@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from astroclf.errors import DownloadError, WeightsError
 from astroclf.util.download import RemoteFile, fetch, wrong_file
 from astroclf.util.lazy import lazy_import
-from astroclf.util.text import closest
+from astroclf.util.text import nearest_path
 
 if TYPE_CHECKING:
     from safetensors import torch as safetensors_torch
@@ -85,8 +85,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        meant = f"Did you mean {path.parent / close[0]}? " if (close := closest(path.name, beside)) else ""
+        meant = f"Did you mean {close}? " if (close := nearest_path(path)) else ""
         raise WeightsError(
             f"backbone.weights names {path}, where there is no file. {meant}Give the path of a state_dict (.pth) or of "
             "an astroclf checkpoint, the name of a model (models:/galaxy10@champion, a run folder …), "

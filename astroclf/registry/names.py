@@ -22,7 +22,7 @@ from astroclf.tracking.client import connect, first_line, is_of_mlflow, is_passi
 from astroclf.tracking.database import existing_database
 from astroclf.tracking.runs import runs_that_begin
 from astroclf.util.lazy import lazy_import
-from astroclf.util.text import closest
+from astroclf.util.text import nearest_path
 
 if TYPE_CHECKING:
     import mlflow
@@ -196,7 +196,6 @@ def _hint(path: Path) -> str:
     """Say what somebody may have meant who named a model that is not there."""
     if "@" in path.name:
         return f"A registered model is called models:/{path.name}."
-    beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-    if close := closest(path.name, beside):
-        return f"Did you mean {path.parent / close[0]}?"
+    if close := nearest_path(path):
+        return f"Did you mean {close}?"
     return _KINDS

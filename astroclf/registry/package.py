@@ -73,8 +73,7 @@ def write_and_load(
         The folder exists, or the disk is full.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise AstroclfError(f"The model package {folder} exists already; remove it or write to another folder.")
+    _refuse_existing(folder)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         with open(temporary / WEIGHTS_FILE, "wb") as file:  # by its path, torch would hide why a disk refuses
@@ -110,8 +109,7 @@ def write_ensemble(
         The folder exists, the disk is full, or the models know different classes.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise AstroclfError(f"The model package {folder} exists already; remove it or write to another folder.")
+    _refuse_existing(folder)
     ensemble = Ensemble(members)
     names = [f"member-{number}" for number in range(1, len(ensemble.members) + 1)]
     with atomic_path(folder) as temporary:
@@ -143,6 +141,11 @@ def write_again(folder: Path, model: Predictor | Ensemble, *, with_seen: bool = 
     return write_package(folder, given, model.model.state_dict(), model.seen if with_seen else None)
 
 
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists():
+        raise AstroclfError(f"The model package {folder} exists already; remove it or write to another folder.")
+
+
 def load_package(folder: str | Path, device: str = "auto", precision: str = "auto") -> Predictor | Ensemble:
     """Rebuild the model of a package, or the ensemble of one that has several.
 
@@ -159,11 +162,10 @@ def load_package(folder: str | Path, device: str = "auto", precision: str = "aut
         A file is missing or damaged, holds anything but plain values and tensors, or names a class outside astroclf.
     """
     folder = Path(folder)
-    path, plain = read_plain(folder)
-    if "members" not in plain:
-        return load_single(folder, device, precision)
     spec = read_description(folder)
-    assert isinstance(spec, EnsembleSpec)
+    if isinstance(spec, ModelSpec):
+        return _rebuilt(folder, spec, device, precision)
+    path = folder / SPEC_FILE
     for name, digest in zip(spec.members, spec.members_sha256, strict=True):
         if not (folder / name / SPEC_FILE).is_file():
             raise damaged(path, f"its {name} is missing")
@@ -186,10 +188,8 @@ def read_description(folder: str | Path) -> ModelSpec | EnsembleSpec:
         As `read_spec`.
     """
     path, plain = read_plain(folder)
-    if "members" not in plain:
-        return read_spec(folder)
     try:
-        return EnsembleSpec.from_plain(plain)
+        return EnsembleSpec.from_plain(plain) if "members" in plain else ModelSpec.from_plain(plain)
     except ConfigError as error:
         raise damaged(path, str(error)) from error
 
@@ -202,7 +202,10 @@ def load_single(folder: Path, device: str = "auto", precision: str = "auto") -> 
     WeightsError
         As `load_package`.
     """
-    spec = read_spec(folder)
+    return _rebuilt(folder, read_spec(folder), device, precision)
+
+
+def _rebuilt(folder: Path, spec: ModelSpec, device: str, precision: str) -> Predictor:
     state = read_weights(folder, spec)
     model = build_model(spec, state, described_in=folder / SPEC_FILE, weights_in=weights_path(folder))
     return Predictor(model, spec, chosen_device(device), read_seen(folder), precision)

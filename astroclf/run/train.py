@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from astroclf.engine.signals import Terminated, terminable
+from astroclf.engine.signals import signal_of, terminable
 from astroclf.errors import Interrupted
 from astroclf.run.build import ProcessCache, TrialContext, opened_run
 from astroclf.run.finish import finish, trained_metrics
@@ -70,7 +69,7 @@ def _alone(folder: RunFolder) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt as stop:
-            number = stop.signal if isinstance(stop, Terminated) else signal.SIGINT
+            number = signal_of(stop)
             saved = folder.last_checkpoint.is_file()
             hint = f" Go on with:\n  {resume_command(folder.path)}" if saved else " Nothing was trained yet."
             raise Interrupted(f"Stopped by {number.name}.{hint}", 128 + number) from None

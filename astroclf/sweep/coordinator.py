@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import secrets
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from omegaconf import DictConfig
 from optuna.trial import FrozenTrial
 
 from astroclf.config.build import build
-from astroclf.engine.signals import Terminated, terminable
+from astroclf.engine.signals import signal_of, terminable
 from astroclf.errors import DiskError, Interrupted, SweepError
 from astroclf.run.data import Data, load_data
 from astroclf.run.rehearsal import try_record
@@ -102,7 +101,7 @@ class Coordinator:
             status = "FINISHED"
         except (Interrupted, KeyboardInterrupt) as stop:
             status = "KILLED"
-            number = stop.signal if isinstance(stop, Terminated) else signal.SIGINT
+            number = signal_of(stop)
             said = f"The sweep {plan.name} was stopped; its trials are saved. Go on, from where each stood, with:"
             raise Interrupted(f"{said}\n  {self._command(plan)}", 128 + number) from None
         except DiskError as error:

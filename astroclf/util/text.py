@@ -6,6 +6,7 @@ import difflib
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 # Marks that turn the direction of all that follows.
@@ -49,6 +50,13 @@ def closest(name: str, valid: Iterable[str], spelling: Callable[[str], str] = st
     """
     names = {spelling(each): each for each in sorted(set(map(str, valid)))}
     return [names[key] for key in difflib.get_close_matches(spelling(name), names, n=2)]
+
+
+def nearest_path(wrong: Path) -> Path | None:
+    """Return the file or folder whose name is most like that of a path that is not there, in the same folder."""
+    beside = [each.name for each in wrong.parent.iterdir()] if wrong.parent.is_dir() else []
+    close = closest(wrong.name, beside)
+    return wrong.parent / close[0] if close else None
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
