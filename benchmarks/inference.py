@@ -4,15 +4,14 @@
 
 ResNet-18 with random weights, ten classes, JPEGs of 128 px that are drawn here. Wall-clock, with all cores that this
 process may use. In every round all contenders take their turn, so that what else runs on the machine disturbs all
-alike: read the ratios, not the times, where it was busy. timm's model, by a plain loop, takes part where timm is there.
+alike: read the ratios, not the times, where it was busy. By REST, the peer is `peers/plain_server.py`; of timm, its
+network in memory and, for the folder, the loader and the loop of its `inference.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import importlib
-import importlib.util
 import json
 import os
 import platform
@@ -25,14 +24,16 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 import torchvision
+from peers.plain_server import CLASSES, MEAN, PLAIN, STD
 from PIL import Image
-from torchvision.transforms import v2
 
 from astroclf.cli.verbs import find_verb
 from astroclf.models.classifier import Classifier
@@ -46,10 +47,9 @@ from astroclf.simulation.sky_folder import PAINTERS, draw_sky_object
 from astroclf.util.threads import available_cores
 
 ROOT = Path(__file__).parents[1]
-SIDE, CLASSES, BATCH = 128, 10, 32
-MEAN, STD = [0.4] * 3, [0.2] * 3
-STARTING = 180  # seconds that the server may take
-PLAIN = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
+SIDE, BATCH = 128, 32
+STARTING = 180  # seconds that a server may take
+SETTLED = 10  # questions before a server is timed
 
 Turn = Callable[[], Any]
 
@@ -89,17 +89,16 @@ def plain_batches(network: torch.nn.Module, paths: list[Path], batch: int) -> li
 
 
 @contextmanager
-def served(package: Path, work: Path) -> Iterator[str]:
-    """The address of MLflow's own server of the model, on loopback."""
-    save_model(work / "mlflow", package)
+def served(command: list[str], work: Path) -> Iterator[str]:
+    """The address of a server on loopback; `command` takes its port last."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(work / "mlflow"), "-h", "127.0.0.1"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    with (work / "server.log").open("wb") as log:
+    log_path = work / f"{port}.log"
+    with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [*command, "-p", str(port), "--env-manager", "local"], stdout=log, stderr=log, env=environment
+            [*command, str(port)], stdout=log, stderr=log, env=environment, cwd=Path(__file__).parent
         )
     try:
         address, began = f"http://127.0.0.1:{port}", time.monotonic()
@@ -109,12 +108,36 @@ def served(package: Path, work: Path) -> Iterator[str]:
                 break
             except OSError as error:
                 if process.poll() is not None or time.monotonic() - began > STARTING:
-                    raise SystemExit((work / "server.log").read_text()) from error
+                    raise SystemExit(log_path.read_text()) from error
                 time.sleep(0.2)
         yield f"{address}/invocations"
     finally:
         process.terminate()
         process.wait()
+
+
+def race_by_rest(package: Path, work: Path, paths: list[Path], rounds: int) -> dict[str, list[float]]:
+    """Questions of one JPEG each, over a connection of its own, as `curl` and `urllib` ask."""
+    save_model(work / "mlflow", package)
+    mlflow = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(work / "mlflow"), "-h", "127.0.0.1"]
+    plain = [sys.executable, "-m", "uvicorn", "peers.plain_server:app", "--log-level", "error"]
+    with (
+        served([*plain, "--port"], work) as peer,
+        served([*mlflow, "--env-manager", "local", "--port"], work) as ours,
+    ):
+        for address in (peer, ours):
+            for path in paths[:SETTLED]:
+                ask(address, path)
+        turns = {
+            "torchvision behind FastAPI (plain_server.py)": partial(ask_all, peer, paths[:SETTLED]),
+            "astroclf, by REST (mlflow models serve)": partial(ask_all, ours, paths[:SETTLED]),
+        }
+        return race("One JPEG of 128 px, by REST", turns, rounds, SETTLED)
+
+
+def ask_all(address: str, paths: list[Path]) -> None:
+    for path in paths:
+        ask(address, path)
 
 
 def ask(address: str, path: Path) -> Any:
@@ -178,12 +201,9 @@ def main() -> None:
             "torchvision script, one JPEG": lambda: plain_batches(network, paths[:1], 1),
             "astroclf, Predictor.predict(path)": lambda: predictor.predict(paths[0]),
         }
+        seen["one JPEG"] = race("One JPEG of 128 px", one, 10 * options.rounds)
         if options.rest:
-            with served(package, work) as address:
-                one["astroclf, by REST (mlflow models serve)"] = lambda: ask(address, paths[0])
-                seen["one JPEG"] = race("One JPEG of 128 px", one, 10 * options.rounds)
-        else:
-            seen["one JPEG"] = race("One JPEG of 128 px", one, 10 * options.rounds)
+            seen["by REST"] = race_by_rest(package, work, paths, 4 * options.rounds)
         batch: dict[str, Turn] = {
             "torchvision's network, fp32": forward(network, torch.float32, torch.contiguous_format),
             "torchvision's network, fp32, channels_last": forward(network, torch.float32, torch.channels_last),
@@ -191,11 +211,8 @@ def main() -> None:
             "torchvision's network, bf16, channels_last": forward(network, torch.bfloat16, torch.channels_last),
             "astroclf, Predictor.classify": lambda: predictor.classify(pixels),
         }
-        if importlib.util.find_spec("timm"):
-            theirs = importlib.import_module("timm").create_model("resnet18", num_classes=CLASSES).eval()
-            batch["timm's network"] = lambda: _inferred(theirs, tensors)
-        else:
-            print("timm is not installed: it takes no part.\n")
+        theirs = timm.create_model("resnet18", num_classes=CLASSES).eval()
+        batch["timm's network, fp32"] = lambda: _inferred(theirs, tensors)
         seen[f"batch of {BATCH}"] = race(f"A batch of {BATCH} in memory", batch, options.rounds, BATCH)
         command = [str(package), str(work / "night"), f"output={work / 'answers.csv'}", "overwrite=true"]
         folder = {
@@ -204,6 +221,10 @@ def main() -> None:
                 [*command, "trainer.device=cpu", "tracking.uri=sqlite:///none.db"]
             ),
         }
+        folder["timm's loader and loop, two workers"] = lambda: timm_folder(theirs, work / "night")
+        folder["timm's loader and loop, two workers, bf16"] = lambda: timm_folder(
+            theirs, work / "night", torch.bfloat16
+        )
         seen["folder"] = race(f"A folder of {len(paths)} JPEGs", folder, options.rounds, len(paths))
     record = {
         "milliseconds_an_image": seen,
@@ -211,10 +232,30 @@ def main() -> None:
         "cores": available_cores(),
         "load": os.getloadavg(),
         "machine": platform.platform(),
-        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+        "processor": processor(),
+        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__, "timm": timm.__version__},
     }
     options.json.write_text(json.dumps(record, indent=1) + "\n")
     print(f"written to {options.json}")
+
+
+def processor() -> dict[str, Any]:
+    abilities = torch.cpu.get_capabilities()
+    return {name: abilities.get(name) for name in ("architecture", "avx512_bf16", "amx_bf16")}
+
+
+@torch.inference_mode()
+def timm_folder(network: torch.nn.Module, folder: Path, dtype: torch.dtype | None = None) -> list[int]:
+    """What `inference.py` of timm does without a GPU, with its `--amp --amp-dtype` where a type is given."""
+    config = timm.data.resolve_data_config({"input_size": (3, SIDE, SIDE), "mean": MEAN, "std": STD, "crop_pct": 1.0})
+    dataset = timm.data.create_dataset("", root=str(folder), class_map="")
+    loader = timm.data.create_loader(dataset, batch_size=BATCH, use_prefetcher=False, num_workers=2, **config)
+    found: list[int] = []
+    for images, _ in loader:
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            scores = network(images)
+        found += scores.softmax(-1).topk(1).indices[:, 0].tolist()
+    return found
 
 
 @torch.inference_mode()

@@ -67,7 +67,7 @@ def predict_proba(
     for first in range(0, len(views), at_once):
         some = views[first : first + at_once]
         with precision.autocast() if precision is not None else nullcontext():
-            outputs += _of_views(model(torch.cat(some)), len(some))
+            outputs += _of_views(model(some[0] if len(some) == 1 else torch.cat(some)), len(some))
     for output in outputs:
         probabilities_BC = probabilities(output.logits_BC, activation)
         wrong_B = output.uncertainty_B

@@ -41,8 +41,11 @@ def answer_table(predictions: Predictions, errors: Sequence[str | None] | None =
         What is wrong with each of the images that were handed over, None for those with an answer: each of the others
         becomes a row, too, whose column ``error`` says it.
     """
-    answers = pd.DataFrame(answer_columns(predictions))
-    if errors is None:
+    columns = answer_columns(predictions)
+    if errors is not None and not any(errors):
+        columns["error"] = np.full(len(errors), None, dtype=object)
+    answers = pd.DataFrame(columns)
+    if errors is None or not any(errors):
         return answers
     answers.index = pd.Index([place for place, error in enumerate(errors) if error is None])
     answers = answers.reindex(range(len(errors)))
@@ -63,4 +66,4 @@ def table_of_batches(
         Whether an image with an error becomes a row.
     """
     tables = [answer_table(classify(images), found if errors else None) for images, found in batches]
-    return pd.concat(tables, ignore_index=True)
+    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)

@@ -22,7 +22,8 @@ from astroclf.inference.preparation import Preparation
 from astroclf.inference.seen import SeenImages
 from astroclf.inference.spec import ModelSpec
 from astroclf.models.classifier import Classifier, probabilities
-from astroclf.models.precision import choose_precision, for_inference
+from astroclf.models.folded import for_inference
+from astroclf.models.precision import choose_precision
 
 DEFAULT_BATCH_SIZE = 32
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
-from torch import nn
 
 from astroclf.errors import ConfigError
-
-Network = TypeVar("Network", bound=nn.Module)
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
 
@@ -92,21 +87,3 @@ def choose_precision(name: str, device: torch.device) -> Precision:
         return Precision("bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16", device)
     abilities = torch.cpu.get_capabilities()
     return Precision("bf16" if abilities.get("amx_bf16") or abilities.get("avx512_bf16") else "fp32", device)
-
-
-def for_inference(network: Network, precision: Precision) -> Network:
-    """Return a network as it answers fastest in a number format; in half precision it is a copy, to run under autocast.
-
-    Weights are laid out channels_last (a ResNet-18 then takes a quarter less time for one image), and those of
-    convolutions are kept in half precision, which autocast would convert anew for every batch (a fifth of the time for
-    one image). Its answers are those of autocast to the bit.
-    """
-    network = network.to(memory_format=torch.channels_last)
-    dtype = DTYPES[precision.name]
-    if dtype is None:
-        return network
-    network = copy.deepcopy(network)
-    for layer in network.modules():
-        if type(layer) is nn.Conv2d:  # of a subclass, nobody knows what else it computes with its weights
-            layer.weight = nn.Parameter(layer.weight.detach().to(dtype), requires_grad=False)
-    return network

@@ -27,7 +27,7 @@ from astroclf.inference.ensemble_spec import EnsembleSpec
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.seen import SeenImages, read_seen, write_seen
 from astroclf.inference.spec import SPEC_FILE, ModelSpec, damaged, read_plain, read_spec, write_spec
-from astroclf.registry.serving import ServedModel
+from astroclf.registry.serving import ServedModel, in_one_thread
 from astroclf.registry.weights import WEIGHTS_FILE, build_model, chosen_device, read_weights, sha256, weights_path
 from astroclf.util.atomic import atomic_path
 
@@ -213,4 +213,4 @@ def _rebuilt(folder: Path, spec: ModelSpec, device: str, precision: str) -> Pred
 
 def _load_pyfunc(data_path: str) -> ServedModel:
     """Load a package for ``mlflow.pyfunc.load_model``, which calls the function of this name."""
-    return ServedModel(load_package(data_path))
+    return ServedModel(in_one_thread(load_package, data_path))

@@ -1,11 +1,8 @@
 import pytest
 import torch
-from torch import nn
 
 from astroclf.errors import ConfigError
-from astroclf.models.classifier import Classifier
-from astroclf.models.precision import Precision, choose_device, choose_precision, for_inference
-from astroclf.models.resnet18 import ResNet18
+from astroclf.models.precision import choose_device, choose_precision
 
 CPU = torch.device("cpu")
 
@@ -40,22 +37,3 @@ def test_auto_on_a_gpu():
     assert device.type == "cuda"
     ampere = torch.cuda.get_device_capability(device) >= (8, 0)
     assert choose_precision("auto", device).name == ("bf16" if ampere else "fp16")
-
-
-def test_what_answers_fastest_answers_as_autocast_does_to_the_bit():
-    torch.manual_seed(0)
-    network = Classifier(ResNet18(image_size=32, stem="small"), 3, uncertainty=True).eval()
-    images_BCHW = torch.randn(3, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    precision = Precision("bf16", CPU)
-    with torch.inference_mode():
-        exact = network(images_BCHW)
-        with precision.autocast():
-            rounded = network(images_BCHW)
-            fast = for_inference(network, precision)
-            found = fast(images_BCHW)
-        assert torch.equal(found.logits_BC, rounded.logits_BC)
-        assert torch.equal(found.uncertainty_B, rounded.uncertainty_B)
-        assert not torch.equal(found.logits_BC, exact.logits_BC), "the network's own weights are not rounded"
-        assert torch.equal(network(images_BCHW).logits_BC, exact.logits_BC)
-        assert for_inference(network, Precision("fp32", CPU)) is network
-    assert {layer.weight.dtype for layer in fast.modules() if isinstance(layer, nn.Conv2d)} == {torch.bfloat16}

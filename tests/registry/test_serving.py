@@ -12,10 +12,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,10 @@ from PIL import Image
 
 from astroclf.models.classifier import Classifier
 from astroclf.models.resnet18 import ResNet18
+from astroclf.registry import package
 from astroclf.registry.package import load_package, write_package
 from astroclf.registry.register import save_model
-from astroclf.registry.serving import FOLDER_VARIABLE
+from astroclf.registry.serving import FOLDER_VARIABLE, in_one_thread
 from tests.data.augment.recipes import recipe_values
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 40, 36, 3), dtype=np.uint8)
@@ -162,6 +165,37 @@ def test_mlflow_users_hand_over_arrays_and_tables(loaded: Any, expected: list[di
 
 
 @pytest.mark.slow
+def test_models_are_loaded_and_answer_in_one_thread_whoever_asks_and_after_a_fork_too() -> None:
+    here = in_one_thread(threading.get_ident)
+    with ThreadPoolExecutor(3) as callers:
+        seen = {callers.submit(in_one_thread, threading.get_ident).result() for _ in range(6)}
+    assert seen == {here}
+    assert here != threading.get_ident()
+    child = os.fork()
+    if child == 0:  # the parent's threads are not here: what waited for them would wait for ever
+        signal.alarm(20)
+        os._exit(in_one_thread(lambda: 7))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_mlflow_loads_a_model_in_that_thread(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    read = package.load_package
+
+    def watched(folder: Path) -> Any:
+        threads.append(threading.get_ident())
+        return read(folder)
+
+    monkeypatch.setattr(package, "load_package", watched)
+    model = package._load_pyfunc(str(next(saved.rglob("model.json")).parent))
+    answer = model.predictor.predict
+    monkeypatch.setattr(
+        model.predictor, "predict", lambda *a, **k: threads.append(threading.get_ident()) or answer(*a, **k)
+    )
+    model.predict(np.full((1, 40, 30, 3), 200, np.uint8) * np.eye(40, 30, dtype=np.uint8)[None, :, :, None])
+    assert threads == [in_one_thread(threading.get_ident)] * 2
+
+
 def test_the_real_server_answers_files_pixels_and_broken_images(
     tmp_path: Path, clean_environment: dict[str, str]
 ) -> None:
