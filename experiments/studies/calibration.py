@@ -1,16 +1,17 @@
 """What calibration, confidence and prediction sets are worth on simulated galaxies that the network has not seen.
 
-    python experiments/studies/calibration.py FOLDER [--epochs 16] [--splits 20]
+    python experiments/studies/calibration.py FOLDER [--epochs 16] [--seeds 3] [--splits 20]
 
-Trains the network of `make train` (label smoothing 0.1) in FOLDER, and asks it about 5,000 newly simulated galaxies:
-with the answers that were fitted on its own validation images, as users get them; with answers fitted on 2,000 of the
-new galaxies and tested on the other 3,000, in many divisions; and with answers fitted on as few as a small data set
-has. Prints the tables of experiments/calibration.md.
+Trains the network of `make train` (label smoothing 0.1) in FOLDER from several seeds, which divide its images anew, too,
+and asks each about 5,000 newly simulated galaxies: with the answers that were fitted on its own validation images, as
+users get them; with answers fitted on 2,000 of the new galaxies and tested on the other 3,000, in many divisions; and
+with answers fitted on as few as a small data set has. Prints the tables of experiments/calibration.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -34,25 +35,25 @@ FEW = (100, 200, 360)  # validation images of a small data set
 SMALL_DRAWS = 40
 
 
-def trained(folder: Path, epochs: int) -> Path:
-    """Return the package of a training in `folder`; one that is complete is taken as it is."""
-    run = folder / "run"
+def trained(folder: Path, epochs: int, seed: int) -> Path:
+    """Return the run of a seed in `folder`; one that is complete is taken as it is."""
+    run = folder / f"run-{seed}"
     if not (run / "metrics.json").is_file():
         command = [
-            sys.executable, "-m", "astroclf.train", "experiment=quickstart", f"trainer.epochs={epochs}",
+            sys.executable, "-m", "astroclf.train", "experiment=quickstart", f"trainer.epochs={epochs}", f"seed={seed}",
             "tracking=none", f"dataset.cache_dir={folder / 'cache'}", f"hydra.run.dir={run}",
         ]  # fmt: skip
         subprocess.run(command, cwd=folder, env=dict(os.environ), check=True)
-    return run / "model"
+    return run
 
 
-def said_of_new_galaxies(folder: Path, package: Path) -> Predictions:
+def said_of_new_galaxies(folder: Path, run: Path) -> Predictions:
     """Return what the network itself says of galaxies that were simulated from another seed."""
-    path = folder / "said.parquet"
+    path = folder / f"{run.name}.parquet"
     if not path.is_file():
         reader = Galaxy10Sim(samples=IMAGES, seed=SIMULATION_SEED, image_size=SIZE, cache_dir=folder / "cache")
         cache = open_image_cache(reader, folder / "cache")
-        predictor = load_package(package, device="cpu")
+        predictor = load_package(run / "model", device="cpu")
         predictor.answering = Answering(uncertainty_head=True)
         said = predictor.classify(np.asarray(cache.images))
         write_predictions(path, replace(said, labels=cache.catalog.labels))
@@ -80,6 +81,12 @@ def of_answers(test: Predictions, answers: Predictions) -> dict[str, float]:
     figures["ece of 1 - uncertainty"] = expected_calibration_error(1 - test.uncertainty, test.right)
     figures["aurc of 1 - uncertainty"] = aurc(1 - test.uncertainty, test.right)
     return figures
+
+
+def of_its_test(run: Path) -> dict[str, float]:
+    """Return the figures of a run's own test images."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    return {name: value for name, value in metrics.items() if isinstance(value, float)}
 
 
 def of_one_split(said: Predictions, seed: int, method: str) -> dict[str, float]:
@@ -130,18 +137,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--splits", type=int, default=20)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     folder = options.folder.absolute()
-    package = trained(folder, options.epochs)
-    said = said_of_new_galaxies(folder, package)
-    table("fitted on its own validation images", [of_answers(said, load_package(package, "cpu").answering(said))])
+    runs = [trained(folder, options.epochs, seed) for seed in range(options.seeds)]
+    asked = [said_of_new_galaxies(folder, run) for run in runs]
+    table(f"tests of the {len(runs)} runs", [of_its_test(run) for run in runs])
+    as_users = [
+        of_answers(said, load_package(run / "model", "cpu").answering(said))
+        for run, said in zip(runs, asked, strict=True)
+    ]
+    table("new galaxies, fitted on its own validation images", as_users)
     for method in ("temperature", "vector"):
-        found = [of_one_split(said, seed, method) for seed in range(options.splits)]
-        table(f"{method}: {options.splits} divisions into {VALIDATED} and {len(said) - VALIDATED}", found)
+        found = [of_one_split(said, seed, method) for said in asked for seed in range(options.splits)]
+        table(f"{method}: {options.splits} divisions into {VALIDATED} and the rest, each network", found)
     for images in FEW:
-        table(f"{images} validation images, {SMALL_DRAWS} draws", [of_few(said, images, s) for s in range(SMALL_DRAWS)])
+        draws = [of_few(said, images, seed) for said in asked for seed in range(SMALL_DRAWS)]
+        table(f"{images} validation images, {SMALL_DRAWS} draws, each network", draws)
+
 
 
 if __name__ == "__main__":
