@@ -2,10 +2,10 @@
 
     python experiments/studies/calibration.py FOLDER [--epochs 16] [--seeds 3] [--splits 20]
 
-Trains the network of `make train` (label smoothing 0.1) in FOLDER from several seeds, which divide its images anew, too,
-and asks each about 5,000 newly simulated galaxies: with the answers that were fitted on its own validation images, as
-users get them; with answers fitted on 2,000 of the new galaxies and tested on the other 3,000, in many divisions; and
-with answers fitted on as few as a small data set has. Prints the tables of experiments/calibration.md.
+Trains the network of `make train` (label smoothing 0.1) in FOLDER from several seeds, and asks each about 5,000 newly
+simulated galaxies: with the answers that were fitted on its own validation images, as users get them; with answers
+fitted on 2,000 of the new galaxies and tested on the other 3,000, in many divisions; and with answers fitted on as few
+as a small data set has. Prints the tables of experiments/calibration.md.
 """
 
 from __future__ import annotations
@@ -156,7 +156,6 @@ def main() -> None:
     for images in FEW:
         draws = [of_few(said, images, seed) for said in asked for seed in range(SMALL_DRAWS)]
         table(f"{images} validation images, {SMALL_DRAWS} draws, each network", draws)
-
 
 
 if __name__ == "__main__":
