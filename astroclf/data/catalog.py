@@ -29,6 +29,8 @@ class Catalog:
         Class names in label order.
     ra_deg, dec_deg
         (N,) float64: sky position (ICRS, degrees); NaN where unknown.
+    simulated
+        (N,) bool: there is nothing to be seen at that position, for the sample was drawn by a program.
     split
         (N,) str: the split given by the data set, one of `SPLITS`; empty where it leaves the choice to us.
     group
@@ -42,6 +44,7 @@ class Catalog:
     classes: tuple[str, ...]
     ra_deg: np.ndarray | None = None
     dec_deg: np.ndarray | None = None
+    simulated: np.ndarray | None = None
     split: np.ndarray | None = None
     group: np.ndarray | None = None
     votes: np.ndarray | None = None
@@ -57,6 +60,12 @@ class Catalog:
             if f.name != "classes" and getattr(self, f.name) is not None
         }
         return replace(self, **columns)
+
+    def places_on_sky(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return where on the sky each sample can be looked at, as `ra_deg` and `dec_deg`: simulated ones nowhere."""
+        if self.ra_deg is None or self.dec_deg is None or self.simulated is None:
+            return self.ra_deg, self.dec_deg
+        return np.where(self.simulated, np.nan, self.ra_deg), np.where(self.simulated, np.nan, self.dec_deg)
 
     def class_counts(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Count the samples of each class, (C,) int64, over all rows or the given ones."""

@@ -17,6 +17,7 @@ UNCERTAINTY, MAX_PROBABILITY, ENTROPY = "uncertainty", "1 - highest probability"
 NORM = 4  # one chosen on the images that it is judged on would seem better than it is
 P_NORM = f"- logit over {NORM}-norm"  # MaxLogit-pNorm, arXiv:2305.15508
 BASELINE = MAX_PROBABILITY  # costs nothing: a measure that is not better does not earn its place
+FEWEST = 6  # wrong answers, or right ones: of five, even all five on one side are chance by the sign test (p = 0.06)
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ def doubt_measures(predictions: Predictions) -> dict[str, np.ndarray]:
 def doubt_scores(measures: Mapping[str, np.ndarray], wrong_N: np.ndarray, level: float = LEVEL) -> list[DoubtScore]:
     """Compute the AUROC of "is wrong" for each measure, and what each gains over the highest probability.
 
-    Intervals are normal ones with the variances and covariances of DeLong et al. (1988, Biometrics 44, 837), computed
-    by ranks (Sun & Xu 2014, IEEE Signal Processing Letters 21, 1389). None where all answers are right, or all wrong.
+    Intervals have the variances and covariances of DeLong et al. (1988, Biometrics 44, 837), computed by ranks (Sun &
+    Xu 2014, IEEE Signal Processing Letters 21, 1389), and are those of Student's t, with degrees of freedom by Welch
+    (1947, Biometrika 34, 28): few wrong answers say little of their own spread. None where fewer than `FEWEST` are
+    wrong, or right.
 
     Parameters
     ----------
@@ -81,18 +84,18 @@ def doubt_scores(measures: Mapping[str, np.ndarray], wrong_N: np.ndarray, level:
         From `doubt_measures`.
     wrong_N : (N,) bool
     """
-    if wrong_N.all() or not wrong_N.any():
+    if min(wrong_N.sum(), (~wrong_N).sum()) < FEWEST:
         return []
     placed = {name: _placements(values, wrong_N) for name, values in measures.items()}
     base_wrong, base_right = placed[BASELINE]
-    z = float(special.ndtri(0.5 + level / 2))
     scores = []
     for name, (of_wrong, of_right) in placed.items():
         auroc = float(of_wrong.mean())
         gain = auroc - float(base_wrong.mean())
-        spread, gain_spread = _spread(of_wrong, of_right), _spread(of_wrong - base_wrong, of_right - base_right)
-        interval = Interval(max(0.0, auroc - z * spread), min(1.0, auroc + z * spread))
-        scores.append(DoubtScore(name, auroc, interval, gain, Interval(gain - z * gain_spread, gain + z * gain_spread)))
+        margin = _margin(of_wrong, of_right, level)
+        gain_margin = _margin(of_wrong - base_wrong, of_right - base_right, level)
+        interval = Interval(max(0.0, auroc - margin), min(1.0, auroc + margin))
+        scores.append(DoubtScore(name, auroc, interval, gain, Interval(gain - gain_margin, gain + gain_margin)))
     return scores
 
 
@@ -108,7 +111,11 @@ def _placements(values_N: np.ndarray, wrong_N: np.ndarray) -> tuple[np.ndarray, 
     return below / len(right), above / len(wrong)
 
 
-def _spread(of_wrong: np.ndarray, of_right: np.ndarray) -> float:
-    """Return the standard error of an AUROC, or of a difference of two, from its placements."""
-    parts = (values.var(ddof=1) / len(values) if len(values) > 1 else 0.25 for values in (of_wrong, of_right))
-    return math.sqrt(sum(parts))
+def _margin(of_wrong: np.ndarray, of_right: np.ndarray, level: float) -> float:
+    """Return how far an interval reaches, of an AUROC or of a difference of two, from its placements."""
+    variances = np.array([values.var(ddof=1) / len(values) for values in (of_wrong, of_right)])
+    total = variances.sum()
+    if total == 0:
+        return 0.0
+    freedom = total**2 / (variances**2 / [len(of_wrong) - 1, len(of_right) - 1]).sum()
+    return float(stats.t.ppf(0.5 + level / 2, freedom) * math.sqrt(total))

@@ -25,7 +25,7 @@ from astroclf.run.build import Run
 from astroclf.run.environment import environment
 from astroclf.run.record import what_it_is
 from astroclf.run.registration import package_tested, register_tested, with_interval
-from astroclf.run.report import RunReport, shown_of_test, with_heat_maps
+from astroclf.run.report import RunReport, shown_of, with_heat_maps
 from astroclf.util.logs import log, log_to_file
 from astroclf.util.terminal import console
 
@@ -77,7 +77,7 @@ def finish(run: Run, fitted: FitResult) -> None:
         "run/test_seconds": tested - began,
         "run/setup_seconds": max(0.0, began - run.started - sum(fitted.seconds.values())),
     }
-    facts, pictures = _facts(run), shown_of_test(run.data)
+    facts, pictures = _facts(run), shown_of(run.data.cache, run.data.splits.test)
     write_predictions(folder / "predictions.csv", predictions)
     suspects = find_suspects(predictions.probabilities, predictions.truth)
     write_suspects(folder / "suspects.csv", suspects.of(predictions))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from astroclf.data.cache.image_cache import ImageCache
 from astroclf.errors import ConfigError, TrackingError
 from astroclf.evaluation.predictions import Predictions
 from astroclf.evaluation.report.answers import SHOWN_SAMPLES, Pictures, suspects_section
@@ -19,7 +20,6 @@ from astroclf.inference.predictor import Predictor
 from astroclf.registry.decision import Decision
 from astroclf.registry.versions import RegisteredModel
 from astroclf.run.build import Run
-from astroclf.run.data import Data
 from astroclf.run.record import part_name
 from astroclf.tracking.address import absolute_uri, hide_password
 from astroclf.tracking.runs import changed_params
@@ -115,11 +115,9 @@ class RunReport:
         return [change for change in changes if not change[0].startswith(NOT_COMPARED)], name
 
 
-def shown_of_test(data: Data) -> Pictures:
-    """Return what can be shown of the test images: their pixels, and their places on the sky where these are known."""
-    rows = data.splits.test
-    catalog = data.cache.catalog.take(rows)
-    return Pictures(TestImages(data.cache.images, rows), catalog.ra_deg, catalog.dec_deg)
+def shown_of(cache: ImageCache, rows: np.ndarray) -> Pictures:
+    """Return what can be shown of some images: their pixels, and their places on the sky where these are known."""
+    return Pictures(TestImages(cache.images, rows), *cache.catalog.take(rows).places_on_sky())
 
 
 def with_heat_maps(pictures: Pictures, predictions: Predictions, predictor: Predictor) -> Pictures:

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from astroclf.data.readers.array_files import SIMULATED
 from astroclf.data.readers.editions import DECALS
 from astroclf.errors import DataError
 from astroclf.simulation.galaxies import FIELD_ARCSEC, draw_galaxy
@@ -45,7 +46,7 @@ def write_galaxy10(
     -------
     Path
         The file written: ``images`` (N, S, S, 3) u1, ``ans`` (N,) u1, ``ra``, ``dec`` (degrees), ``redshift`` and
-        ``pxscale`` (arcsec per pixel), all (N,) f8.
+        ``pxscale`` (arcsec per pixel), all (N,) f8, and ``simulated`` (N,) u1, which is 1.
 
     Raises
     ------
@@ -92,7 +93,10 @@ def _check(path: Path, samples: int, image_size: int) -> None:
 
 
 def _sky_columns(samples: int, image_size: int, seed: int) -> dict[str, np.ndarray]:
-    """Draw redshifts, and positions spread evenly over the survey's footprint (galactic caps, -18 to +34 degrees)."""
+    """Draw redshifts, and positions spread evenly over the survey's footprint (galactic caps, -18 to +34 degrees).
+
+    The official file has no column `simulated`: with it, nobody is sent to a place on the sky where nothing is.
+    """
     rng = np.random.default_rng([seed, samples, 0x5EED])
     north = rng.random(samples) < 0.6
     ra = np.where(north, rng.uniform(110.0, 260.0, samples), rng.uniform(-45.0, 60.0, samples) % 360.0)
@@ -106,4 +110,5 @@ def _sky_columns(samples: int, image_size: int, seed: int) -> dict[str, np.ndarr
         "dec": np.degrees(np.arcsin(sin_dec)),
         "redshift": np.clip(rng.lognormal(-2.7, 0.5, samples), 0.005, 0.25),
         "pxscale": np.full(samples, FIELD_ARCSEC / image_size),
+        SIMULATED: np.ones(samples, np.uint8),
     }

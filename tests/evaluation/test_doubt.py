@@ -74,3 +74,21 @@ def test_intervals_are_as_wide_as_those_of_resampled_images(said):
 
 def test_where_all_are_right_there_is_nothing_to_find(said):
     assert by_name(said.take(said.right)) == {}
+
+
+@pytest.mark.parametrize("wrong", [1, 2, 5])
+def test_of_a_handful_of_mistakes_nothing_is_said(wrong):
+    doubt = np.arange(100) / 100  # the measure that knows all beside one that knows nothing
+    blind = np.random.default_rng(0).uniform(size=100)
+    for mistakes in (doubt >= 1 - wrong / 100, doubt < 1 - wrong / 100):
+        assert doubt_scores({BASELINE: blind, UNCERTAINTY: doubt}, mistakes) == []
+
+
+def test_of_few_mistakes_no_measure_is_called_better_or_worse_by_chance():
+    rng, called = np.random.default_rng(0), 0
+    wrong = np.arange(106) < 6
+    for _ in range(200):
+        common = rng.normal(size=106) + wrong
+        twins = {name: common + rng.normal(size=106) for name in (BASELINE, UNCERTAINTY)}
+        called += doubt_scores(twins, wrong)[1].verdict in ("better", "worse")
+    assert called <= 14  # 5 % are 10; by a normal interval it would be 20

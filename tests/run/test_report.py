@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
+from astroclf.data.cache.image_cache import open_image_cache
 from astroclf.evaluation.predictions import Predictions
 from astroclf.evaluation.report.answers import SHOWN_SAMPLES, Pictures, least_sure_section, mistakes_section
 from astroclf.inference.attribution import attribute, overlay
 from astroclf.inference.predictor import Predictor
 from astroclf.registry.package import load_package
-from astroclf.run.report import with_heat_maps
+from astroclf.run.report import shown_of, with_heat_maps
+from astroclf.simulation.readers import Galaxy10Sim
 
 IMAGES = 80
 
@@ -67,3 +69,13 @@ def test_a_backbone_without_maps_costs_the_report_its_heat_maps_alone(prediction
 def test_where_nothing_is_wrong_nothing_is_explained(predictions, pictures, predictor):
     right = replace(predictions, labels=predictions.predicted)
     assert with_heat_maps(pictures, right, predictor) == pictures
+
+
+def test_nobody_is_sent_to_where_a_simulated_galaxy_would_be_on_the_sky(tmp_path):
+    cache = open_image_cache(Galaxy10Sim(samples=10, image_size=16, cache_dir=tmp_path), tmp_path, progress=False)
+    assert shown_of(cache, np.arange(4, 6)).sky(1) == ("", "")
+    real = replace(cache, catalog=replace(cache.catalog, simulated=None))
+    assert (
+        shown_of(real, np.arange(4, 6)).sky(1)[0]
+        == f"RA {cache.catalog.ra_deg[5]:.4f}° Dec {cache.catalog.dec_deg[5]:+.4f}°"
+    )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from astroclf.data.cache.image_cache import open_image_cache
+from astroclf.data.readers.arrays import Arrays
 from astroclf.data.readers.editions import DECALS
 from astroclf.data.readers.folder import ClassFolder
 from astroclf.data.readers.galaxy10 import Galaxy10
@@ -45,7 +48,7 @@ def sky_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_galaxy_file_is_laid_out_like_the_official_one(galaxy_file: Path) -> None:
     with h5py.File(galaxy_file) as file:
-        assert set(file) == {"images", "ans", "ra", "dec", "redshift", "pxscale"}
+        assert set(file) == {"images", "ans", "ra", "dec", "redshift", "pxscale", "simulated"}
         images = file["images"]
         assert images.shape == (40, 32, 32, 3)
         assert images.dtype == np.uint8
@@ -78,6 +81,15 @@ def test_the_same_seed_gives_the_same_file_whatever_the_workers(galaxy_file: Pat
     other = write_galaxy10(tmp_path / "other.h5", samples=40, image_size=32, seed=4, progress=False)
     with h5py.File(galaxy_file) as one, h5py.File(other) as two:
         assert not np.array_equal(one["images"][()], two["images"][()])
+
+
+def test_simulated_galaxies_have_positions_but_no_place_on_the_sky(galaxy_file: Path, tmp_path: Path) -> None:
+    cache = open_image_cache(Galaxy10(galaxy_file, image_size=32), tmp_path, progress=False)
+    for catalog in (cache.catalog, Arrays(galaxy_file, image_size=32).catalog):
+        assert np.isfinite(catalog.ra_deg).all()  # by which neighbours are kept together, as in real data
+        assert np.isnan(catalog.places_on_sky()).all()
+        real = replace(catalog, simulated=None)
+        assert real.places_on_sky() == (real.ra_deg, real.dec_deg)
 
 
 def test_galaxies_of_a_class_differ_and_stand_out_from_the_sky(galaxy_file: Path) -> None:

@@ -13,12 +13,15 @@ import pytest
 
 from astroclf.config.compose import composed_as
 from astroclf.errors import ConfigError, DataError
-from astroclf.evaluation.predictions import read_predictions
+from astroclf.evaluation.predictions import Predictions, read_predictions
 from astroclf.inference.seen import SeenImages
 from astroclf.registry.load import load
 from astroclf.registry.package import load_package
 from astroclf.settings.verbs.asking import EvaluateConfig
+from astroclf.use.evaluation.images import Chosen
 from astroclf.use.evaluation.job import evaluate
+from astroclf.use.evaluation.result import Evaluation
+from astroclf.use.evaluation.words import doubt_sentence
 from tests.tiny import write_tiny_package
 
 CLASSES = ("Merging", "Round Smooth", "Sb (barred)")
@@ -219,3 +222,22 @@ def test_an_ensemble_is_the_mean_of_models_that_see_the_images_each_in_its_own_w
     np.testing.assert_allclose(said.probabilities[:, 0], table["p_Merging"], atol=1e-6)
     assert f"against/{cut}/accuracy_difference" in metrics
     assert metrics["test/turned/images"] == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (0, ""),
+        (1, "1 of 40 answers is wrong: too few to tell which measure of doubt finds the mistakes."),
+        (37, "3 of 40 answers are right: too few to tell which measure of doubt finds the mistakes."),
+    ],
+)
+def test_of_a_handful_of_mistakes_no_measure_of_doubt_is_praised(wrong, said):
+    rng, labels = np.random.default_rng(0), np.arange(40) % 3
+    answered = np.where(np.arange(40) < wrong, (labels + 1) % 3, labels)
+    probabilities = 0.7 * np.eye(3)[answered] + 0.1
+    answers = Predictions(CLASSES, np.arange(40).astype(str), probabilities, rng.uniform(size=40), labels)
+    chosen = Chosen(np.arange(40), "all", "", "")
+    evaluation = Evaluation.of("m", "d", answers, answers, chosen, turned=None, comparisons=[], common=[], notes=[])
+    assert doubt_sentence(evaluation) == said
+    assert not [name for name in evaluation.metrics() if "doubt" in name]

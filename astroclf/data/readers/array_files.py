@@ -21,6 +21,7 @@ NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK\x03\x04"
 IDENTITY_BYTES = 2**20  # of the head and of the tail of a file, hashed into the fingerprint
 DEGREE_LIMITS = {"ra": 360, "dec": 90}
+SIMULATED = "simulated"  # array of a truth value a row, in files that our simulator writes
 NUMPY_SLAB_ROWS, NUMPY_SLAB_BYTES = 256, 64 * 2**20  # what is read at once, where nothing lies in chunks
 
 
@@ -107,10 +108,10 @@ def identity(path: Path) -> bytes:
     return f"{status.st_size}|{status.st_mtime_ns}|".encode() + head + tail
 
 
-def read_degrees(file: ArrayFile, images: int) -> dict[str, np.ndarray]:
+def read_sky(file: ArrayFile, images: int) -> dict[str, np.ndarray]:
     """Read `ra` and `dec` as columns of a `Catalog`, float64 degrees; nothing where one of them is missing.
 
-    NaN is unknown.
+    NaN is unknown. Beside them stands `simulated`, where the file says so of each row.
 
     Raises
     ------
@@ -119,7 +120,10 @@ def read_degrees(file: ArrayFile, images: int) -> dict[str, np.ndarray]:
     """
     if not DEGREE_LIMITS.keys() <= set(file.names()):
         return {}
-    return {f"{name}_deg": _degrees(file, name, limit, images) for name, limit in DEGREE_LIMITS.items()}
+    columns = {f"{name}_deg": _degrees(file, name, limit, images) for name, limit in DEGREE_LIMITS.items()}
+    if SIMULATED in file.names() and file.shape(SIMULATED) == (images,) and file.dtype(SIMULATED).kind in "biu":
+        columns[SIMULATED] = file.read(SIMULATED).astype(bool)
+    return columns
 
 
 def _degrees(file: ArrayFile, name: str, limit: int, images: int) -> np.ndarray:

@@ -20,10 +20,11 @@ from astroclf.data.readers.accounts import BESIDE_ARRAYS, EXCLUDED, HIDDEN, UNLA
 from astroclf.data.readers.array_files import (
     HDF5_SUFFIXES,
     NPZ_SUFFIX,
+    SIMULATED,
     ArrayFile,
     identity,
     open_arrays,
-    read_degrees,
+    read_sky,
     slab_blocks,
 )
 from astroclf.data.readers.blocks import ToneRules, check_size, decode_rows, reader_fingerprint
@@ -244,12 +245,12 @@ class Arrays(ToneRules):
         texts = {name: _texts(self._file, name) for name in ("split", "group") if name in self._file.names()}
         if "split" in texts:
             texts["split"] = _splits(self._file, texts["split"])
-        everything = Catalog(ids=ids, labels=labels, classes=chosen, **texts, **read_degrees(self._file, len(labels)))
+        everything = Catalog(ids=ids, labels=labels, classes=chosen, **texts, **read_sky(self._file, len(labels)))
         return everything.take(rows), rows, rest
 
     def _unused(self) -> list[LeftOut]:
         """List the arrays that are not read, and of a folder what else lies in it."""
-        used = {IMAGES, self._label_name, CLASSES, *COLUMNS}
+        used = {IMAGES, self._label_name, CLASSES, SIMULATED, *COLUMNS}
         names = sorted(set(self._file.names()) - used)
         if self.path.is_dir():
             known = {*self._file.files_of(*used), self.path / f"{CLASSES}.txt"}

@@ -16,7 +16,7 @@ from astroclf.data.decode.limits import MAX_PIXELS
 from astroclf.data.decode.original import Original, array_digest, original_of
 from astroclf.data.decode.values import Decoded, numbers
 from astroclf.data.readers.accounts import EXCLUDED, left_out
-from astroclf.data.readers.array_files import ArrayFile, identity, open_arrays, read_degrees, slab_blocks
+from astroclf.data.readers.array_files import ArrayFile, identity, open_arrays, read_sky, slab_blocks
 from astroclf.data.readers.blocks import check_size, decode_rows, reader_fingerprint
 from astroclf.data.readers.classes import choose_classes, class_key
 from astroclf.data.readers.editions import DECALS, IMAGES, SDSS, Edition, has_all_ten, label_name, recognise
@@ -86,7 +86,7 @@ class Galaxy10:
             ids=np.array([f"row-{row:06d}" for row in range(len(labels))]),
             labels=renumbered[labels],
             classes=chosen,
-            **read_degrees(self._file, len(labels)),
+            **read_sky(self._file, len(labels)),
         )
         self.catalog = everything.take(self._file_rows)
         self.left_out = left_out(everything.ids[everything.labels < 0].tolist(), EXCLUDED)

@@ -21,7 +21,7 @@ from astroclf.evaluation.report.answers import Pictures
 from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.predictor import Predictor
 from astroclf.registry.load import load
-from astroclf.run.report import TestImages
+from astroclf.run.report import shown_of
 from astroclf.settings.verbs.asking import EvaluateConfig
 from astroclf.use.evaluation.images import Chosen, choose_rows, decoded, reader_for
 from astroclf.use.evaluation.registration import check_registration, recalibrated, register_ensemble
@@ -212,7 +212,4 @@ def _turned(contender: _Contender, ours: Predictions, classes: ClassMap, count: 
 def _pictures(cache: ImageCache, ids: np.ndarray) -> Pictures:
     row_of = {name: row for row, name in enumerate(cache.catalog.ids.tolist())}
     rows = np.array([row_of[name] for name in ids.tolist()])
-    ra_deg, dec_deg = (
-        column if column is None else column[rows] for column in (cache.catalog.ra_deg, cache.catalog.dec_deg)
-    )
-    return Pictures(TestImages(cache.images, rows), ra_deg, dec_deg)
+    return shown_of(cache, rows)

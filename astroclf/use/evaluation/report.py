@@ -136,8 +136,9 @@ def _comparisons(evaluation: Evaluation) -> list[Section]:
 
 
 def _doubt(evaluation: Evaluation) -> list[Section]:
+    title, said = "Which doubt finds the mistakes", doubt_sentence(evaluation)
     if not evaluation.doubt:
-        return []
+        return [Facts(title=title, text=said, facts={})] if said else []
     names = ("finds wrong answers (AUROC)", _INTERVAL, "gain", f"{_INTERVAL} of the gain")
     rows = [
         [
@@ -148,7 +149,7 @@ def _doubt(evaluation: Evaluation) -> list[Section]:
         for score in evaluation.doubt
     ]  # fmt: skip
     columns = [Column("measure", numeric=False), *map(Column, names), Column("so it is", numeric=False)]
-    return [Table(title="Which doubt finds the mistakes", text=doubt_sentence(evaluation), columns=columns, rows=rows)]
+    return [Table(title=title, text=said, columns=columns, rows=rows)]
 
 
 def _turned(evaluation: Evaluation) -> list[Section]:

@@ -66,9 +66,9 @@ def _classes(evaluation: Evaluation) -> Table:
 
 def _sentences(evaluation: Evaluation) -> Iterator[RenderableType]:
     """Say the rest, in a paragraph each."""
-    if evaluation.doubt:
+    if doubt := doubt_sentence(evaluation):
         yield ""
-        yield plain(f"{doubt_sentence(evaluation)}")
+        yield plain(doubt)
     if evaluation.turned is not None:
         yield ""
         yield plain(f"{turned_sentence(evaluation.turned)}")

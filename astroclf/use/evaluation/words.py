@@ -34,14 +34,22 @@ def calibration_sentence(evaluation: Evaluation) -> str:
 
 
 def doubt_sentence(evaluation: Evaluation) -> str:
-    """Say what finds the wrong answers, and whether it is worth more than the highest probability."""
-    best = max(evaluation.doubt, key=lambda score: score.auroc)
-    each = ", ".join(
-        f"{score.name} {score.auroc:.3f}" + ("" if score.name == BASELINE else f" ({score.verdict})")
-        for score in evaluation.doubt
-    )
-    said = f"Finds wrong answers, from 0.5 (blind) to 1: {each}."
-    return f"{said} Best: {best.name}." if len(evaluation.doubt) > 1 else said
+    """Say what finds the wrong answers, and whether it is worth more than the highest probability.
+
+    Empty where all answers are right, or all wrong.
+    """
+    if evaluation.doubt:
+        each = ", ".join(
+            f"{score.name} {score.auroc:.3f}" + ("" if score.name == BASELINE else f" ({score.verdict})")
+            for score in evaluation.doubt
+        )
+        return f"Finds wrong answers, from 0.5 (blind) to 1: {each}."
+    wrong, images = int((~evaluation.predictions.right).sum()), len(evaluation.predictions)
+    few, what = (wrong, "wrong") if 2 * wrong <= images else (images - wrong, "right")
+    if not few:
+        return ""
+    said = f"{few} of {images:,} answers {'is' if few == 1 else 'are'} {what}"
+    return f"{said}: too few to tell which measure of doubt finds the mistakes."
 
 
 def turned_sentence(turned: Orientation) -> str:

@@ -23,7 +23,7 @@ from astroclf.registry.package import load_package
 from astroclf.run.data import Data, load_data
 from astroclf.run.folder import RunFolder
 from astroclf.run.record import part_name
-from astroclf.run.report import shown_of_test, with_heat_maps
+from astroclf.run.report import shown_of, with_heat_maps
 from astroclf.tracking.recorded import RunRecord, fetch_artifact
 from astroclf.use.runs.records import PREDICTIONS_FILE
 from astroclf.util.logs import log
@@ -53,7 +53,7 @@ def report_again(run: RunRecord, uri: str | None) -> tuple[Path, list[str]]:
         missing: list[str] = []
         model = _or_say(missing, "heat maps", lambda: load_package(folder.path / "model"))
         data = _or_say(missing, "pictures", lambda: _same_data(plain, metrics, predictions))
-        pictures = Pictures() if data is None else shown_of_test(data)
+        pictures = Pictures() if data is None else shown_of(data.cache, data.splits.test)
         if not (folder.path / PLOTS_FOLDER).is_dir():
             draw_plots(folder.path, predictions, pictures)
             missing.append("reliability before calibration: it is kept in the figures of the run alone")
