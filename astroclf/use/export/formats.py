@@ -111,6 +111,7 @@ class Onnx(Format):
     def usage(self, file: str, example: str) -> str:
         """Return lines of Python that run such a file."""
         return (
+            "import json\n\nimport onnxruntime\n\n"
             f'session = onnxruntime.InferenceSession("{file}")\n'
             f'probabilities, confidence, uncertainty = session.run(None, {{"{INPUT}": {example}}})\n'
             'classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])'
@@ -137,6 +138,7 @@ class TorchExport(Format):
     def usage(self, file: str, example: str) -> str:
         """Return lines of Python that run such a file."""
         return (
+            "import json\n\nimport torch\n\n"
             f'about = {{"{ABOUT}": ""}}\n'
             f'program = torch.export.load("{file}", extra_files=about).module()\n'
             f"probabilities, confidence, uncertainty = program(torch.from_numpy({example}))\n"
@@ -166,6 +168,7 @@ class TorchScript(Format):
     def usage(self, file: str, example: str) -> str:
         """Return lines of Python that run such a file."""
         return (
+            "import json\n\nimport torch\n\n"
             f'about = {{"{ABOUT}": ""}}\n'
             f'program = torch.jit.load("{file}", _extra_files=about)\n'
             f"probabilities, confidence, uncertainty = program(torch.from_numpy({example}))\n"

@@ -28,7 +28,8 @@ else:
 
 ROWS_OF_A_GROUP = 2**16  # of Parquet
 # Numbers as text, without leading zeros: 007 is a name.
-_WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
+_WHOLE = r"^-?(0|[1-9][0-9]{0,18})$"
+_TOO_LONG = r"^[+-]?[1-9][0-9]{15,}(\.0*)?$"  # whole numbers that float64 would round, such as ids of surveys
 _NUMBER = r"^[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
 Batches = Callable[[], Iterable["pyarrow.RecordBatch"]]
@@ -80,17 +81,18 @@ def _write_lines(path: Path, batches: Batches, schema: pyarrow.Schema, carried: 
     wanted = _typed_schema(batches, schema, carried)
     with path.open("w", encoding="utf-8") as file:
         for batch in batches():
-            for row in _cast(batch, wanted).to_pylist():
-                file.write(
-                    json.dumps({name: _rounded(value) for name, value in row.items()}, ensure_ascii=False) + "\n"
-                )
+            columns = [_json_values(column) for column in _cast(batch, wanted).columns]
+            for row in zip(*columns, strict=True):
+                file.write(json.dumps(dict(zip(wanted.names, row, strict=True)), ensure_ascii=False) + "\n")
 
 
-def _rounded(value: Any) -> Any:
-    """Return a value as JSON holds it: float32 without the digits that it has not, and nothing that is no number."""
-    if not isinstance(value, float):
-        return value
-    return float(f"{value:.9g}") if math.isfinite(value) else None
+def _json_values(column: pyarrow.Array) -> list[Any]:
+    """Return values as JSON holds them: float32 without the digits that it has not, and nothing that is no number."""
+    values = column.to_pylist()
+    if not pyarrow.types.is_floating(column.type):
+        return values
+    digits = 9 if column.type == pyarrow.float32() else 17
+    return [None if v is None or not math.isfinite(v) else float(f"{v:.{digits}g}") for v in values]
 
 
 def _write_parquet(path: Path, batches: Batches, schema: pyarrow.Schema, carried: Sequence[str]) -> None:
@@ -136,17 +138,26 @@ def _typed_schema(batches: Batches, schema: pyarrow.Schema, carried: Sequence[st
             cells = compute.utf8_trim_whitespace(batch.column(name))
             cells = cells.filter(compute.not_equal(cells, ""))
             filled[name] |= len(cells) > 0
-            for kind, pattern in ((pyarrow.int64(), _WHOLE), (pyarrow.float64(), _NUMBER)):
-                if (
-                    kind in types
-                    and not compute.all(compute.match_substring_regex(cells, pattern), min_count=0).as_py()
-                ):
-                    types.discard(kind)
+            types -= {kind for kind in types if not _all_are(cells, kind)}
     for name, types in fits.items():
         if types and filled[name]:
             kind = pyarrow.int64() if pyarrow.int64() in types else pyarrow.float64()
             schema = schema.set(schema.get_field_index(name), pyarrow.field(name, kind))
     return schema.remove_metadata()
+
+
+def _all_are(cells: pyarrow.Array, kind: pyarrow.DataType) -> bool:
+    """Return whether all texts are numbers of a kind, which holds them to the last digit of what is whole."""
+    pattern = _WHOLE if kind == pyarrow.int64() else _NUMBER
+    if not compute.all(compute.match_substring_regex(cells, pattern), min_count=0).as_py():
+        return False
+    if kind == pyarrow.float64():
+        return not compute.any(compute.match_substring_regex(cells, _TOO_LONG), min_count=0).as_py()
+    try:
+        cells.cast(kind)
+    except pyarrow.ArrowInvalid:  # beyond 2**63
+        return False
+    return True
 
 
 def _cast(batch: pyarrow.RecordBatch, schema: pyarrow.Schema) -> pyarrow.RecordBatch:

@@ -82,12 +82,15 @@ def test_a_broken_file_is_a_row_with_its_error_and_the_status_says_so(predict):
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", ".fits", ".vot"])
 def test_every_format_has_the_same_rows_and_the_columns_of_the_catalog(predict, suffix):
     Path("catalog.csv").write_text(
-        "path,RA,label,ID,n\nnight/0.png,150.25,spiral,007,1\nnight/gone.png,,Ærø,008,\nnight/2.png,-3e-1,,,3\n"
+        "path,RA,label,ID,n,SDSS,TAP\n"
+        "night/0.png,150.251234567891,spiral,007,1,1237648720693755918,12376487206937559180\n"
+        "night/gone.png,,Ærø,008,,1237648720693755919,1\n"
+        "night/2.png,-3e-1,,,3,-9223372036854775807,2\n"
     )
     assert predict("catalog.csv", f"output=answers{suffix}") == 1
     path = Path(f"answers{suffix}")
     if suffix == ".csv":
-        table = pd.read_csv(path, dtype={"ID": str})
+        table = pd.read_csv(path, dtype={"ID": str, "TAP": str})
     elif suffix == ".jsonl":
         table = pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
     elif suffix == ".parquet":
@@ -98,13 +101,15 @@ def test_every_format_has_the_same_rows_and_the_columns_of_the_catalog(predict, 
         read.convert_bytestring_to_unicode()
         table = read.to_pandas()
     assert list(table.columns) == [
-        "path", "RA", "catalog_label", "ID", "n", "label", "confidence", "uncertainty", "p_Merging", "p_Round Smooth",
-        "p_Sb (barred)", "error",
+        "path", "RA", "catalog_label", "ID", "n", "SDSS", "TAP", "label", "confidence", "uncertainty", "p_Merging",
+        "p_Round Smooth", "p_Sb (barred)", "error",
     ]  # fmt: skip
     assert list(table["path"]) == ["night/0.png", "night/gone.png", "night/2.png"]
-    assert table["RA"].tolist() == pytest.approx([150.25, float("nan"), -0.3], nan_ok=True)
+    assert table["RA"].tolist() == pytest.approx([150.251234567891, float("nan"), -0.3], rel=1e-14, nan_ok=True)
     assert list(table["ID"])[:2] == ["007", "008"]
     assert table["n"][2] == 3
+    assert table["SDSS"].tolist() == [1237648720693755918, 1237648720693755919, -9223372036854775807]
+    assert table["TAP"][0] == "12376487206937559180"  # more than 64 bits hold: a name, to the last digit
     assert table["p_Merging"].isna().tolist() == [False, True, False]
     probabilities = table[[name for name in table.columns if name.startswith("p_")]].loc[[0, 2]].sum(axis=1)
     assert probabilities.tolist() == pytest.approx([1, 1], abs=1e-6)
