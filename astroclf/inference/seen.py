@@ -58,7 +58,7 @@ def read_seen(folder: Path) -> SeenImages | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:  # numpy leaves a damaged one open
             columns = {name: saved[name] for name in SPLITS_SEEN}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(f"{path} is damaged ({error}). Fetch or package the model again.") from error

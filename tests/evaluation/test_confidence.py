@@ -62,6 +62,20 @@ def test_it_is_taken_where_the_highest_probability_hides_who_is_wrong() -> None:
     assert ((confidence > 0) & (confidence < 1)).all()
 
 
+def test_as_a_probability_it_counts_one_right_and_one_wrong_answer_more_than_there_were() -> None:
+    """The law of the optimum: with Platt's targets (1999, eq. 13) the errors sum to 0, also weighed with the scores."""
+    said, labels = smoothed(300)
+    fit = fit_confidence(said, said, labels)
+    assert fit is not None
+    assert isinstance(fit.confidence, NormConfidence)
+    predicted, right = said.argmax(axis=1), said.argmax(axis=1) == labels
+    target = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
+    error = fit.confidence(said, predicted) - target
+    score = normalised_logit(said, predicted, fit.confidence.norm)
+    assert abs(error.mean()) < 1e-5
+    assert abs((error * (score - score.mean()) / score.std()).mean()) < 1e-5
+
+
 def test_it_is_not_taken_of_a_network_whose_probabilities_say_it_all() -> None:
     said = drawn(2000)
     fit = fit_confidence(said.probabilities, said.probabilities, said.truth)

@@ -14,7 +14,7 @@ from astropy.io import fits
 from PIL import Image
 
 from astroclf.data.decode.tone import decide_tones
-from astroclf.data.decode.values import FITS, Values
+from astroclf.data.decode.values import FITS, Values, array_numbers
 from astroclf.errors import DataError
 from astroclf.inference.predictor import Predictor
 from astroclf.registry.package import load_package
@@ -150,6 +150,23 @@ def test_hdus_and_lists_of_them_are_read_as_their_file_is(tmp_path: Path, tiny_b
         np.testing.assert_allclose(numbers(predictor, hdu), expected, atol=1e-6)
     with pytest.raises(DataError, match="not an image but a table"):
         predictor.predict(fits.BinTableHDU.from_columns([fits.Column("x", "E", array=[1.0])]))
+
+
+def test_masked_pixels_are_unknown_and_never_what_lies_below_the_mask(tmp_path: Path, tiny_backbone: type) -> None:
+    flux = np.random.default_rng(1).normal(100, 5, (40, 40))
+    tones = decide_tones([array_numbers(flux)], ReadSettings.with_defaults().tone)
+    plain = {kind: tone.to_plain() for kind, tone in tones.items()}
+    package = write_tiny_package(tmp_path / "model", reading=ReadSettings.with_defaults().to_plain(), tones=plain)
+    predictor = load_package(package, device="cpu")
+    mask = np.zeros((40, 40), bool)
+    mask[5:25, 5:25] = True
+    unknown, below = np.where(mask, np.nan, flux), np.where(mask, 150, flux)
+    told = numbers(predictor, np.ma.masked_array(below, mask))
+    np.testing.assert_allclose(told, numbers(predictor, unknown), atol=1e-6)
+    assert np.abs(told - numbers(predictor, below)).max() > 1e-4
+    np.testing.assert_array_equal(numbers(predictor, np.ma.masked_array(flux)), numbers(predictor, flux))
+    with pytest.raises(DataError, match="a masked array of uint8, which has no number for what is masked"):
+        predictor.predict(np.ma.masked_array(flux.astype(np.uint8), mask))
 
 
 def test_features_are_those_of_the_backbone(predictor: Predictor) -> None:

@@ -63,6 +63,8 @@ def test_what_is_no_image_is_refused(tiny_package: Path) -> None:
         preparation.array(np.zeros(3, np.uint8), "x")
     with pytest.raises(ImageError, match="its numbers give 5 bands"):
         preparation.array(np.zeros((20, 20, 5), np.uint8), "x")
+    with pytest.raises(ImageError, match="x: the image is constant"):
+        preparation.array(np.full((20, 20, 3), 7, np.uint8), "x")
 
 
 def test_an_image_in_memory_gives_the_pixels_of_its_file(folder: Path, tmp_path: Path, tiny_backbone: type) -> None:

@@ -9,7 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
+from astroclf.evaluation.predictions import Predictions
 from astroclf.explain import main
+from astroclf.inference.attribution import Attributions
+from astroclf.use.explain.job import Explained
+from astroclf.use.explain.pages import draw_sheets, explanation_report
 
 CLASSES = ("Merging", "Round Smooth", "Sb (barred)")
 
@@ -67,6 +71,23 @@ def test_of_many_images_some_are_taken_evenly(night, tiny_package):
     (night / "broken.png").unlink()
     assert main([str(tiny_package), "night", "limit=3", "occlusion=false", "hydra.run.dir=out"]) == 0
     assert [row["path"] for row in rows_of(night.parent / "out")] == ["night/0.png", "night/4.png", "night/9.png"]
+
+
+def test_page_and_sheets_show_the_most_probable_image_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probabilities = np.repeat([[0.2, 0.8], [0.7, 0.3], [0.5, 0.5]], 2, axis=0)  # three images, each asked about both
+    ids = np.repeat(np.array(["a.png", "b.png", "c.png"], object), 2)
+    said = Predictions(("one", "two"), ids, probabilities, np.zeros(6))
+    found = Attributions(np.zeros((6, 8, 8, 3), np.uint8), np.zeros((6, 8, 8), np.float32))
+    explained = Explained("model", said, np.array([0, 1] * 3), found, None, {})
+    one, two = explanation_report(explained, "command").sections[:2]
+    assert [sample.id for sample in one.samples] == ["b.png", "c.png", "a.png"]
+    assert [sample.id for sample in two.samples] == ["a.png", "c.png", "b.png"]
+    shown: list[str] = []
+    monkeypatch.setattr(
+        "astroclf.use.explain.pages.show_image", lambda _axes, _image, title, _color: shown.append(title)
+    )
+    draw_sheets(tmp_path, explained)
+    assert shown[::2] == ["b.png", "c.png", "a.png", "a.png", "c.png", "b.png"]
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,8 @@ def test_two_runs_are_compared_in_configuration_and_image_by_image(runs: Command
     assert known["config"] == {"optimizer.lr": ["0.001", "0.003"]}
     assert known["paired"]["accuracy"]["difference"] == pytest.approx(0.25)
     assert (known["paired"]["only_one"], known["paired"]["only_other"]) == (0, 10)
+    worse = " ".join(runs("compare", "second", "first")[1].split())
+    assert "accuracy: B -25.0 points, 95 % interval [-40.0, -12.5]: more than chance." in worse
     rows = list(csv.DictReader(io.StringIO(runs("compare", "first", "second", "format=csv")[1])))
     assert {"config", "figure"} == {row["what"] for row in rows}
 
