@@ -47,21 +47,17 @@ def test_every_verb_completes_its_own_keys():
         assert word in complete(f"astroclf {verb} ")
 
 
-@pytest.mark.parametrize(
-    ("line", "replies"),
-    [
-        ("astroclf train lo", "loss. loss="),
-        ("astroclf train loss=f", "focal"),  # bash has split the word at its equals sign
-        ("astroclf train dataset.path=m", ""),
-    ],
-)
-def test_bash_completes_as_it_calls_us(shell, line, replies):
-    done = shell(
-        f'eval "$(astroclf --completion bash)"; COMP_LINE="{line}"; COMP_POINT=${{#COMP_LINE}}; '
-        '_astroclf astroclf; echo "${COMPREPLY[*]}"; complete -p astroclf'
-    )
-    first, registered = done.stdout.splitlines()
-    assert first == replies
+def test_bash_completes_as_it_calls_us(shell):
+    replies = {
+        "astroclf train lo": "loss. loss=",
+        "astroclf train loss=f": "focal",  # bash has split the word at its equals sign
+        "astroclf train dataset.path=m": "",
+    }
+    tab = 'COMP_LINE="{}"; COMP_POINT=${{#COMP_LINE}}; COMPREPLY=(); _astroclf astroclf; echo "${{COMPREPLY[*]}}"; '
+    tabs = "".join(tab.format(line) for line in replies)
+    done = shell(f'eval "$(astroclf --completion bash)"; {tabs} complete -p astroclf')
+    *said, registered = done.stdout.splitlines()
+    assert said == list(replies.values())
     assert registered.endswith("-F _astroclf astroclf")
 
 

@@ -65,13 +65,13 @@ def test_files_that_cannot_be_read_end_it_or_are_left_out(prepare, tmp_path):
     assert list((tmp_path / "here").iterdir()) == []
 
 
-def test_a_wrong_key_names_the_right_one(prepare):
-    done = prepare("wrkers=2")
+def test_a_wrong_key_names_the_right_one(typed):
+    done = typed("astroclf prepare wrkers=2")
     assert done.returncode == 1
     assert "Did you mean 'trainer.num_workers'?" in done.stderr
 
 
-def test_no_threads_is_no_number_of_threads(prepare):
-    done = prepare("trainer.num_workers=0")
+def test_no_threads_is_no_number_of_threads(typed):
+    done = typed("astroclf prepare trainer.num_workers=0")
     assert done.returncode == 1
     assert done.stderr.strip().endswith("'trainer.num_workers' is 0; it must be at least 1.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -16,26 +16,38 @@ from astroclf.stores import main
 DAY = 86_400
 
 
-@pytest.fixture
-def names(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int, str]:
-    """The stores of two image sizes, by size, in a cache of this test's own; that of 16 px was not used for 40 days."""
-    monkeypatch.setenv("ASTROCLF_CACHE", str(tmp_path))
-    names = {}
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, str]]:
+    """A cache with the stores of two image sizes, and their names by size."""
+    cache, names = tmp_path_factory.mktemp("built") / "cache", {}
     for size in (16, 20):
-        cache = open_image_cache(Galaxy10Sim(20, size, 0, tmp_path), tmp_path, progress=False)
-        names[size] = cache.path.name
-    marker = tmp_path / "stores" / names[16] / "store.json"
-    del cache
-    gc.collect()
-    os.utime(marker, (time.time() - 40 * DAY,) * 2)
-    return names
+        names[size] = open_image_cache(Galaxy10Sim(20, size, 0, cache), cache, progress=False).path.name
+    shutil.copytree(cache, f"{cache} as it was")
+    return cache, names
+
+
+@pytest.fixture
+def cache(built: tuple[Path, dict[int, str]], own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That cache, as it was built, for it remembers its own place; the store of 16 px was not used for 40 days."""
+    cache, names = built
+    monkeypatch.setenv("ASTROCLF_CACHE", str(cache))
+    shutil.rmtree(cache)
+    shutil.copytree(f"{cache} as it was", cache)
+    os.utime(cache / "stores" / names[16] / "store.json", (time.time() - 40 * DAY,) * 2)
+    return cache
+
+
+@pytest.fixture
+def names(built: tuple[Path, dict[int, str]], cache: Path) -> dict[int, str]:
+    """The names of its stores, by image size."""
+    return built[1]
 
 
 def left(cache: Path) -> set[str]:
     return {path.name for path in (cache / "stores").iterdir() if path.is_dir()}
 
 
-def test_lists_every_store_and_the_sum(names, tmp_path, capsys):
+def test_lists_every_store_and_the_sum(names, cache, capsys):
     assert main([]) == 0
     header, *lines, total = capsys.readouterr().out.splitlines()
     assert header.split()[:3] == ["NAME", "IMAGES", "SIZE"]
@@ -44,43 +56,43 @@ def test_lists_every_store_and_the_sum(names, tmp_path, capsys):
     assert "20, 16 px" in line
     assert "Galaxy10Sim" in line
     assert time.strftime("%Y-%m-%d", time.localtime(time.time() - 40 * DAY)) in line
-    assert total.endswith(f"B in {tmp_path}")
+    assert total.endswith(f"B in {cache}")
 
 
-def test_data_that_are_gone_are_said_to_be(names, tmp_path, capsys):
-    simulated = ",".join(f"simulated/{path.name}" for path in (tmp_path / "simulated").iterdir())
+def test_data_that_are_gone_are_said_to_be(names, cache, capsys):
+    simulated = ",".join(f"simulated/{path.name}" for path in (cache / "simulated").iterdir())
     assert main([f"remove=[{simulated}]"]) == 0
     assert main([]) == 0
     assert capsys.readouterr().out.count("(not there now)") == 2
 
 
-def test_removes_by_name_and_says_what_is_freed(names, tmp_path, capsys):
+def test_removes_by_name_and_says_what_is_freed(names, cache, capsys):
     assert main([f"remove={names[20]}"]) == 0
-    assert left(tmp_path) == {names[16]}
+    assert left(cache) == {names[16]}
     first, last = capsys.readouterr().out.splitlines()
     assert first.startswith(f"removed {names[20]} (")
     assert "freed" in last
 
 
-def test_removes_what_is_old(names, tmp_path):
+def test_removes_what_is_old(names, cache):
     assert main(["unused_for=41d"]) == 0
-    assert left(tmp_path) == set(names.values())
+    assert left(cache) == set(names.values())
     assert main(["unused_for=5w"]) == 0
-    assert left(tmp_path) == {names[20]}
+    assert left(cache) == {names[20]}
 
 
-def test_removes_unfinished_builds(names, tmp_path):
-    (tmp_path / "stores" / f"{names[16]}.partial").mkdir()
+def test_removes_unfinished_builds(names, cache):
+    (cache / "stores" / f"{names[16]}.partial").mkdir()
     assert main(["unfinished=true"]) == 0
-    assert left(tmp_path) == set(names.values())
+    assert left(cache) == set(names.values())
 
 
-def test_removes_all_but_what_is_in_use(names, tmp_path, capsys):
-    cache = open_image_cache(Galaxy10Sim(20, 16, 0, tmp_path), tmp_path, progress=False)
-    assert main([f"dataset.cache_dir={tmp_path}", "all=true"]) == 1
-    assert left(tmp_path) == {cache.path.name}
-    assert f"kept: {cache.path.name} is in use" in capsys.readouterr().err
-    assert len(cache.catalog) == 20
+def test_removes_all_but_what_is_in_use(names, cache, capsys):
+    opened = open_image_cache(Galaxy10Sim(20, 16, 0, cache), cache, progress=False)
+    assert main([f"dataset.cache_dir={cache}", "all=true"]) == 1
+    assert left(cache) == {opened.path.name}
+    assert f"kept: {opened.path.name} is in use" in capsys.readouterr().err
+    assert len(opened.catalog) == 20
 
 
 @pytest.mark.parametrize(
@@ -94,12 +106,12 @@ def test_removes_all_but_what_is_in_use(names, tmp_path, capsys):
         (["simulated"], "'simulated' stands alone"),
     ],
 )
-def test_what_cannot_be_removed_is_said(names, tmp_path, capsys, arguments, message):
+def test_what_cannot_be_removed_is_said(names, cache, capsys, arguments, message):
     assert main(arguments) == 1
     err = capsys.readouterr().err
     assert err.startswith("Error: ")
     assert message in " ".join(err.split())
-    assert left(tmp_path) == set(names.values())
+    assert left(cache) == set(names.values())
 
 
 def test_an_empty_cache(tmp_path, monkeypatch, capsys):

@@ -52,22 +52,22 @@ def test_a_clean_data_set_ends_with_0(check):
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
-        ("dataset.pth=sky", "'dataset.pth' is no key"),
+        ("dataset.pth=sky", "Did you mean 'dataset.path'?"),
         ("dataset=astro9", "There is no dataset called 'astro9'"),
         ("modle=models:/galaxy10/1", "'model'"),
         ("model=nowhere", "There is no model nowhere"),
     ],
 )
-def test_what_keeps_a_check_from_its_end_is_no_warning(check, tmp_path, argument, says):
-    done = check(argument)
+def test_what_keeps_a_check_from_its_end_is_no_warning(typed, tmp_path, argument, says):
+    done = typed(f"astroclf check {argument}")
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("experiments/**/*.json"))
 
 
-def test_the_help_names_its_keys_and_statuses(check):
-    done = check("--help")
+def test_the_help_names_its_keys_and_statuses(typed):
+    done = typed("astroclf check --help")
     assert done.returncode == 0
     for text in (
         "model=null",

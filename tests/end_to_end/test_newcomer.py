@@ -34,20 +34,26 @@ SMALL = "dataset.image_size=16"
 
 
 @pytest.mark.parametrize(
-    ("typed", "name"),
+    ("line", "name"),
     [
         (f"astroclf prepare my_images {SMALL}", "my_images"),
-        (f"astroclf prepare ~/my_images {SMALL}", "my_images"),
+        (f"astroclf prepare '~/my_images' {SMALL}", "my_images"),
         (f"astroclf prepare dataset=folder dataset.path=~/my_images {SMALL}", "my_images"),
         (f"astroclf prepare '{HARD_NAME}' {SMALL}", NAME_AFTER_HARD),
         (f"astroclf prepare dataset=folder 'dataset.path={HARD_NAME}' {SMALL}", NAME_AFTER_HARD),
-        (f"python -m astroclf.prepare my_images {SMALL}", "my_images"),
     ],
 )
-def test_what_works(shell, begin, typed, name):
-    done = shell(typed)
+def test_what_works(typed, begin, line, name):
+    done = typed(line)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{name}{DECODED}"), done.stdout
+
+
+def test_what_works_in_a_shell(shell, begin):
+    for line in (f"astroclf prepare ~/my_images {SMALL}", f"python -m astroclf.prepare my_images {SMALL}"):
+        done = shell(line)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"my_images{DECODED}"), done.stdout
 
 
 ANSWERS = """
@@ -168,10 +174,10 @@ in, dataset.path={here}/my_images.
 
 
 @pytest.mark.parametrize("block", ANSWERS.strip().split("\n\n"), ids=lambda block: block.splitlines()[0])
-def test_what_is_answered(shell, begin, block):
-    typed, _, answer = block.removeprefix("$ ").partition("\n")
+def test_what_is_answered(typed, begin, block):
+    line, _, answer = block.removeprefix("$ ").partition("\n")
     before = sorted(begin.rglob("*"))
-    done = shell(typed)
+    done = typed(line)
     assert one_line(done.stderr) == one_line(answer.format(here=begin))
     assert done.stdout == ""
     assert done.returncode == 1
@@ -183,8 +189,8 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_a_check_that_cannot_be_done_ends_with_2(shell, begin):
-    done = shell("astroclf check my_image")
+def test_a_check_that_cannot_be_done_ends_with_2(typed, begin):
+    done = typed("astroclf check my_image")
     assert one_line(done.stderr) == (
         f"Error: There is neither a file nor a folder {begin}/my_image. Did you mean my_images?"
     )

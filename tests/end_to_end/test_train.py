@@ -116,11 +116,8 @@ def never_stopped(tmp_path_factory):
     return only_run(folder)
 
 
-@pytest.mark.parametrize(
-    "ending",
-    [signal.SIGKILL, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGTERM, signal.SIGINT))],
-    ids=lambda ending: ending.name,
-)
+@pytest.mark.slow  # two trainings; the fast suite has tests/engine/test_kill_in_a_save.py for the bits
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda ending: ending.name)
 def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, train, tmp_path, never_stopped, ending):
     parts = tmp_path
     process = start(*STOPPABLE)
