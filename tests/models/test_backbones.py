@@ -19,6 +19,8 @@ from astroclf.models.weights import CHECKPOINT_FORMAT
 def test_features_of_any_size_and_channels(
     new_backbone: Callable[..., nn.Module], image_size: int, channels: int
 ) -> None:
+    if image_size % 32 and new_backbone.func.__name__ == "ResNet18D4":  # refused, see test_resnet18_d4
+        image_size = 96
     backbone = new_backbone(image_size=image_size, channels=channels).eval()
     with torch.no_grad():
         features = backbone(torch.randn(2, channels, image_size, image_size))
