@@ -19,10 +19,10 @@ Network = TypeVar("Network", bound=nn.Module)
 def for_inference(network: Network, precision: Precision) -> Network:
     """Return a copy of a network in evaluation mode as it answers fastest, to run under the format's autocast.
 
-    Layers with another form for this (`D4Conv`) take it. BatchNorm is folded into the convolution before it, in float32.
-    Weights are laid out channels_last, and those of convolutions are kept in half precision, which autocast would
-    convert anew for every batch. Of a ResNet-18 for one image of 128 pixels on a CPU that halves the time. Answers
-    differ by rounding.
+    Layers with another form for this (`D4Conv`) take it. BatchNorm is folded into the convolution before it, in
+    float32. Weights are laid out channels_last, and those of convolutions are kept in half precision, which autocast
+    would convert anew for every batch. Of a ResNet-18 for one image of 128 pixels on a CPU that halves the time.
+    Answers differ by rounding.
     """
     network = copy.deepcopy(network)
     for name, layer in list(network.named_modules()):

@@ -33,7 +33,7 @@ def turned(x: Tensor, orientation: int) -> Tensor:
 
 @cache
 def seen_from() -> tuple[tuple[int, ...], ...]:
-    """For orientations g and h of the group's table, return k with g k = h: what h is, seen from g."""
+    """List, for orientations g and h (row and column), the k with g k = h: what h is, seen from g."""
     square = torch.arange(9).view(3, 3)
     all_of = [turned(square, orientation) for orientation in range(ORIENTATIONS)]
     return tuple(
@@ -210,12 +210,9 @@ class ResNet18D4(nn.Module):
         self.conv1 = D4Conv(channels, fields[0], 3 if stem == "small" else 6, of_image=True)
         self.norm1, self.relu = D4Norm(fields[0]), nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if stem == "small" else nn.MaxPool2d(2)
-        self.layer1 = nn.Sequential(
-            _Block(fields[0], fields[0], halves=False), _Block(fields[0], fields[0], halves=False)
-        )
-        self.layer2, self.layer3, self.layer4 = (
-            nn.Sequential(_Block(before, count, halves=True), _Block(count, count, halves=False))
-            for before, count in zip(fields, fields[1:], strict=False)
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            nn.Sequential(_Block(before, count, halves=number > 0), _Block(count, count, halves=False))
+            for number, (before, count) in enumerate(pairwise((fields[0], *fields)))
         )
         if weights is not None:
             load_into(self, read_state(weights), "conv1.weight", weights)
