@@ -31,6 +31,7 @@ from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, Skipped, open_image_cache
 from astroclf.data.catalog import SPLITS, DatasetReader, HasLeftOut
 from astroclf.data.decode.headers import FileFacts, HasFacts, read_facts
+from astroclf.data.decode.tone import kinds_in_words, kinds_of, tones_from_plain
 from astroclf.data.readers.accounts import account
 from astroclf.data.readers.find_table import AUTO
 from astroclf.data.readers.samples import wrong_rows
@@ -114,6 +115,16 @@ def _load_model(config: CheckConfig) -> Predictor | None:
     return predictor
 
 
+def _check_kinds(config: CheckConfig, predictor: Predictor, cache: ImageCache) -> None:
+    """Refuse a model that has no rule for such numbers as the data set holds."""
+    held, known = kinds_of(tones_from_plain(cache.tones)), predictor.preparation.kinds
+    if held - known:
+        raise ConfigError(
+            f"model={config.model} learned from {kinds_in_words(known)}, and the data set holds "
+            f"{kinds_in_words(held - known)}: its doubts about their labels would mean nothing."
+        )
+
+
 def _list(dataset: DatasetSettings) -> tuple[DatasetReader | None, list[Finding]]:
     """List the data set as configured; where its classes are not those asked for, as it is."""
     try:
@@ -188,6 +199,7 @@ def _look(
         details["numbers to grey"] = " ".join(cache.tone_sentences())
     details |= {f"{name}_fingerprint": value for name, value in (splits.fingerprints if splits else {}).items()}
     if predictor is not None:
+        _check_kinds(config, predictor, cache)
         found += unknown_to_model(cache.catalog, predictor.classes)
         trained_on, details["model"] = _training_of(config, predictor, cache, splits)
         found += suspicious_labels(cache.catalog, _probabilities(predictor, cache), predictor.classes, trained_on)

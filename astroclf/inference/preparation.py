@@ -17,7 +17,7 @@ from astroclf.data.decode.fits import read_hdu
 from astroclf.data.decode.images import cut_out, fit_square, read_bands, read_values, to_picture
 from astroclf.data.decode.limits import one_large_at_a_time
 from astroclf.data.decode.pictures import from_pillow
-from astroclf.data.decode.tone import check_kind, tones_from_plain
+from astroclf.data.decode.tone import check_kind, kinds_of, tones_from_plain
 from astroclf.data.decode.values import Values, array_numbers
 from astroclf.errors import ImageError
 from astroclf.inference.spec import ModelSpec
@@ -39,12 +39,15 @@ class Preparation:
         Of the training's data set.
     tones : mapping of str to Tone
         How each kind of numbers becomes grey, as it was decided for that data set.
+    kinds : frozenset of str
+        Which numbers it takes, such as ``8-bit`` or ``FITS``: those that were in that data set.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
         self.image_size, self.channels = spec.image_size, spec.channels
         self.reading = ReadSettings.from_plain(spec.reading)
         self.tones = tones_from_plain(spec.tones)
+        self.kinds = kinds_of(self.tones)
 
     def file(self, path: Path) -> np.ndarray:
         """Prepare one file of any kind."""

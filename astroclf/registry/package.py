@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ from astroclf.util.atomic import atomic_path
 
 RUN_FOLDER_PACKAGE = "model"  # where a run folder keeps its package
 LOADER_MODULE = "astroclf.registry.package"
+_PRIVATE = ("run_folder", "mlflow_run")  # facts that mean something on one machine alone
 
 
 def write_package(
@@ -90,7 +91,12 @@ def write_and_load(
 
 
 def write_ensemble(
-    folder: str | Path, members: Sequence[Predictor], answering: Answering, **about: Mapping[str, Any]
+    folder: str | Path,
+    members: Sequence[Predictor],
+    answering: Answering,
+    *,
+    for_others: bool = False,
+    **about: Mapping[str, Any],
 ) -> Path:
     """Write several models as one package, each with all that it is in a folder of its own.
 
@@ -100,6 +106,8 @@ def write_ensemble(
         Made by this call; must not exist yet.
     answering
         What is done to the mean of their answers.
+    for_others
+        As of `write_again`, for the members.
     about
         ``facts`` and ``metrics`` of `EnsembleSpec`.
 
@@ -115,7 +123,7 @@ def write_ensemble(
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         for name, member in zip(names, ensemble.members, strict=True):
-            write_again(temporary / name, member)
+            write_again(temporary / name, member, for_others=for_others)
         digests = [sha256(temporary / name / SPEC_FILE) for name in names]
         spec = EnsembleSpec(
             members=names, members_sha256=digests, classes=ensemble.classes, **answering.to_plain(), **about
@@ -125,20 +133,32 @@ def write_ensemble(
     return folder
 
 
-def write_again(folder: Path, model: Predictor | Ensemble, *, with_seen: bool = True) -> Path:
+def write_again(folder: Path, model: Predictor | Ensemble, *, for_others: bool = False) -> Path:
     """Write a model that was loaded as a package of its own.
 
     Parameters
     ----------
-    with_seen
-        Whether it says which images it was trained on.
+    for_others
+        Whether it goes to another machine: then with the `public_facts` alone.
     """
+    facts = {} if model.spec is None else public_facts(model.spec.facts) if for_others else model.spec.facts
     if isinstance(model, Ensemble):
-        about = {"facts": model.spec.facts, "metrics": model.spec.metrics} if model.spec is not None else {}
-        return write_ensemble(folder, model.members, model.answering, **about)
-    given = {field.name: getattr(model.spec, field.name) for field in fields(model.spec)}
+        about = {"facts": facts, "metrics": model.spec.metrics} if model.spec is not None else {}
+        return write_ensemble(folder, model.members, model.answering, for_others=for_others, **about)
+    given = {field.name: getattr(model.spec, field.name) for field in fields(model.spec)} | {"facts": facts}
     del given["weights_sha256"]
-    return write_package(folder, given, model.model.state_dict(), model.seen if with_seen else None)
+    return write_package(folder, given, model.model.state_dict(), model.seen)
+
+
+def public_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what others may read of a model's facts: no run of this machine, and of a path its last name alone."""
+
+    def public(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [public(each) for each in value]
+        return PurePath(value).name if isinstance(value, str) and PurePath(value).is_absolute() else value
+
+    return {name: public(value) for name, value in facts.items() if name not in _PRIVATE}
 
 
 def _refuse_existing(folder: Path) -> None:

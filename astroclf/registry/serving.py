@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
-from astroclf.data.decode.values import EIGHT_BIT
+from astroclf.data.decode.tone import kinds_in_words
+from astroclf.data.decode.values import EIGHT_BIT, FITS
 from astroclf.errors import DataError
 from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.in_memory import Given
@@ -117,18 +118,24 @@ class ServedModel:
 
     def _pixels(self, pixels: np.ndarray) -> np.ndarray:
         """Take whole numbers of JSON, which has no uint8, for raw pixels: only where there can be no doubt."""
-        each = [set(member.preparation.tones) for member in self.predictor.members]
-        any_kind, every_kind = set.union(*each), set.intersection(*each)
-        if pixels.dtype == np.int64:
-            if any_kind - {EIGHT_BIT} or (pixels.size and (pixels.min() < 0 or pixels.max() > np.iinfo(np.uint8).max)):
-                raise DataError(
-                    f"{REASON} These are whole numbers whose type JSON does not tell, from {pixels.min()} to "
-                    f"{pixels.max()}. Send the files themselves, in base64."
-                )
-            return pixels.astype(np.uint8)
-        if pixels.dtype.kind == "f" and "float" not in every_kind:
+        each = [member.preparation.kinds for member in self.predictor.members]
+        any_kind, every_kind = frozenset.union(*each), frozenset.intersection(*each)
+        if pixels.dtype != np.int64 and (pixels.dtype.kind != "f" or "float" in every_kind):
+            return pixels
+        if EIGHT_BIT not in every_kind:
+            raise DataError(
+                f"The model learned from {kinds_in_words(any_kind)}, and these are {pixels.dtype} numbers without a "
+                "file that says what they are. Send the files themselves, in base64."
+            )
+        if pixels.dtype.kind == "f":
             raise DataError(f"{REASON} These are {pixels.dtype}: multiply what is from 0 to 1 by 255, and round it.")
-        return pixels
+        is_eight_bit = not pixels.size or (pixels.min() >= 0 and pixels.max() <= np.iinfo(np.uint8).max)
+        if any_kind - {EIGHT_BIT, FITS} or not is_eight_bit:  # no array holds the numbers of FITS files
+            raise DataError(
+                f"{REASON} These are whole numbers whose type JSON does not tell, from {pixels.min()} to "
+                f"{pixels.max()}. Send the files themselves, in base64."
+            )
+        return pixels.astype(np.uint8)
 
 
 @cache

@@ -212,6 +212,15 @@ def test_a_model_that_cannot_be_asked_is_refused_first(check, model, database_ur
         check(f"model={model}", f"tracking.uri={database_uri}", *overrides)
 
 
+def test_a_model_of_other_numbers_than_the_data_set_holds_is_refused(check, tmp_path, model):
+    write_clean(tmp_path / "sky", each=4)
+    spec = json.loads((model / "model.json").read_text())
+    spec["tones"] = {"FITS": {"interval": "zscale", "stretch": "asinh"}}
+    (model / "model.json").write_text(json.dumps(spec))
+    with pytest.raises(AstroclfError, match="learned from FITS files, and the data set holds 8-bit pictures"):
+        check(f"model={model}")
+
+
 def test_labels_that_the_model_doubts_are_ranked(check, tmp_path, model):
     write_clean(tmp_path / "sky", each=4)
     saved = check(f"model={model}")

@@ -54,7 +54,9 @@ def test_five_bands_from_pretrained_color_weights_to_a_model_that_loads(train, t
     said = json.loads((run / "model" / "model.json").read_text())  # all that is needed to decode a new sample
     settings, tones = ReadSettings.from_plain(said["reading"]), tones_from_plain(said["tones"])
     image = decode_bands(files, ids[0], settings, said["channels"], tones).image_HWC
-    table = load_package(run / "model", device="cpu").predict(fit_square(image, 32)[None])
+    predictor = load_package(run / "model", device="cpu")
+    np.testing.assert_array_equal(predictor.preparation.band_files(files, "x"), fit_square(image, 32))
+    table = predictor.predict(files)
     saved = (run / "predictions.csv").read_text().splitlines()
     row = dict(zip(saved[0].split(","), saved[1].split(","), strict=True))
     assert table["label"][0] == row["prediction"]

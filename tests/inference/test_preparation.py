@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -55,6 +57,39 @@ def test_numbers_that_the_model_never_learned_are_refused(folder: Path, tiny_pac
         preparation.file(folder / "a" / "deep.tif")
     with pytest.raises(ImageError, match="night 3: holds float numbers"):
         preparation.array(np.random.default_rng(0).random((20, 20)), "night 3")
+
+
+def test_pictures_are_refused_by_a_model_of_other_numbers_unless_it_was_trained_on_both(
+    folder: Path, tmp_path: Path, tiny_backbone: type
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for name in ("a", "b"):
+        shutil.copy(folder / name / "flux.fits", tmp_path / name)
+    picture, pixels = folder / "a" / "color.png", np.arange(1200, dtype=np.uint8).reshape(20, 20, 3)
+
+    def ways(preparation: Preparation) -> list[Callable[[], np.ndarray]]:
+        return [
+            lambda: preparation.file(picture), lambda: preparation.file(folder / "a" / "grey.jpg"),
+            lambda: preparation.encoded(picture.read_bytes(), "x"), lambda: preparation.array(pixels, "x"),
+            lambda: preparation.picture(Image.fromarray(pixels), "x"), lambda: preparation.array(pixels > 100, "x"),
+        ]  # fmt: skip
+
+    def trained_on(name: str) -> Preparation:
+        tones = ClassFolder(tmp_path, ["a", "b"], 32).decide_tones(1)
+        return Preparation(read_spec(write_tiny_package(tmp_path / name, tones=tones)))
+
+    preparation = trained_on("model")
+    assert preparation.kinds == {"FITS"}
+    for way in ways(preparation):
+        with pytest.raises(ImageError, match="is an 8-bit picture, and the model learned from FITS files") as refused:
+            way()
+        assert refused.value.kind == "no rule"
+    with pytest.raises(ImageError, match=r"holds float numbers, .* becomes an HDU by astropy\.io\.fits\.PrimaryHDU"):
+        preparation.array(np.random.default_rng(0).random((20, 20)), "x")
+    shutil.copy(picture, tmp_path / "a" / "color.png")  # one among the training's files
+    for way in ways(trained_on("mixed")):
+        assert way().shape == (32, 32, 3)
 
 
 def test_what_is_no_image_is_refused(tiny_package: Path) -> None:

@@ -24,15 +24,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 from PIL import Image
 
+from astroclf.data.decode.tone import Tone
+from astroclf.data.decode.values import FITS
 from astroclf.models.classifier import Classifier
 from astroclf.models.resnet18 import ResNet18
 from astroclf.registry import package
 from astroclf.registry.package import load_package, write_package
 from astroclf.registry.register import save_model
-from astroclf.registry.serving import FOLDER_VARIABLE, in_one_thread
+from astroclf.registry.serving import FOLDER_VARIABLE, ServedModel, in_one_thread
+from astroclf.settings.reading import ReadSettings
 from tests.data.augment.recipes import recipe_values
+from tests.tiny import write_tiny_package
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 40, 36, 3), dtype=np.uint8)
 Post = Callable[[dict[str, Any]], tuple[int, Any]]
@@ -162,6 +167,29 @@ def test_mlflow_users_hand_over_arrays_and_tables(loaded: Any, expected: list[di
         answers = loaded.predict(given, params={"batch_size": 1})
         assert answers["label"].tolist() == [row["label"] for row in expected]
         np.testing.assert_allclose(answers["confidence"], [row["confidence"] for row in expected], atol=1e-5)
+
+
+def test_a_model_of_fits_files_takes_them_in_base64_and_refuses_pictures_and_arrays(
+    tmp_path: Path, tiny_backbone: type
+) -> None:
+    flux = np.random.default_rng(0).normal(100, 5, (40, 40)).astype(np.float32)
+    fits.writeto(tmp_path / "flux.fits", flux)
+    plain = Tone("zscale", "asinh").to_plain()
+    package = write_tiny_package(
+        tmp_path / "model", reading=ReadSettings.with_defaults().to_plain(), tones={FITS: plain}
+    )
+    predictor = load_package(package, device="cpu")
+    served = ServedModel(predictor)
+    file = base64.b64encode((tmp_path / "flux.fits").read_bytes()).decode()
+    answers = served.predict([file, FILES[0]])
+    assert answers["confidence"][0] == pytest.approx(predictor.predict(tmp_path / "flux.fits")["confidence"][0])
+    assert answers["label"][1] is None
+    assert "image 1: is an 8-bit picture, and the model learned from FITS files" in answers["error"][1]
+    for pixels in (flux[None].astype(float), IMAGES.astype(int)):
+        with pytest.raises(
+            Exception, match=rf"learned from FITS files, and these are {pixels.dtype} numbers without a f"
+        ):
+            served.predict(pixels)
 
 
 @pytest.mark.slow

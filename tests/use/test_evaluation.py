@@ -137,6 +137,15 @@ def test_numbers_become_grey_by_the_models_rule_and_of_another_kind_are_a_fault(
         run(model=write_tiny_package(tmp_path / "other", tones={"float": tone}), data=tmp_path / "deep")
 
 
+def test_pictures_tell_nothing_to_a_model_of_other_numbers(run, tmp_path, tiny_backbone, galaxies):
+    package = write_tiny_package(tmp_path / "model", tones={"FITS": {"interval": "zscale", "stretch": "asinh"}})
+    with pytest.raises(DataError, match="is an 8-bit picture, and the model learned from FITS files"):
+        run(model=package, data=galaxies)
+    with pytest.raises(ConfigError, match="dataset=galaxy10_sim holds 8-bit pictures"):
+        words = [f"model={package}", "dataset=galaxy10_sim", "dataset.samples=20", "trainer.device=cpu"]
+        evaluate(composed_as(EvaluateConfig, "evaluate", words), tmp_path, "")
+
+
 def test_classes_that_differ_are_brought_to_common_ones(run, tmp_path, galaxies):
     with pytest.raises(ConfigError, match="The data set has the classes `dE`, which .* does not know"):
         run(data=_renamed(tmp_path, galaxies))

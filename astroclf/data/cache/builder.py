@@ -26,7 +26,7 @@ from astroclf.errors import DataError
 from astroclf.util.progress import ProgressBar
 from astroclf.util.threads import available_cores, run_ahead
 
-VERSION = 5  # of the files in an image cache's folder
+VERSION = 6  # of the files in an image cache's folder
 IMAGES_FILE = "images.npy"
 THUMBNAILS_FILE = "thumbnails.npy"
 SAMPLES_FILE = "samples.npz"

@@ -1,6 +1,7 @@
 """Numbers to grey: one rule for each kind of numbers, decided once for a data set and then the same for every file.
 
-8-bit pictures are grey already and stay as they are.
+8-bit pictures are grey already and stay as they are. Where they stand beside other numbers in a data set, that is one
+of its rules, `PICTURES`; a data set of pictures alone has none.
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ class Tone:
 
 Tones = Mapping[str, Tone]
 
+PICTURES = Tone("limits", "linear", 0.0, WHITE_8_BIT, reason="they are grey values already")
+
 
 def number_text(number: float | None) -> str:
     """Write black or white as the files have it: whole, or to six digits."""
@@ -121,6 +124,10 @@ class Measured(NamedTuple):
     pooled: np.ndarray  # some of the numbers, float64
 
 
+# What is measured of an 8-bit picture, whose grey values say by themselves what is black and white: that there is one.
+PICTURE = Measured(EIGHT_BIT, 0.0, WHITE_8_BIT, 0.0, 0.0, 0.0, 0.0, is_whole=True, pooled=np.zeros(0))
+
+
 def tones_from_plain(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, Tone]:
     """Return the tones of a data set from what an image cache or a model package keeps of them."""
     return {kind: Tone.from_plain(tone) for kind, tone in plain.items()}
@@ -137,7 +144,9 @@ def decide_measured(sample: Iterable[Measured | None], settings: ToneSettings) -
     for measured in sample:
         if measured is not None:
             of_kind.setdefault(measured.kind, []).append(measured)
-    return {kind: _decide(of_kind[kind], settings) for kind in sorted(of_kind)}
+    pictures = of_kind.pop(EIGHT_BIT, None)
+    tones = {kind: _decide(of_kind[kind], settings) for kind in sorted(of_kind)}
+    return tones | {EIGHT_BIT: PICTURES} if pictures and tones else tones
 
 
 def to_grey(values: Values, tones: Tones, settings: ToneSettings, where: str) -> Decoded:
@@ -164,6 +173,17 @@ def to_grey(values: Values, tones: Tones, settings: ToneSettings, where: str) ->
     return Decoded(grey_HWP, (*values.notes, *_clipped(values, tone, settings, where)))
 
 
+def kinds_of(tones: Tones) -> frozenset[str]:
+    """Return the kinds of numbers in the data set that these rules are of."""
+    return frozenset(tones) or frozenset({EIGHT_BIT})
+
+
+def kinds_in_words(kinds: Iterable[str]) -> str:
+    """Name the files or numbers that these kinds are."""
+    known = {EIGHT_BIT: "8-bit pictures", FITS: "FITS files"}
+    return " and ".join(known.get(kind, f"{kind} numbers") for kind in sorted(kinds))
+
+
 def check_kind(values: Values, tones: Tones, where: str) -> None:
     """Refuse numbers of a kind that a trained model has no rule for.
 
@@ -172,13 +192,17 @@ def check_kind(values: Values, tones: Tones, where: str) -> None:
     ImageError
         Of kind ``no rule``.
     """
-    if values.kind != EIGHT_BIT and values.kind not in tones:
-        known = " and ".join([*tones, *(() if tones else ["8-bit pictures"])])
-        raise ImageError(
-            f"{where}: holds {values.kind} numbers, and the model learned from {known}: it has no rule by which "
-            f"others become grey. Give uint8 pixels, or a model that was trained on {values.kind} numbers.",
-            "no rule",
-        )
+    kinds = kinds_of(tones)
+    if values.kind in kinds:
+        return
+    learned = kinds_in_words(kinds)
+    what, why = f"holds {values.kind} numbers", "it has no rule by which others become grey"
+    wanted = f"{learned}, or a model that was trained on {kinds_in_words([values.kind])}"
+    if values.kind == EIGHT_BIT:
+        what, why = "is an 8-bit picture", "its black and white were chosen by another rule than the model's"
+    elif FITS in kinds:
+        wanted += "; an array from a FITS file becomes an HDU by astropy.io.fits.PrimaryHDU(array)"
+    raise ImageError(f"{where}: {what}, and the model learned from {learned}: {why}. Give {wanted}.", "no rule")
 
 
 def _clipped(values: Values, tone: Tone, settings: ToneSettings, where: str) -> list[Note]:
@@ -196,9 +220,9 @@ def _clipped(values: Values, tone: Tone, settings: ToneSettings, where: str) -> 
 
 
 def measure(values: Values) -> Measured | None:
-    """Measure the numbers of one file; None where there is nothing to measure: 8-bit, or not one finite number."""
+    """Measure the numbers of one file; None where there is nothing to measure: not one finite number."""
     if values.kind == EIGHT_BIT:
-        return None
+        return PICTURE
     bands = [_finite(values.pixels_HWP[..., band]) for band in range(values.pixels_HWP.shape[2])]
     bands = [band for band in bands if band.size]
     if not bands:

@@ -17,7 +17,7 @@ from astroclf.data.decode.headers import FileFacts, file_facts
 from astroclf.data.decode.images import cut_out, read_bands, read_values
 from astroclf.data.decode.limits import one_large_at_a_time
 from astroclf.data.decode.original import Original, as_it_is, file_digest, original_of
-from astroclf.data.decode.tone import Measured, Tone, decide_measured, measure
+from astroclf.data.decode.tone import PICTURE, Measured, Tone, decide_measured, measure
 from astroclf.data.decode.values import Decoded, Values
 from astroclf.data.readers.array_files import HDF5_SUFFIXES
 from astroclf.data.readers.band_files import BandFiles
@@ -161,10 +161,10 @@ class ClassFolder(ToneRules):
         return sorted(chosen)
 
     def _measured(self, row: int) -> Measured | None:
-        """Read and measure the numbers of a row; None where its header says that they are grey already."""
+        """Read and measure the numbers of a row, unless its header says that they are grey already."""
         facts = None if is_fits(self._files(row)[0]) else self.facts(row)
         if facts is not None and facts.bits <= 8 and facts.format in ALWAYS_UNSIGNED:
-            return None
+            return PICTURE
         try:
             with one_large_at_a_time():
                 return measure(cut_out(self._read(row, self.reading, self.channels), self.reading, self._where(row)))

@@ -12,6 +12,11 @@ from astroclf.settings.dataset import DatasetSettings
 from astroclf.settings.verbs.sections import MachineSettings, StoreSettings
 
 
+def words_of(inputs: list[str] | str) -> list[str]:
+    """Return what ``inputs`` names, one by one; a text names one a line."""
+    return inputs.splitlines() if isinstance(inputs, str) else inputs
+
+
 @dataclass(frozen=True, kw_only=True)
 class AskedImages(Settings):
     """What verbs share that ask a model about images.
@@ -35,7 +40,7 @@ class AskedImages(Settings):
     @property
     def words(self) -> list[str]:
         """The inputs one by one; a text names one a line."""
-        return self.inputs.splitlines() if isinstance(self.inputs, str) else self.inputs
+        return words_of(self.inputs)
 
 
 @dataclass(frozen=True, kw_only=True)

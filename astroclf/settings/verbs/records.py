@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from astroclf.errors import ConfigError
 from astroclf.settings.base import PATH, PATH_OR_NAME, Settings, at_least
+from astroclf.settings.verbs.asking import words_of
 from astroclf.settings.verbs.sections import StoreSettings
 
 _EXPORT_SUFFIXES = {".onnx": "onnx", ".pt2": "torch_export", ".ts": "torchscript", ".zip": "bundle"}
@@ -95,6 +96,7 @@ class ExportConfig(Settings):
     format: Literal["onnx", "torch_export", "torchscript", "huggingface", "bundle"] | None
     preprocessing: Literal["inside", "beside"]
     check_images: Annotated[int, at_least(2)]
+    inputs: list[str] | str | None
     license: str
     overwrite: bool
 
@@ -111,6 +113,11 @@ class ExportConfig(Settings):
             raise ConfigError(
                 f"output={self.output} ends as a file of format={_EXPORT_SUFFIXES[suffix]}, and format={self.format}."
             )
+
+    @property
+    def words(self) -> list[str]:
+        """The user's own images to compare on, one by one; none where the drawn ones do."""
+        return words_of(self.inputs or [])
 
     @property
     def form(self) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, open_image_cache
 from astroclf.data.catalog import SPLITS, DatasetReader, TakesTones
-from astroclf.data.decode.tone import tones_from_plain
+from astroclf.data.decode.tone import kinds_in_words, tones_from_plain
+from astroclf.data.decode.values import EIGHT_BIT
 from astroclf.data.readers.accounts import account
 from astroclf.data.split.assign import Splits, split_fingerprint
 from astroclf.data.split.splits import split_image_cache
@@ -57,7 +58,7 @@ def reader_for(model: Predictor, dataset: DatasetSettings) -> DatasetReader:
     Raises
     ------
     ConfigError
-        The data set's reader cannot prepare its images so.
+        The data set's reader cannot prepare its images so, or has pictures alone, of which the model knows nothing.
     DataError
         There is no such data set; or as the reader.
     """
@@ -67,6 +68,11 @@ def reader_for(model: Predictor, dataset: DatasetSettings) -> DatasetReader:
     reader: DatasetReader = build(settings, reading=settings.reading)
     if isinstance(reader, TakesTones):
         reader.take_tones(tones_from_plain(model.spec.tones))
+    elif EIGHT_BIT not in model.preparation.kinds:
+        raise ConfigError(
+            f"The model learned from {kinds_in_words(model.preparation.kinds)}, and dataset={dataset.name} holds "
+            "8-bit pictures: it has no rule by which these become what it knows."
+        )
     return reader
 
 

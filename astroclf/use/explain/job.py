@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from astroclf.errors import ConfigError, DataError
+from astroclf.errors import ConfigError
 from astroclf.evaluation.predictions import Predictions
 from astroclf.evaluation.report.page import write_report
 from astroclf.inference.attribution import Attributions, GateEffect, attribute, gate_effect, last_maps
-from astroclf.inference.inputs import Inputs
 from astroclf.inference.predictor import Predictor
-from astroclf.inference.samples import Sample, prepare_ahead
 from astroclf.registry.load import load_one
 from astroclf.settings.verbs.asking import ExplainConfig
-from astroclf.use.asked import surveyed_inputs
+from astroclf.use.asked import ReadImages, read_images, spread, surveyed_inputs
 from astroclf.use.explain.pages import draw_sheets, explanation_report, write_table
 from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar
@@ -72,23 +68,19 @@ def explain(config: ExplainConfig, folder: Path, command: str) -> int:
     )
     last_maps(predictor)  # a backbone that cannot be explained is refused before anything is read
     named = _named_classes(config.classes, predictor.classes)
-    inputs, survey = surveyed_inputs(config, predictor.preparation)
-    samples = _spread(inputs, survey.count, config.limit)
+    inputs, survey = surveyed_inputs(config.words, predictor.preparation, config.column)
+    samples = spread(inputs, survey.count, config.limit)
     if len(samples) < survey.count:
         log.info("Of these, %d are explained, spread evenly: limit=%d.", len(samples), config.limit)
-    names, images_NHWC, errors = _read(config, predictor, samples)
-    for text in list(errors.values())[:10]:
-        log.warning("%s", text)
-    if not names:
-        raise DataError(f"None of the {len(samples)} images could be read.")
-    explained = _explained(config, predictor, names, images_NHWC, named, errors)
+    read = read_images(predictor.preparation, samples, config.batch_size, config.trainer.num_workers)
+    explained = _explained(config, predictor, read, named)
     draw_sheets(folder / "sheets", explained)
     write_table(folder / "explanations.csv", explained)
     write_report(folder / "report.html", explanation_report(explained, command))
     log.info("As data   %s", folder / "explanations.csv")
     log.info("Sheets    %s", folder / "sheets")
     log.info("Report    %s", folder / "report.html")
-    return 1 if errors else 0
+    return 1 if read.errors else 0
 
 
 def _named_classes(wanted: list[str] | str, classes: Sequence[str]) -> np.ndarray | None:
@@ -102,39 +94,9 @@ def _named_classes(wanted: list[str] | str, classes: Sequence[str]) -> np.ndarra
     return np.array([classes.index(name) for name in names])
 
 
-def _spread(inputs: Inputs, count: int, limit: int) -> list[Sample]:
-    """Take at most so many of the inputs, evenly from the first to the last."""
-    places = set(np.linspace(0, count - 1, min(count, limit)).round().astype(int).tolist())
-    return [sample for place, sample in enumerate(islice(inputs.samples(), count)) if place in places]
-
-
-def _read(
-    config: ExplainConfig, predictor: Predictor, samples: list[Sample]
-) -> tuple[list[str], np.ndarray, dict[str, str]]:
-    """Return the names and pixels of the images that can be read, and what is wrong with the others."""
-    names: list[str] = []
-    errors: dict[str, str] = {}
-    size, channels = predictor.spec.image_size, predictor.spec.channels
-    parts = [np.zeros((0, size, size, channels), np.uint8)]
-    blocks = prepare_ahead(predictor.preparation, samples, config.batch_size, config.trainer.num_workers)
-    with ProgressBar("Reading", len(samples)) as bar, closing(blocks):
-        for block in blocks:
-            parts.append(block.images_NHWC)
-            names += [block.samples[place].name for place in block.usable.tolist()]
-            errors |= {block.samples[place].name: text for place, text in block.errors.items()}
-            bar.advance(len(block.samples))
-    return names, np.concatenate(parts), errors
-
-
-def _explained(
-    config: ExplainConfig,
-    predictor: Predictor,
-    names: Sequence[str],
-    images_NHWC: np.ndarray,
-    named: np.ndarray | None,
-    errors: dict[str, str],
-) -> Explained:
+def _explained(config: ExplainConfig, predictor: Predictor, read: ReadImages, named: np.ndarray | None) -> Explained:
     """Ask the model about each image, and about where it looked, in parts that the bar can follow."""
+    names, images_NHWC = read.names, read.images_NHWC
     said = predictor.classify(images_NHWC, config.batch_size)
     each = 1 if named is None else len(named)
     rows_N = np.repeat(np.arange(len(names)), each)
@@ -162,4 +124,4 @@ def _explained(
     )
     of_rows = replace(said, ids=np.array(names, dtype=object)).take(rows_N)
     gate = gate_effect(predictor, images_NHWC, config.batch_size)
-    return Explained(config.model, of_rows, np.asarray(asked_N), found, gate, errors)
+    return Explained(config.model, of_rows, np.asarray(asked_N), found, gate, read.errors)

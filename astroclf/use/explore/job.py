@@ -47,7 +47,7 @@ def explore(config: ExploreConfig, folder: str | Path, command: str) -> int:
         )
     purpose = "be explored: each of its models has an embedding of its own"
     model = load_one(config.model, purpose, config.tracking.uri, config.trainer.device, config.trainer.precision)
-    inputs, survey = surveyed_inputs(config, model.preparation)
+    inputs, survey = surveyed_inputs(config.words, model.preparation, config.column)
     known = np.arange(survey.count) if written is None else _answered(written, inputs, survey.count)
     rows = _some(known, config.max_images, config.seed)
     side = thumbnail_side(len(rows), model.spec.image_size)

@@ -1,19 +1,65 @@
-"""Does an exported program say what the model says? Asked before anybody gets it."""
+"""Does what was exported say what the model says? Asked before anybody gets it, on drawn images and on the user's."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from astroclf.data.decode.images import fit_square
 from astroclf.errors import AstroclfError
+from astroclf.evaluation.predictions import Predictions
+from astroclf.inference.ensemble import Ensemble, ForMembers
 from astroclf.inference.predictor import DEFAULT_BATCH_SIZE, Predictor
 from astroclf.inference.spec import ModelSpec
+from astroclf.use.asked import read_images, spread, surveyed_inputs
 from astroclf.use.export.formats import Runner
 from astroclf.use.export.program import Answers
 from astroclf.util.progress import ProgressBar
 
 TOLERANCE = 1e-5  # of probabilities, in float32
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Prepared images on which an export is compared with its model.
+
+    Attributes
+    ----------
+    images
+        (N, S, S, C) uint8; of an ensemble such an array for each member, or one for all.
+    said
+        Which they are, in words.
+    names
+        Of each, where somebody knows them by names.
+    """
+
+    images: ForMembers
+    said: str
+    names: Sequence[str] = ()
+
+
+def trials_of(model: Predictor | Ensemble, count: int, words: Sequence[str]) -> list[Trial]:
+    """Draw images, and read those of the user's, spread evenly over what `words` name; `count` of either at most.
+
+    Raises
+    ------
+    AstroclfError
+        The words name no image, or none that can be read.
+    """
+    drawn = [drawn_images(member.spec, count) for member in model.members]
+    trials = [Trial(drawn if isinstance(model, Ensemble) else drawn[0], f"{count} drawn images")]
+    if words:
+        inputs, survey = surveyed_inputs(words, model.preparation)
+        samples = spread(inputs, survey.count, count)
+        read = read_images(model.preparation, samples, DEFAULT_BATCH_SIZE, None)
+        of_all = f"{len(read.names):,} of your" if len(read.names) < survey.count else "your"
+        unread = f" ({len(read.errors)} cannot be read)" if read.errors else ""
+        said = f"{of_all} {survey.count:,} image{'s' * (survey.count > 1)}{unread}"
+        trials.append(Trial(read.images_NHWC, said, read.names))
+    return trials
 
 
 def drawn_images(spec: ModelSpec, count: int) -> np.ndarray:
@@ -43,38 +89,63 @@ def drawn_images(spec: ModelSpec, count: int) -> np.ndarray:
     return np.stack(images)
 
 
-def check(predictor: Predictor, run: Runner, preprocessing: str, images: np.ndarray) -> float:
-    """Compare a program with the model that it was made of, and return the largest difference of a probability.
-
-    Parameters
-    ----------
-    images : (N, S, S, C) uint8
-        Prepared images.
+def check_program(predictor: Predictor, run: Runner, preprocessing: str, trials: Iterable[Trial]) -> str:
+    """Compare a program with the model that it was made of, and return in words how near it comes.
 
     Raises
     ------
     AstroclfError
-        Another label, or a probability that differs by more than `TOLERANCE`.
+        Another label, or a number that differs by more than `TOLERANCE`.
     """
-    wanted, found = predictor.classify(images, DEFAULT_BATCH_SIZE), _run(predictor, run, preprocessing, images)
+    remedy = (
+        "preprocessing=beside leaves out the resampling, which other versions of OpenCV round otherwise."
+        if preprocessing == "inside"
+        else "Another format may do; the one that was asked for computes something of this network otherwise."
+    )
+    found = []
+    for trial in trials:
+        images_NHWC = np.asarray(trial.images)
+        wanted = predictor.classify(images_NHWC, DEFAULT_BATCH_SIZE)
+        found.append((trial, _furthest(wanted, _run(predictor, run, preprocessing, images_NHWC), trial, remedy)))
+    return _in_words(found)
+
+
+def check_package(model: Predictor | Ensemble, loaded: Predictor | Ensemble, trials: Iterable[Trial]) -> str:
+    """Compare a model with what was loaded from its export, as `check_program` does."""
+    remedy = "The disk that it was written to may be failing."
+    found = []
+    for trial in trials:
+        theirs = loaded.classify(trial.images)  # type: ignore[arg-type]  # an ensemble's is one, too
+        answers = Answers(theirs.probabilities, theirs.confidence, theirs.uncertainty)
+        found.append((trial, _furthest(model.classify(trial.images), answers, trial, remedy)))  # type: ignore[arg-type]
+    return _in_words(found)
+
+
+def _furthest(wanted: Predictions, found: Answers, trial: Trial, remedy: str) -> float:
+    """Return the largest difference of two sets of answers, and refuse one that is too large, and other labels."""
     pairs = (
         (wanted.probabilities, found.probabilities),
-        (wanted.confidence, found.confidence),
-        (wanted.uncertainty, found.uncertainty),
+        (wanted.confidence[:, None], found.confidence[:, None]),
+        (wanted.uncertainty[:, None], found.uncertainty[:, None]),
     )
-    furthest = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
-    others = int((wanted.predicted != found.probabilities.argmax(axis=1)).sum())
-    if others or not furthest <= TOLERANCE:  # NaN is no pass
-        raise AstroclfError(
-            f"Nothing was written: on {len(images)} images the exported model gives {others} other labels than the "
-            f"model itself, and its answers differ by up to {furthest:.1e} (at most {TOLERANCE:g} is allowed). "
-            + (
-                "preprocessing=beside leaves out the resampling, which other versions of OpenCV round otherwise."
-                if preprocessing == "inside"
-                else "Another format may do; the one that was asked for computes something of this network otherwise."
-            )
-        )
-    return furthest
+    off_N = np.max([np.abs(ours - theirs).max(axis=1) for ours, theirs in pairs], axis=0)
+    others = wanted.predicted != found.probabilities.argmax(axis=1)
+    if not others.any() and (off_N <= TOLERANCE).all():  # NaN is no pass
+        return float(off_N.max())
+    worst = f" (most for {trial.names[int(off_N.argmax())]})" if trial.names else ""
+    raise AstroclfError(
+        f"Nothing was written: on {trial.said} the exported model gives {others.sum()} other labels than the model "
+        f"itself, and its answers differ by up to {off_N.max():.1e}{worst} (at most {TOLERANCE:g} is allowed). {remedy}"
+    )
+
+
+def _in_words(found: Sequence[tuple[Trial, float]]) -> str:
+    within = " and ".join(f"{_difference(furthest)} on {trial.said}" for trial, furthest in found)
+    return f"labels equal and answers {within}"
+
+
+def _difference(furthest: float) -> str:
+    return f"within {furthest:.0e}" if furthest else "the same"
 
 
 def shown_to(predictor: Predictor, preprocessing: str, images: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,10 @@ import yaml
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.spec import ModelSpec, write_spec
 from astroclf.registry.distribution import WHEEL, write_wheel
-from astroclf.registry.package import load_package
+from astroclf.registry.package import load_package, public_facts
 from astroclf.registry.weights import SAFETENSORS_FILE, sha256
+from astroclf.use.export.bundle import example_image
+from astroclf.use.export.check import Trial, check_package
 from astroclf.util.lazy import lazy_import
 from astroclf.util.version import __version__
 
@@ -23,15 +25,14 @@ if TYPE_CHECKING:
 else:
     safetensors_torch = lazy_import("safetensors.torch")
 
-_PRIVATE = ("run_folder", "mlflow_run")  # facts that mean something on one machine, and stay there
 _FIGURES = {  # of model.json: the hub's name of the metric, and the card's
     "accuracy": ("accuracy", "accuracy"),
     "macro_f1": ("f1", "macro F1"),
 }
 
 
-def fill_hub_folder(predictor: Predictor, folder: Path, name: str, license: str) -> str:
-    """Write all files of the folder, load the model back from it, and return in words what it holds.
+def fill_hub_folder(predictor: Predictor, folder: Path, name: str, license: str, trials: Sequence[Trial]) -> str:
+    """Write all files of the folder, compare the model in it with this one, and return in words what it holds.
 
     Parameters
     ----------
@@ -41,18 +42,20 @@ def fill_hub_folder(predictor: Predictor, folder: Path, name: str, license: str)
         What the model is called.
     license
         Of the weights, by the hub's name of it.
+    trials
+        The images that they are compared on.
     """
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in predictor.model.state_dict().items()}
     (folder / SAFETENSORS_FILE).write_bytes(safetensors_torch.save(state, metadata={"format": "pt"}))
-    public = {name: value for name, value in predictor.spec.facts.items() if name not in _PRIVATE}
-    spec = replace(predictor.spec, facts=public, weights_sha256=sha256(folder / SAFETENSORS_FILE))
+    facts = public_facts(predictor.spec.facts)
+    spec = replace(predictor.spec, facts=facts, weights_sha256=sha256(folder / SAFETENSORS_FILE))
     write_spec(folder, spec)
     config = json.dumps(_config(spec), indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(config + "\n", encoding="utf-8")
     (folder / "README.md").write_text(model_card(spec, name, license), encoding="utf-8")
     write_wheel(folder)
-    load_package(folder, device="cpu")
-    return "a folder for the Hugging Face hub, which `astroclf.load` takes too; nothing was uploaded."
+    agreement = check_package(predictor, load_package(folder, device="cpu", precision="fp32"), trials)
+    return f"a folder for the Hugging Face hub, which `astroclf.load` takes too; {agreement}. Nothing was uploaded."
 
 
 def _config(spec: ModelSpec) -> dict[str, Any]:
@@ -112,7 +115,7 @@ pip install ./{WHEEL}
 import astroclf
 
 model = astroclf.load("path/to/this/folder")
-print(model.predict(images))  # uint8 (N, height, width, {spec.channels}), any size
+print(model.predict(["{example_image(spec)}"]))  # files, folders, arrays: a row for each image
 ```
 
 ## Where it comes from

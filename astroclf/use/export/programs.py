@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from astroclf.data.augment.plan import per_band, plan
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.spec import ModelSpec
-from astroclf.use.export.check import check, drawn_images, shown_to
+from astroclf.use.export.check import Trial, check_program, shown_to
 from astroclf.use.export.formats import Format
 from astroclf.use.export.program import Program
 from astroclf.util.atomic import atomic_path, write_text
 from astroclf.util.version import __version__
 
 
-def write_program(predictor: Predictor, format: Format, preprocessing: str, count: int, output: Path) -> str:
+def write_program(
+    predictor: Predictor, format: Format, preprocessing: str, trials: Sequence[Trial], output: Path
+) -> str:
     """Write a model as a program, once it is certain that it says what the model says, and the page beside it.
 
     Parameters
     ----------
-    count
-        Of the images that they are compared on.
+    trials
+        The images that they are compared on.
 
     Returns
     -------
@@ -35,18 +39,14 @@ def write_program(predictor: Predictor, format: Format, preprocessing: str, coun
     AstroclfError
         They differ; nothing is written.
     """
-    images = drawn_images(predictor.spec, count)
-    example = torch.from_numpy(shown_to(predictor, preprocessing, images[:2]))
+    example = torch.from_numpy(shown_to(predictor, preprocessing, np.asarray(trials[0].images)[:2]))
     about = described(predictor.spec, preprocessing)
     page = output.with_name(f"{output.name}.md")
     with atomic_path(output) as temporary:
         format.write(Program(predictor, preprocessing), example, about, temporary)
-        furthest = check(predictor, format.runner(temporary), preprocessing, images)
-        write_text(page, readme(predictor.spec, format, output.name, preprocessing, count, furthest))
-    return (
-        f"{format.title}, preprocessing {preprocessing}; labels equal and answers within {furthest:.0e} of the model's "
-        f"on {count} images. {page.name} says how it is used."
-    )
+        agreement = check_program(predictor, format.runner(temporary), preprocessing, trials)
+        write_text(page, readme(predictor.spec, format, output.name, preprocessing, agreement))
+    return f"{format.title}, preprocessing {preprocessing}; {agreement}. {page.name} says how it is used."
 
 
 def described(spec: ModelSpec, preprocessing: str) -> dict[str, str]:
@@ -71,15 +71,15 @@ def taken(spec: ModelSpec, preprocessing: str) -> str:
     return f"float32 (N, {spec.channels}, {size}, {size}), normalised"
 
 
-def readme(spec: ModelSpec, format: Format, name: str, preprocessing: str, images: int, furthest: float) -> str:
+def readme(spec: ModelSpec, format: Format, name: str, preprocessing: str, agreement: str) -> str:
     """Write the page beside a program."""
     classes = "\n".join(f"{place}. {label}" for place, label in enumerate(spec.classes))
     example = "images" if preprocessing == "inside" else "normalised"
     return f"""\
 # {name}
 
-A classifier of astronomical images, exported by astroclf {__version__} to {format.title}. It gave the labels of the
-model itself on {images} images when it was written, and answers within {furthest:.0e}.
+A classifier of astronomical images, exported by astroclf {__version__} to {format.title}. When it was written, it was
+compared with the model itself: {agreement}.
 
 ## Input
 

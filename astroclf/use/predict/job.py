@@ -52,7 +52,7 @@ def predict(config: PredictConfig, command: str) -> int:
         check_format(Path(config.output))
     predictor = load(config.names, config.tracking.uri, config.trainer.device, config.trainer.precision)
     preparation = predictor.preparation
-    inputs, survey = surveyed_inputs(config, preparation)
+    inputs, survey = surveyed_inputs(config.words, preparation, config.column)
     first, stop = config.rows_of_shard(survey.count)
     facts = {
         "model": _model_fingerprint(predictor),

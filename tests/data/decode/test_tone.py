@@ -224,3 +224,13 @@ def test_floats_that_are_8_bit_pictures_look_like_them_and_photon_counts_do_not(
     counts = np.random.default_rng(0).poisson(0.2, (48, 48)).astype(np.float32)
     counts[20:23, 20:23] = 214
     assert decide([counts] * 3)["float"].interval != "limits"
+
+
+def test_that_pictures_stay_as_they_are_is_a_rule_only_where_other_numbers_stand_beside_them():
+    deep = np.arange(576, dtype=np.uint16).reshape(24, 24)
+    assert decide([eight_bit(), eight_bit(1)]) == {}
+    assert list(decide([deep])) == ["uint16"]
+    tones = decide([eight_bit(), deep])
+    assert set(tones) == {"8-bit", "uint16"}
+    assert "8-bit numbers become grey by: 0 is black and 255 white" in tones["8-bit"].sentence("8-bit")
+    np.testing.assert_array_equal(grey(eight_bit(), tones), eight_bit())

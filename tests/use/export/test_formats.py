@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from astroclf.errors import AstroclfError
 from astroclf.registry.package import load_package
-from astroclf.use.export.check import check, drawn_images
+from astroclf.use.export.check import check_program, drawn_images, trials_of
 from astroclf.use.export.formats import PROGRAMS, Runner
 from astroclf.use.export.program import Answers
 from astroclf.use.export.programs import write_program
@@ -30,9 +31,8 @@ def run_the_page(page: Path, images: np.ndarray) -> dict[str, Any]:
 
 def test_a_torchscript_file_says_what_it_is(tiny_package, tmp_path, monkeypatch):
     output = tmp_path / "m.ts"
-    said = write_program(
-        load_package(tiny_package, device="cpu", precision="fp32"), PROGRAMS["torchscript"], "inside", 8, output
-    )
+    predictor = load_package(tiny_package, device="cpu", precision="fp32")
+    said = write_program(predictor, PROGRAMS["torchscript"], "inside", trials_of(predictor, 8, ()), output)
     assert said.startswith("TorchScript, preprocessing inside; labels equal")
     extra = {"astroclf.json": ""}
     with pytest.warns(FutureWarning, match="deprecated"):
@@ -57,16 +57,44 @@ def test_what_says_something_else_is_not_written(tiny_package, tmp_path, monkeyp
         return lambda images: Answers(*(answer * np.float32(1.001) for answer in right(images)))
 
     monkeypatch.setattr(form, "runner", off)
-    with pytest.raises(AstroclfError, match=r"Nothing was written: on 8 images .* 0 other labels"):
-        write_program(load_package(tiny_package, device="cpu", precision="fp32"), form, "inside", 8, tmp_path / "m.ts")
+    predictor = load_package(tiny_package, device="cpu", precision="fp32")
+    with pytest.raises(AstroclfError, match=r"Nothing was written: on 8 drawn images .* 0 other labels"):
+        write_program(predictor, form, "inside", trials_of(predictor, 8, ()), tmp_path / "m.ts")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_off_on_the_user_s_own_images_alone_is_not_written_and_the_image_is_named(
+    tiny_package, tmp_path, monkeypatch
+):
+    folder, form = tmp_path / "night", PROGRAMS["torchscript"]
+    folder.mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    predictor = load_package(tiny_package, device="cpu", precision="fp32")
+    drawn, own = trials_of(predictor, 8, [str(folder)])
+    assert own.said == "your 3 images"
+
+    def off(path: Path) -> Runner:
+        right = type(form).runner(form, path)
+
+        def run(images: np.ndarray) -> Answers:
+            is_last = (images == own.images[2]).all(axis=(1, 2, 3))
+            return Answers(*(part + 1e-3 * is_last.reshape(-1, *[1] * (part.ndim - 1)) for part in right(images)))
+
+        return run
+
+    monkeypatch.setattr(form, "runner", off)
+    with pytest.raises(AstroclfError, match=r"on your 3 images .* up to 1\.0e-03 \(most for .*night/2\.png\)"):
+        write_program(predictor, form, "inside", [drawn, own], tmp_path / "m.ts")
+    assert [path.name for path in tmp_path.iterdir()] == ["night"]
 
 
 def test_answers_that_are_no_numbers_are_refused(tiny_package):
     predictor = load_package(tiny_package, device="cpu", precision="fp32")
     broken: Runner = lambda images: Answers(*(np.full((len(images), 3)[:axes], np.nan) for axes in (2, 1, 1)))  # noqa: E731
     with pytest.raises(AstroclfError, match="Nothing was written"):
-        check(predictor, broken, "inside", drawn_images(predictor.spec, 4))
+        check_program(predictor, broken, "inside", trials_of(predictor, 4, ()))
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
@@ -92,13 +120,14 @@ def test_every_format_gives_the_model_s_answers(
     augment = recipe_values(mean=[0.4], std=[0.2], **changes)
     described = {"channels": channels, "tta_views": tta_views, "activation": activation, "augment": augment}
     predictor = load_package(write_tiny_package(tmp_path / "model", **described), device="cpu", precision="fp32")
-    write_program(predictor, PROGRAMS[name], preprocessing, 200, tmp_path / f"m.{name}")  # it compares, and refuses
+    output = tmp_path / f"m.{name}"
+    write_program(predictor, PROGRAMS[name], preprocessing, trials_of(predictor, 200, ()), output)  # it compares
 
 
 @pytest.mark.slow
 def test_an_onnx_file_is_run_without_astroclf(tiny_package, tmp_path, monkeypatch):
     predictor = load_package(tiny_package, device="cpu", precision="fp32")
-    write_program(predictor, PROGRAMS["onnx"], "inside", 200, tmp_path / "m.onnx")
+    write_program(predictor, PROGRAMS["onnx"], "inside", trials_of(predictor, 200, ()), tmp_path / "m.onnx")
     monkeypatch.chdir(tmp_path)
     images = drawn_images(predictor.spec, 5)
     found = run_the_page(tmp_path / "m.onnx.md", images)
