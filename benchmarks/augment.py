@@ -32,11 +32,13 @@ from astroclf.data.augment.recipe import Augmentation
 from astroclf.settings.yaml_files import yaml_values
 
 ROOT = Path(__file__).parents[1]
-RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name: recipe of conf/augment, changes
+RECIPES: dict[str, tuple[str, dict[str, str | None]]] = {  # name: recipe of conf/augment, changes
     "galaxy10": ("galaxy10", {}),
     "astro8": ("astro8", {}),
     "astro8, color first": ("astro8", {"color": "before_geometry"}),
     "dihedral": ("dihedral", {}),
+    "survey": ("survey", {}),
+    "survey, without JPEG": ("survey", {"jpeg": None}),
     "none": ("none", {}),
 }
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
 import torch
 
-from astroclf.data.augment.draws import permutation
+from astroclf.data.augment.draws import Draws, permutation
+from astroclf.data.augment.mixing import draw_mix, mix_images
 from astroclf.data.augment.on_torch import send
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.errors import ConfigError, DataError
@@ -96,6 +97,14 @@ class PixelBuffer:
         return batch_BHWC
 
 
+class Partners(NamedTuple):
+    """The other image that is seen in each image of a mixed batch."""
+
+    labels_B: torch.Tensor  # int64
+    targets_BC: torch.Tensor | None  # float32: its soft label
+    shares_B: torch.Tensor  # float32: how much of the image is the other's
+
+
 class Batch(NamedTuple):
     """A batch of prepared images: what a training step needs."""
 
@@ -103,6 +112,13 @@ class Batch(NamedTuple):
     labels_B: torch.Tensor  # int64, on the device
     rows_B: np.ndarray  # int64: which rows of the pixels these are
     targets_BC: torch.Tensor | None = None  # float32, on the device: soft labels, where the loss takes them
+    partners: Partners | None = None  # on the device: of training batches that are mixed
+
+    def on_device(self) -> Iterator[torch.Tensor]:
+        """Yield the tensors of the batch."""
+        for each in (*self[:2], self.targets_BC, *(self.partners or ())):
+            if each is not None:
+                yield each
 
 
 class BatchLoader:
@@ -111,6 +127,7 @@ class BatchLoader:
     Order and augmentation are functions of (seed, epoch) and (seed, epoch, row) alone: not of batch size, workers,
     where the images are kept, or where an epoch was started. A training loader shuffles, augments, and drops the last
     batch if it is not full and not the only one (BatchNorm's statistics over a few samples would disturb the others').
+    Where the recipe mixes images, what is mixed with what is a function of these and of the batch's samples.
     Other loaders keep order and all rows, and only crop, resize and normalise.
 
     Parameters
@@ -215,7 +232,18 @@ class BatchLoader:
         images_BCHW = self.augmentation(images_BHWC, draws, threads)
         rows = send(rows_B, self.pixels.device)
         targets_BC = None if self._targets is None else self._targets[rows]
-        return Batch(images_BCHW, self._labels[rows], rows_B, targets_BC)
+        batch = Batch(images_BCHW, self._labels[rows], rows_B, targets_BC)
+        return batch if draws is None or not self.augmentation.mixes else self._mixed(batch, draws)
+
+    def _mixed(self, batch: Batch, draws: Draws) -> Batch:
+        """Let each image of the batch be seen in another."""
+        height, width = batch.images_BCHW.shape[2:]
+        mix = draw_mix(draws.key, (height, width), self.augmentation.mixup, self.augmentation.cutmix)
+        device = self.pixels.device
+        others_B = send(mix.partners_B, device)
+        targets_BC = None if batch.targets_BC is None else batch.targets_BC[others_B]
+        partners = Partners(batch.labels_B[others_B], targets_BC, send(mix.shares_B, device))
+        return batch._replace(images_BCHW=mix_images(batch.images_BCHW, mix), partners=partners)
 
     def _made_on_cpu(self, todo: list[np.ndarray], epoch: int) -> Generator[Batch, None, None]:
         # Whole batches in parallel; one thread each. Without workers, the caller's thread uses all cores.
@@ -237,10 +265,8 @@ class BatchLoader:
             batch, copied = staged.popleft()
             current = torch.cuda.current_stream(device)
             current.wait_event(copied)
-            batch.images_BCHW.record_stream(current)  # the allocator must not reuse them while the network reads
-            batch.labels_B.record_stream(current)
-            if batch.targets_BC is not None:
-                batch.targets_BC.record_stream(current)
+            for tensor in batch.on_device():
+                tensor.record_stream(current)  # the allocator must not reuse it while the network reads
             return batch
 
         with closing(run_ahead(self.pixels.gather, todo, self.num_workers)) as gathered:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from astroclf.data.loader import Batch
 from astroclf.engine.ema import ModelEMA
 from astroclf.engine.optimizer_step import OptimizerStep
+from astroclf.engine.sharpness import Ascent
 from astroclf.losses.criterion import Criterion
 from astroclf.models.precision import Precision
 from astroclf.settings.training import TrainerSettings
@@ -49,6 +51,7 @@ class TrainingStep:
     criterion : Criterion
         Per-sample loss.
     optimizer : torch.optim.Optimizer
+        Where its groups have a ``rho``, the gradients are taken that far up the loss: see `sharpness`.
     precision : Precision
     settings : TrainerSettings
         Of which the limit of the gradient norm and the decay of the average are used.
@@ -71,15 +74,39 @@ class TrainingStep:
         self.model, self.criterion, self.precision = model, criterion, precision
         self.optimizer_step = OptimizerStep(model, optimizer, precision, settings.grad_clip_norm)
         self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
+        rho = optimizer.param_groups[0].get("rho")
+        self._ascent = Ascent(model, rho) if rho else None
 
     def take(self, batches: Sequence[Batch]) -> Taken:
-        """Take one optimizer step over all images of `batches`, a forward pass for each."""
+        """Take one optimizer step over all images of `batches`, a forward pass for each, or two."""
         images = sum(len(batch.labels_B) for batch in batches)
+        with self._random_numbers_again():
+            sums = self._add_gradients(batches, images)
+        if self._ascent is not None:
+            with self._ascent.up():
+                self._add_gradients(batches, images)
+        norm = self.optimizer_step.take()
+        if self.ema is not None:
+            self.ema.update()
+        return Taken(sums, images, norm)
+
+    def _random_numbers_again(self) -> AbstractContextManager[None]:
+        """Let a second pass drop the same features that the one inside did: it is the same function, elsewhere."""
+        device = self.precision.device
+        if self._ascent is None:
+            return nullcontext()
+        return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+    def _add_gradients(self, batches: Sequence[Batch], images: int) -> dict[str, torch.Tensor]:
+        """Add the gradients of the mean loss of all images; return the sums of what was measured."""
         sums: dict[str, torch.Tensor] = {}
         for batch in batches:
             with self.precision.autocast():
                 output = self.model(batch.images_BCHW)
             losses = self.criterion(output, batch.labels_B, batch.targets_BC)
+            if batch.partners is not None:
+                labels_B, targets_BC, shares_B = batch.partners
+                losses = losses.lerp(self.criterion(output, labels_B, targets_BC), shares_B)
             of_batch = {name: loss_B.sum() for name, loss_B in losses.by_name().items()}
             loss = of_batch["loss"]
             loss = loss * torch.where(torch.isfinite(loss), 1.0, math.nan)  # a loss of inf may have finite gradients
@@ -87,7 +114,4 @@ class TrainingStep:
             if output.uncertainty_B is not None:
                 of_batch["mean_uncertainty"] = output.uncertainty_B.detach().sigmoid().sum()
             sums = {name: sums.get(name, 0) + value.detach() for name, value in of_batch.items()}
-        norm = self.optimizer_step.take()
-        if self.ema is not None:
-            self.ema.update()
-        return Taken(sums, images, norm)
+        return sums

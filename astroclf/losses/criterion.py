@@ -5,6 +5,7 @@ from __future__ import annotations
 from inspect import signature
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,6 +25,15 @@ class Losses(NamedTuple):
             return {"loss": self.total_B}
         terms = {"classification_loss": self.classification_B, "uncertainty_loss": self.uncertainty_B}
         return {"loss": self.total_B, **terms}
+
+    def lerp(self, other: Losses, shares_B: Tensor) -> Losses:
+        """Return the losses where a share of each is another's, of the same terms."""
+        first, second = self, other
+        mixed = (
+            None if one is None or two is None else torch.lerp(one, two, shares_B)
+            for one, two in zip(first, second, strict=True)
+        )
+        return Losses(*mixed)  # type: ignore[arg-type]
 
 
 def takes_soft_labels(loss: type[nn.Module]) -> bool:

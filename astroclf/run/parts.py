@@ -96,9 +96,11 @@ def to_device(network: nn.Module, config: Config, precision: Precision) -> None:
 
 def new_optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     """Return a new optimizer over the parameters of a network that is on its device."""
-    decay = config.optimizer.weight_decay or 0.0
+    groups = parameter_groups(network, config.optimizer.weight_decay or 0.0)
+    if config.optimizer.rho:  # no option of the optimizer's own, but of the steps that are taken with it
+        groups = [{**group, "rho": config.optimizer.rho} for group in groups]
     # Fused optimizers skip a non-finite step on the device; one without the option asks the host at each step.
-    optimizer: torch.optim.Optimizer = build(config.optimizer, params=parameter_groups(network, decay), fused=True)
+    optimizer: torch.optim.Optimizer = build(config.optimizer, params=groups, fused=True)
     return optimizer
 
 

@@ -42,6 +42,18 @@ class AugmentSettings(ComponentSettings):
     zoom: list[float] | Absent = ABSENT
     shift: float | Absent = ABSENT
     noise: float | Absent = ABSENT
+    degrade: float | Absent = ABSENT
+    softening: float | Absent | None = ABSENT
+    pixel_scale: float | Absent | None = ABSENT
+    seeing: float | Absent = ABSENT
+    depth: float | Absent = ABSENT
+    dimming: float | Absent = ABSENT
+    zero_point: float | Absent = ABSENT
+    gradient: float | Absent = ABSENT
+    jpeg: int | Absent | None = ABSENT
+    gaps: float | Absent = ABSENT
+    mixup: float | Absent = ABSENT
+    cutmix: float | Absent = ABSENT
     output_size: Annotated[int | Absent | None, FOR_THE_RUN] = ABSENT
     mean: list[float] | float | Absent | None = ABSENT
     std: list[float] | float | Absent | None = ABSENT
@@ -73,6 +85,7 @@ class OptimizerSettings(ComponentSettings):
     decoupled_weight_decay: bool | Absent = ABSENT
     momentum: float | Absent = ABSENT
     nesterov: bool | Absent = ABSENT
+    rho: Annotated[float | Absent | None, above(0), FOR_THE_RUN] = ABSENT
 
 
 @dataclass(frozen=True, kw_only=True)

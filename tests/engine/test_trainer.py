@@ -51,7 +51,16 @@ class TinyBackbone(torch.nn.Module):
 
 
 def make_trainer(
-    images, folder: Path, *, device="cpu", precision="fp32", make_optimizer=None, tracker=None, targets=None, **settings
+    images,
+    folder: Path,
+    *,
+    device="cpu",
+    precision="fp32",
+    make_optimizer=None,
+    tracker=None,
+    targets=None,
+    mixed=None,
+    **settings,
 ) -> Trainer:
     pictures, labels = images
     settings = default(
@@ -62,7 +71,7 @@ def make_trainer(
     torch.manual_seed(0)
     model = Classifier(TinyBackbone(), 3, uncertainty=True).to(device)
     pixels = PixelBuffer(pictures, "memory" if device.type == "cpu" else "device", device)
-    augmentation = recipe(dihedral=True, brightness=0.1)
+    augmentation = recipe(dihedral=True, brightness=0.1, **mixed or {})
     rows = np.arange(60)
     loaders = [
         BatchLoader(pixels, labels, part, batch_size=8, augmentation=augmentation, seed=3, train=train, targets=targets)
@@ -169,6 +178,10 @@ def test_without_the_uncertainty_head_the_loss_has_no_terms(images, tmp_path):
     assert "train/mean_uncertainty" not in row
 
 
+def sharpness_aware(groups):
+    return torch.optim.AdamW([{**group, "rho": 0.05} for group in groups], lr=3e-3, fused=True)
+
+
 @pytest.mark.parametrize("stop_after", [1, 7, 11])
 @pytest.mark.parametrize(
     "settings",
@@ -176,8 +189,9 @@ def test_without_the_uncertainty_head_the_loss_has_no_terms(images, tmp_path):
         {},
         {"ema_decay": 0.9, "grad_accum_steps": 2, "validate_every": 0.5},
         {"precision": "bf16", "validate_every_steps": 3, "keep_lowest_loss": 3},
+        {"mixed": {"mixup": 0.2, "cutmix": 1.0}, "make_optimizer": sharpness_aware, "grad_accum_steps": 2},
     ],
-    ids=["plain", "ema-grad_accum_steps", "bf16-steps"],
+    ids=["plain", "ema-grad_accum_steps", "bf16-steps", "mixed-sam"],
 )
 def test_a_stopped_and_resumed_run_equals_one_never_stopped(images, tmp_path, monkeypatch, settings, stop_after):
     whole = make_trainer(images, tmp_path / "whole", **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -10,7 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from astroclf.data.augment.draws import GOLDEN_32, MIX_32, normal_table
+from astroclf.data.augment.jpeg import compress, tables_of
 from astroclf.data.augment.plan import GREY_WEIGHTS, Steps, area_weights
+from astroclf.data.augment.survey import LEAST_NOISE, MOST_NOISE, QUIET_MEAN, QUIET_SHARE, Survey
 
 
 @torch.no_grad()
@@ -24,8 +27,12 @@ def apply(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
     top, left, height, width = steps.crop
     cropped_BHWC = images_BHWC[:, top : top + height, left : left + width]
     with torch.autocast(device.type, enabled=False):
+        survey = steps.survey
+        if survey is not None and survey.quality_B is not None:
+            cropped_BHWC = _as_jpeg(cropped_BHWC, survey, survey.quality_B)
+        noise_BC = sky_noises(cropped_BHWC) if survey is not None else None
         values_BHWC = cropped_BHWC.float()
-        outside_BC = backgrounds(cropped_BHWC).float() if steps.filled else None
+        outside_BC = backgrounds(cropped_BHWC).float() if steps.filled or survey is not None else None
         if steps.color_BCC is not None and not steps.color_last:
             color = _color_map(cropped_BHWC, steps)
             values_BHWC = color(values_BHWC)
@@ -37,15 +44,25 @@ def apply(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
         if steps.area is not None:
             values_BCHW = _average_down(values_BCHW, steps.area)
         if steps.warp_B23 is not None:
-            values_BCHW = _warp(values_BCHW, send(steps.warp_B23, device), steps.output, outside_BC)
+            filling_BC = outside_BC if steps.filled else None
+            values_BCHW = _warp(values_BCHW, send(steps.warp_B23, device), steps.output, filling_BC)
         if steps.color_BCC is not None and steps.color_last:
             values_BHWC = values_BCHW.permute(0, 2, 3, 1)
             color = _color_map(values_BHWC.round(), steps)  # whole steps, for a mean that is exact in any order
             values_BCHW = color(values_BHWC).permute(0, 3, 1, 2)
+            if survey is not None and outside_BC is not None:
+                outside_BC = color(outside_BC[:, None, None])[:, 0, 0]
+        if survey is not None and outside_BC is not None and noise_BC is not None:
+            observed_BCHW = _observed(values_BCHW, survey, outside_BC, noise_BC)
+            chosen_B = send(survey.chosen_B, device)
+            values_BCHW = torch.where(chosen_B[:, None, None, None], observed_BCHW, values_BCHW)
         values_BCHW = values_BCHW * _bands(steps.scale_C, device) + _bands(steps.offset_C, device)
         if steps.noise_keys_B is not None:
             noise_BHWC = noise_fields(steps.noise_keys_B, (*steps.output, values_BCHW.shape[1]), device)
             values_BCHW = values_BCHW + noise_BHWC.permute(0, 3, 1, 2) * _bands(steps.noise_C, device)
+        if steps.gaps_B5 is not None:
+            lacking_B1HW = _within(send(steps.gaps_B5, device), steps.output)
+            values_BCHW = torch.where(lacking_B1HW, _bands(steps.offset_C, device), values_BCHW)
     return values_BCHW.contiguous(memory_format=torch.channels_last)
 
 
@@ -61,6 +78,68 @@ def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
 
 def _bands(values_C: np.ndarray, device: torch.device) -> torch.Tensor:
     return send(values_C, device)[None, :, None, None]
+
+
+def _as_jpeg(images_BHWC: torch.Tensor, survey: Survey, quality_B: np.ndarray) -> torch.Tensor:
+    device = images_BHWC.device
+    # In float64, whose matrix products no GPU shortens to TF32.
+    tables = tables_of(quality_B, lambda table: torch.from_numpy(table.astype(np.float64)).to(device))
+    shown_BCHW = compress(images_BHWC.permute(0, 3, 1, 2).double(), tables)
+    shown_BHWC = shown_BCHW.permute(0, 2, 3, 1).to(torch.uint8)
+    return torch.where(send(survey.chosen_B & (quality_B < 100), device)[:, None, None, None], shown_BHWC, images_BHWC)
+
+
+def sky_noises(images_BHWC: torch.Tensor) -> torch.Tensor:
+    """Estimate the noise of the background of each image and band, (B, C) float32: the twin of `on_cpu.sky_noise`."""
+    edges = (images_BHWC[:, 0], images_BHWC[:, -1], images_BHWC[:, :, 0], images_BHWC[:, :, -1])
+    steps_BLC = torch.cat([edge.short().diff(dim=1).abs() for edge in edges], dim=1)
+    quiet = int(QUIET_SHARE * steps_BLC.shape[1])
+    if not quiet:
+        return torch.full((len(images_BHWC), images_BHWC.shape[3]), LEAST_NOISE, device=images_BHWC.device)
+    means_BC = steps_BLC.sort(dim=1).values[:, :quiet].sum(dim=1).float() / quiet
+    return (means_BC / (QUIET_MEAN * 2**0.5)).clamp(LEAST_NOISE, MOST_NOISE)
+
+
+def _observed(values_BCHW: torch.Tensor, survey: Survey, sky_BC: torch.Tensor, noise_BC: torch.Tensor) -> torch.Tensor:
+    """Return what another survey would have taken of each image, brightness 0 to 255."""
+    device = values_BCHW.device
+    height, width = values_BCHW.shape[2:]
+    fluxes, rises = send(survey.fluxes, device), send(survey.rises, device)
+    sky_BC = sky_BC.round().long()
+    skies_BC11, gains_BC11 = fluxes[sky_BC][:, :, None, None], send(survey.gains_BC, device)[:, :, None, None]
+    noise_BC11 = (noise_BC / rises[sky_BC] * survey.averaged)[:, :, None, None]
+    flux_BCHW = skies_BC11 + gains_BC11 * (_flux(values_BCHW / 255, survey.softening) - skies_BC11)
+    if survey.kernels_BL is not None:
+        flux_BCHW = _blur(flux_BCHW, send(survey.kernels_BL, device))
+    field_BHWC = noise_fields(survey.noise_keys_B, (height, width, values_BCHW.shape[1]), device)
+    flux_BCHW += field_BHWC.permute(0, 3, 1, 2) * (noise_BC11 * send(survey.added_BC, device)[:, :, None, None])
+    across_B1, down_B1 = send(survey.slopes_B2, device)[:, :, None].unbind(1)
+    ramp_BHW = (across_B1 * _ramp(width, device))[:, None, :] + (down_B1 * _ramp(height, device))[:, :, None]
+    flux_BCHW += ramp_BHW[:, None] * noise_BC11
+    return 255 * _brightness(flux_BCHW.clamp_(0, 1), survey.softening)
+
+
+def _flux(unit: torch.Tensor, softening: float | None) -> torch.Tensor:
+    """Turn brightness 0 to 1 to flux: the inverse of `_brightness`, and the twin of `survey.flux_of_brightness`."""
+    return unit if softening is None else softening * torch.sinh(unit * math.asinh(1 / softening))
+
+
+def _brightness(flux: torch.Tensor, softening: float | None) -> torch.Tensor:
+    return flux if softening is None else torch.asinh(flux / softening) / math.asinh(1 / softening)
+
+
+def _ramp(side: int, device: torch.device) -> torch.Tensor:
+    return (torch.arange(side, device=device, dtype=torch.float32) + 0.5) / side - 0.5
+
+
+def _within(boxes_B5: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Return a mask of the pixels in the boxes and circles of `survey.gap_boxes`, (B, 1, H, W) bool."""
+    top, left, bottom, right, is_round = boxes_B5[:, :, None, None, None].unbind(1)
+    y = torch.arange(size[0], device=boxes_B5.device)[:, None]
+    x = torch.arange(size[1], device=boxes_B5.device)[None, :]
+    inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
+    near = (2 * y + 1 - top - bottom) ** 2 + (2 * x + 1 - left - right) ** 2 < (bottom - top) ** 2
+    return inside & (near | (is_round == 0))
 
 
 def _color_map(images_BHWC: torch.Tensor, steps: Steps) -> Callable[[torch.Tensor], torch.Tensor]:

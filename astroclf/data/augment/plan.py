@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroclf.data.augment.draws import DRAWN, Draws, uniforms
+from astroclf.data.augment.survey import Survey, gap_boxes, survey_steps
 from astroclf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Steps:
     warp_B23: np.ndarray | None  # output pixel (x, y, 1) -> source pixel (x, y)
     filled: bool  # whether the warp may show what lies outside of the image: it is filled with the background
     output: tuple[int, int]  # height, width
+    survey: Survey | None  # what another survey would have made of it: JPEG first of all, the rest here
+    gaps_B5: np.ndarray | None  # black boxes and circles
     scale_C: np.ndarray  # normalised = value * scale + offset, on values 0 to 255
     offset_C: np.ndarray
     noise_keys_B: np.ndarray | None
@@ -73,6 +76,8 @@ def plan(recipe: Augmentation, shape_BHWC: tuple[int, ...], draws: Draws | None)
         else None,
         filled=draws is not None and shows_outside,
         output=output,
+        survey=survey_steps(recipe, draws, bands, cropped, width, output) if draws is not None else None,
+        gaps_B5=gap_boxes(recipe, draws, output) if draws is not None else None,
         scale_C=(1 / (255 * std)).astype(np.float32),
         offset_C=(-mean / std).astype(np.float32),
         noise_keys_B=draws.key if draws is not None and recipe.noise > 0 else None,

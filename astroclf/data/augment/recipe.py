@@ -64,6 +64,34 @@ class Augmentation:
     noise : float
         Standard deviation of the Gaussian noise, in units of the full brightness range. Not clipped: cutting
         negative values off would brighten the dark sky.
+    degrade : float
+        Share of the images that are shown as another survey would have taken them: the eight keys that follow act on
+        these, and on no others.
+    softening : float or None
+        Flux, as a share of white, at which the asinh that the pictures were drawn with turns from linear to
+        logarithmic: seeing, depth, dimming, zero points and gradients act on flux. None: brightness is flux.
+    pixel_scale : float or None
+        Arcseconds a pixel of an image `reference_size` pixels wide, for `seeing`. None: that is in such pixels.
+    seeing : float
+        Full width at half maximum of the Gaussian that the image is blurred with, uniform in [0, value], arcseconds. A
+        point source of width w gets √(w² + value²).
+    depth : float
+        Loss of depth, uniform in [0, value] magnitudes: the noise of the sky grows by 10^(0.4 loss). 0: it stays, also
+        where the image is blurred or dimmed.
+    dimming : float
+        What is above the background loses a uniform [0, value] magnitudes; the noise of the sky stays.
+    zero_point : float
+        What is above the background gets a uniform ± value magnitudes in each band of its own: calibration, filters.
+    gradient : float
+        Rise of the background from one side to the other in any direction, uniform in [0, value] times its noise.
+    jpeg : int or None
+        Lowest quality of a further JPEG compression, which half of these images get, uniform in [value, 99]. None: off.
+    gaps : float
+        Share of all images that lack a strip across, as between chips, or a disc, as over a bright star: 2 to 12 % of
+        the side wide (the disc twice that), black.
+    mixup, cutmix : float
+        α of the Beta(α, α) that the share of another image of the batch is drawn from, blended in, or pasted in as a
+        rectangle; see `mixing`. 0: off. With both, a batch gets one of them. The loader does this, not the recipe.
     output_size : int or None
         Side of the square output, pixels. None: the size of the stored image.
     mean, std : list of float or None
@@ -102,6 +130,18 @@ class Augmentation:
     zoom: Sequence[float] = (1.0, 1.0)
     shift: float = 0.0
     noise: float = 0.0
+    degrade: float = 0.0
+    softening: float | None = None
+    pixel_scale: float | None = None
+    seeing: float = 0.0
+    depth: float = 0.0
+    dimming: float = 0.0
+    zero_point: float = 0.0
+    gradient: float = 0.0
+    jpeg: int | None = None
+    gaps: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     output_size: int | None = None
 
     def __post_init__(self) -> None:
@@ -113,6 +153,11 @@ class Augmentation:
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
         _check(self)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether training images are mixed with each other."""
+        return self.mixup > 0 or self.cutmix > 0
 
     def draw(self, seed: int, epoch: int, rows: np.ndarray) -> Draws:
         """Draw the random parameters of the samples `rows` (B,) in an epoch: for each a function of (seed, epoch, row).
@@ -216,6 +261,15 @@ def _check(recipe: Augmentation) -> None:
         require(not redundant, key, "augment.dihedral=true already contains the flips, so set this to 0.0")
     require(0 <= recipe.shift <= 1, "shift", "it is a fraction of the image's side from 0 to 1")
     require(recipe.noise >= 0, "noise", "a standard deviation is 0 (off) or more")
+    for key in ("degrade", "gaps"):
+        require(0 <= getattr(recipe, key) <= 1, key, "it is a share of the images from 0 (off) to 1")
+    require(recipe.softening is None or recipe.softening > 0, "softening", "give a share of white, or null for none")
+    for key in ("mixup", "cutmix"):
+        require(getattr(recipe, key) >= 0, key, "it is the α of a Beta distribution above 0, or 0 (off)")
+    for key in ("seeing", "depth", "dimming", "zero_point", "gradient"):
+        require(getattr(recipe, key) >= 0, key, "it is the largest change, so it is 0 (off) or more")
+    require(recipe.pixel_scale is None or recipe.pixel_scale > 0, "pixel_scale", "give arcseconds, or null for pixels")
+    require(recipe.jpeg is None or 1 <= recipe.jpeg <= 99, "jpeg", "a quality is from 1 to 99, or null for none")
     require(recipe.output_size is None or recipe.output_size >= 1, "output_size", "give pixels, or null for no change")
     for key in ("mean", "std"):
         require(getattr(recipe, key) != (), key, "give one value for all bands, one for each, or null")

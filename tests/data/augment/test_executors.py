@@ -30,6 +30,17 @@ EVERYTHING: dict[str, Any] = {
     "shift": 0.1,
     "noise": 0.01,
 }
+SURVEY: dict[str, Any] = {
+    "degrade": 0.7,
+    "softening": 0.02,
+    "seeing": 40.0,
+    "depth": 0.75,
+    "dimming": 0.5,
+    "zero_point": 0.1,
+    "gradient": 3.0,
+    "jpeg": 40,
+    "gaps": 0.5,
+}
 SUBSETS = [
     EVERYTHING,
     EVERYTHING | {"color": "after_geometry"},
@@ -39,12 +50,15 @@ SUBSETS = [
     {key: EVERYTHING[key] for key in ("hflip", "rotation", "zoom", "shift")},
     {"dihedral": True, "brightness": 0.1, "contrast": 0.1},
     {},
+    SURVEY,
+    SURVEY | {"softening": 0.1, "dihedral": True, "zoom": [0.6, 1.6], "brightness": 0.1, "contrast": 0.1},
+    EVERYTHING | SURVEY | {"softening": None, "color": "after_geometry"},
 ]
 
 
 def tolerance(options: dict[str, Any]) -> int:
-    """Steps of 255: color after the geometry stretches what OpenCV's uint8 pixels were rounded by before."""
-    return 4 if options.get("color") == "after_geometry" else 2
+    """Steps of 255: color after the geometry, and flux, stretch what OpenCV's uint8 pixels were rounded by before."""
+    return 4 if options.get("color") == "after_geometry" or options.get("degrade") else 2
 
 
 def both(
