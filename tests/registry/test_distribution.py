@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,9 @@ import astroclf
 from astroclf.errors import AstroclfError
 from astroclf.registry import distribution
 from astroclf.registry.distribution import requirements, write_wheel
+from astroclf.registry.register import save_model
 
+PAGE = Path(__file__).parents[2] / "docs" / "hand_over.md"
 TRAINING = {"hydra-core", "omegaconf", "optuna", "mlflow", "mlflow-skinny", "matplotlib", "tensorboard"}
 
 
@@ -77,3 +81,25 @@ def test_without_any_word_of_what_it_needs_no_wheel_is_made(tmp_path: Path, monk
     with pytest.raises(AstroclfError, match="belongs to no checkout and to no installation"):
         write_wheel(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow  # MLflow's command needs seconds to start
+def test_the_lines_of_the_docs_make_a_dockerfile_that_finds_the_wheel(
+    tiny_package: Path, tmp_path: Path, clean_environment: dict[str, str]
+) -> None:
+    save_model(tmp_path / "model", tiny_package)
+    written = PAGE.read_text(encoding="utf-8").partition("### As a Docker image")[2]
+    generate, mend, *_ = written.partition("```sh\n")[2].splitlines()
+    line = f"{generate.replace('models:/galaxy10@champion', 'model')} && {mend}"
+    path = os.pathsep.join([str(Path(sys.executable).parent), clean_environment["PATH"]])
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, env={**clean_environment, "PATH": path}, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    dockerfile = (tmp_path / "docker" / "Dockerfile").read_text()
+    (install,) = re.findall(r"^RUN (.*_install_pyfunc_deps.*)$", dockerfile, re.MULTILINE)
+    assert install.startswith("cd /opt/ml/model && python -c "), "pip reads paths from where it is called"
+    (copied,) = re.findall(r"^COPY (\S+) /opt/ml/model$", dockerfile, re.MULTILINE)
+    model = tmp_path / "docker" / copied
+    (wheel,) = [line for line in (model / "requirements.txt").read_text().splitlines() if line.endswith(".whl")]
+    assert (model / wheel).is_file()
