@@ -82,8 +82,8 @@ def read_images(
             names += [block.samples[place].name for place in block.usable.tolist()]
             errors |= {block.samples[place].name: text for place, text in block.errors.items()}
             bar.advance(len(block.samples))
+    if not names:
+        raise DataError(f"None of the {len(samples)} images could be read; the first: {next(iter(errors.values()))}")
     for text in list(errors.values())[:10]:
         log.warning("%s", text)
-    if not names:
-        raise DataError(f"None of the {len(samples)} images could be read.")
     return ReadImages(names, np.concatenate(parts), errors)
