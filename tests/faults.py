@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import multiprocessing
 import os
 import runpy
 import sys
@@ -16,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 DEAD = 137  # what a shell reports of a process that was killed with -9
 _CALLS = ("replace", "rename", "link", "unlink", "remove", "mkdir", "rmdir", "fsync", "truncate", "ftruncate")
@@ -106,6 +108,30 @@ def in_child(work: Callable[[], object]) -> int:
             os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def in_fresh_child(work: Callable[..., object], *arguments: Any) -> int:
+    """Do something as `in_child` does, but in a child of a process in which nothing has been computed yet.
+
+    Autograd refuses to work in children of a process in which it once had threads, and whether a test before began some
+    is chance. What is to be done, a function of a module, and its arguments are pickled.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([work.__module__, "torch._dynamo"])  # which optimizers import: 4 s for each child
+    child = context.Process(target=_alone, args=(work, *arguments))
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))):  # wherever we stand now
+        child.start()
+    child.join()
+    assert child.exitcode is not None
+    return child.exitcode
+
+
+def _alone(work: Callable[..., object], *arguments: Any) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # the same sums, to the bit, as the fixture `single_threaded` has them
+    work(*arguments)
+    os._exit(0)
 
 
 if __name__ == "__main__":  # python -m tests.faults NUMBER FOLDER VERB WORDS…: the command, that dies

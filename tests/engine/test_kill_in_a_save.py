@@ -16,7 +16,7 @@ from astroclf.errors import CheckpointError
 from astroclf.evaluation.history import read_history
 from astroclf.run.folder import RunFolder
 from tests.engine.test_trainer import assert_equal_states, make_trainer
-from tests.faults import DEAD, die_at, in_child
+from tests.faults import DEAD, die_at, in_fresh_child
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
@@ -63,6 +63,32 @@ def names_of(folder: Path) -> Iterator[str]:
                 yield f"{place}/checkpoints/{checkpoint}.pt"
 
 
+def die_in_a_validation(images, folder: Path, number: int, operations: Path) -> None:
+    """Go on with a run, and die at this operation of its next validation."""
+    trainer = resumed(images, folder, str(folder))
+    validate = trainer._validate
+
+    def armed_validate(progress, last):
+        with operations.open("a") as file:
+            die_at(number, folder, lambda operation: os.write(file.fileno(), f"{operation}\n".encode()))
+            validate(progress, last)
+        os._exit(0)
+
+    trainer._validate = armed_validate  # type: ignore[method-assign]
+    trainer.fit()
+
+
+def die_in_the_first_save(images, folder: Path, number: int) -> None:
+    trainer = make_trainer(images, folder, **SETTINGS)
+    die_at(number, folder)
+    trainer.checkpoints.save(trainer.state_dict(), ["best.pt"])
+
+
+def die_going_back(images, folder: Path, number: int, checkpoint: Path) -> None:
+    die_at(number, folder)
+    resumed(images, folder, str(checkpoint))
+
+
 @pytest.mark.parametrize("validation", [2, pytest.param(LAST, marks=pytest.mark.slow)])
 def test_a_run_that_died_at_any_file_operation_of_a_save_goes_on_to_the_same_bits(
     images,
@@ -78,21 +104,7 @@ def test_a_run_that_died_at_any_file_operation_of_a_save_goes_on_to_the_same_bit
         number += 1
         folder = tmp_path / str(number)
         shutil.copytree(f"{whole.folder}-{validation}", folder)
-
-        def die(folder=folder, number=number):
-            trainer = resumed(images, folder, str(folder))
-            validate = trainer._validate
-
-            def armed_validate(progress, last):
-                with operations.open("a") as file:
-                    die_at(number, folder, lambda operation: os.write(file.fileno(), f"{operation}\n".encode()))
-                    validate(progress, last)
-                os._exit(0)
-
-            trainer._validate = armed_validate
-            trainer.fit()
-
-        status = in_child(die)
+        status = in_fresh_child(die_in_a_validation, images, folder, number, operations)
         assert status in (0, DEAD)
         names = list(names_of(folder))
         named = names[number % len(names)]
@@ -120,13 +132,7 @@ def test_a_run_that_died_in_its_first_save_goes_on_once_the_checkpoint_is_whole(
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / "config.yaml").touch()
-        trainer = make_trainer(images, folder, **SETTINGS)
-
-        def die(trainer=trainer, number=number):
-            die_at(number, trainer.folder)
-            trainer.checkpoints.save(trainer.state_dict(), ["best.pt"])
-
-        status = in_child(die)
+        status = in_fresh_child(die_in_the_first_save, images, folder, number)
         whole_checkpoint = (folder / "checkpoints" / "last.pt").is_file()
         outcomes.append(whole_checkpoint)
         if whole_checkpoint:
@@ -179,12 +185,7 @@ def test_a_process_that_dies_while_it_goes_back_loses_neither_place(images, bran
         folder = tmp_path / str(number)
         shutil.copytree(branched, folder)
         first = folder / "checkpoints" / "epoch-0001.pt"
-
-        def die(folder=folder, first=first, number=number):
-            die_at(number, folder)
-            resumed(images, folder, str(first))
-
-        status = in_child(die)
+        status = in_fresh_child(die_going_back, images, folder, number, first)
         trainer = resumed(images, folder, str(folder))
         saved = load_checkpoint(trainer.checkpoints.best)["train_state"]
         assert saved["history"][-1] == trainer.state.best

@@ -10,7 +10,7 @@ import pytest
 from astroclf.evaluation.answering import Answering, answer_metrics, fit_answering
 from astroclf.evaluation.calibration import Calibration
 from astroclf.evaluation.confidence import NormConfidence
-from astroclf.evaluation.conformal import Conformal
+from astroclf.evaluation.conformal import Conformal, fit_conformal
 from tests.evaluation.drawn import drawn
 
 CONFORMAL = Conformal(coverage=0.9, thresholds=[0.5] * 5, ranks=[2] * 5)
@@ -41,6 +41,15 @@ def test_answers_of_a_subset_are_the_subset_of_the_answers() -> None:
     whole, part = fit.answering(own), fit.answering(own.take(slice(20, 23)))
     assert part.probabilities.tolist() == whole.probabilities[20:23].tolist()
     assert part.set_names.tolist() == whole.set_names[20:23].tolist()
+
+
+def test_the_rule_of_the_sets_is_fitted_on_images_that_their_calibration_has_not_seen() -> None:
+    said = drawn(200, temperature=2.5)
+    fit = fit_answering(said, "vector", 0.9, uncertainty_head=False)
+    assert fit.calibration is not None
+    assert fit.answering.calibration is not None
+    assert fit.answering.conformal == fit_conformal(fit.calibration.out_of_fold_NC, said.truth, 0.9)
+    assert fit.answering.conformal != fit_conformal(fit.answering.calibration(said.probabilities), said.truth, 0.9)
 
 
 def test_the_uncertainty_of_a_head_stays() -> None:
