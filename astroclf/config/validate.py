@@ -160,7 +160,7 @@ def _value(key: Key, name: str, value: Any) -> Any:
 
 
 def _looks_like_a_path(text: str) -> bool:
-    has_scheme = re.match(r"\w+:/", text) is not None  # models:/galaxy10@champion
+    has_scheme = re.match(r"\w+:/|hf[-_]hub:", text) is not None  # models:/galaxy10@champion, hf_hub:timm/resnet18
     return not has_scheme and ("/" in text or text.startswith("~") or Path(text).is_file())
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from astroclf.data.loader import Batch, BatchLoader
+from astroclf.engine.freezing import Freezing
+from astroclf.engine.schedule import set_lr
 from astroclf.engine.training_step import TrainingStep
 from astroclf.errors import TrainingError
 
@@ -74,6 +76,7 @@ def lr_range_test(
     highest_lr: float,
     steps: int,
     batches_per_step: int = 1,
+    freezing: Freezing | None = None,
 ) -> LrRange:
     """Train while the learning rate rises exponentially (Smith 2015, arXiv:1506.01186), and put the weights back.
 
@@ -85,6 +88,8 @@ def lr_range_test(
         Whose optimizer is spent afterwards.
     loader
         Of the training images.
+    freezing
+        What of the network does not train at the beginning of a run: it does not here.
 
     Raises
     ------
@@ -93,13 +98,14 @@ def lr_range_test(
     """
     optimizer, before = step.optimizer_step.optimizer, copy.deepcopy(step.model.state_dict())
     step.model.train()
+    if freezing is not None:
+        freezing.apply(0)
     batches = _endless(loader)
     lrs, losses, running, best = [], [], math.nan, math.inf
     try:
         for index in range(steps):
             lr = lowest_lr * (highest_lr / lowest_lr) ** (index / (steps - 1))
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+            set_lr(optimizer, lr)
             loss = float(step.take([next(batches) for _ in range(batches_per_step)]).loss)
             if not math.isfinite(loss):
                 if index == 0:

@@ -12,6 +12,12 @@ def _cosine(start: float, end: float, fraction: float) -> float:
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
+def set_lr(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Set the learning rate of all parameter groups, each times its ``lr_scale``."""
+    for group in optimizer.param_groups:
+        group["lr"] = value * group.get("lr_scale", 1.0)
+
+
 @dataclass(frozen=True)
 class Schedule:
     """The base of the schedules: a rise, and whatever follows it.
@@ -35,10 +41,9 @@ class Schedule:
         raise TypeError("a Schedule needs its own lr(step)")
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> float:
-        """Set the learning rate of all parameter groups, and return it."""
+        """Set the learning rate of all parameter groups, each by its scale, and return that of scale 1."""
         value = self.lr(step)
-        for group in optimizer.param_groups:
-            group["lr"] = value
+        set_lr(optimizer, value)
         return value
 
     @property

@@ -17,6 +17,7 @@ from torch import nn
 from astroclf.data.loader import Batch, BatchLoader
 from astroclf.engine.checkpoint import CHECKPOINTS, CheckpointFolder
 from astroclf.engine.early_stopping import EarlyStopping
+from astroclf.engine.freezing import Freezing
 from astroclf.engine.memory import MemoryPeaks
 from astroclf.engine.meter import StepMeter
 from astroclf.engine.progress import TrainProgress
@@ -82,6 +83,8 @@ class Trainer:
         over; and when a training goes on, since it may have been killed before that. What it raises ends the training.
     before_save : callable, optional
         Called before anything is written or sent. What it raises ends the training with the files as they were.
+    freezing : Freezing, optional
+        Which parts of the model do not train in which steps.
     """
 
     def __init__(
@@ -103,13 +106,14 @@ class Trainer:
         description: Mapping[str, Any] | None = None,
         on_validation: Callable[[list[dict[str, float]], bool], None] | None = None,
         before_save: Callable[[], None] | None = None,
+        freezing: Freezing | None = None,
     ) -> None:
         self.model, self.criterion, self.train_loader, self.val_loader = model, criterion, train, val
         self.optimizer, self.schedule, self.precision, self.settings = optimizer, schedule, precision, settings
         self.classes, self.folder, self.tracker = classes, folder, tracker
         self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
         self.description = description or {}
-        self.on_validation, self.before_save = on_validation, before_save
+        self.on_validation, self.before_save, self.freezing = on_validation, before_save, freezing
         self.training_step = TrainingStep(model, criterion, optimizer, precision, settings)
         self.ema = self.training_step.ema
         self.early_stopping = EarlyStopping(settings.patience)
@@ -198,6 +202,8 @@ class Trainer:
         """Take one optimizer step over the images of `group`; return their mean loss, still on the device."""
         state = self.state
         lr = self.schedule.apply(self.optimizer, state.step)
+        if self.freezing is not None:
+            self.freezing.apply(state.step)
         taken = self.training_step.take(group)
         self.meter.add(state.step, lr, taken.sums, taken.images, taken.norm)
         state.step += 1

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from astroclf.data.augment.dihedral import dihedral_views, undone_views
 from astroclf.errors import ConfigError
+from astroclf.models.backbone import token_layer_of
 from astroclf.models.classifier import Classifier, probabilities
 from astroclf.util.lazy import lazy_import
 from astroclf.util.pictures import as_rgb
@@ -124,7 +125,8 @@ def attribute(
     logits = _Logits(network)
     seen, maps, agreement = [], [], []
     for images_BCHW, classes_B in _batches(predictor, images_NHWC, classes_N, batch_size):
-        heat_BHW = _heat(captum_attr.LayerGradientXActivation(logits, layer), images_BCHW, classes_B)
+        explained = captum_attr.LayerGradientXActivation(logits, layer)
+        heat_BHW = _heat(explained, network.backbone, images_BCHW, classes_B)
         maps.append(heat_BHW)
         seen.append(predictor.augmentation.to_uint8(images_BCHW))
         if occlusion:
@@ -133,15 +135,16 @@ def attribute(
     return Attributions(np.concatenate(seen), np.concatenate(maps), np.concatenate(agreement) if occlusion else None)
 
 
-def _heat(explained: Any, images_BCHW: Tensor, classes_B: Tensor) -> np.ndarray:
+def _heat(explained: Any, backbone: nn.Module, images_BCHW: Tensor, classes_B: Tensor) -> np.ndarray:
     """Compute the map of each image, the mean over its views, as parts of its strongest evidence: (B, H, W).
 
     That may be evidence against the class: else the noise of an empty sky would be red where the object is against it.
     """
     views = list(dihedral_views(images_BCHW))
     with torch.enable_grad():
-        maps = [explained.attribute(view_BCHW, target=classes_B).sum(dim=1, keepdim=True) for view_BCHW in views]
-    upright_VB1hw = torch.stack(list(undone_views([found.detach().float() for found in maps])))
+        found = [explained.attribute(view_BCHW, target=classes_B) for view_BCHW in views]
+    maps = [_as_maps(values, backbone).sum(dim=1, keepdim=True) for values in found]
+    upright_VB1hw = torch.stack(list(undone_views([map_B1hw.detach().float() for map_B1hw in maps])))
     heat_B1HW, against_B1HW = (
         F.interpolate(part_VB1hw.clamp_min(0).mean(dim=0), images_BCHW.shape[2:], mode="bilinear")
         for part_VB1hw in (upright_VB1hw, -upright_VB1hw)
@@ -150,12 +153,22 @@ def _heat(explained: Any, images_BCHW: Tensor, classes_B: Tensor) -> np.ndarray:
     return torch.where(peak_B111 > 0, heat_B1HW / peak_B111.clamp_min(1e-30), heat_B1HW)[:, 0].cpu().numpy()
 
 
+def _as_maps(values: Tensor, backbone: nn.Module) -> Tensor:
+    """Lay out what a layer gives as maps (B, C, H, W): of tokens those of the image, and channels before positions."""
+    tokens = token_layer_of(backbone)
+    if values.ndim == 3 and tokens is not None:
+        return values[:, tokens.before :].transpose(1, 2).unflatten(2, tokens.grid)
+    channels_last = values.shape[1] == values.shape[2] != values.shape[3]  # images are square, and so are their maps
+    return values.permute(0, 3, 1, 2) if channels_last else values
+
+
 @torch.inference_mode()
 def last_maps(predictor: Predictor) -> nn.Module:
     """Find the last layer of a model's backbone whose maps are still fine enough to show where something is.
 
     It is the last to give maps of 7 by 7 or more, as ResNet18's fourth stage does of images of 224 pixels and its
-    second of 64. Where no layer does, it is the first to give the finest that there are.
+    second of 64. Where no layer does, it is the first to give the finest that there are. A transformer's is the last
+    one whose tokens decide the answer.
 
     Raises
     ------
@@ -163,11 +176,13 @@ def last_maps(predictor: Predictor) -> nn.Module:
         No layer gives maps, (B, channels, rows, columns).
     """
     backbone, spec = predictor.model.backbone, predictor.spec
+    if (tokens := token_layer_of(backbone)) is not None:
+        return tokens.layer
     given: list[tuple[int, nn.Module]] = []  # the shorter side of its maps, in the order in which they are computed
 
     def look(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4:
-            given.append((min(output.shape[2:]), layer))
+        if isinstance(output, Tensor) and output.ndim == 4 and len(output) == 1:
+            given.append((min(_as_maps(output, backbone).shape[2:]), layer))
 
     handles = [layer.register_forward_hook(look) for layer in backbone.modules()]
     try:

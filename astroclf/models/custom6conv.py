@@ -80,6 +80,10 @@ class Custom6Conv(nn.Module):
             x = run_stage(block, x, self.grad_checkpointing)
         return self.hidden(x)
 
+    def stages(self) -> list[list[str]]:
+        """Return the six blocks and the linear layers, by the beginnings of the names of their parameters."""
+        return [*([f"blocks.{number}"] for number in range(len(WIDTHS))), ["hidden"]]
+
 
 def _block(before: int, after: int) -> nn.Sequential:
     # ceil_mode keeps a last odd row or column, so that images down to one pixel pass all six pools

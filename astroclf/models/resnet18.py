@@ -92,6 +92,10 @@ class ResNet18(nn.Module):
             x = run_stage(stage, x, self.grad_checkpointing)
         return x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))  # half precision sums lose digits
 
+    def stages(self) -> list[list[str]]:
+        """Return the stem and the four stages, by the beginnings of the names of their parameters."""
+        return [["conv1", "bn1"], ["layer1"], ["layer2"], ["layer3"], ["layer4"]]
+
 
 def _stem(stem: str, channels: int) -> tuple[nn.Conv2d, nn.Module]:
     small = stem == "small"

@@ -162,6 +162,7 @@ def _trainer(parts: Parts, folder: RunFolder, tracker: Tracker, context: TrialCo
         description=checkpoint_description(parts, {**data.fingerprints, **parts.origin}),
         on_validation=context.on_validation,
         before_save=context.before_save,
+        freezing=parts.freezing(),
     )
 
 

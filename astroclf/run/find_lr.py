@@ -48,6 +48,7 @@ def find_lr(config: FindLrConfig, folder: str | Path) -> float:
         highest_lr=config.highest_lr,
         steps=config.lr_steps,
         batches_per_step=config.trainer.grad_accum_steps,
+        freezing=parts.freezing(),
     )
     folder = Path(folder)
     _write_table(measured, folder / "lr_range.csv")

@@ -15,9 +15,11 @@ from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.catalog import SPLITS
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.batch_size import fitting_batch_size
+from astroclf.engine.freezing import Freezing
 from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.errors import ConfigError
 from astroclf.losses.criterion import Criterion, takes_soft_labels
+from astroclf.models.backbone import data_config_of
 from astroclf.models.blocks import single_valued_norm
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec, build_network
@@ -27,6 +29,7 @@ from astroclf.run.data import Data, load_data, soft_labels
 from astroclf.settings.components import locate
 from astroclf.settings.config import Config
 from astroclf.settings.dataset import DatasetSettings, ImagePlace
+from astroclf.settings.training import AugmentSettings
 from astroclf.util.logs import log
 
 
@@ -66,7 +69,8 @@ class Parts:
     Attributes
     ----------
     config
-        With the batch size as a number, also where it was ``auto``.
+        With the batch size as a number, also where it was ``auto``, and with the normalisation that the backbone
+        expects, where the augmentation says none.
     spec
         What `network` is, without pretrained weights: enough to build it again.
     origin
@@ -87,6 +91,13 @@ class Parts:
         to_device(self.network, self.config, self.precision)
         return new_optimizer(self.config, self.network)
 
+    def freezing(self) -> Freezing | None:
+        """Return what of the network does not train in which steps, once its optimizer is made; None: all does."""
+        settings, batches = self.config.finetune, len(self.loaders["train"])
+        if not settings.keeps_pretrained:
+            return None
+        return Freezing(self.network, settings, math.ceil(batches / self.config.trainer.grad_accum_steps))
+
 
 def to_device(network: nn.Module, config: Config, precision: Precision) -> None:
     """Put a network on its device, in the memory layout that is asked for."""
@@ -96,7 +107,8 @@ def to_device(network: nn.Module, config: Config, precision: Precision) -> None:
 
 def new_optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     """Return a new optimizer over the parameters of a network that is on its device."""
-    groups = parameter_groups(network, config.optimizer.weight_decay or 0.0)
+    decay, finetune = config.optimizer.weight_decay or 0.0, config.finetune
+    groups = parameter_groups(network, decay, finetune.layer_decay, finetune.head_lr)
     if config.optimizer.rho:  # no option of the optimizer's own, but of the steps that are taken with it
         groups = [{**group, "rho": config.optimizer.rho} for group in groups]
     # Fused optimizers skip a non-finite step on the device; one without the option asks the host at each step.
@@ -132,6 +144,7 @@ def build_parts(
         # What names none keeps what its class has by default.
         weights = {} if pretrained and named is None else {"weights": initial.given}
         backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
+    config = replace(config, augment=_normalised(config.augment, backbone, channels))
     spec = NetworkSpec(
         backbone={key: None if key == "weights" else value for key, value in config.backbone.to_plain().items()},
         num_classes=1,  # until the data set says how many
@@ -162,6 +175,15 @@ def build_parts(
         data = data.shortened(config.trainer.max_eval_batches * batch_size)
     loaders = _loaders(config, data, _pixels(config, data, cache, precision.device), augmentation)
     return Parts(config, data, precision, spec, network, criterion, loaders, initial.origin)
+
+
+def _normalised(augment: AugmentSettings, backbone: nn.Module, channels: int) -> AugmentSettings:
+    """Return the augmentation with the normalisation that the backbone's weights expect, where none is asked for."""
+    expected = data_config_of(backbone)
+    if expected is None:
+        return augment
+    values = dict(zip(("mean", "std"), expected.normalisation(channels), strict=True))
+    return replace(augment, **{name: value for name, value in values.items() if getattr(augment, name) is None})
 
 
 def _fitting(

@@ -13,6 +13,7 @@ from astroclf.settings.network import BackboneSettings, HeadSettings
 from astroclf.settings.tracking import TrackingSettings
 from astroclf.settings.training import (
     AugmentSettings,
+    FinetuneSettings,
     LossSettings,
     OptimizerSettings,
     SchedulerSettings,
@@ -27,7 +28,7 @@ class Config(Settings):
     Raises
     ------
     ConfigError
-        The model could not be registered by its name.
+        The model could not be registered by its name, or random weights are to stay as they are.
     """
 
     dataset: DatasetSettings
@@ -36,6 +37,7 @@ class Config(Settings):
     augment: AugmentSettings
     optimizer: OptimizerSettings
     scheduler: SchedulerSettings
+    finetune: FinetuneSettings
     trainer: TrainerSettings
     tracking: TrackingSettings
     head: HeadSettings
@@ -50,6 +52,12 @@ class Config(Settings):
         name = self.model_name
         if not name.strip() or "/" in name or ":" in name:
             raise ConfigError(f"A model cannot be registered as {name!r}: set 'tracking.model_name' without / and :.")
+        if self.backbone.weights is None and self.finetune.keeps_pretrained:
+            raise ConfigError(
+                "finetune.freeze and finetune.frozen_norms keep what a pretrained backbone has learned, and "
+                "backbone.weights=null gives it random weights. Name weights (backbone=efficientnet_lite0 "
+                "backbone.weights=imagenet needs no network), or take finetune=none."
+            )
 
     @property
     def model_name(self) -> str:

@@ -18,6 +18,8 @@ class BackboneSettings(ComponentSettings):
     grad_checkpointing: bool | Absent = ABSENT
     dropout: Annotated[float | Absent, FRACTION] = ABSENT
     stem: str | Absent = ABSENT
+    name: str | Absent = ABSENT
+    drop_path: Annotated[float | Absent, FRACTION] = ABSENT
 
 
 @dataclass(frozen=True, kw_only=True)

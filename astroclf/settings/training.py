@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from astroclf.errors import ConfigError
 from astroclf.settings.base import (
     ABSENT,
     CHANGEABLE,
@@ -97,6 +98,36 @@ class SchedulerSettings(ComponentSettings):
     start_lr: Annotated[float | Absent | None, at_least(0)] = ABSENT
     end_lr: Annotated[float | Absent | None, at_least(0)] = ABSENT
     warmup_fraction: Annotated[float | Absent, FRACTION] = ABSENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings(Settings):
+    """How the parts of a pretrained network train; ``conf/finetune/none.yaml`` explains each key."""
+
+    section = "finetune"
+
+    layer_decay: Annotated[float, above(0)]
+    head_lr: Annotated[float, above(0)]
+    freeze: Annotated[int | Literal["all"], at_least(0)]
+    freeze_epochs: Annotated[float | None, above(0)]
+    frozen_norms: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layer_decay > 1:
+            raise ConfigError(
+                f"'finetune.layer_decay' is {self.layer_decay}; it must be at most 1: earlier stages learn more slowly."
+            )
+        if self.freeze_epochs is not None and self.freeze == 0:
+            raise ConfigError(
+                f"finetune.freeze_epochs={self.freeze_epochs:g} would change nothing, as finetune.freeze=0 freezes "
+                "nothing. Set finetune.freeze=all, or to a number of stages."
+            )
+
+    @property
+    def keeps_pretrained(self) -> bool:
+        """Whether anything of the backbone stays as its weights have it, be it for a while."""
+        return self.freeze != 0 or self.frozen_norms
 
 
 @dataclass(frozen=True, kw_only=True)
