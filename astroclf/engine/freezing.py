@@ -50,7 +50,7 @@ class Freezing:
         self.until = math.inf if settings.freeze_epochs is None else round(settings.freeze_epochs * steps_per_epoch)
 
     def apply(self, step: int) -> None:
-        """Freeze what does not train in the optimizer step number `step` (the first is 0), and free what does.
+        """Set what trains in the optimizer step number `step` (the first is 0), and what does not.
 
         To be called before each step: setting the network to training mode frees its norms.
         """

@@ -47,6 +47,6 @@ def _scales(model: nn.Module, layer_decay: float, head_lr: float) -> dict[str, f
 
 
 def _spared(model: nn.Module) -> set[str]:
-    backbone = getattr(model, "backbone", None)
+    backbone: Any = getattr(model, "backbone", None)
     spared = backbone.no_weight_decay() if hasattr(backbone, "no_weight_decay") else ()
     return {f"backbone.{name}" for name in spared}

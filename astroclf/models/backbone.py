@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -55,7 +55,8 @@ class TokenLayer(NamedTuple):
 
 def token_layer_of(backbone: nn.Module) -> TokenLayer | None:
     """Return the layer whose tokens show where a backbone looked; None where it has maps."""
-    found = backbone.token_layer() if hasattr(backbone, "token_layer") else None
+    method: Any = getattr(backbone, "token_layer", None)
+    found = method() if method is not None else None
     return found if isinstance(found, TokenLayer) else None
 
 
@@ -72,9 +73,10 @@ def stages_of(backbone: nn.Module) -> list[list[str]]:
     One without is a single stage.
     """
     names = [name for name, _ in backbone.named_parameters()]
-    if not hasattr(backbone, "stages") or not callable(backbone.stages):
+    said: Any = getattr(backbone, "stages", None)
+    if said is None or isinstance(said, nn.Module):  # some call their layers so
         return [names]
-    stages = [_named(names, beginnings) for beginnings in backbone.stages()]
+    stages = [_named(names, beginnings) for beginnings in said()]
     left = set(names).difference(*stages)
     if left or sum(map(len, stages)) != len(names):
         raise ValueError(

@@ -77,6 +77,7 @@ class Timm(nn.Module):
     ) -> None:
         super().__init__()
         _check_name(name)
+        self.network: Any
         self._channels, self._grad_checkpointing = channels, False
         self.network, self.num_features = _created(name, image_size, channels, drop_path)
         self.data_config = _data_config(self.network)
@@ -95,6 +96,7 @@ class Timm(nn.Module):
 
     @grad_checkpointing.setter
     def grad_checkpointing(self, enable: bool) -> None:
+        """Let activations be computed again, or not."""
         self._grad_checkpointing = enable
         if not enable:
             return
@@ -130,7 +132,7 @@ class Timm(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Return the names of further parameters that timm spares from weight decay: positions, tokens."""
-        spared = getattr(self.network, "no_weight_decay", set)()
+        spared = self.network.no_weight_decay() if hasattr(self.network, "no_weight_decay") else ()
         return {f"{_OWN}{name}" for name in spared}
 
     def token_layer(self) -> TokenLayer | None:
@@ -154,7 +156,7 @@ class Timm(nn.Module):
 
     def _pretrained(self, name: str, image_size: int) -> Mapping[str, Tensor]:
         """Return the weights that timm has for a name."""
-        config = timm.get_pretrained_cfg(name)
+        config = _config_of(name)
         if not config.has_weights:
             others = timm.list_pretrained(f"{name.partition('.')[0]}.*")[:3]
             there = f"These have: {', '.join(f'backbone.name={each}' for each in others)}. " if others else ""
@@ -166,7 +168,7 @@ class Timm(nn.Module):
     def _from_hub(self, weights: str, name: str, image_size: int) -> Mapping[str, Tensor]:
         """Return the weights of a network of the hub, whose normalisation is taken over with them."""
         hub, architecture = weights.partition(":")[2], name.partition(".")[0]
-        found = hub_network(f"hf-hub:{hub}", hub, **_for_size(name, image_size))
+        found: Any = hub_network(f"hf-hub:{hub}", hub, **_for_size(name, image_size))
         if (other := found.pretrained_cfg["architecture"]) != architecture:
             raise WeightsError(
                 f"backbone.weights={weights} are of {other}, not of {architecture}: give backbone.name={other}."
@@ -213,6 +215,11 @@ class Timm(nn.Module):
         return fitted
 
 
+def _config_of(name: str) -> Any:
+    """Return what timm knows of the weights of a name."""
+    return timm.get_pretrained_cfg(name)
+
+
 def _data_config(network: nn.Module) -> DataConfig:
     found = timm_data.resolve_model_data_config(network)
     return DataConfig(tuple(found["mean"]), tuple(found["std"]), int(found["input_size"][-1]))
@@ -235,7 +242,7 @@ def _check_name(name: str) -> None:
 
 def _for_size(name: str, image_size: int) -> dict[str, Any]:
     """Return what timm is told of the size of the images; nothing where a network takes any."""
-    return {"img_size": image_size} if timm.get_pretrained_cfg(name).fixed_input_size else {}
+    return {"img_size": image_size} if _config_of(name).fixed_input_size else {}
 
 
 def _created(name: str, image_size: int, channels: int, drop_path: float) -> tuple[nn.Module, int]:
@@ -250,7 +257,7 @@ def _created(name: str, image_size: int, channels: int, drop_path: float) -> tup
     try:
         return _sound(name, image_size, channels, **stochastic)
     except _WrongSize as error:
-        config = timm.get_pretrained_cfg(name)
+        config = _config_of(name)
         below = image_size // PIXELS * PIXELS
         tried = dict.fromkeys(
             size for size in (below, below + PIXELS, config.input_size[-1]) if size not in (0, image_size)
@@ -302,7 +309,7 @@ def _takes(name: str, image_size: int, channels: int) -> bool:
     return True
 
 
-def _count_no_batch_twice(norm: nn.Module, _: tuple[Tensor, ...]) -> None:
+def _count_no_batch_twice(norm: Any, _: tuple[Tensor, ...]) -> None:
     """Keep BatchNorm from counting a batch into its statistics again while checkpointing computes it anew.
 
     It is computed anew inside of a backward pass, where no forward pass has any other business.
@@ -312,6 +319,6 @@ def _count_no_batch_twice(norm: nn.Module, _: tuple[Tensor, ...]) -> None:
         norm.momentum, norm.num_batches_tracked = 0.0, None
 
 
-def _count_again(norm: nn.Module, _: tuple[Tensor, ...], __: Tensor) -> None:
+def _count_again(norm: Any, _: tuple[Tensor, ...], __: Tensor) -> None:
     if "_kept" in norm.__dict__:
         norm.momentum, norm.num_batches_tracked = norm.__dict__.pop("_kept")

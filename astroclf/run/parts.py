@@ -182,8 +182,12 @@ def _normalised(augment: AugmentSettings, backbone: nn.Module, channels: int) ->
     expected = data_config_of(backbone)
     if expected is None:
         return augment
-    values = dict(zip(("mean", "std"), expected.normalisation(channels), strict=True))
-    return replace(augment, **{name: value for name, value in values.items() if getattr(augment, name) is None})
+    mean, std = expected.normalisation(channels)
+    return replace(
+        augment,
+        mean=mean if augment.mean is None else augment.mean,
+        std=std if augment.std is None else augment.std,
+    )
 
 
 def _fitting(

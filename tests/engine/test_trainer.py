@@ -12,6 +12,7 @@ import torch
 
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.checkpoint import load_checkpoint
+from astroclf.engine.freezing import Freezing
 from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.schedule import Constant, OneCycle
 from astroclf.engine.state import planned_steps
@@ -22,7 +23,8 @@ from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.models.classifier import Classifier
 from astroclf.models.precision import choose_precision
-from astroclf.settings.training import TrainerSettings
+from astroclf.settings.training import FinetuneSettings, TrainerSettings
+from astroclf.settings.yaml_files import yaml_values
 from astroclf.tracking.none import NullTracker
 from tests.data.augment.recipes import recipe
 from tests.settings.defaults import default
@@ -60,6 +62,7 @@ def make_trainer(
     tracker=None,
     targets=None,
     mixed=None,
+    finetune=None,
     **settings,
 ) -> Trainer:
     pictures, labels = images
@@ -78,11 +81,13 @@ def make_trainer(
         for part, train in ((rows[:42], True), (rows[42:], False))
     ]
     make_optimizer = make_optimizer or (lambda groups: torch.optim.AdamW(groups, lr=3e-3, fused=True))
+    finetune = finetune and FinetuneSettings(**yaml_values("finetune/none") | finetune)
+    groups = parameter_groups(model, 0.01, head_lr=finetune.head_lr if finetune else 1.0)
     return Trainer(
         model,
         Criterion(CrossEntropy([14, 14, 14])),
         *loaders,
-        make_optimizer(parameter_groups(model, 0.01)),
+        make_optimizer(groups),
         OneCycle(peak_lr=3e-3, total_steps=planned_steps(settings, len(loaders[0]))),
         choose_precision(precision, device),
         settings,
@@ -90,6 +95,7 @@ def make_trainer(
         folder,
         tracker or NullTracker(),
         resume_hint="resume me",
+        freezing=finetune and Freezing(model, finetune, len(loaders[0])),
     )
 
 
@@ -190,8 +196,9 @@ def sharpness_aware(groups):
         {"ema_decay": 0.9, "grad_accum_steps": 2, "validate_every": 0.5},
         {"precision": "bf16", "validate_every_steps": 3, "keep_lowest_loss": 3},
         {"mixed": {"mixup": 0.2, "cutmix": 1.0}, "make_optimizer": sharpness_aware, "grad_accum_steps": 2},
+        {"ema_decay": 0.9, "finetune": {"freeze": "all", "freeze_epochs": 1.6, "head_lr": 3.0}},
     ],
-    ids=["plain", "ema-grad_accum_steps", "bf16-steps", "mixed-sam"],
+    ids=["plain", "ema-grad_accum_steps", "bf16-steps", "mixed-sam", "ema-probe_then_all"],
 )
 def test_a_stopped_and_resumed_run_equals_one_never_stopped(images, tmp_path, monkeypatch, settings, stop_after):
     whole = make_trainer(images, tmp_path / "whole", **settings)

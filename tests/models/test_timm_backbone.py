@@ -7,11 +7,14 @@ import socket
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch.nn import functional as F
 
 from astroclf.engine.parameter_groups import parameter_groups
+from astroclf.errors import ConfigError, WeightsError
 from astroclf.inference.attribution import attribute
+from astroclf.models import hub
 from astroclf.models.backbone import stages_of
 from astroclf.models.classifier import Classifier
 from astroclf.models.timm_backbone import Timm
@@ -82,3 +85,47 @@ def test_it_trains_goes_on_to_the_same_bits_and_its_package_answers_as_it_does(
     found = attribute(predictor, images, said.probabilities.argmax(axis=1))
     assert found.maps_NHW.shape == (2, image_size, image_size)
     assert len(stages_of(network.backbone)) > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"name": "convnext_nanno"}, r"no network of timm .* Did you mean convnext_nano"),
+        (
+            {"name": "convnext_nano.in13k"},
+            r"knows no weights in13k of convnext_nano\. There are .*convnext_nano\.in12k",
+        ),
+        ({"name": "hf-hub:somebody/anything"}, "no network of timm"),  # what a package names is not fetched
+        (
+            {"name": "test_vit", "image_size": 50},
+            r"patches are 16 px large\. Set dataset\.image_size to 32 or 64 or 160",
+        ),
+        ({"name": "vgg11", "drop_path": 0.1}, "vgg11 has no stochastic depth"),
+    ],
+    ids=str,
+)
+def test_what_timm_has_not_is_answered_with_what_it_has(options: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Timm(**{"image_size": 32, **options})
+
+
+def test_a_hub_that_does_not_answer_ends_in_one_paragraph_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_answers", lambda address: False)
+    monkeypatch.setattr(socket, "socket", None)
+    with pytest.raises(
+        WeightsError, match=r"fetch https://.*/timm/test_vit\.r160_in1k/resolve/main/model\.safetensors"
+    ):
+        Timm(32, "test_vit.r160_in1k", weights="imagenet")
+    with pytest.raises(WeightsError, match=r"somebody/anything cannot be had from the hub"):
+        Timm(32, "test_vit", weights="hf_hub:somebody/anything")
+
+
+def test_a_file_of_timm_with_its_classifier_serves_images_of_another_size(tmp_path: Path) -> None:
+    """Positions of a transformer are resized as timm does; nothing else is changed, and nothing left random."""
+    trained = timm.create_model("test_vit", num_classes=5)
+    torch.save(trained.state_dict(), tmp_path / "trained.pth")
+    loaded = Timm(64, "test_vit", weights=str(tmp_path / "trained.pth")).network
+    resized = timm.layers.resample_abs_pos_embed(trained.pos_embed, [4, 4], num_prefix_tokens=trained.num_prefix_tokens)
+    expected = {**trained.state_dict(), "pos_embed": resized}
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, expected[name]), name
