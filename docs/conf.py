@@ -54,8 +54,8 @@ html_copy_source = False
 # What stands beside the pages of docs/, in the order of the site's table of contents.
 CONTENTS = {
     "A user's day": [
-        "docs/data", "docs/check", "docs/training", "docs/networks", "docs/recipes", "docs/sweeps", "docs/registry", "docs/use",
-        "docs/results", "docs/hand_over",
+        "docs/data", "docs/check", "docs/training", "docs/networks", "docs/recipes", "docs/sweeps", "docs/registry",
+        "docs/use", "docs/results", "docs/hand_over",
     ],
     "For engineers": ["docs/architecture", "docs/extending", "CONTRIBUTING", "CHANGELOG"],
     "Measured": ["experiments/README", "experiments/*"],
