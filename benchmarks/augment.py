@@ -39,6 +39,7 @@ RECIPES: dict[str, tuple[str, dict[str, str | None]]] = {  # name: recipe of con
     "dihedral": ("dihedral", {}),
     "survey": ("survey", {}),
     "survey, without JPEG": ("survey", {"jpeg": None}),
+    "trivial": ("trivial", {}),
     "none": ("none", {}),
 }
 

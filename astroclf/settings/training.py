@@ -43,6 +43,7 @@ class AugmentSettings(ComponentSettings):
     zoom: list[float] | Absent = ABSENT
     shift: float | Absent = ABSENT
     noise: float | Absent = ABSENT
+    trivial: bool | Absent = ABSENT
     degrade: float | Absent = ABSENT
     softening: float | Absent | None = ABSENT
     pixel_scale: float | Absent | None = ABSENT

@@ -11,6 +11,7 @@ from astroclf.data.augment.draws import noise_field
 from astroclf.data.augment.jpeg import compress, tables_of
 from astroclf.data.augment.plan import GREY_WEIGHTS, Steps
 from astroclf.data.augment.survey import LEAST_NOISE, MOST_NOISE, QUIET_MEAN, QUIET_SHARE, TABLE, Survey
+from astroclf.data.augment.trivial import apply_to_one
 from astroclf.data.decode.bands import in_fours
 from astroclf.util.threads import available_cores
 
@@ -69,6 +70,7 @@ def _apply_to_one(image_HWC: np.ndarray, steps: Steps, i: int, table: np.ndarray
     top, left, height, width = steps.crop
     # Contiguous, because cv2.transform is six times slower on a view.
     image = np.ascontiguousarray(image_HWC[top : top + height, left : left + width])
+    image = _changed(image, steps, i)
     survey = steps.survey if steps.survey is not None and steps.survey.chosen_B[i] else None
     if survey is not None and survey.quality_B is not None and survey.quality_B[i] < 100:
         image = _as_jpeg(image, survey.quality_B[i])
@@ -105,6 +107,13 @@ def _apply_to_one(image_HWC: np.ndarray, steps: Steps, i: int, table: np.ndarray
         out_HWC += field.reshape(out_HWC.shape)
     if steps.gaps_B5 is not None:
         _blank(out_HWC, steps.gaps_B5[i], steps.offset_C)
+
+
+def _changed(image_HWC: np.ndarray, steps: Steps, i: int) -> np.ndarray:
+    """Return the image after TrivialAugment's change, if there is to be one."""
+    if steps.changes_B is None or steps.strengths_B is None:
+        return image_HWC
+    return apply_to_one(image_HWC, int(steps.changes_B[i]), float(steps.strengths_B[i]), background(image_HWC))
 
 
 def _as_jpeg(image_HWC: np.ndarray, quality: int) -> np.ndarray:

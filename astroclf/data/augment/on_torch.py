@@ -14,6 +14,7 @@ from astroclf.data.augment.draws import GOLDEN_32, MIX_32, normal_table
 from astroclf.data.augment.jpeg import compress, tables_of
 from astroclf.data.augment.plan import GREY_WEIGHTS, Steps, area_weights
 from astroclf.data.augment.survey import LEAST_NOISE, MOST_NOISE, QUIET_MEAN, QUIET_SHARE, Survey
+from astroclf.data.augment.trivial import apply_to_all
 
 
 @torch.no_grad()
@@ -27,6 +28,9 @@ def apply(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
     top, left, height, width = steps.crop
     cropped_BHWC = images_BHWC[:, top : top + height, left : left + width]
     with torch.autocast(device.type, enabled=False):
+        if steps.changes_B is not None and steps.strengths_B is not None:
+            shown_BC = backgrounds(cropped_BHWC)
+            cropped_BHWC = apply_to_all(cropped_BHWC, steps.changes_B, steps.strengths_B, shown_BC)
         survey = steps.survey
         if survey is not None and survey.quality_B is not None:
             cropped_BHWC = _as_jpeg(cropped_BHWC, survey, survey.quality_B)

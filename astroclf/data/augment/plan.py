@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astroclf.data.augment.draws import DRAWN, Draws, uniforms
+from astroclf.data.augment.draws import DRAWN, Draws, mix_64, uniforms
 from astroclf.data.augment.survey import Survey, gap_boxes, survey_steps
 from astroclf.errors import ConfigError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from astroclf.data.augment.recipe import Augmentation
 
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma, as in torchvision and Pillow
+TRIVIAL, TRIVIAL_CHANGES = np.uint64(0x7A), 14  # apart from a sample's other numbers; how many changes there are
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # what pretrained weights expect of RGB
 
 
@@ -27,6 +28,8 @@ class Steps:
     """
 
     crop: tuple[int, int, int, int]  # top, left, height, width in pixels of the stored image
+    changes_B: np.ndarray | None  # which of `trivial.CHANGES` comes first
+    strengths_B: np.ndarray | None  # of these, -1 to 1
     color_last: bool  # the next two come after the warp, instead of before the blur
     color_BCC: np.ndarray | None  # linear part of the photometry, on values 0 to 255
     pivot_BC: np.ndarray | None  # how much of the mean grey, (B, 1), or of each band's mean where not RGB is added
@@ -64,8 +67,11 @@ def plan(recipe: Augmentation, shape_BHWC: tuple[int, ...], draws: Draws | None)
     # Quarter turns of a square stay inside of it, and so does what is flipped or magnified.
     shows_outside = recipe.rotation != (0, 0) or recipe.zoom[0] < 1 or recipe.shift > 0
     shows_outside = shows_outside or (recipe.dihedral and cropped[0] != cropped[1])
+    changes_B, strengths_B = single_changes(draws) if draws is not None and recipe.trivial else (None, None)
     return Steps(
         crop=crop,
+        changes_B=changes_B,
+        strengths_B=strengths_B,
         color_last=recipe.color == "after_geometry",
         color_BCC=color_matrices(recipe, draws, bands) if draws is not None and random_color else None,
         pivot_BC=pivots(recipe, draws, bands) if draws is not None and recipe.contrast > 0 else None,
@@ -92,6 +98,12 @@ def centre_crop(recipe: Augmentation, height: int, width: int) -> tuple[int, int
     crop_height = max(1, round(recipe.crop[0] * height / recipe.reference_size))
     crop_width = max(1, round(recipe.crop[1] * width / recipe.reference_size))
     return round((height - crop_height) / 2), round((width - crop_width) / 2), crop_height, crop_width
+
+
+def single_changes(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the change that TrivialAugment makes to each image, (B,) int64, and its strength in 30 steps, (B,)."""
+    which, strength, sign = uniforms(mix_64(draws.key ^ TRIVIAL), 3).T
+    return (which * TRIVIAL_CHANGES).astype(np.int64), np.floor(31 * strength) / 30 * np.where(sign < 0.5, -1, 1)
 
 
 def color_matrices(recipe: Augmentation, draws: Draws, bands: int) -> np.ndarray:

@@ -64,6 +64,8 @@ class Augmentation:
     noise : float
         Standard deviation of the Gaussian noise, in units of the full brightness range. Not clipped: cutting
         negative values off would brighten the dark sky.
+    trivial : bool
+        TrivialAugment first of all: one of 14 changes of random strength; see `trivial`.
     degrade : float
         Share of the images that are shown as another survey would have taken them: the eight keys that follow act on
         these, and on no others.
@@ -130,6 +132,7 @@ class Augmentation:
     zoom: Sequence[float] = (1.0, 1.0)
     shift: float = 0.0
     noise: float = 0.0
+    trivial: bool = False
     degrade: float = 0.0
     softening: float | None = None
     pixel_scale: float | None = None

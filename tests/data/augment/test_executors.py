@@ -51,6 +51,7 @@ SUBSETS = [
     {"dihedral": True, "brightness": 0.1, "contrast": 0.1},
     {},
     SURVEY,
+    {"trivial": True, "dihedral": True},
     SURVEY | {"softening": 0.1, "dihedral": True, "zoom": [0.6, 1.6], "brightness": 0.1, "contrast": 0.1},
     EVERYTHING | SURVEY | {"softening": None, "color": "after_geometry"},
 ]

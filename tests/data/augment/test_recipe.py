@@ -46,7 +46,7 @@ def apply(augmentation: Augmentation, pixels: torch.Tensor, **drawn: Any) -> tor
 ANY_GEOMETRY = recipe(hflip=0.5, vflip=0.5, rotation=(0, 360), zoom=(0.5, 2), shift=0.5)
 
 
-@pytest.mark.parametrize("name", ["astro8", "galaxy10", "dihedral", "survey", "none"])
+@pytest.mark.parametrize("name", ["astro8", "galaxy10", "dihedral", "survey", "trivial", "none"])
 def test_recipes_name_every_field_and_give_normalised_channels_last_floats(name: str) -> None:
     options = yaml_values(f"augment/{name}")
     assert set(options) - {"_target_"} == {f.name for f in fields(Augmentation)}
@@ -59,7 +59,7 @@ def test_recipes_name_every_field_and_give_normalised_channels_last_floats(name:
         assert -3 < out.min() < 0 < out.max() < 3
 
 
-@pytest.mark.parametrize("name", ["astro8", "galaxy10", "dihedral", "survey"])
+@pytest.mark.parametrize("name", ["astro8", "galaxy10", "dihedral", "survey", "trivial"])
 def test_a_batch_is_eight_batches_of_one_bit_for_bit(name: str) -> None:
     augmentation, pixels = recipe(name), images()
     together = augmentation(pixels, augmentation.draw(5, 2, ROWS), 2)
