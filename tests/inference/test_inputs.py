@@ -119,6 +119,20 @@ def test_the_images_of_a_table_carry_its_columns_along(name):
     assert second.carried["RA"] in ("", "nan")
 
 
+@pytest.mark.parametrize("written", ["night/{}", "{}"], ids=["the working folder", "the table's folder"])
+def test_paths_of_a_table_are_of_the_folder_in_which_more_of_them_are_found(written):
+    Path("lists").mkdir()
+    cells = [written.format(name) for name in ("a.png", "gone.png", "b.png")]
+    for folder in ("lists", "night"):  # where the table lies: the images are in night
+        Path(folder, "t.csv").write_text("\n".join(["path", *cells]))
+    if "/" in written:
+        expected, table = cells, "lists/t.csv"
+    else:
+        expected, table = [f"night/{cell}" for cell in cells], "night/t.csv"
+        Path("a.png").write_bytes(Path("night/a.png").read_bytes())  # one is found in the working folder, too
+    assert [str(Path(file)) for sample in inputs(table).samples() for file in sample.files] == expected
+
+
 def test_the_column_of_the_images_can_be_named_and_a_table_without_one_is_refused():
     Path("t.csv").write_text("a,b,c\nnight/a.png,night/b.png,1\n")
     assert names("t.csv", column="B") == ["night/b.png"]
