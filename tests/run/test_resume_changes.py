@@ -20,7 +20,7 @@ from astroclf.config.resume import changeable, resumed_config
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.errors import CheckpointError, ConfigError, Interrupted, TrainingError
 from astroclf.evaluation.history import read_history
-from astroclf.run import finish
+from astroclf.run import finish, preview, registration
 from astroclf.run.build import ProcessCache, Run, TrialContext, opened_run
 from astroclf.run.folder import RunFolder
 from astroclf.settings.config import Config
@@ -288,26 +288,29 @@ def test_changes_of_what_is_done_at_the_end_have_their_effect(resumed, recorded,
     """Test, registration and gate are called as they are, and watched."""
     seen: dict[str, object] = {}
 
-    def watch(name, look):
-        called = getattr(finish, name)
+    def watch(module, name, look):
+        called = getattr(module, name)
 
         def watched(*args, **kwargs):
             seen.update(look(*args, **kwargs))
             return called(*args, **kwargs)
 
-        monkeypatch.setattr(finish, name, watched)
+        monkeypatch.setattr(module, name, watched)
 
-    watch("evaluate", lambda *a, **k: {"evaluation.tta_views": k["tta_views"]})
+    watch(finish, "evaluate", lambda *a, **k: {"evaluation.tta_views": k["tta_views"]})
     watch(
+        finish,
         "fit_answering",
         lambda _said, method, coverage, **k: {
             f"evaluation.{name}": value for name, value in (("calibration", method), ("coverage", coverage))
         },
     )
-    watch("register", lambda uri, package, name, *a, **k: {"tracking.model_name": name})
-    watch("pass_gate", lambda *a, **k: {f"promotion.{name}": value for name, value in vars(a[-1]).items()})
+    watch(registration, "register", lambda uri, package, name, *a, **k: {"tracking.model_name": name})
+    watch(
+        registration, "pass_gate", lambda *a, **k: {f"promotion.{name}": value for name, value in vars(a[-1]).items()}
+    )
     with resumed(*(f"{key}={value}" for key, value in AT_THE_END.items()), of=recorded) as run:
-        finish.write_summary(run)
+        preview.write_summary(run)
         finish.finish(run, run.trainer.fit())
         assert {key: seen[key] for key in AT_THE_END} == AT_THE_END
         assert run.folder.metrics()["run/model"] == "models:/another/1"
@@ -326,6 +329,6 @@ def test_a_change_that_is_refused_leaves_no_trace_in_the_record(resumed, recorde
 @pytest.mark.slow
 def test_registration_can_be_switched_off_on_the_way(resumed, recorded):
     with resumed(f"{REGISTER}=false", of=recorded) as run:
-        finish.write_summary(run)
+        preview.write_summary(run)
         finish.finish(run, run.trainer.fit())
         assert "run/model" not in run.folder.metrics()
