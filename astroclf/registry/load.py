@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,6 +70,8 @@ def load_one(
     AstroclfError
         As `load`.
     """
+    if re.fullmatch(r"\[.*\]", str(model)):
+        raise ConfigError(f"model={model} is an ensemble, which cannot {purpose}. Ask one of its models.")
     predictor = load(model, uri, device, precision)
     if isinstance(predictor, Ensemble):
         members = ", ".join(predictor.names) or "its members"

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from astroclf.errors import TrackingError, WeightsError
+from astroclf.errors import ConfigError, TrackingError, WeightsError
 from astroclf.models.classifier import Classifier
-from astroclf.registry.load import load
+from astroclf.registry.load import load, load_one
 from astroclf.registry.package import write_package
 from astroclf.registry.register import register
 from astroclf.tracking.client import connect
@@ -202,3 +202,8 @@ def test_a_wrong_name_is_answered_with_the_nearest(package: Path, tmp_path: Path
         load("galaxy10@champion", device="cpu")
     with pytest.raises(WeightsError, match="is no checkpoint of a training.*Name the folder of the package or run"):
         load(package / "weights.pt", device="cpu")
+
+
+def test_a_list_of_models_is_told_that_it_cannot_do_what_one_can():
+    with pytest.raises(ConfigError, match=r"model=\[a,b\] is an ensemble, which cannot explain .*one of its models"):
+        load_one("[a,b]", "explain its answers")
