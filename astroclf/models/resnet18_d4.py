@@ -180,10 +180,10 @@ class ResNet18D4(nn.Module):
         self,
         image_size: int,
         stem: str,
+        width: float,
         channels: int = 3,
         weights: str | None = None,
         grad_checkpointing: bool = False,
-        width: float = 1.0,
     ) -> None:
         super().__init__()
         if stem not in HALVINGS:

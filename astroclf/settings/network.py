@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from astroclf.settings.base import ABSENT, FRACTION, PATH_OR_NAME, Absent, ComponentSettings, Settings, at_least
+from astroclf.settings.base import ABSENT, FRACTION, PATH_OR_NAME, Absent, ComponentSettings, Settings, above, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,7 @@ class BackboneSettings(ComponentSettings):
     grad_checkpointing: bool | Absent = ABSENT
     dropout: Annotated[float | Absent, FRACTION] = ABSENT
     stem: str | Absent = ABSENT
+    width: Annotated[float | Absent, above(0)] = ABSENT
     name: str | Absent = ABSENT
     drop_path: Annotated[float | Absent, FRACTION] = ABSENT
 
