@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from astroclf.run.train import fit, train
 from astroclf.settings.config import Config
 from tests.config.test_validate import config
 from tests.engine.test_trainer import assert_equal_states
-from tests.faults import DEAD, die_at, in_child
+from tests.faults import DEAD, die_at, in_fresh_child
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
@@ -48,21 +47,27 @@ def outcome(folder: Path) -> dict[str, Any]:
     }
 
 
-def killed_at(number: int, folder: Path, begin: Callable[[RunFolder], Any]) -> int:
-    """Begin a run in a process that dies at this operation, and go on with it here; returns how that process ended."""
+def begin(asked: Config, folder: RunFolder, cache: ProcessCache, whole_run: bool) -> Any:
+    if whole_run:
+        return train(asked, folder, COMMAND, cache)
+    return fit(asked, folder, COMMAND, cache, TrialContext())
 
-    def die() -> None:
-        die_at(number, folder)
-        begin(RunFolder.new(folder))
 
-    status = in_child(die)
-    try:
-        run_folder = RunFolder.resumed(str(folder if number % 2 else folder.relative_to(Path.cwd())))
-    except CheckpointError:  # it starts again
-        assert not (folder / "checkpoints" / "best.pt").exists()
-        run_folder = RunFolder.new(folder)
-    begin(run_folder)
-    return status
+def die(asked: Config, folder: Path, whole_run: bool, number: int) -> None:
+    """Begin a run whose data are decoded, and die at this operation."""
+    cache = ProcessCache()
+    cache.data(asked)
+    die_at(number, folder)
+    begin(asked, RunFolder.new(folder), cache, whole_run)
+
+
+def count(asked: Config, folder: Path, whole_run: bool, counted: Path) -> None:
+    """Do a run, and leave a file with a byte for each of its operations."""
+    cache = ProcessCache()
+    cache.data(asked)
+    file = os.open(counted, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    die_at(0, folder, lambda operation: os.write(file, b"."))
+    begin(asked, RunFolder.new(folder), cache, whole_run)
 
 
 @pytest.mark.slow
@@ -72,23 +77,17 @@ def test_it_goes_on_and_ends_as_if_it_had_not(tmp_path, monkeypatch, whole_run):
     asked: Config = config(*RUN, f"dataset.cache_dir={tmp_path / 'cache'}")
     cache = ProcessCache()
     cache.data(asked)
-
-    def begin(folder: RunFolder) -> Any:
-        if whole_run:
-            return train(asked, folder, COMMAND, cache)
-        return fit(asked, folder, COMMAND, cache, TrialContext())
-
-    begin(RunFolder.new(tmp_path / "whole"))
+    begin(asked, RunFolder.new(tmp_path / "whole"), cache, whole_run)
     whole = outcome(tmp_path / "whole")
-
-    def count() -> None:
-        file = os.open(tmp_path / "count", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        die_at(0, tmp_path / "counted", lambda operation: os.write(file, b"."))
-        begin(RunFolder.new(tmp_path / "counted"))
-
-    assert in_child(count) == 0
+    assert in_fresh_child(count, asked, tmp_path / "counted", whole_run, tmp_path / "count") == 0
     operations = (tmp_path / "count").stat().st_size
     for number in range(3, operations + 1, operations // 3):
         folder = tmp_path / f"killed-{number}"
-        assert killed_at(number, folder, begin) == DEAD
+        assert in_fresh_child(die, asked, folder, whole_run, number) == DEAD
+        try:
+            run_folder = RunFolder.resumed(str(folder if number % 2 else folder.relative_to(Path.cwd())))
+        except CheckpointError:  # it starts again
+            assert not (folder / "checkpoints" / "best.pt").exists()
+            run_folder = RunFolder.new(folder)
+        begin(asked, run_folder, cache, whole_run)
         assert_equal_states(outcome(folder), whole, f"operation {number} of {operations}")
