@@ -157,7 +157,8 @@ def _as_maps(values: Tensor, backbone: nn.Module) -> Tensor:
     """Lay out what a layer gives as maps (B, C, H, W): of tokens those of the image, and channels before positions."""
     tokens = token_layer_of(backbone)
     if values.ndim == 3 and tokens is not None:
-        return values[:, tokens.before :].transpose(1, 2).unflatten(2, tokens.grid)
+        rows, columns = tokens.grid
+        return values[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
     channels_last = values.shape[1] == values.shape[2] != values.shape[3]  # images are square, and so are their maps
     return values.permute(0, 3, 1, 2) if channels_last else values
 
@@ -182,7 +183,9 @@ def last_maps(predictor: Predictor) -> nn.Module:
 
     def look(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and len(output) == 1:
-            given.append((min(_as_maps(output, backbone).shape[2:]), layer))
+            rows, columns = _as_maps(output, backbone).shape[2:]
+            if rows == columns:  # others are no maps of a square image, but tokens by heads
+                given.append((rows, layer))
 
     handles = [layer.register_forward_hook(look) for layer in backbone.modules()]
     try:

@@ -41,15 +41,12 @@ class TokenLayer(NamedTuple):
     Attributes
     ----------
     layer
-        It gives (B, tokens, F).
-    before
-        How many tokens stand before those of the image: of the class, registers.
+        It gives (B, tokens, F), those of the image last: before them may stand one of the class, or registers.
     grid
         Rows and columns of the image's tokens.
     """
 
     layer: nn.Module
-    before: int
     grid: tuple[int, int]
 
 

@@ -120,11 +120,16 @@ class Timm(nn.Module):
         return self
 
     def stages(self) -> list[list[str]]:
-        """Return the names of the parameters by stage, from input to output, as timm groups them."""
-        if not hasattr(self.network, "group_matcher"):
-            return [[name for name, _ in self.named_parameters()]]
-        groups = timm_models.group_parameters(self.network, self.network.group_matcher(coarse=True))
-        stages = [[f"{_OWN}{name}" for name in groups[number]] for number in sorted(groups)]
+        """Return the names of the parameters by stage, from input to output, as timm groups them where it does."""
+        if hasattr(self.network, "group_matcher"):
+            groups = timm_models.group_parameters(self.network, self.network.group_matcher(coarse=True))
+            stages = [[f"{_OWN}{name}" for name in groups[number]] for number in sorted(groups)]
+        else:  # by its parts, of a list of parts each
+            parts: dict[str, list[str]] = {}
+            for name, _ in self.network.named_parameters():
+                part = re.match(r"\w+(\.\d+)?", name)
+                parts.setdefault(part[0] if part else name, []).append(f"{_OWN}{name}")
+            stages = [*parts.values()]
         shapes = {name: parameter.ndim for name, parameter in self.named_parameters()}
         if len(stages) > 1 and all(shapes[name] <= 1 for name in stages[-1]):  # the norm after the last stage
             stages[-2:] = [stages[-2] + stages[-1]]
@@ -142,7 +147,7 @@ class Timm(nn.Module):
         grid = getattr(getattr(self.network, "patch_embed", None), "grid_size", None)
         if layer is None or grid is None:
             return None
-        return TokenLayer(layer, int(getattr(self.network, "num_prefix_tokens", 0)), tuple(grid))
+        return TokenLayer(layer, tuple(grid))
 
     def _load(self, weights: str, name: str, image_size: int) -> None:
         if weights == "imagenet":
