@@ -165,7 +165,7 @@ class ResNet18D4(nn.Module):
     stem : {"imagenet", "small"}
         ``imagenet``: 6x6 convolution with stride 2, then max-pooling: a quarter of the size enters the first stage.
         ``small``: 3x3 convolution with stride 1: the full size enters, at 16 times the multiply-adds.
-    width : float
+    width_mult : float
         How many fields the stages have, times 8, 16, 32 and 64. Parameters and work grow with its square.
 
     Raises
@@ -180,7 +180,7 @@ class ResNet18D4(nn.Module):
         self,
         image_size: int,
         stem: str,
-        width: float,
+        width_mult: float,
         channels: int = 3,
         weights: str | None = None,
         grad_checkpointing: bool = False,
@@ -188,8 +188,8 @@ class ResNet18D4(nn.Module):
         super().__init__()
         if stem not in HALVINGS:
             raise ConfigError(f"backbone.stem cannot be {stem!r}; choose imagenet or small.")
-        if not (math.isfinite(width) and width > 0):
-            raise ConfigError(f"backbone.width={width}: give a number above 0, such as 1 or 1.5.")
+        if not (math.isfinite(width_mult) and width_mult > 0):
+            raise ConfigError(f"backbone.width_mult={width_mult}: give a number above 0, such as 1 or 1.5.")
         multiple = 2 ** HALVINGS[stem]
         if image_size % multiple:
             lower = image_size // multiple * multiple
@@ -205,7 +205,7 @@ class ResNet18D4(nn.Module):
                 "of this network, or backbone=resnet18."
             )
         self.grad_checkpointing = grad_checkpointing
-        fields = [max(1, round(width * count)) for count in FIELDS]
+        fields = [max(1, round(width_mult * count)) for count in FIELDS]
         self.num_features = 2 * fields[-1]
         self.conv1 = D4Conv(channels, fields[0], 3 if stem == "small" else 6, of_image=True)
         self.norm1, self.relu = D4Norm(fields[0]), nn.ReLU(inplace=True)
@@ -218,7 +218,7 @@ class ResNet18D4(nn.Module):
             load_into(self, read_state(weights), "conv1.weight", weights)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Compute features (B, 128 * width), float32 under autocast too."""
+        """Compute features (B, 128 * width_mult), float32 under autocast too."""
         x = self.maxpool(self.relu(self.norm1(self.conv1(images_BCHW))))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = run_stage(stage, x, self.grad_checkpointing)

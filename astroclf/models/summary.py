@@ -9,6 +9,8 @@ import torch
 import torchinfo
 from torch import nn
 
+from astroclf.models.resnet18_d4 import ORIENTATIONS, D4Conv
+
 
 def model_statistics(
     model: nn.Module, image_size: int, channels: int = 3, batch_size: int = 1
@@ -20,7 +22,7 @@ def model_statistics(
     """
     network = getattr(model, "_orig_mod", model)  # torch.compile's wrapper hides the layers
     shapes_only = copy.deepcopy(network).to("meta")
-    return torchinfo.summary(
+    statistics = torchinfo.summary(
         shapes_only,
         input_data=torch.empty(batch_size, channels, image_size, image_size, device="meta"),
         col_names=("output_size", "num_params", "mult_adds"),
@@ -29,6 +31,11 @@ def model_statistics(
         device="meta",
         verbose=0,
     )
+    for layer in statistics.summary_list:
+        if isinstance(layer.module, D4Conv):  # torchinfo counts each weight once for every pixel
+            statistics.total_mult_adds += (ORIENTATIONS - 1) * layer.macs
+            layer.macs *= ORIENTATIONS
+    return statistics
 
 
 def model_summary(model: nn.Module, image_size: int, channels: int = 3, batch_size: int = 1) -> str:

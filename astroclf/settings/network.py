@@ -18,7 +18,7 @@ class BackboneSettings(ComponentSettings):
     grad_checkpointing: bool | Absent = ABSENT
     dropout: Annotated[float | Absent, FRACTION] = ABSENT
     stem: str | Absent = ABSENT
-    width: Annotated[float | Absent, above(0)] = ABSENT
+    width_mult: Annotated[float | Absent, above(0)] = ABSENT
     name: str | Absent = ABSENT
     drop_path: Annotated[float | Absent, FRACTION] = ABSENT
 

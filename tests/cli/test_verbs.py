@@ -50,10 +50,10 @@ def test_the_help_of_a_verb_shows_its_own_groups_and_keys_with_their_comments(ve
         assert word not in out.partition("Options\n")[0].partition("Usage: ")[2]
     choices = re.findall(r"^  ([\w/]+)=\S+ +of ", out, re.MULTILINE)
     assert set(choices) == {
-        "train": {"dataset", "backbone", "loss", "augment", "optimizer", "scheduler", "trainer", "tracking",
-                  "experiment", "sweep"},
-        "find_lr": {"dataset", "backbone", "loss", "augment", "optimizer", "scheduler", "trainer", "tracking",
-                    "experiment", "sweep"},
+        "train": {"dataset", "backbone", "loss", "augment", "optimizer", "scheduler", "finetune", "trainer",
+                  "tracking", "experiment", "sweep"},
+        "find_lr": {"dataset", "backbone", "loss", "augment", "optimizer", "scheduler", "finetune", "trainer",
+                    "tracking", "experiment", "sweep"},
         "check": {"dataset"}, "prepare": {"dataset"}, "simulate": {"kind"}, "stores": set(), "promote": set(),
         "export": set(), "runs": set(), "evaluate": {"dataset"},
         "predict": set(), "explain": set(), "explore": set(),

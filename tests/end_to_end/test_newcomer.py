@@ -84,7 +84,7 @@ $ astroclf train workers=4
 Error: 'workers' is no key of this configuration. Did you mean 'trainer.num_workers'?
 
 $ astroclf train name=x
-Error: 'name' is no key of this configuration. Did you mean 'dataset.name'?
+Error: 'name' is no key of this configuration. Did you mean 'dataset.name' or 'backbone.name'?
 
 $ astroclf train path=my_images
 Error: 'path' is no key of this configuration. What is there is read with

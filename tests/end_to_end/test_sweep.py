@@ -86,7 +86,7 @@ def test_the_best_is_trained_again_by_its_file_and_another_search_is_refused(tra
 def test_what_no_trial_can_have_is_said_before_the_first(typed, tmp_path):
     done = typed(shlex.join(["astroclf", "train", *SWEEP, "backbone=resnet18,resnet19"]))
     assert done.returncode == 1
-    assert "no backbone called 'resnet19'. Did you mean 'resnet18'?" in " ".join(done.stderr.split())
+    assert "no backbone called 'resnet19'. Did you mean 'resnet18' or 'resnet18_d4'?" in " ".join(done.stderr.split())
     done = typed(shlex.join(["astroclf", "train", *SWEEP, "loss=focal", "loss.gamma=interval(-1, 2)"]))
     assert done.returncode == 1
     assert "loss.gamma" in done.stderr

@@ -16,6 +16,7 @@ from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.schedule import Constant
 from astroclf.engine.state import planned_steps
 from astroclf.engine.trainer import Trainer
+from astroclf.errors import ConfigError
 from astroclf.evaluation.forward import evaluate
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
@@ -31,21 +32,23 @@ from tests.settings.defaults import default
 
 BACKBONES = sorted(path.stem for path in (config_dir() / "backbone").glob("*.yaml"))
 SIZE, TRAIN_IMAGES = 33, 5  # 33 pixels leave ResNet18's last maps 2x2, so that one image has a variance there
+SIZES = {"resnet18_d4": 64}  # halves only what is even
 HEADS = {
     "plain": {},
     "refined": {"refinement": True, "attention": True, "uncertainty": True, "hidden": 16},
 }
 
 
-def network_of(backbone: str, head: str, grad_checkpointing: bool, image_size: int = SIZE) -> Classifier:
+def network_of(backbone: str, head: str, grad_checkpointing: bool, image_size: int | None = None) -> Classifier:
+    image_size = image_size or SIZES.get(backbone, SIZE)
     options = yaml_values(f"backbone/{backbone}") | {"grad_checkpointing": grad_checkpointing}
     torch.manual_seed(0)
     return Classifier(locate("backbone", options.pop("_target_"))(image_size=image_size, **options), 2, **HEADS[head])
 
 
-def trainer_of(network: Classifier, folder: Path, batch_size: int, grad_accum_steps: int) -> Trainer:
+def trainer_of(network: Classifier, folder: Path, batch_size: int, grad_accum_steps: int, size: int = SIZE) -> Trainer:
     labels = np.arange(TRAIN_IMAGES + 1) % 2
-    pictures = np.random.default_rng(0).integers(100, 256, (len(labels), SIZE, SIZE, 3), dtype=np.uint8)
+    pictures = np.random.default_rng(0).integers(100, 256, (len(labels), size, size, 3), dtype=np.uint8)
     pixels, rows = PixelBuffer(pictures, "memory"), np.arange(len(labels))
     loaders = [
         BatchLoader(pixels, labels, part, batch_size=batch_size, augmentation=recipe(), seed=0, train=train)
@@ -78,12 +81,13 @@ def test_every_statistic_moves_once_a_batch_or_the_batch_is_refused(
 ) -> None:
     """Of five images, batches of two and of four leave a rest of one."""
     network = network_of(backbone, head, grad_checkpointing=grad_accum_steps > 1)
-    starved = single_valued_norm(network, SIZE, 3)
+    size = SIZES.get(backbone, SIZE)
+    starved = single_valued_norm(network, size, 3)
     if batch_size == 1 and starved is not None:
         assert starved == "refinement.1"
         assert head == "refined"
         return
-    trainer = trainer_of(network, tmp_path, batch_size, grad_accum_steps)
+    trainer = trainer_of(network, tmp_path, batch_size, grad_accum_steps, size)
     norms = {name: layer for name, layer in network.named_modules() if isinstance(layer, _BatchNorm)}
     before = {name: (norm.running_mean.clone(), norm.running_var.clone()) for name, norm in norms.items()}
     assert np.isfinite(trainer.fit().best["val/loss"])
@@ -120,7 +124,11 @@ def test_evaluation_after_batches_of_one_goes_by_what_training_saw(tmp_path: Pat
 
 def test_a_layer_is_named_where_torch_would_raise(seeded_and_single_threaded: None) -> None:
     for backbone, head, image_size in itertools.product(BACKBONES, HEADS, (8, 32, 33)):
-        network = network_of(backbone, head, grad_checkpointing=True, image_size=image_size)
+        try:
+            network = network_of(backbone, head, grad_checkpointing=True, image_size=image_size)
+        except ConfigError:  # a size that this network does not take
+            assert image_size != 32
+            continue
         before = {name: value.clone() for name, value in network.state_dict().items()}
         layer = single_valued_norm(network, image_size, 3)
         assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())

@@ -22,7 +22,7 @@ def views(images_BCHW: Tensor) -> list[Tensor]:
 @pytest.fixture(params=[("imagenet", 64), ("small", 24)], ids=["imagenet", "small"])
 def network(request: pytest.FixtureRequest) -> ResNet18D4:
     stem, image_size = request.param
-    network = ResNet18D4(image_size=image_size, stem=stem, width=0.25, channels=2)
+    network = ResNet18D4(image_size=image_size, stem=stem, width_mult=0.25, channels=2)
     network(torch.randn(4, 2, image_size, image_size) + 1)  # statistics of its own
     network.image_size = image_size
     return network
@@ -73,18 +73,20 @@ def test_for_answers_it_is_laid_out_as_an_ordinary_network(network: ResNet18D4) 
 
 
 def test_it_has_an_eighth_of_the_parameters_of_a_resnet18() -> None:
-    count = sum(parameter.numel() for parameter in ResNet18D4(image_size=64, stem="imagenet", width=1.0).parameters())
+    count = sum(
+        parameter.numel() for parameter in ResNet18D4(image_size=64, stem="imagenet", width_mult=1.0).parameters()
+    )
     assert count == pytest.approx(11_176_512 / 8, rel=0.15)
 
 
 def test_what_it_cannot_be_is_refused_with_the_remedy() -> None:
     with pytest.raises(ConfigError, match=r"multiple of 32: 100 is none.*image_size .* to 96 or 128"):
-        ResNet18D4(image_size=100, stem="imagenet", width=1.0)
+        ResNet18D4(image_size=100, stem="imagenet", width_mult=1.0)
     with pytest.raises(ConfigError, match="to 8"):
-        ResNet18D4(image_size=5, stem="small", width=1.0)
-    with pytest.raises(ConfigError, match=r"backbone\.width=0"):
-        ResNet18D4(image_size=64, stem="imagenet", width=0)
+        ResNet18D4(image_size=5, stem="small", width_mult=1.0)
+    with pytest.raises(ConfigError, match=r"backbone\.width_mult=0"):
+        ResNet18D4(image_size=64, stem="imagenet", width_mult=0)
     with pytest.raises(ConfigError, match="imagenet or small"):
-        ResNet18D4(image_size=64, stem="large", width=1.0)
+        ResNet18D4(image_size=64, stem="large", width_mult=1.0)
     with pytest.raises(WeightsError, match="no ImageNet weights"):
-        ResNet18D4(image_size=64, stem="imagenet", width=1.0, weights="imagenet")
+        ResNet18D4(image_size=64, stem="imagenet", width_mult=1.0, weights="imagenet")
