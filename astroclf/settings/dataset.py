@@ -30,6 +30,7 @@ from astroclf.settings.tone import ToneSettings
 
 ImagePlace = Literal["auto", "device", "memory", "disk"]
 LabelConflicts = Literal["keep", "drop", "majority"]
+SplitBy = Literal["samples", "sky"]
 OnError = Literal["raise", "skip"]
 
 UNNAMED = "data"  # what a data set is called whose place has no name
@@ -65,6 +66,8 @@ class SplitSettings(Settings):
     split_file: Annotated[str | None, PATH, FOR_THE_RUN]
     near_duplicates: Annotated[bool, FOR_THE_RUN]
     sky_arcsec: Annotated[float | None, FOR_THE_RUN]
+    split_by: Annotated[SplitBy, FOR_THE_RUN]
+    sky_nside: Annotated[int, FOR_THE_RUN]
     label_conflicts: Annotated[LabelConflicts, FOR_THE_RUN]
     split_seed: Annotated[int, FOR_THE_RUN]
 
@@ -74,6 +77,8 @@ class SplitSettings(Settings):
             raise ConfigError(f"dataset.label_fraction={self.label_fraction} is no share above 0 and up to 1.")
         if self.sky_arcsec is not None and not self.sky_arcsec > 0:
             raise ConfigError(f"dataset.sky_arcsec={self.sky_arcsec} is no separation above 0; null ignores positions.")
+        if not (0 < self.sky_nside <= 2**20 and self.sky_nside.bit_count() == 1):
+            raise ConfigError(f"dataset.sky_nside={self.sky_nside} is no power of two: give 4, 8, 16 or the like.")
         test = self.test_fraction if self.fold is None else 0
         if not (self.val_fraction >= 0 and test >= 0 and self.val_fraction + test < 1):
             raise ConfigError(

@@ -9,15 +9,18 @@ from astroclf.data.split.links import Links, connected
 from astroclf.settings.dataset import LabelConflicts
 
 
-def group_rows(catalog: Catalog, links: Links) -> tuple[np.ndarray, int]:
+def group_rows(catalog: Catalog, links: Links, cells: np.ndarray | None = None) -> tuple[np.ndarray, int]:
     """Give rows that must stay in one split the same number, (N,) int64, and count the groups that were divided.
 
-    Links and the data set's own groups add up. Where the data set gives two splits to rows that only resemble each
-    other or are neighbours, what it gives counts. Rows without a split that are linked to several given ones stay
-    together, and go with the first of these in the order of `SPLITS`.
+    Links, the data set's own groups and cells of the sky, (N,), add up. Where the data set gives two splits to rows
+    that only resemble each other or are neighbours, what it gives counts. Rows without a split that are linked to
+    several given ones stay together, and go with the first of these in the order of `SPLITS`.
     """
     count = len(catalog)
-    own, alike = _pairs_of(catalog.group), np.concatenate([links.near.rows, links.sky.rows, links.bands.rows])
+    own = _pairs_of(catalog.group)
+    if cells is not None:
+        own = np.concatenate([own, _pairs_of(cells.astype(str))])
+    alike = np.concatenate([links.near.rows, links.sky.rows, links.bands.rows])
     groups = connected(count, links.exact.rows, own, alike)
     if catalog.split is None:
         return groups, 0

@@ -25,6 +25,7 @@ from astroclf.data.split.assign import (
 from astroclf.data.split.field_bands import joining_hint
 from astroclf.data.split.groups import group_rows, resolve_label_conflicts
 from astroclf.data.split.links import Links, find_links
+from astroclf.data.split.sky_cells import cell_degrees, sky_cells
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.dataset import DatasetSettings, SplitSettings
 from astroclf.util.tables import read_table
@@ -125,15 +126,26 @@ def make_splits(
             f"dataset.fold={settings.fold} cannot be used: the data set gives its samples splits of its own. Leave out "
             "the fold, or take its splits away: the column split of its table, the folders train and test."
         )
+    cells = None
+    if settings.split_by == "sky":
+        if catalog.split is not None and (catalog.split != "").any():
+            raise ConfigError(
+                "dataset.split_by=sky cannot be used: the data set gives its samples splits of its own. Take them away "
+                "(the column split of its table, the folders train and test, dataset.split_file), or set "
+                "dataset.split_by=samples."
+            )
+        cells = sky_cells(catalog, settings.sky_nside)
     labels, conflicting, usable = resolve_label_conflicts(
         catalog.labels, links.copies(len(catalog)), settings.label_conflicts
     )
     catalog = replace(catalog, labels=labels)
-    groups, divided = group_rows(catalog, links)
+    groups, divided = group_rows(catalog, links, cells)
     kept = np.flatnonzero(usable)
     among_kept = _assign(catalog.take(kept), groups[kept], np.asarray(digests)[kept], settings)
     splits = replace(among_kept, **{name: kept[getattr(among_kept, name)] for name in SPLITS})
     remarks = _remarks(catalog, links, conflicting, usable, divided, groups, splits, settings)
+    if cells is not None:
+        remarks = (*remarks, _of_cells(cells, groups, splits, settings.sky_nside))
     if links.fields:
         text = f"{len(links.fields)} field(s) have a file for each band, each a sample. {joining_hint(links.fields)}"
         remarks += (text,)
@@ -205,6 +217,19 @@ def read_split_file(path: Path, catalog: Catalog, unreadable: Collection[str] = 
     return splits
 
 
+def _of_cells(cells: np.ndarray, groups: np.ndarray, splits: Splits, nside: int) -> str:
+    """Return the remark on a split by patches of sky."""
+    parts = ", ".join(f"{len(np.unique(cells[getattr(splits, name)]))} to {name}" for name in SPLITS)
+    count, degrees = len(np.unique(cells)), cell_degrees(nside)
+    text = f"Split by {count} patches of sky, {degrees:.1f}° wide (dataset.sky_nside={nside}): {parts}."
+    largest = int(np.bincount(groups).max(initial=0))
+    if largest > max(len(splits.test), 10):
+        text += (
+            f" One holds {largest} samples, more than the test split: dataset.sky_nside={2 * nside} makes them smaller."
+        )
+    return text
+
+
 def _cut_from_train(catalog: Catalog) -> Iterator[str]:
     """Name the splits that the data set leaves out though it gives every sample one."""
     if catalog.split is not None and (catalog.split != "").all():
@@ -243,7 +268,7 @@ def _remarks(
             "that the data set gives: these were kept. `astroclf check` lists them."
         )
     largest = int(np.bincount(groups).max(initial=0))
-    if largest > max(len(splits.test), 10):
+    if largest > max(len(splits.test), 10) and settings.split_by != "sky":
         remarks.append(
             f"{largest} samples are linked into one group, more than the test split holds: dataset.sky_arcsec may be "
             "wide enough to join a whole field, or the near copies are a sequence of frames."
