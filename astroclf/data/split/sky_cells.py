@@ -39,7 +39,8 @@ def sky_cells(catalog: Catalog, nside: int) -> np.ndarray:
         raise ConfigError(
             f"dataset.split_by=sky needs the position of every sample: {len(lost)} of {len(catalog)} have none, "
             f"`{catalog.ids[lost[0]]}` first. Give `ra` and `dec` in degrees, as arrays of the file or columns "
-            "of dataset.table (of other names: dataset.columns.ra=NAME dataset.columns.dec=NAME), or set dataset.split_by=samples."
+            "of dataset.table (of other names: dataset.columns.ra=NAME dataset.columns.dec=NAME), or set "
+            "dataset.split_by=samples."
         )
     grid = astropy_healpix.HEALPix(nside, order="nested")
     return np.asarray(grid.lonlat_to_healpix(catalog.ra_deg * units.deg, catalog.dec_deg * units.deg), np.int64)
