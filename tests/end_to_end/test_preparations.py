@@ -39,7 +39,7 @@ def test_a_better_stretch_at_another_size_beats_the_champion(train, tmp_path):
         "dataset.image_size=40",
         "dataset.crop=32",
     )
-    for preparation, epochs in ((blind, 4), (seeing, 6)):
+    for preparation, epochs in ((blind, 4), (seeing, 12)):
         done = train(*SETTINGS, *preparation, f"trainer.epochs={epochs}")
         assert done.returncode == 0, done.stderr
     runs = sorted((tmp_path / "experiments" / "runs" / "survey").iterdir())
