@@ -42,13 +42,12 @@ def answer_table(predictions: Predictions, errors: Sequence[str | None] | None =
         becomes a row, too, whose column ``error`` says it.
     """
     columns = answer_columns(predictions)
-    if errors is not None and not any(errors):
-        columns["error"] = np.full(len(errors), None, dtype=object)
-    answers = pd.DataFrame(columns)
-    if errors is None or not any(errors):
-        return answers
-    answers.index = pd.Index([place for place, error in enumerate(errors) if error is None])
-    answers = answers.reindex(range(len(errors)))
+    if errors is None:
+        return pd.DataFrame(columns)
+    places = [place for place, error in enumerate(errors) if error is None]
+    if len(places) == len(errors):  # as nearly always: a column in its place is made sooner than one put in later
+        return pd.DataFrame(columns | {"error": np.full(len(errors), None, dtype=object)})
+    answers = pd.DataFrame(columns, index=pd.Index(places)).reindex(range(len(errors)))
     answers["error"] = pd.Series(errors, dtype=object)
     return answers
 

@@ -12,6 +12,7 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from astroclf.models.precision import DTYPES, Precision
+from astroclf.models.resnet18_d4 import D4Conv, D4Norm
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -19,14 +20,14 @@ Network = TypeVar("Network", bound=nn.Module)
 def for_inference(network: Network, precision: Precision) -> Network:
     """Return a copy of a network in evaluation mode as it answers fastest, to run under the format's autocast.
 
-    Layers with another form for this (`D4Conv`) take it. BatchNorm is folded into the convolution before it, in
+    Group convolutions and their norms become ordinary ones. BatchNorm is folded into the convolution before it, in
     float32. Weights are laid out channels_last, and those of convolutions are kept in half precision, which autocast
     would convert anew for every batch. Of a ResNet-18 for one image of 128 pixels on a CPU that halves the time.
     Answers differ by rounding.
     """
     network = copy.deepcopy(network)
     for name, layer in list(network.named_modules()):
-        if hasattr(layer, "plain"):  # an ordinary layer does the same, once its weights stay as they are
+        if isinstance(layer, D4Conv | D4Norm):  # an ordinary layer does the same, once its weights stay as they are
             network.set_submodule(name, layer.plain())
     for part in network.children():
         for conv, norm in list(_pairs(part)):
@@ -46,6 +47,8 @@ def _pairs(part: nn.Module) -> Iterator[tuple[str, str]]:
 
     None of a part whose forward pass cannot be traced, as one that decides by the values it computes.
     """
+    if not any(type(layer) is nn.BatchNorm2d for layer in part.modules()):
+        return
     try:
         nodes = list(fx.symbolic_trace(part).graph.nodes)
     except Exception:  # whatever the code of somebody's network raises when tensors are not tensors

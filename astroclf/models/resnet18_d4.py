@@ -67,7 +67,7 @@ class D4Conv(nn.Module):
         super().__init__()
         self.of_image, self.kernel = of_image, kernel
         self.stride = 1 if kernel % 2 else 2
-        self.padding = (kernel - self.stride) // 2 if self.stride == 2 else kernel // 2
+        self.padding = (kernel - self.stride) // 2
         shape = (fields, before if of_image else before * ORIENTATIONS, kernel, kernel)
         deviation = math.sqrt(2 / (ORIENTATIONS * fields * kernel**2))  # He et al. 2015, by fan-out as torchvision's
         self.weight = nn.Parameter(torch.randn(shape) * deviation)

@@ -121,14 +121,15 @@ def make_splits(
     """
     if settings.split_file is not None:
         catalog = replace(catalog, split=read_split_file(Path(settings.split_file), catalog, unreadable))
-    if settings.fold is not None and catalog.split is not None and (catalog.split != "").any():
+    given = catalog.split is not None and (catalog.split != "").any()
+    if settings.fold is not None and given:
         raise ConfigError(
             f"dataset.fold={settings.fold} cannot be used: the data set gives its samples splits of its own. Leave out "
             "the fold, or take its splits away: the column split of its table, the folders train and test."
         )
     cells = None
     if settings.split_by == "sky":
-        if catalog.split is not None and (catalog.split != "").any():
+        if given:
             raise ConfigError(
                 "dataset.split_by=sky cannot be used: the data set gives its samples splits of its own. Take them away "
                 "(the column split of its table, the folders train and test, dataset.split_file), or set "
@@ -217,13 +218,18 @@ def read_split_file(path: Path, catalog: Catalog, unreadable: Collection[str] = 
     return splits
 
 
+def _overgrown(groups: np.ndarray, splits: Splits) -> int:
+    """Return how many samples the largest group has, where these are more than the test split holds; else 0."""
+    largest = int(np.bincount(groups).max(initial=0))
+    return largest if largest > max(len(splits.test), 10) else 0
+
+
 def _of_cells(cells: np.ndarray, groups: np.ndarray, splits: Splits, nside: int) -> str:
     """Return the remark on a split by patches of sky."""
     parts = ", ".join(f"{len(np.unique(cells[getattr(splits, name)]))} to {name}" for name in SPLITS)
     count, degrees = len(np.unique(cells)), cell_degrees(nside)
     text = f"Split by {count} patches of sky, {degrees:.1f}° wide (dataset.sky_nside={nside}): {parts}."
-    largest = int(np.bincount(groups).max(initial=0))
-    if largest > max(len(splits.test), 10):
+    if largest := _overgrown(groups, splits):
         text += (
             f" One holds {largest} samples, more than the test split: dataset.sky_nside={2 * nside} makes them smaller."
         )
@@ -267,8 +273,8 @@ def _remarks(
             f"{divided} group(s) of near copies, bands of one field or neighbours on the sky are divided by the splits "
             "that the data set gives: these were kept. `astroclf check` lists them."
         )
-    largest = int(np.bincount(groups).max(initial=0))
-    if largest > max(len(splits.test), 10) and settings.split_by != "sky":
+    largest = _overgrown(groups, splits)
+    if largest and settings.split_by != "sky":
         remarks.append(
             f"{largest} samples are linked into one group, more than the test split holds: dataset.sky_arcsec may be "
             "wide enough to join a whole field, or the near copies are a sequence of frames."
