@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from astroclf.util.threads import available_cores
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -32,7 +34,24 @@ if __name__ == "__main__":  # the workers of a sweep import this file
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, and what it starts, ignores it
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch starts its threads
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several that share the cores: a thread each, and for what they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.disable()  # until all is imported: it would look again and again at a million objects that stay, a fifth of the time
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Take one worker more than there are cores: some wait for disks, processes and servers that they have started."""
+    return available_cores() + 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let xdist give out files in the order of `pytest_collection_modifyitems`, not by how many tests they have."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with whole commands: few tests that take half a minute, for which at the end one worker would be left."""
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
 
 
 def pytest_collection_finish() -> None:

@@ -85,11 +85,9 @@ def undocumented(node: ast.AST, name: str) -> Iterator[str]:
                 yield from undocumented(child, f"{name}.{child.name}")
 
 
-FOUND = [docstring for path in sorted(PACKAGE.rglob("*.py")) for docstring in docstrings(path)]
-
-
 def test_first_lines_are_whole_sentences():
-    faults = [f"{place}: {wrong}" for place, kind, text in FOUND if (wrong := fault(kind, text))]
+    found = [docstring for path in sorted(PACKAGE.rglob("*.py")) for docstring in docstrings(path)]
+    faults = [f"{place}: {wrong}" for place, kind, text in found if (wrong := fault(kind, text))]
     assert not faults, f"{len(faults)} first lines:\n" + "\n".join(faults)
 
 

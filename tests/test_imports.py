@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +47,7 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in FILES}
 
 
+@cache
 def imports(path: Path) -> list[Import]:
     return list(_imports(ast.parse(path.read_text()), "start"))
 
@@ -72,9 +74,6 @@ def _imports(node: ast.AST, when: str) -> Iterator[Import]:
             yield from _imports(child, when)
 
 
-IMPORTS = {path: imports(path) for path in FILES}
-
-
 def short(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
@@ -85,7 +84,7 @@ def room(name: str) -> str:
 
 
 def ours(path: Path) -> list[Import]:
-    return [found for found in IMPORTS[path] if found.name.split(".")[0] == "astroclf"]
+    return [found for found in imports(path) if found.name.split(".")[0] == "astroclf"]
 
 
 def test_nothing_lies_loose_beside_the_front_doors():
@@ -99,7 +98,7 @@ def test_nothing_lies_loose_beside_the_front_doors():
 @pytest.mark.parametrize("path", FILES, ids=short)
 def test_lower_rooms_import_no_hydra_mlflow_or_optuna(path):
     here = room(module_name(path))
-    tops = {found.name.split(".")[0] for found in IMPORTS[path]}
+    tops = {found.name.split(".")[0] for found in imports(path)}
     if here in WITHOUT_HYDRA:
         assert not tops & {"hydra", "omegaconf", "mlflow", "optuna"}
     if here not in ("tracking", "registry"):
@@ -117,7 +116,7 @@ def test_imports_go_downward(path):
 
 
 def test_modules_are_imported_at_the_top_or_lazily():
-    inside = {f"{short(path)}:{found.line}" for path in FILES for found in IMPORTS[path] if found.when == "call"}
+    inside = {f"{short(path)}:{found.line}" for path in FILES for found in imports(path) if found.when == "call"}
     assert sorted(inside) == []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # in C, ten times as fast
     """Reads 1e-3 as a number, as Hydra does; YAML 1.1 wants 1.0e-3."""
 
 

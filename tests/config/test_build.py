@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -32,8 +33,13 @@ RUN_TIME: dict[str, dict[str, Any]] = {
 }
 
 
+@cache
+def composed(*overrides: str) -> Config:
+    return composed_as(Config, "config", overrides)
+
+
 def default(group: str, *overrides: str) -> ComponentSettings:
-    return getattr(composed_as(Config, "config", overrides), group)
+    return getattr(composed(*overrides), group)
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)

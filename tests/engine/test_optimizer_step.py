@@ -18,6 +18,7 @@ from astroclf.models.precision import Precision
 from astroclf.settings.network import BackboneSettings
 from astroclf.settings.training import LossSettings, OptimizerSettings
 from astroclf.settings.yaml_files import config_dir, yaml_values
+from tests.backbones import EVERY_BACKBONE, backbone_options
 
 OTHERS = {  # of torch's with a fused form
     "Adam": {},
@@ -203,12 +204,12 @@ def conf(group):
 
 @pytest.mark.parametrize("heads", [True, False], ids=["all heads", "no heads"])
 @pytest.mark.parametrize("loss_name", conf("loss"))
-@pytest.mark.parametrize("backbone_name", conf("backbone"))
+@pytest.mark.parametrize("backbone_name", EVERY_BACKBONE)
 def test_every_backbone_head_and_loss_of_ours_gives_all_parameters_a_gradient(caplog, backbone_name, loss_name, heads):
     torch.manual_seed(0)
     sections = []
-    for settings_class, file in ((BackboneSettings, f"backbone/{backbone_name}"), (LossSettings, f"loss/{loss_name}")):
-        values = yaml_values(file)
+    chosen = ((BackboneSettings, backbone_options(backbone_name)), (LossSettings, yaml_values(f"loss/{loss_name}")))
+    for settings_class, values in chosen:
         sections.append(settings_class(target=values.pop("_target_"), **values))
     backbone = build(sections[0], image_size=32, channels=3, weights=None)
     criterion = Criterion(build(sections[1], class_counts=[3, 5, 2, 1]))

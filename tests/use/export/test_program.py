@@ -10,14 +10,14 @@ import torch
 
 from astroclf.models.network import NetworkSpec, build_network
 from astroclf.registry.package import load_package, write_package
-from astroclf.settings.yaml_files import config_dir, yaml_values
+from astroclf.settings.yaml_files import yaml_values
 from astroclf.use.export.check import check_program, trials_of
 from astroclf.use.export.formats import _of_module
 from astroclf.use.export.program import Program
+from tests.backbones import EVERY_BACKBONE
 from tests.data.augment.recipes import recipe_values
 from tests.tiny import write_tiny_package
 
-BACKBONES = sorted(path.stem for path in config_dir().glob("backbone/*.yaml"))
 HEADS = [{}, {"uncertainty": True}, {"refinement": True, "attention": True, "uncertainty": True, "hidden": 16}]
 
 
@@ -41,7 +41,7 @@ def test_every_head_number_of_channels_and_activation(
 
 
 @pytest.mark.parametrize("preprocessing", ["inside", "beside"])
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", EVERY_BACKBONE)
 def test_every_backbone(backbone, preprocessing, tmp_path):
     values = yaml_values(f"backbone/{backbone}") | {"weights": None}
     torch.manual_seed(0)
