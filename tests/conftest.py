@@ -39,6 +39,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several that share the cores: 
 gc.disable()  # until all is imported: it would look again and again at a million objects that stay, a fifth of the time
 
 
+@pytest.hookimpl(optionalhook=True)  # of xdist
 def pytest_xdist_auto_num_workers() -> int:
     """Take one worker more than there are cores: some wait for disks, processes and servers that they have started."""
     return available_cores() + 1
