@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 from hydra.core.plugins import Plugins
 
 from astroclf.cli.verb import Job, Verb
-from astroclf.errors import DiskError
-from astroclf.run.folder import RunFolder, resume_command
+from astroclf.run.folder import RunFolder
 from astroclf.settings.config import Config
 from astroclf.sweep.plugin import OptunaSweeper
-from astroclf.util.disk import in_one_paragraph
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -26,13 +24,8 @@ Plugins.instance().register(OptunaSweeper)
 def train_one(config: Config, job: Job) -> float:
     """Train one model, from configuration to registry, and return the value that its best validation reached."""
     folder = RunFolder.resumed(config.resume) if config.resume else RunFolder.new(job.folder)
-    try:
+    with folder.naming_how_to_go_on():
         return train.train(config, folder, job.command)[config.monitor]
-    except Exception as error:
-        refused = in_one_paragraph(error)
-        if refused is None or not folder.last_checkpoint.is_file():
-            raise
-        raise DiskError(f"{refused} Go on with:\n  {resume_command(folder.path)}") from error
 
 
 VERB = Verb(

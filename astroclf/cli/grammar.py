@@ -66,15 +66,15 @@ def exists(name: str) -> bool:
         return False
 
 
-def reader_of(path: Path) -> str:
-    """Return the choice of ``dataset`` that reads what lies at a path."""
-    return editions.choose_reader(path) if editions.holds_arrays(path) else "folder"
+def reader_of(path: Path, folder_choice: str = "folder") -> str:
+    """Return the choice of ``dataset`` that reads what lies at a path; of a folder of files, `folder_choice`."""
+    return editions.choose_reader(path) if editions.holds_arrays(path) else folder_choice
 
 
-def data_set_words(path: str, *, reader_is_chosen: bool = False) -> list[str]:
+def data_set_words(path: str, folder_choice: str = "folder", *, reader_is_chosen: bool = False) -> list[str]:
     """Return the overrides that a path standing alone means: which reader, unless one is chosen, and where."""
     place = Path(path).expanduser()
     if place.name in (_METADATA, *_ARRAYS):
         place = place.parent
     where = f"{DATA_PATH}={hydra_value(str(place))}"
-    return [where] if reader_is_chosen else [f"dataset={reader_of(place)}", where]
+    return [where] if reader_is_chosen else [f"dataset={reader_of(place, folder_choice)}", where]

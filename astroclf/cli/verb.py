@@ -31,7 +31,7 @@ from astroclf.config.resume import resumed_config, split_changes
 from astroclf.errors import AstroclfError, ConfigError, Interrupted
 from astroclf.run.folder import RunFolder
 from astroclf.settings.base import Settings
-from astroclf.settings.config import Config
+from astroclf.settings.config import RESUMABLE
 from astroclf.settings.yaml_files import config_dir
 from astroclf.util.disk import in_one_paragraph
 from astroclf.util.invocation import Command, program, set_typed_command, typed_command, use_utf8
@@ -71,6 +71,8 @@ class Verb(Generic[Typed]):
         The verb's yaml file, without its ending, where it is not the verb's name.
     positional
         The keys that words without an equals sign are values of, in their order.
+    folder_choice
+        The choice of ``dataset`` that a folder means which stands alone.
     takes_many
         Whether the last of these keys takes all further words as well, one a line: what a shell makes of a glob.
     gives_status
@@ -88,6 +90,7 @@ class Verb(Generic[Typed]):
     job: Callable[[Typed, Job], Any]
     config_name: str = ""
     positional: tuple[str, ...] = (DATA_PATH,)
+    folder_choice: str = "folder"
     takes_many: bool = False
     gives_status: bool = False
     error_status: int = 1
@@ -182,7 +185,10 @@ class _Command:
                 return
             vocabulary, typed_program = Vocabulary(session, self.verb.settings), program(self.verb.name)
             answers = Answers(vocabulary, typed_program)
-            words = WordReader(vocabulary, answers, options, self.verb.positional, self.verb.takes_many).overrides()
+            reader = WordReader(
+                vocabulary, answers, options, self.verb.positional, self.verb.takes_many, self.verb.folder_choice
+            )
+            words = reader.overrides()
             overrides, self.changes = split_changes(words)
             if options.help:
                 print(help_page(vocabulary, session.compose(overrides), typed_program))
@@ -244,11 +250,12 @@ class _Command:
 
     def _typed(self, composed: DictConfig, hydra: Any) -> Any:
         """Return the checked settings: those of a resumed run are its own, with the command line's changes."""
-        if composed.get("resume") is None or self.verb.settings is not Config:
+        if composed.get("resume") is None or self.verb.settings not in RESUMABLE:
             return checked_as(self.verb.settings, composed, hydra)
         if hydra.mode == RunMode.MULTIRUN:
             raise ConfigError("A resumed run cannot be part of a multirun. Leave out -m, or leave out resume.")
-        return resumed_config(RunFolder.resumed(composed.resume).path, composed.resume, self.changes)
+        folder = RunFolder.resumed(composed.resume).path
+        return resumed_config(self.verb.settings, folder, composed.resume, self.changes)
 
 
 def _leave_no_empty_folder(folder: Path) -> None:

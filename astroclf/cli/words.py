@@ -35,6 +35,8 @@ class WordReader:
         The keys that words without an equals sign are values of, in their order.
     takes_many
         Whether the last of these keys takes all further words as well.
+    folder_choice
+        The choice of ``dataset`` that a folder means which stands alone.
     """
 
     vocabulary: Vocabulary
@@ -42,6 +44,7 @@ class WordReader:
     options: Options
     positional: Sequence[str]
     takes_many: bool = False
+    folder_choice: str = "folder"
 
     def overrides(self) -> list[str]:
         """Return the overrides that the words mean, each of a key or choice that the verb has.
@@ -89,7 +92,7 @@ class WordReader:
             elif slots and exists(word):
                 slots.pop(0)
                 chosen = any(other.startswith(("dataset=", "resume=")) for other in words)
-                result += data_set_words(word, reader_is_chosen=chosen)
+                result += data_set_words(word, self.folder_choice, reader_is_chosen=chosen)
             else:
                 raise self.answers.stray_word(word, after, self._composed([]), may_be_path=bool(slots))
         return [*result, f"{slots[0]}={_one_value(many)}"] if many else result

@@ -11,22 +11,22 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
-from astroclf.config.validate import config_from_plain
+from astroclf.config.validate import Schema, settings_from_plain
 from astroclf.errors import ConfigError
 from astroclf.settings.base import CHANGEABLE, Settings
-from astroclf.settings.config import Config
+from astroclf.settings.config import Config, PretrainConfig
 from astroclf.settings.yaml_files import config_dir
 from astroclf.util.text import nearest
 
 
-def changeable() -> list[str]:
+def changeable(schema: type[Settings] = Config) -> list[str]:
     """Return the keys that may change in the middle of a run; docs/training.md says what each then does.
 
     Anything else would make the checkpoint's tensors or position mean something different: that is a new run.
     """
     return sorted(
         f"{name}.{each}"
-        for name, key in Config.declared().items()
+        for name, key in schema.declared().items()
         if isinstance(key.type, type) and issubclass(key.type, Settings)
         for each in key.type.marked(CHANGEABLE)
     )
@@ -44,7 +44,7 @@ def split_changes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return [argument for argument in arguments if argument not in changes], changes
 
 
-def resumed_config(folder: Path, resume: str, changes: Sequence[str] = ()) -> Config:
+def resumed_config(schema: type[Schema], folder: Path, resume: str, changes: Sequence[str] = ()) -> Schema:
     """Return the typed config of the stopped run in a folder, with changes; `resume` is what named the run.
 
     Raises
@@ -54,19 +54,21 @@ def resumed_config(folder: Path, resume: str, changes: Sequence[str] = ()) -> Co
     """
     saved = OmegaConf.load(folder / "config.yaml")
     assert isinstance(saved, DictConfig)
+    _refuse_other_verb(saved, schema, resume)
     try:
-        _typed(saved)
+        _typed(saved, schema)
     except ConfigError as error:
         raise ConfigError(f"{folder} cannot go on with this version of astroclf. {error}") from error
     metrics = folder / "metrics.json"
     # A trial of a sweep has metrics, but none of a test yet.
-    if changes and metrics.is_file() and "test/accuracy" in json.loads(metrics.read_text(encoding="utf-8")):
+    last = "pretraining/images" if schema is PretrainConfig else "test/accuracy"
+    if changes and metrics.is_file() and last in json.loads(metrics.read_text(encoding="utf-8")):
         raise ConfigError(
             f"{folder} is complete: {', '.join(changes)} cannot change it any more. Leave that out, or start a new run."
         )
     overrides = OverridesParser.create().parse_overrides(list(changes))
     for override in overrides:
-        _change(saved, override, folder)
+        _change(saved, override, folder, changeable(schema))
     changed = {override.key_or_group for override in overrides}
     if "trainer.validate_every" in changed and saved.trainer.validate_every_steps is not None:
         raise ConfigError(
@@ -74,10 +76,10 @@ def resumed_config(folder: Path, resume: str, changes: Sequence[str] = ()) -> Co
             f"{saved.trainer.validate_every_steps} steps. Add trainer.validate_every_steps=null."
         )
     saved.resume = str(resume)
-    return _typed(saved)
+    return _typed(saved, schema)
 
 
-def _change(saved: DictConfig, override: Override, folder: Path) -> None:
+def _change(saved: DictConfig, override: Override, folder: Path, can: Sequence[str]) -> None:
     """Make one change to a run's own config, if that is one that a run in progress can take."""
     key = override.key_or_group
     if override.type is not OverrideType.CHANGE:
@@ -91,18 +93,25 @@ def _change(saved: DictConfig, override: Override, folder: Path) -> None:
     names = list(dotted_keys(saved))
     if "." in key and key not in names:
         raise ConfigError(f"'{key}' is no key of {folder / 'config.yaml'}. {nearest(key, names)}")
-    if key not in changeable():
+    if key not in can:
         raise ConfigError(
             f"'{key}' cannot change in a resumed run. Leave it out, or start a new run. These can: "
-            f"{', '.join(changeable())}; and tracking=none."
+            f"{', '.join(can)}; and tracking=none."
         )
     OmegaConf.update(saved, key, override.value())
 
 
-def _typed(saved: DictConfig) -> Config:
+def _refuse_other_verb(saved: DictConfig, schema: type[Settings], resume: str) -> None:
+    """Refuse a run of another verb: a training, or a pretraining."""
+    for verb, other in (("train", Config), ("pretrain", PretrainConfig)):
+        if other is not schema and set(saved) == other.declared().keys():
+            raise ConfigError(f"resume={resume} is a run of `astroclf {verb}`. Go on with it by that verb.")
+
+
+def _typed(saved: DictConfig, schema: type[Schema]) -> Schema:
     plain = OmegaConf.to_container(saved, resolve=True)
     assert isinstance(plain, dict)
-    return config_from_plain({str(key): value for key, value in plain.items()})
+    return settings_from_plain({str(key): value for key, value in plain.items()}, schema)
 
 
 def dotted_keys(node: Any, prefix: str = "") -> Iterator[str]:

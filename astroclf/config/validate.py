@@ -83,9 +83,14 @@ def typed(composed: DictConfig, declared: Mapping[str, Mapping[str, Any]], schem
 
 
 def config_from_plain(plain: Mapping[str, Any]) -> Config:
-    """Return the typed form of a run folder's resolved ``config.yaml``, whose groups declare their own keys."""
+    """Return the typed form of the resolved ``config.yaml`` of a training's run folder."""
+    return settings_from_plain(plain, Config)
+
+
+def settings_from_plain(plain: Mapping[str, Any], schema: type[Schema]) -> Schema:
+    """Return the typed form of a resolved ``config.yaml``, whose groups declare their own keys."""
     declared = {group: plain.get(group) or {} for group in GROUPS}
-    return typed(OmegaConf.create(dict(plain)), declared, Config)
+    return typed(OmegaConf.create(dict(plain)), declared, schema)
 
 
 def _component(settings: type[ComponentSettings], given: Mapping[str, Any], declared: Mapping[str, Any]) -> Any:

@@ -108,7 +108,7 @@ class Partners(NamedTuple):
 class Batch(NamedTuple):
     """A batch of prepared images: what a training step needs."""
 
-    images_BCHW: torch.Tensor  # float32, channels_last, normalised, on the device
+    images_BCHW: torch.Tensor  # float32, channels_last, normalised, on the device; of V views, V · B: each view of all
     labels_B: torch.Tensor  # int64, on the device
     rows_B: np.ndarray  # int64: which rows of the pixels these are
     targets_BC: torch.Tensor | None = None  # float32, on the device: soft labels, where the loss takes them
@@ -138,6 +138,8 @@ class BatchLoader:
         (n,) int: the rows to make batches of.
     targets
         (N, C) soft labels of all images in `pixels`, where the loss takes them.
+    views
+        Versions of each training image in a batch, augmented independently.
     num_workers
         Threads that read ahead. 0: none. None: half the cores on the CPU, where the network needs the others, nearly
         all beside a GPU; 8 at most. Images kept on ``device`` need none.
@@ -159,6 +161,7 @@ class BatchLoader:
         seed: int,
         train: bool,
         targets: np.ndarray | None = None,
+        views: int = 1,
         num_workers: int | None = None,
     ) -> None:
         if batch_size < 1:
@@ -178,6 +181,7 @@ class BatchLoader:
         self.augmentation = augmentation
         self.seed = seed
         self.train = train
+        self.views = views
         self.num_workers = _default_workers(pixels.device) if num_workers is None else num_workers
         self.data_wait_seconds = 0.0
         self._labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(pixels.device)
@@ -228,8 +232,13 @@ class BatchLoader:
 
     def _finish(self, images_BHWC: torch.Tensor, rows_B: np.ndarray, epoch: int, threads: int | None = None) -> Batch:
         """Augment gathered images where they are, and put the labels beside them."""
-        draws = self.augmentation.draw(self.seed, epoch, rows_B) if self.train else None
+        draws = self.augmentation.draw(self.seed, epoch * self.views, rows_B) if self.train else None
         images_BCHW = self.augmentation(images_BHWC, draws, threads)
+        if self.train and self.views > 1:  # the others are drawn as those of further epochs would be
+            epochs = range(epoch * self.views + 1, (epoch + 1) * self.views)
+            others = (self.augmentation.draw(self.seed, number, rows_B) for number in epochs)
+            parts = [images_BCHW, *(self.augmentation(images_BHWC, each, threads) for each in others)]
+            images_BCHW = torch.cat(parts)
         rows = send(rows_B, self.pixels.device)
         targets_BC = None if self._targets is None else self._targets[rows]
         batch = Batch(images_BCHW, self._labels[rows], rows_B, targets_BC)

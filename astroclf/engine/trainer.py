@@ -24,17 +24,23 @@ from astroclf.engine.progress import TrainProgress
 from astroclf.engine.schedule import Schedule
 from astroclf.engine.signals import StopRequest
 from astroclf.engine.state import FiniteBuffers, TrainState, planned_steps, refuse_other_run
-from astroclf.engine.training_step import TrainingStep
+from astroclf.engine.training_step import BatchLoss, TrainingStep
 from astroclf.errors import CheckpointError, Interrupted, TakenOver, TrainingError
-from astroclf.evaluation.forward import evaluate
 from astroclf.evaluation.history import HISTORY_FILE, STEPS_FILE, write_history
 from astroclf.evaluation.metrics import monitored
-from astroclf.losses.criterion import Criterion
 from astroclf.models.precision import Precision
 from astroclf.settings.training import TrainerSettings
 from astroclf.tracking.tracker import Tracker
 from astroclf.util.logs import log
 
+SHOWN = {  # what is said of each validation, of what it has
+    "train/loss": "train loss",
+    "val/loss": "val loss",
+    "val/accuracy": "accuracy",
+    "val/macro_f1": "macro F1",
+    "val/effective_rank": "effective rank",
+    "val/knn_accuracy": "kNN accuracy",
+}
 CURVE_POINTS = 2000  # of the step-by-step curves that a whole run logs
 
 
@@ -58,15 +64,16 @@ class Trainer:
     Parameters
     ----------
     model : nn.Module
-        Already on `precision.device`, in channels_last if `settings` say so. Returns a `Prediction`.
-    criterion : Criterion
-        Per-sample loss.
-    train, val : BatchLoader
+        Already on `precision.device`, in channels_last if `settings` say so. Returns what `criterion` takes.
+    criterion : BatchLoss
+        What is minimised.
+    train : BatchLoader
+    validate : callable
+        Measures a model, which may be the moving average: at least its ``loss``, and what `monitor` names.
     optimizer : torch.optim.Optimizer
     schedule : Schedule
     precision : Precision
     settings : TrainerSettings
-    classes : tuple of str
     folder : Path
         The run folder.
     tracker : Tracker
@@ -90,14 +97,13 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        criterion: Criterion,
+        criterion: BatchLoss,
         train: BatchLoader,
-        val: BatchLoader,
+        validate: Callable[[nn.Module], dict[str, float]],
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
         precision: Precision,
         settings: TrainerSettings,
-        classes: tuple[str, ...],
         folder: Path,
         tracker: Tracker,
         monitor: str = "val/accuracy",
@@ -108,9 +114,9 @@ class Trainer:
         before_save: Callable[[], None] | None = None,
         freezing: Freezing | None = None,
     ) -> None:
-        self.model, self.criterion, self.train_loader, self.val_loader = model, criterion, train, val
+        self.model, self.criterion, self.train_loader, self.validate = model, criterion, train, validate
         self.optimizer, self.schedule, self.precision, self.settings = optimizer, schedule, precision, settings
-        self.classes, self.folder, self.tracker = classes, folder, tracker
+        self.folder, self.tracker = folder, tracker
         self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
         self.description = description or {}
         self.on_validation, self.before_save, self.freezing = on_validation, before_save, freezing
@@ -215,7 +221,7 @@ class Trainer:
         self._stop_if_stuck()
         self.finite_buffers.restore()
         model = self.ema.model() if self.ema is not None else self.model
-        metrics = evaluate(model, self.criterion, self.val_loader, self.precision, self.classes).metrics()
+        metrics = self.validate(model)
 
         row: dict[str, float] = {
             "step": state.step,
@@ -248,10 +254,8 @@ class Trainer:
         self._save(names)
         self._write_history()
         better = "  best so far" if state.best is row else ""
-        log.info(
-            "epoch %.2f  train loss %.4f  val loss %.4f  accuracy %.4f  macro F1 %.4f%s",
-            row["epoch"], row["train/loss"], row["val/loss"], row["val/accuracy"], row["val/macro_f1"], better,
-        )  # fmt: skip
+        said = "".join(f"  {label} {row[column]:.4f}" for column, label in SHOWN.items() if column in row)
+        log.info("epoch %.2f%s%s", row["epoch"], said, better)
         if state.stopped_early:
             log.info("No lower validation loss for %g epochs: stopped early.", self.settings.patience)
         if self.on_validation is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -14,9 +14,22 @@ from astroclf.data.loader import Batch
 from astroclf.engine.ema import ModelEMA
 from astroclf.engine.optimizer_step import OptimizerStep
 from astroclf.engine.sharpness import Ascent
-from astroclf.losses.criterion import Criterion
 from astroclf.models.precision import Precision
 from astroclf.settings.training import TrainerSettings
+
+
+class BatchLoss(Protocol):
+    """What a training minimises: `Criterion` of a classification, `SelfSupervision` of a pretraining."""
+
+    def sums(self, output: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        """Sum what is measured over the images of a batch: at least the ``loss``, which has gradients.
+
+        Parameters
+        ----------
+        output
+            What the model says of the batch.
+        """
+        ...
 
 
 class Taken(NamedTuple):
@@ -47,9 +60,8 @@ class TrainingStep:
     Parameters
     ----------
     model : nn.Module
-        Already on `precision.device`, in training mode when a step is taken. Returns a `Prediction`.
-    criterion : Criterion
-        Per-sample loss.
+        Already on `precision.device`, in training mode when a step is taken. Returns what `criterion` takes.
+    criterion : BatchLoss
     optimizer : torch.optim.Optimizer
         Where its groups have a ``rho``, the gradients are taken that far up the loss: see `sharpness`.
     precision : Precision
@@ -66,7 +78,7 @@ class TrainingStep:
     def __init__(
         self,
         model: nn.Module,
-        criterion: Criterion,
+        criterion: BatchLoss,
         optimizer: torch.optim.Optimizer,
         precision: Precision,
         settings: TrainerSettings,
@@ -103,15 +115,9 @@ class TrainingStep:
         for batch in batches:
             with self.precision.autocast():
                 output = self.model(batch.images_BCHW)
-            losses = self.criterion(output, batch.labels_B, batch.targets_BC)
-            if batch.partners is not None:
-                labels_B, targets_BC, shares_B = batch.partners
-                losses = losses.lerp(self.criterion(output, labels_B, targets_BC), shares_B)
-            of_batch = {name: loss_B.sum() for name, loss_B in losses.by_name().items()}
+            of_batch = self.criterion.sums(output, batch)
             loss = of_batch["loss"]
             loss = loss * torch.where(torch.isfinite(loss), 1.0, math.nan)  # a loss of inf may have finite gradients
             self.optimizer_step.backward(loss / images)
-            if output.uncertainty_B is not None:
-                of_batch["mean_uncertainty"] = output.uncertainty_B.detach().sigmoid().sum()
             sums = {name: sums.get(name, 0) + value.detach() for name, value in of_batch.items()}
         return sums

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -131,3 +132,17 @@ def evaluate(
         labels=torch.cat(labels).cpu().numpy(),
         losses={name: float(value) / len(all_rows) for name, value in sums.items()},
     )
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation of a classifier while it trains: the metrics of `evaluate` on the same images each time."""
+
+    criterion: Criterion
+    loader: BatchLoader
+    precision: Precision
+    classes: tuple[str, ...]
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """Measure a model, which is in the mode that it was in afterwards."""
+        return evaluate(model, self.criterion, self.loader, self.precision, self.classes).metrics()

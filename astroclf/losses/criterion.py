@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from astroclf.data.loader import Batch
 from astroclf.models.classifier import Prediction
 
 
@@ -76,3 +77,14 @@ class Criterion(nn.Module):
         wrong_B = (prediction.logits_BC.argmax(dim=1) != labels_B).float()
         uncertainty_B = F.binary_cross_entropy_with_logits(prediction.uncertainty_B.float(), wrong_B, reduction="none")
         return Losses(classification_B + self.uncertainty_weight * uncertainty_B, classification_B, uncertainty_B)
+
+    def sums(self, output: Prediction, batch: Batch) -> dict[str, Tensor]:
+        """Sum the loss, its terms and ``mean_uncertainty`` over a batch, whose images may be mixed with others."""
+        losses = self(output, batch.labels_B, batch.targets_BC)
+        if batch.partners is not None:
+            labels_B, targets_BC, shares_B = batch.partners
+            losses = losses.lerp(self(output, labels_B, targets_BC), shares_B)
+        sums = {name: loss_B.sum() for name, loss_B in losses.by_name().items()}
+        if output.uncertainty_B is not None:
+            sums["mean_uncertainty"] = output.uncertainty_B.detach().sigmoid().sum()
+        return sums

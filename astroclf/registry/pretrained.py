@@ -10,6 +10,7 @@ from typing import Any
 
 from astroclf.errors import WeightsError
 from astroclf.inference.ensemble_spec import EnsembleSpec
+from astroclf.registry.backbone_file import BACKBONE_FILE, Pretraining, read_pretraining
 from astroclf.registry.names import found_model, is_name
 from astroclf.registry.package import read_description
 from astroclf.registry.weights import sha256, weights_path
@@ -27,10 +28,13 @@ class InitialWeights:
         As a backbone takes it: ``imagenet``, a file, or None for random weights.
     origin
         Where it is from, for good, and its digest, by the names in `ORIGIN`; empty for random weights.
+    pretraining
+        Of a backbone that was pretrained here without labels.
     """
 
     given: str | None
     origin: Mapping[str, str] = field(default_factory=dict)
+    pretraining: Pretraining | None = None
 
 
 @contextmanager
@@ -51,10 +55,18 @@ def initial_weights(named: str | None, uri: str | None) -> Iterator[InitialWeigh
     AstroclfError
         There is no such model.
     """
-    if named is None or not is_name(named):
-        path = Path(named or "").expanduser()
-        digest = {ORIGIN[1]: sha256(path)} if named and path.is_file() else {}
-        yield InitialWeights(named, {ORIGIN[0]: named, **digest} if named else {})
+    if named is None:
+        yield InitialWeights(None)
+        return
+    path, described = Path(named).expanduser(), named
+    if (path / BACKBONE_FILE).is_file():  # the run folder of a pretraining
+        path, described = path / BACKBONE_FILE, str(path.absolute())
+    if path.is_file() and path.suffix == ".safetensors":
+        yield InitialWeights(str(path), {ORIGIN[0]: described, ORIGIN[1]: sha256(path)}, read_pretraining(path))
+        return
+    if not is_name(named):
+        digest = {ORIGIN[1]: sha256(path)} if path.is_file() else {}
+        yield InitialWeights(named, {ORIGIN[0]: named, **digest})
         return
     with found_model(named, uri) as found:
         if isinstance(read_description(found.path), EnsembleSpec):

@@ -16,6 +16,8 @@ from astroclf.data.split.assign import split_fingerprint
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.state import planned_steps, refuse_other_run
 from astroclf.engine.trainer import Trainer
+from astroclf.evaluation.forward import Validation
+from astroclf.losses.criterion import Criterion
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec
 from astroclf.registry.owner import refuse_other_data_set
@@ -77,6 +79,7 @@ class Run:
     command: str
     data: Data
     network: Classifier
+    criterion: Criterion
     loaders: Mapping[str, BatchLoader]
     trainer: Trainer
     tracker: Tracker
@@ -106,7 +109,7 @@ def opened_run(
     command = folder.command() if checkpoint is not None else command
     of_sweep = context.parent_run_id is not None  # which has tried the record
     if not of_sweep:
-        check_record(config)
+        check_record(config.tracking)
     rehearsal = None if of_sweep else (lambda: try_record(config))
     parts = build_parts(config, cache, pretrained=checkpoint is None, once_listed=rehearsal)
     if checkpoint is not None:
@@ -133,7 +136,19 @@ def opened_run(
             assert folder.checkpoint is not None
             trainer.resume(folder.checkpoint, checkpoint)
             folder.write_config(config.to_plain(), command)
-        yield Run(config, folder, command, data, parts.network, loaders, trainer, tracker, parts.spec, started)
+        yield Run(
+            config,
+            folder,
+            command,
+            data,
+            parts.network,
+            parts.criterion,
+            loaders,
+            trainer,
+            tracker,
+            parts.spec,
+            started,
+        )
 
 
 def _trainer(parts: Parts, folder: RunFolder, tracker: Tracker, context: TrialContext) -> Trainer:
@@ -148,12 +163,11 @@ def _trainer(parts: Parts, folder: RunFolder, tracker: Tracker, context: TrialCo
         parts.network,
         parts.criterion,
         loaders["train"],
-        loaders["val"],
+        Validation(parts.criterion, loaders["val"], parts.precision, data.classes),
         optimizer,
         build(config.scheduler, peak_lr=config.optimizer.lr, total_steps=steps),
         parts.precision,
         settings,
-        data.classes,
         folder.path,
         tracker,
         monitor=config.monitor,

@@ -13,9 +13,10 @@ from astroclf.data.cache.image_cache import ImageCache, open_image_cache
 from astroclf.data.catalog import Catalog
 from astroclf.data.readers.accounts import account
 from astroclf.data.split.assign import Splits, split_fingerprint, take_evenly
-from astroclf.data.split.splits import split_image_cache
+from astroclf.data.split.splits import SplitResult, split_for_pretraining, split_image_cache
 from astroclf.errors import ConfigError
-from astroclf.settings.config import Config
+from astroclf.settings.config import Config, PretrainConfig
+from astroclf.settings.dataset import DatasetSettings
 from astroclf.settings.training import LossSettings
 from astroclf.util.logs import log
 
@@ -77,16 +78,44 @@ def load_data(config: Config, once_listed: Callable[[], None] | None = None) -> 
     once_listed
         Called when the data set is known to be there, and before decoding, which may take hours.
     """
-    dataset = config.dataset
+
+    def is_listed(catalog: Catalog) -> None:
+        soft_labels(catalog, config.loss)  # none to be had: said before anything is decoded
+        if once_listed is not None:
+            once_listed()
+
+    return _decoded(config.dataset, config.trainer.num_workers, is_listed, split_image_cache)
+
+
+def load_unlabelled(config: PretrainConfig, once_listed: Callable[[], None]) -> Data:
+    """List, decode (once) and split images to learn from without labels: `train`, `val` to measure by; needs no torch.
+
+    Where a data set has labels it is split as for a training, so that its test images are left out of both; `use_test`
+    takes them in. All labels count: how many of them a training uses is nothing to the images.
+    """
+    dataset = replace(config.dataset, label_fraction=1.0)
+    data = _decoded(dataset, config.trainer.num_workers, lambda _: once_listed(), split_for_pretraining)
+    if not config.use_test:
+        return data
+    train = np.sort(np.concatenate([data.splits.train, data.splits.test]))
+    prints = {
+        **data.splits.fingerprints,
+        "train": split_fingerprint(data.cache.catalog.labels[train], data.cache.digests[train]),
+    }
+    return replace(data, splits=replace(data.splits, train=train, test=train[:0], fingerprints=prints))
+
+
+def _decoded(
+    dataset: DatasetSettings,
+    num_workers: int | None,
+    once_listed: Callable[[Catalog], None],
+    split: Callable[[ImageCache, DatasetSettings], SplitResult],
+) -> Data:
     reader = build(dataset, reading=dataset.reading)
-    soft_labels(reader.catalog, config.loss)  # none to be had: said before anything is decoded
-    if once_listed is not None:
-        once_listed()
-    cache = open_image_cache(
-        reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=config.trainer.num_workers
-    )
+    once_listed(reader.catalog)
+    cache = open_image_cache(reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=num_workers)
     log.info("%s", account(reader, len(cache.catalog), (skipped.id for skipped in cache.skipped)))
-    result = split_image_cache(cache, dataset)
+    result = split(cache, dataset)
     for remark in result.remarks:
         log.info("%s", remark)
     return Data(replace(cache, catalog=result.catalog), result.splits)

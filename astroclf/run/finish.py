@@ -152,7 +152,7 @@ def _said_of(run: Run, split: str) -> Predictions:
     """Return what the network itself says of all images of a split, by the views of the test."""
     return evaluate(
         run.network,
-        run.trainer.criterion,
+        run.criterion,
         run.loaders[split],
         run.trainer.precision,
         run.data.classes,

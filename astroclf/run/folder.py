@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from astroclf.errors import CheckpointError, ConfigError
+from astroclf.errors import CheckpointError, ConfigError, DiskError
 from astroclf.util.atomic import clear_leftovers, write_text
+from astroclf.util.disk import in_one_paragraph
 from astroclf.util.invocation import Command, typed_command
 from astroclf.util.lazy import lazy_import
 
@@ -107,6 +108,23 @@ class RunFolder:
         write_text(self.metrics_file, json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     @contextmanager
+    def naming_how_to_go_on(self) -> Iterator[None]:
+        """Say, where the disk refuses something in the block, how to go on from what is there.
+
+        Raises
+        ------
+        DiskError
+            The disk refused, and there is a checkpoint.
+        """
+        try:
+            yield
+        except Exception as error:
+            refused = in_one_paragraph(error)
+            if refused is None or not self.last_checkpoint.is_file():
+                raise
+            raise DiskError(f"{refused} Go on with:\n  {resume_command(self.path)}") from error
+
+    @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep every other process out: a run that was put in a queue twice would write over itself.
 
@@ -152,12 +170,12 @@ def resume_command(folder: Path) -> str:
     return str(Command(typed_command().program, (f"resume={name}",)))
 
 
-def run_folder(dataset: str, resume: str | None) -> str:
-    """Return where a run leaves its files: a new folder, or the one that is resumed."""
+def run_folder(dataset: str, resume: str | None, kind: str = "runs") -> str:
+    """Return where a run leaves its files: a new folder below ``experiments/<kind>``, or the one that is resumed."""
     if resume:
         return str(RunFolder.resumed(resume).path)
     now = datetime.now().astimezone()
-    return f"experiments/runs/{_one_folder('dataset.name', dataset)}/{now:%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
+    return f"experiments/{kind}/{_one_folder('dataset.name', dataset)}/{now:%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
 
 
 def sweep_folder(dataset: str, study: str | None) -> str:

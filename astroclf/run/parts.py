@@ -19,11 +19,12 @@ from astroclf.engine.freezing import Freezing
 from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.errors import ConfigError
 from astroclf.losses.criterion import Criterion, takes_soft_labels
-from astroclf.models.backbone import data_config_of
+from astroclf.models.backbone import DataConfig, data_config_of
 from astroclf.models.blocks import single_valued_norm
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec, build_network
 from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
+from astroclf.registry.backbone_file import Pretraining
 from astroclf.registry.pretrained import initial_weights
 from astroclf.run.data import Data, load_data, soft_labels
 from astroclf.settings.components import locate
@@ -144,7 +145,8 @@ def build_parts(
         # What names none keeps what its class has by default.
         weights = {} if pretrained and named is None else {"weights": initial.given}
         backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
-    config = replace(config, augment=_normalised(config.augment, backbone, channels))
+    expected = initial.pretraining.data_config if initial.pretraining else data_config_of(backbone)
+    config = replace(config, augment=normalised(config.augment, expected, channels))
     spec = NetworkSpec(
         backbone={key: None if key == "weights" else value for key, value in config.backbone.to_plain().items()},
         num_classes=1,  # until the data set says how many
@@ -162,6 +164,8 @@ def build_parts(
         )
 
     data = cache.data(config, once_listed)
+    if initial.pretraining is not None:
+        _tell_seen(initial.pretraining, data)
     spec = replace(spec, num_classes=len(data.classes))
     loss = build(config.loss, class_counts=data.cache.catalog.class_counts(data.splits.train).tolist())
     criterion = Criterion(loss, config.head.uncertainty_weight).to(precision.device)
@@ -177,9 +181,8 @@ def build_parts(
     return Parts(config, data, precision, spec, network, criterion, loaders, initial.origin)
 
 
-def _normalised(augment: AugmentSettings, backbone: nn.Module, channels: int) -> AugmentSettings:
+def normalised(augment: AugmentSettings, expected: DataConfig | None, channels: int) -> AugmentSettings:
     """Return the augmentation with the normalisation that the backbone's weights expect, where none is asked for."""
-    expected = data_config_of(backbone)
     if expected is None:
         return augment
     mean, std = expected.normalisation(channels)
@@ -188,6 +191,23 @@ def _normalised(augment: AugmentSettings, backbone: nn.Module, channels: int) ->
         mean=mean if augment.mean is None else augment.mean,
         std=std if augment.std is None else augment.std,
     )
+
+
+def _tell_seen(pretraining: Pretraining, data: Data) -> None:
+    """Say how many of the images that the model will be judged by its backbone has seen, without their labels."""
+    seen = pretraining.seen.among(data.cache.pixel_digests) != ""
+    counts = {name: int(seen[getattr(data.splits, name)].sum()) for name in SPLITS}
+    if counts["test"]:
+        log.warning(
+            "The backbone was pretrained on %d of the %d test images, without their labels: the test promises a little "
+            "more than new images will keep. `astroclf pretrain` leaves test images out where it knows the labels.",
+            counts["test"], len(data.splits.test),
+        )  # fmt: skip
+    else:
+        log.info(
+            "The backbone was pretrained on %s: %d of the training images among its own, and no test image.",
+            pretraining.dataset, counts["train"],
+        )  # fmt: skip
 
 
 def _fitting(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
+from astroclf.data.loader import BatchLoader
 from astroclf.evaluation.plots import plot_augmented
 from astroclf.models.summary import model_summary
 from astroclf.run.build import Run
+from astroclf.run.data import Data
 from astroclf.util.atomic import write_text
 from astroclf.util.figures import class_labels
 
@@ -23,17 +27,22 @@ def write_summary(run: Run) -> None:
 
 def draw_augmented(run: Run) -> None:
     """Draw training images beside what the network sees of them in the first epochs, one of each class."""
-    path = run.folder.path / "plots" / "augmented.png"
+    draw_views(run.folder.path, run.data, run.loaders["train"])
+
+
+def draw_views(folder: Path, data: Data, loader: BatchLoader) -> None:
+    """Draw images that are trained on beside versions of them as the loader of a run makes them."""
+    path = folder / "plots" / "augmented.png"
     if path.is_file():
         return
-    cache, rows, augmentation = run.data.cache, run.data.splits.train, run.loaders["train"].augmentation
+    cache, rows, augmentation = data.cache, data.splits.train, loader.augmentation
     labels = cache.catalog.labels[rows]
     first_of_class = [rows[np.flatnonzero(labels == label)[0]] for label in np.unique(labels)]
-    chosen = np.array(first_of_class[:SHEET_SAMPLES])
+    chosen = np.array(first_of_class[:SHEET_SAMPLES] if len(first_of_class) > 1 else rows[:SHEET_SAMPLES])
     originals = np.asarray(cache.images[chosen])
     pixels_BHWC = torch.from_numpy(originals.copy())
     seen = [
-        augmentation.to_uint8(augmentation(pixels_BHWC, augmentation.draw(run.config.seed, epoch, chosen)))
+        augmentation.to_uint8(augmentation(pixels_BHWC, augmentation.draw(loader.seed, epoch, chosen)))
         for epoch in range(SHEET_VERSIONS)
     ]
     of_class = class_labels(cache.catalog.classes, 15)

@@ -14,7 +14,7 @@ from astroclf.run.data import Data
 from astroclf.run.environment import git_commit
 from astroclf.run.folder import RunFolder
 from astroclf.settings.base import ComponentSettings
-from astroclf.settings.config import Config
+from astroclf.settings.config import Config, PretrainConfig
 from astroclf.settings.yaml_files import config_dir, yaml_values
 from astroclf.tracking.tracker import RecordedSplit, RunStatus, Tracker
 
@@ -45,7 +45,12 @@ class RecordContext:
 
 @contextmanager
 def opened_record(
-    config: Config, folder: RunFolder, data: Data, command: str, tags: Mapping[str, str], context: RecordContext
+    config: Config | PretrainConfig,
+    folder: RunFolder,
+    data: Data,
+    command: str,
+    tags: Mapping[str, str],
+    context: RecordContext,
 ) -> Iterator[Tracker]:
     """Open the run's record, new or the checkpoint's own; it is closed, with the logs, however the block ends.
 
@@ -92,10 +97,14 @@ def opened_record(
         tracker.close(status)
 
 
-def run_name(config: Config) -> str:
+def run_name(config: Config | PretrainConfig) -> str:
     """Return a name by which a run can be told from others in a list: backbone, loss, and when it began."""
     began = datetime.now().astimezone()
-    return f"{chosen(config.backbone)} {chosen(config.loss)} {began:%Y-%m-%d_%H-%M}"
+    return f"{chosen(config.backbone)} {_loss(config)} {began:%Y-%m-%d_%H-%M}"
+
+
+def _loss(config: Config | PretrainConfig) -> str:
+    return chosen(config.loss) if isinstance(config, Config) else "pretraining"
 
 
 def chosen(component: ComponentSettings) -> str:
@@ -119,28 +128,33 @@ def part_name(target: str) -> str:
     return target.rpartition(".")[2]
 
 
-def what_it_is(config: Config, data: Data, folder: RunFolder, command: str) -> Sequence[str]:
+def what_it_is(config: Config | PretrainConfig, data: Data, folder: RunFolder, command: str) -> Sequence[str]:
     """Describe a run in paragraphs of markdown: what is trained on what, by which command, and where its files are."""
-    counts = ", ".join(f"{len(getattr(data.splits, name)):,} {use}" for name, use in _USES.items())
+    counts = ", ".join(f"{len(getattr(data.splits, name)):,} {use}" for name, use in _used(config).items())
+    labels = f"of {len(data.classes)} classes" if isinstance(config, Config) else "without labels"
     return (
-        f"**{chosen(config.backbone)}** with {chosen(config.loss)} on **{config.dataset.name}**: "
-        f"{counts} images of {len(data.classes)} classes.",
+        f"**{chosen(config.backbone)}** with {_loss(config)} on **{config.dataset.name}**: {counts} images {labels}.",
         f"Command: `{command}`",
         f"Run folder: `{folder.path.absolute()}`",
     )
 
 
-def recorded_splits(config: Config, data: Data) -> list[RecordedSplit]:
+def _used(config: Config | PretrainConfig) -> dict[str, str]:
+    """Return the splits that a run looks at, and what for: a pretraining never at the test images."""
+    return {name: _USES[name] for name in SPLITS if isinstance(config, Config) or name != "test"}
+
+
+def recorded_splits(config: Config | PretrainConfig, data: Data) -> list[RecordedSplit]:
     """Return what is learnt from and judged by, as records show it."""
     catalog = data.cache.catalog
     place = str(config.dataset.path or config.dataset.target)
     return [
         RecordedSplit(
             config.dataset.name,
-            _USES[name],
+            use,
             data.splits.fingerprints[name],
             place,
             dict(zip(catalog.classes, catalog.class_counts(getattr(data.splits, name)).tolist(), strict=True)),
         )
-        for name in SPLITS
+        for name, use in _used(config).items()
     ]

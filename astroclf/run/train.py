@@ -35,7 +35,7 @@ def train(config: Config, folder: RunFolder, command: str, cache: ProcessCache |
     if metrics and "test/accuracy" in metrics:  # a trial of a sweep has metrics, but is not tested yet
         log.info("%s is complete (it has its metrics.json): nothing is left to do.", folder.path)
         return metrics
-    with _alone(folder), opened_run(config, folder, command, cache or ProcessCache(), TrialContext()) as run:
+    with alone(folder), opened_run(config, folder, command, cache or ProcessCache(), TrialContext()) as run:
         write_summary(run)
         draw_augmented(run)
         finish(run, run.trainer.fit())
@@ -54,7 +54,7 @@ def fit(config: Config, folder: RunFolder, command: str, cache: ProcessCache, co
     """
     if folder.checkpoint is not None and (metrics := folder.metrics()):
         return metrics
-    with _alone(folder):
+    with alone(folder):
         with opened_run(config, folder, command, cache, context) as run:
             fitted = run.trainer.fit()
         # Last: one that has it is not looked at again, and its MLflow run must be closed.
@@ -63,7 +63,7 @@ def fit(config: Config, folder: RunFolder, command: str, cache: ProcessCache, co
 
 
 @contextmanager
-def _alone(folder: RunFolder) -> Iterator[None]:
+def alone(folder: RunFolder) -> Iterator[None]:
     """Hold the folder's lock, and say how to go on when Ctrl-C or SIGTERM ends the block."""
     with folder.locked(), terminable():
         try:

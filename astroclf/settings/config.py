@@ -1,4 +1,4 @@
-"""What a training takes, typed, and what the search for its learning rate adds; the other verbs are in `verbs`."""
+"""What a training takes, typed, the search for its learning rate, a pretraining; the other verbs are in `verbs`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from astroclf.errors import ConfigError
-from astroclf.settings.base import ComponentSettings, Settings, above, at_least
+from astroclf.settings.base import FRACTION, ComponentSettings, Settings, above, at_least
 from astroclf.settings.dataset import DatasetSettings
 from astroclf.settings.evaluation import EvaluationSettings, PromotionSettings
 from astroclf.settings.network import BackboneSettings, HeadSettings
@@ -96,6 +96,51 @@ class FindLrConfig(Config):
         """Return the keys that ``train`` does not take."""
         return cls.declared().keys() - Config.declared().keys()
 
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(Settings):
+    """What ``conf/pretrain.yaml`` says: images, a backbone, and how it learns from them without labels.
+
+    Raises
+    ------
+    ConfigError
+        An augmentation that mixes images, a batch of one, or one whose size is to be found out.
+    """
+
+    dataset: DatasetSettings
+    backbone: BackboneSettings
+    augment: AugmentSettings
+    optimizer: OptimizerSettings
+    scheduler: SchedulerSettings
+    trainer: TrainerSettings
+    tracking: TrackingSettings
+    views: Annotated[int, at_least(2)]
+    sigreg_weight: Annotated[float, FRACTION]
+    embedding: Annotated[int, at_least(2)]
+    slices: Annotated[int, at_least(1)]
+    use_test: bool
+    seed: Annotated[int, at_least(0)]
+    resume: str | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sigreg_weight == 0:
+            raise ConfigError("'sigreg_weight' is 0; it must be above: without it all images get the same features.")
+        if self.trainer.batch_size == "auto":
+            raise ConfigError(
+                "trainer.batch_size=auto cannot be: what is learned without labels depends on how many images are told "
+                "apart in a step. Give a number, such as trainer.batch_size=64."
+            )
+        if self.trainer.batch_size == 1:
+            raise ConfigError("trainer.batch_size=1 cannot be: images are told apart from others of their batch.")
+        if self.augment.mixup or self.augment.cutmix:
+            raise ConfigError(
+                "augment.mixup and augment.cutmix mix labels, and there are none here: set them to 0, or take "
+                "augment=pretraining."
+            )
+
+
+RESUMABLE = (Config, PretrainConfig)  # what a run is made of that can be gone on with
 
 # The groups that people extend, by their names.
 GROUPS: dict[str, type[ComponentSettings]] = {

@@ -32,6 +32,7 @@ ImagePlace = Literal["auto", "device", "memory", "disk"]
 LabelConflicts = Literal["keep", "drop", "majority"]
 SplitBy = Literal["samples", "sky"]
 OnError = Literal["raise", "skip"]
+Labels = Literal["required", "auto", "none"]  # whether a data set must have them, may have them, or is read without
 
 UNNAMED = "data"  # what a data set is called whose place has no name
 
@@ -136,6 +137,7 @@ class DatasetSettings(SplitSettings, ComponentSettings):
     columns: ColumnSettings | Absent = ABSENT
     min_vote: Annotated[float | Absent, FRACTION] = ABSENT
     on_unlabelled: OnError | Absent = ABSENT
+    labels: Labels | Absent = ABSENT
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -223,7 +223,7 @@ def make_plan(
         pruner["max_resource"] = max(planned, int(pruner.get("min_resource", 1)))
     build_sampler(settings.sampler, 0), build_pruner(pruner)
     n_trials, total, combinations = _trials(settings, space, base)
-    check_record(config)
+    check_record(config.tracking)
     plan = SweepPlan(
         name=str(settings.study_name or folder.name),
         storage=absolute_storage(settings.storage),

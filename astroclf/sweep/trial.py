@@ -129,7 +129,7 @@ def train_once(
 ) -> dict[str, float]:
     """Train and validate one configuration in `folder`, from its checkpoint if it has one; returns the best metrics."""
     started = (folder / "config.yaml").is_file() and (folder / "checkpoints" / "last.pt").is_file()
-    config = resumed_config(folder, str(folder)) if started else plan.composer.config(overrides)
+    config = resumed_config(Config, folder, str(folder)) if started else plan.composer.config(overrides)
     if report is not None:
         report.expect(config)
     run_id = None if started or is_new else _orphan(plan, tags)

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 from astroclf.config.resume import resumed_config
 from astroclf.errors import AstroclfError, Interrupted
 from astroclf.run.folder import RunFolder, resume_command
+from astroclf.settings.config import Config
 from astroclf.sweep.plan import SweepPlan
 from astroclf.sweep.results import best_trials, finished_count, too_many_failures
 from astroclf.sweep.space import build_pruner, build_sampler
@@ -123,7 +124,7 @@ class Worker:
 
     def test(self, folder: str) -> dict[str, Any]:
         """Test, record and register what was trained in a folder; returns its metrics."""
-        config = resumed_config(Path(folder), folder)
+        config = resumed_config(Config, Path(folder), folder)
         with log_file(Path(folder) / "train.log"):
             return train.train(config, RunFolder.resumed(folder), resume_command(Path(folder)), self.cache)
 

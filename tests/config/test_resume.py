@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from astroclf.config.resume import resumed_config, split_changes
 from astroclf.errors import ConfigError
+from astroclf.settings.config import Config
 from tests.config.test_validate import config
 
 
@@ -31,14 +32,14 @@ def test_changes_are_told_from_what_is_for_hydra():
 
 
 def test_the_run_keeps_its_own_config(run):
-    config = resumed_config(run, str(run), ["trainer.epochs=99", "tracking.uri=sqlite:///x.db"])
+    config = resumed_config(Config, run, str(run), ["trainer.epochs=99", "tracking.uri=sqlite:///x.db"])
     assert config.trainer.epochs == 99
     assert config.tracking.uri == f"sqlite:///{Path('x.db').absolute()}"  # found again from anywhere
     assert config.dataset.name == "galaxy10_sim"
 
 
 def test_tracking_can_be_switched_off(run):
-    assert resumed_config(run, str(run), ["tracking=none"]).tracking.target.endswith("NullTracker")
+    assert resumed_config(Config, run, str(run), ["tracking=none"]).tracking.target.endswith("NullTracker")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_tracking_can_be_switched_off(run):
 )
 def test_what_would_make_it_another_run_is_refused(run, change, says):
     with pytest.raises(ConfigError, match=says):
-        resumed_config(run, str(run), [change])
+        resumed_config(Config, run, str(run), [change])
 
 
 def test_epochs_between_validations_change_nothing_where_steps_are_counted(run):
@@ -72,25 +73,25 @@ def test_epochs_between_validations_change_nothing_where_steps_are_counted(run):
     path = run / "config.yaml"
     path.write_text(path.read_text().replace("validate_every_steps: null", "validate_every_steps: 7"))
     with pytest.raises(ConfigError, match=rf"validates every 7 steps\. Add {steps}=null"):
-        resumed_config(run, str(run), ["trainer.validate_every=0.5"])
-    trainer = resumed_config(run, str(run), [f"{steps}=null", "trainer.validate_every=0.5"]).trainer
+        resumed_config(Config, run, str(run), ["trainer.validate_every=0.5"])
+    trainer = resumed_config(Config, run, str(run), [f"{steps}=null", "trainer.validate_every=0.5"]).trainer
     assert (trainer.validate_every, trainer.validate_every_steps) == (0.5, None)
 
 
 def test_a_complete_run_takes_no_changes(run):
     (run / "metrics.json").write_text('{"val/accuracy": 0.5, "test/accuracy": 0.4}')
-    resumed_config(run, str(run), [])
+    resumed_config(Config, run, str(run), [])
     with pytest.raises(ConfigError, match="is complete"):
-        resumed_config(run, str(run), ["trainer.epochs=99"])
+        resumed_config(Config, run, str(run), ["trainer.epochs=99"])
 
 
 def test_a_trial_of_a_sweep_which_is_not_tested_yet_takes_changes(run):
     (run / "metrics.json").write_text('{"val/accuracy": 0.5}')
-    assert resumed_config(run, str(run), ["evaluation.tta_views=8"]).evaluation.tta_views == 8
+    assert resumed_config(Config, run, str(run), ["evaluation.tta_views=8"]).evaluation.tta_views == 8
 
 
 def test_a_run_of_another_version_is_refused_in_one_sentence(run):
     path = run / "config.yaml"
     path.write_text(path.read_text().replace("monitor:", "objective:"))
     with pytest.raises(ConfigError, match=r"cannot go on with this version of astroclf\. 'objective' is no key"):
-        resumed_config(run, str(run))
+        resumed_config(Config, run, str(run))

@@ -16,7 +16,7 @@ from astroclf.engine.schedule import Constant
 from astroclf.engine.state import planned_steps
 from astroclf.engine.trainer import Trainer
 from astroclf.errors import ConfigError
-from astroclf.evaluation.forward import evaluate
+from astroclf.evaluation.forward import Validation, evaluate
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.models.blocks import single_valued_norm
@@ -60,15 +60,16 @@ def trainer_of(network: Classifier, folder: Path, batch_size: int, grad_accum_st
     settings = default(
         TrainerSettings, epochs=1, batch_size=batch_size, grad_accum_steps=grad_accum_steps, precision="fp32"
     )
+    criterion, precision = Criterion(CrossEntropy([3, 2])), choose_precision("fp32", torch.device("cpu"))
     return Trainer(
         network,
-        Criterion(CrossEntropy([3, 2])),
-        *loaders,
+        criterion,
+        loaders[0],
+        Validation(criterion, loaders[1], precision, ("a", "b")),
         torch.optim.SGD(parameter_groups(network, 0.0), lr=1e-3),
         Constant(peak_lr=1e-3, total_steps=planned_steps(settings, len(loaders[0]))),
-        choose_precision("fp32", torch.device("cpu")),
+        precision,
         settings,
-        ("a", "b"),
         folder,
         NullTracker(),
     )
@@ -124,7 +125,7 @@ def test_evaluation_after_batches_of_one_goes_by_what_training_saw(tmp_path: Pat
     mean = torch.cat(seen[-TRAIN_IMAGES:]).mean(dim=(0, 2, 3))
     norm = network.backbone.bn1
     assert (norm.running_mean - mean).abs().max() < 0.2 * mean.abs().max()
-    arguments = (trainer.criterion, trainer.val_loader, trainer.precision, ("a", "b"))
+    arguments = (trainer.criterion, trainer.validate.loader, trainer.precision, ("a", "b"))
     sound = evaluate(network, *arguments).losses["loss"]
     for layer in network.modules():
         if isinstance(layer, _BatchNorm):

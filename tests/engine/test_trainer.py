@@ -18,6 +18,7 @@ from astroclf.engine.schedule import Constant, OneCycle
 from astroclf.engine.state import planned_steps
 from astroclf.engine.trainer import Trainer
 from astroclf.errors import CheckpointError, Interrupted, TrainingError
+from astroclf.evaluation.forward import Validation
 from astroclf.evaluation.history import read_history
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
@@ -83,15 +84,16 @@ def make_trainer(
     make_optimizer = make_optimizer or (lambda groups: torch.optim.AdamW(groups, lr=3e-3, fused=True))
     finetune = finetune and FinetuneSettings(**yaml_values("finetune/none") | finetune)
     groups = parameter_groups(model, 0.01, head_lr=finetune.head_lr if finetune else 1.0)
+    criterion, precision = Criterion(CrossEntropy([14, 14, 14])), choose_precision(precision, device)
     return Trainer(
         model,
-        Criterion(CrossEntropy([14, 14, 14])),
-        *loaders,
+        criterion,
+        loaders[0],
+        Validation(criterion, loaders[1], precision, CLASSES),
         make_optimizer(groups),
         OneCycle(peak_lr=3e-3, total_steps=planned_steps(settings, len(loaders[0]))),
-        choose_precision(precision, device),
+        precision,
         settings,
-        CLASSES,
         folder,
         tracker or NullTracker(),
         resume_hint="resume me",

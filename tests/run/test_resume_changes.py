@@ -84,7 +84,7 @@ def resumed(stopped, tmp_path, cache):
     def open_run(*changes: str, of: Path = stopped):
         folder = tmp_path / "run"
         shutil.copytree(of, folder, copy_function=os.link)  # its files are replaced, never changed
-        config = resumed_config(folder, str(folder), changes)
+        config = resumed_config(Config, folder, str(folder), changes)
         with opened_run(config, RunFolder.resumed(str(folder)), "astroclf train", cache, TrialContext()) as run:
             yield run
 
@@ -258,7 +258,7 @@ def test_an_older_checkpoint_that_is_made_the_end_leaves_a_history_that_ends_the
     older = folder / "checkpoints" / "older.pt"
     os.link(folder / "checkpoints" / "last.pt", older)
     for resume, changes in ((folder, ()), (older, (f"trainer.max_steps={BATCHES}",))):
-        config = resumed_config(folder, str(resume), changes)
+        config = resumed_config(Config, folder, str(resume), changes)
         with opened_run(config, RunFolder.resumed(str(resume)), "astroclf train", cache, TrialContext()) as run:
             run.trainer.fit()
     assert read_history(folder / "history.csv")["epoch"].tolist() == [1]

@@ -30,7 +30,7 @@ from astroclf.data.readers.samples import list_samples
 from astroclf.data.readers.tables import TableRules
 from astroclf.errors import ConfigError, DataError, ImageError
 from astroclf.settings.columns import ColumnSettings
-from astroclf.settings.dataset import OnError
+from astroclf.settings.dataset import Labels, OnError
 from astroclf.settings.fits import is_fits
 from astroclf.settings.reading import ReadSettings
 from astroclf.util.tables import is_table
@@ -70,6 +70,9 @@ class ClassFolder(ToneRules):
         How a file becomes a picture; None: as in ``conf/dataset``.
     table, columns, min_vote, on_unlabelled
         Which table is read, and how, as in ``conf/dataset/_folder.yaml``.
+    labels
+        ``required``; ``auto``: where nothing says the classes, all images of the folder are samples; ``none``: they are
+        in any case, or those that a named table lists. Without labels, all are of one class.
 
     Raises
     ------
@@ -90,6 +93,7 @@ class ClassFolder(ToneRules):
         columns: ColumnSettings | Mapping[str, Any] | None = None,
         min_vote: float = 0.0,
         on_unlabelled: OnError = "raise",
+        labels: Labels = "required",
     ) -> None:
         super().__init__()
         check_size(image_size, channels)
@@ -114,7 +118,7 @@ class ClassFolder(ToneRules):
         unique_names(exclude_classes, "dataset.exclude_classes")
         named = columns if isinstance(columns, ColumnSettings) else ColumnSettings.with_defaults(**(columns or {}))
         rules = TableRules(named, min_vote, on_unlabelled == "skip", wanted)
-        listing = list_samples(self.path, table, rules, self.bands)
+        listing = list_samples(self.path, table, rules, self.bands, labels)
         self.catalog, unwanted = to_catalog(self.path, listing, wanted, exclude_classes)
         self.left_out = (*listing.left_out, *unwanted)
 

@@ -21,7 +21,7 @@ from astroclf.data.readers.accounts import (
 )
 from astroclf.data.readers.band_files import BandFiles
 from astroclf.data.readers.classes import match_names
-from astroclf.data.readers.listing import FOLDER, Listing
+from astroclf.data.readers.listing import FOLDER, UNLABELLED, Listing
 from astroclf.data.readers.walk import Tree
 from astroclf.errors import DataError
 from astroclf.util.logs import log
@@ -95,6 +95,34 @@ def list_folders(root: Path, tree: Tree, wanted: Sequence[str] | None, bands: Ba
     if not listing.ids:
         raise DataError(_no_images(root, tree, strays))
     return listing
+
+
+def are_class_folders(tree: Tree) -> bool:
+    """Tell if folders can say classes: all images lie in folders, of which there are two or more."""
+    tops = {image.partition("/")[0] if "/" in image else "" for image in tree.images}
+    return "" not in tops and len(tops) > 1
+
+
+def list_all(root: Path, tree: Tree, bands: BandFiles | None) -> Listing:
+    """List all images of a folder, at any depth, as samples without labels.
+
+    Raises
+    ------
+    DataError
+        There is none, or a file name that no table could hold.
+    """
+    names, unused = (tree.images, []) if bands is None else bands.group(tree.images)
+    _check_names(root, tree.images)
+    _tell_unused(root, unused, any_used=bool(names))
+    if not names:
+        holds = f" (but {suffixes_in(tree.files)})" if tree.files else ""
+        raise DataError(f"{root} holds no images{holds}: give a folder of FITS files or pictures, at any depth.")
+    return Listing(
+        ids=list(names),
+        labels=[UNLABELLED] * len(names),
+        where=[FOLDER] * len(names),
+        left_out=left_out(unused, NO_PATTERN),
+    )
 
 
 def _places(root: Path, tree: Tree, images: Sequence[str], wanted: Sequence[str] | None) -> list[ClassPlace]:

@@ -16,6 +16,7 @@ from astroclf.errors import DataError
 from astroclf.util.logs import log
 from astroclf.util.text import did_you_mean
 
+UNLABELLED = "unlabelled"  # the one class of samples that are read without labels
 FOLDER = "folder"  # where a label comes from that is the name of a folder
 
 

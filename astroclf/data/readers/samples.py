@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from astroclf.data.catalog import LeftOut
 from astroclf.data.readers.accounts import CLOSED, NO_FORMAT, NOT_LISTED, first_names, left_out
 from astroclf.data.readers.band_files import BandFiles
-from astroclf.data.readers.find_table import AUTO, find_table, unread_tables
-from astroclf.data.readers.layout import list_folders
+from astroclf.data.readers.column_guess import header_of
+from astroclf.data.readers.find_table import AUTO, NONE, find_table, unread_tables
+from astroclf.data.readers.layout import are_class_folders, list_all, list_folders
 from astroclf.data.readers.listing import Listing
 from astroclf.data.readers.names import SampleNames
 from astroclf.data.readers.tables import TableReader, TableRules
 from astroclf.data.readers.walk import Tree, walk
 from astroclf.errors import DataError
+from astroclf.settings.columns import ColumnSettings
+from astroclf.settings.dataset import Labels
 from astroclf.util.logs import log
 
 
-def list_samples(root: Path, table: str, rules: TableRules, bands: BandFiles | None = None) -> Listing:
+def list_samples(
+    root: Path, table: str, rules: TableRules, bands: BandFiles | None = None, labels: Labels = "required"
+) -> Listing:
     """List the samples of a folder, and what in it is none.
 
     Parameters
@@ -28,18 +34,28 @@ def list_samples(root: Path, table: str, rules: TableRules, bands: BandFiles | N
         How the rows of a table are read.
     bands
         The name patterns of samples whose bands are files of their own.
+    labels
+        See `ClassFolder`.
 
     Raises
     ------
     DataError
-        The folder holds no images whose class can be told, or contradicts itself.
+        The folder holds no images, or none whose class can be told where labels are required, or contradicts itself.
     """
     tree = walk(root)
     if closed := [item.name for item in tree.left_out if item.reason == CLOSED]:
         log.warning("%s: may not be opened, and nothing in it is read: %s.", root, first_names(closed))
     names = _names(root, tree, bands)
+    if labels == "none" and table == AUTO:
+        table = NONE  # the labels of one that was found would be left aside, and what it does not list left out
     path = find_table(root, tree, table, rules.columns, names)
-    listing = TableReader(path, names, rules).read() if path else list_folders(root, tree, rules.classes, bands)
+    if path is not None:
+        unlabelled = labels != "required" and (labels == "none" or _lacks_label(path, rules.columns))
+        listing = TableReader(path, names, replace(rules, labelled=not unlabelled)).read()
+    elif labels == "none" or (labels == "auto" and not are_class_folders(tree)):
+        listing = list_all(root, tree, bands)
+    else:
+        listing = list_folders(root, tree, rules.classes, bands)
     listing.left_out += _rest(root, tree, listing, path, bands)
     return listing
 
@@ -55,6 +71,10 @@ def wrong_rows(root: Path, table: str = AUTO, rules: TableRules | None = None) -
     except DataError:  # not a row, but the whole
         pass
     return faults
+
+
+def _lacks_label(path: Path, columns: ColumnSettings) -> bool:
+    return columns.missing_in(header_of(path)) == [columns.named()["label"]]
 
 
 def _names(root: Path, tree: Tree, bands: BandFiles | None) -> SampleNames:

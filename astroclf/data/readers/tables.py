@@ -12,6 +12,7 @@ from astroclf.data.catalog import SPLIT_SPELLINGS
 from astroclf.data.readers.accounts import LOW_VOTE, TIED_VOTE, UNLABELLED, left_out
 from astroclf.data.readers.classes import MISSING_LABELS, label_key
 from astroclf.data.readers.column_guess import column_hint, list_columns
+from astroclf.data.readers.listing import UNLABELLED as UNLABELLED_CLASS
 from astroclf.data.readers.listing import Listing
 from astroclf.data.readers.names import SampleNames
 from astroclf.errors import DataError
@@ -36,12 +37,15 @@ class TableRules:
         Whether a row without a label is left out, and no error.
     classes
         The classes that are asked for, as typed; None: those that are there.
+    labelled
+        Whether labels and votes are read; else all samples are of one class.
     """
 
     columns: ColumnSettings = field(default_factory=ColumnSettings.with_defaults)
     min_vote: float = 0.0
     skip_unlabelled: bool = False
     classes: Sequence[str] | None = None
+    labelled: bool = True
 
     def is_missing(self, label: str) -> bool:
         """Tell if a label stands for none: one that `classes` names is a class, whatever its name."""
@@ -65,7 +69,8 @@ class TableReader:
     def __init__(self, path: Path, names: SampleNames, rules: TableRules) -> None:
         self.path, self.names, self.rules = path, names, rules
         self.columns = rules.columns.named()
-        self.votes = {name: column.strip().lower() for name, column in rules.columns.vote_columns().items()}
+        votes = rules.columns.vote_columns() if rules.labelled else {}
+        self.votes = {name: column.strip().lower() for name, column in votes.items()}
         self.listing = Listing()
         self.unlabelled: list[str] = []  # what is wrong with each such row
         self._seen: dict[str, str] = {}
@@ -105,7 +110,7 @@ class TableReader:
         return self.listing
 
     def _check_header(self, names: list[str]) -> None:
-        for key in self.rules.columns.missing_in(names):
+        for key in self.rules.columns.missing_in(names) if self.rules.labelled else {self.columns["path"]} - {*names}:
             raise DataError(
                 f"{self.path} has no column `{key}`; its first line must name the columns path and label, and "
                 f"optionally split, group, ra, dec. It names {list_columns(names)}."
@@ -152,6 +157,8 @@ class TableReader:
 
     def _label(self, text: str, identifier: str, where: str) -> str | None:
         """Return the label, without the quotes that make a class of a word for none; None: there is no label."""
+        if not self.rules.labelled:
+            return UNLABELLED_CLASS
         if self.rules.is_missing(text):
             self.unlabelled.append(f"{where}: the label is {f'`{text}`, which stands for none' if text else 'empty'}")
             self.listing.left_out += left_out([identifier], UNLABELLED)

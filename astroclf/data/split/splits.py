@@ -77,6 +77,28 @@ def split_image_cache(cache: ImageCache, dataset: DatasetSettings) -> SplitResul
     return result
 
 
+def split_for_pretraining(cache: ImageCache, dataset: DatasetSettings) -> SplitResult:
+    """Split images that are learned from without labels: as a training would, without a test where there are no labels.
+
+    Raises
+    ------
+    AstroclfError
+        As `split_image_cache`; or there are too few images to hold any out.
+    """
+    if len(cache.catalog.classes) > 1:
+        return split_image_cache(cache, dataset)
+    links = find_links(cache, near=dataset.near_duplicates, sky_arcsec=dataset.sky_arcsec)
+    untested = replace(dataset, test_fraction=0.0, fold=None)
+    result = make_splits(cache.catalog, cache.digests, links, untested, {skipped.id for skipped in cache.skipped})
+    if not len(result.splits.train) or not len(result.splits.val):
+        raise DataError(
+            f"The data set {dataset.name} gives {len(result.splits.train)} images to learn from and "
+            f"{len(result.splits.val)} to measure by; each needs at least one. Set dataset.val_fraction above 0, or "
+            "add images."
+        )
+    return result
+
+
 def check_classes(catalog: Catalog, name: str) -> None:
     """Refuse a data set of one class: there would be nothing to tell apart.
 
