@@ -69,6 +69,8 @@ class HydraSession:
                 SentFilesGuard(session.loader, own_name or config_name)
                 yield session
         finally:
+            for handler in [each for each in log.handlers if each not in handlers]:
+                handler.close()  # the log file of a job stays open in a process that goes on
             log.handlers[:] = handlers
             log.setLevel(level)
 

@@ -58,7 +58,7 @@ def sigreg(embeddings_NE: Tensor, directions_ER: Tensor) -> Tensor:
     """Compute how far embeddings are from an isotropic Gaussian: Epps & Pulley's statistic, the mean over directions.
 
     Of each direction, N times the integral over t of exp(-t²/2) |φ(t) − exp(-t²/2)|², where φ is the characteristic
-    function of the embeddings along it: 0 for a standard normal of infinitely many, N-fold as large if collapsed.
+    function of the embeddings along it: of order 1 for a standard normal, of order N for anything else.
 
     Parameters
     ----------
@@ -186,10 +186,12 @@ def effective_rank(features_NF: Tensor) -> float:
     Roy & Vetterli 2007 ("The effective rank"), of centred features; as a measure of representations, Garrido et al.
     2023 (arXiv:2210.02885). At most the smaller of N − 1 and F; 1 if all lie on a line.
     """
+    if not torch.isfinite(features_NF).all():
+        return math.nan
     values = torch.linalg.svdvals((features_NF - features_NF.mean(dim=0)).double())
     total = values.sum()
-    if not torch.isfinite(total) or total == 0:
-        return math.nan if not torch.isfinite(total) else 1.0
+    if total == 0:
+        return 1.0
     shares = values[values > 0] / total
     return float(torch.exp(-(shares * shares.log()).sum()))
 
