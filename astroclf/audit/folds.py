@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, count, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +26,11 @@ from astroclf.data.split.groups import group_rows
 from astroclf.data.split.links import Links
 from astroclf.engine.signals import signal_of, terminable
 from astroclf.engine.state import planned_steps
-from astroclf.engine.training_step import TrainingStep
 from astroclf.errors import Interrupted, TrainingError
 from astroclf.evaluation.forward import evaluate
 from astroclf.run.data import Data
 from astroclf.run.parts import Parts, ProcessCache, build_parts
+from astroclf.run.speed import images_per_second, training_step
 from astroclf.settings.config import Config
 from astroclf.settings.verbs.data import CheckConfig
 from astroclf.util.atomic import atomic_path
@@ -42,7 +41,6 @@ from astroclf.util.version import __version__
 IMAGES_SEEN = 16_000  # by each network, with repetition, where `fold_epochs` is auto
 LEAST_EPOCHS, MOST_EPOCHS = 4, 40
 VIEWS = 8  # of each image that is judged
-TIMED_STEPS = 4  # after one that is not: what takes its time once does so there
 _OF_THE_MACHINE = ("device", "num_workers")  # settings that change no answer that matters
 
 
@@ -155,7 +153,7 @@ def _train_folds(
     kept = len(answers) - len(missing)
     try:
         with terminable():
-            speed = _images_per_second(_parts(recipe, cache, folds, missing[0], shared))
+            speed = images_per_second(_parts(recipe, cache, folds, missing[0], shared))
             log.info(
                 "Training %d networks%s at %d px, each for %d epochs on about %s images: about %s here",
                 folds.count, f" ({kept} of them are trained already)" if kept else "", recipe.augment.output_size,
@@ -190,23 +188,10 @@ def _images_seen(recipe: Config, samples: int) -> int:
     return recipe.trainer.epochs * (samples - samples % batch if samples > batch else samples)
 
 
-def _images_per_second(parts: Parts) -> float:
-    """Measure how fast these parts train; they are spent afterwards."""
-    step = _step(parts)
-    seconds, images = 0.0, 0
-    batches = chain.from_iterable(parts.loaders["train"].epoch(epoch) for epoch in count())
-    for number, batch in enumerate(islice(batches, 1 + TIMED_STEPS)):
-        began = time.monotonic()
-        float(step.take([batch]).loss)  # waits for the device
-        if number:  # what takes its time once does so in the first
-            seconds, images = seconds + time.monotonic() - began, images + len(batch.labels_B)
-    return images / seconds
-
-
 def _judge(parts: Parts, advance: Callable[[int], None]) -> np.ndarray:
     """Train a network from its first step to its last, and return what it says of ``test``, (n, C)."""
     settings, loader = parts.config.trainer, parts.loaders["train"]
-    step = _step(parts)
+    step = training_step(parts)
     scheduler, total = parts.config.scheduler, planned_steps(settings, len(loader))
     schedule = build(scheduler, peak_lr=parts.config.optimizer.lr, total_steps=total)
     batches = chain.from_iterable(loader.epoch(epoch) for epoch in range(settings.epochs))
@@ -223,12 +208,6 @@ def _judge(parts: Parts, advance: Callable[[int], None]) -> np.ndarray:
             "folds= looks at the images, and trainer.device=cpu tells whether the device is the cause."
         )
     return said
-
-
-def _step(parts: Parts) -> TrainingStep:
-    optimizer = parts.optimizer()
-    parts.network.train()
-    return TrainingStep(parts.network, parts.criterion, optimizer, parts.precision, parts.config.trainer)
 
 
 def _folder_name(recipe: Config, cache: ImageCache, folds: Folds) -> str:

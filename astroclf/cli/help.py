@@ -49,7 +49,8 @@ def _key_lines(vocabulary: Vocabulary, composed: DictConfig) -> list[str]:
     comments = vocabulary.own_comments()
     for group, choice in composed.hydra.runtime.choices.items():
         if group in vocabulary.groups and choice is not None:
-            comments |= vocabulary.comments(str(group), str(choice))
+            said = vocabulary.comments(str(group), str(choice))
+            comments |= {key: comment for key, comment in said.items() if comment}  # a recipe's values may have none
     settable = vocabulary.keys(composed)
     return [
         _line(f"{key}={_shown(_value(composed, key))}", comments.get(key, ""))

@@ -15,6 +15,7 @@ VERBS = {
     "train": "train, test, record and register a model; -m searches for a better one",
     "find_lr": "measure which learning rate suits an experiment, before it is trained",
     "pretrain": "let a network learn from images without labels, for trainings that begin with it",
+    "pick": "compare pretrained networks on your images, before one of them is trained",
     "evaluate": "say how good a model is on labelled images, and whether another one is better",
     "predict": "ask a trained model about images, and write its answers as a table",
     "explain": "show where a trained model looked in images, as heat maps of the classes",

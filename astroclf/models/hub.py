@@ -56,6 +56,18 @@ def hub_network(name: str, place: str, **options: Any) -> nn.Module:
         ) from error
 
 
+def hub_architecture(place: str) -> str:
+    """Return the name of timm's network that a model of the hub is, ``OWNER/MODEL``.
+
+    Raises
+    ------
+    WeightsError
+        As `hub_network`.
+    """
+    network: Any = hub_network(f"hf-hub:{place}", place)
+    return str(network.pretrained_cfg["architecture"])
+
+
 @contextmanager
 def _without_waiting() -> Iterator[bool]:
     """Look once whether the hub answers; where it does not, what was fetched before is taken, or nothing.

@@ -29,11 +29,15 @@ class Data:
     ----------
     whole
         The splits of which `splits` has a part, where validation and test were shortened; else None.
+    groups
+        (N,) int64: rows with the same number, as copies and neighbours on the sky, are in one split. None where the
+        splits were drawn otherwise.
     """
 
     cache: ImageCache
     splits: Splits
     whole: Splits | None = None
+    groups: np.ndarray | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -118,7 +122,7 @@ def _decoded(
     result = split(cache, dataset)
     for remark in result.remarks:
         log.info("%s", remark)
-    return Data(replace(cache, catalog=result.catalog), result.splits)
+    return Data(replace(cache, catalog=result.catalog), result.splits, groups=result.groups)
 
 
 def soft_labels(catalog: Catalog, loss: LossSettings) -> np.ndarray | None:

@@ -76,10 +76,9 @@ def _command(lr: float, parts: Parts) -> Command:
     settled = {"optimizer.lr": f"{lr:.2g}"}
     if any(word == "trainer.batch_size=auto" for word in typed_command().arguments):
         settled["trainer.batch_size"] = str(parts.config.trainer.images_per_batch)
-    own = {*settled, *FindLrConfig.own_keys(), "hydra.run.dir"}
-    kept = [word for word in typed_command().arguments if word.lstrip("+").partition("=")[0] not in own]
-    program = typed_command().program.replace("find_lr", "train")
-    return Command(program, (*kept, *(f"{key}={value}" for key, value in settled.items())))
+    without = {*settled, *FindLrConfig.own_keys(), "hydra.run.dir"}
+    words = [f"{key}={value}" for key, value in settled.items()]
+    return typed_command().with_settled("find_lr", "train", without, words)
 
 
 def _write_table(measured: LrRange, path: Path) -> None:

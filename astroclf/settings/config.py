@@ -1,12 +1,12 @@
-"""What a training takes, typed, the search for its learning rate, a pretraining; the other verbs are in `verbs`."""
+"""What a training takes, typed, and what the verbs add that prepare one; the other verbs are in `verbs`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from astroclf.errors import ConfigError
-from astroclf.settings.base import FRACTION, ComponentSettings, Settings, above, at_least
+from astroclf.settings.base import FRACTION, PATH_OR_NAME, ComponentSettings, Settings, above, at_least
 from astroclf.settings.dataset import DatasetSettings
 from astroclf.settings.evaluation import EvaluationSettings, PromotionSettings
 from astroclf.settings.network import BackboneSettings, HeadSettings
@@ -59,6 +59,11 @@ class Config(Settings):
                 "backbone.weights=imagenet needs no network), or take finetune=none."
             )
 
+    @classmethod
+    def own_keys(cls) -> set[str]:
+        """Return the keys that ``train`` does not take."""
+        return cls.declared().keys() - Config.declared().keys()
+
     @property
     def model_name(self) -> str:
         """The name in the registry: the configured one, else the data set's."""
@@ -91,10 +96,33 @@ class FindLrConfig(Config):
         if self.lowest_lr >= self.highest_lr:
             raise ConfigError(f"lowest_lr={self.lowest_lr:g} must be lower than highest_lr={self.highest_lr:g}.")
 
-    @classmethod
-    def own_keys(cls) -> set[str]:
-        """Return the keys that ``train`` does not take."""
-        return cls.declared().keys() - Config.declared().keys()
+
+@dataclass(frozen=True, kw_only=True)
+class PickConfig(Config):
+    """What ``conf/pick.yaml`` says: an experiment, and the pretrained networks to compare for it.
+
+    Raises
+    ------
+    ConfigError
+        No network is named, or a run is to be gone on with.
+    """
+
+    candidates: Annotated[list[str] | str, PATH_OR_NAME]
+    folds: Annotated[int, at_least(3)]
+    views: Literal[1, 8]
+    max_images: Annotated[int | None, at_least(30)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resume is not None:
+            raise ConfigError("resume= is for `astroclf train`: a network is picked before a run.")
+        if not self.words:
+            raise ConfigError("'candidates' names none: give some, such as candidates=[efficientnet_lite0,resnet18].")
+
+    @property
+    def words(self) -> list[str]:
+        """The candidates one by one; a text names one."""
+        return [self.candidates] if isinstance(self.candidates, str) else self.candidates
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import getpass
 import os
 import shlex
 import sys
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 
@@ -47,6 +48,11 @@ class Command:
     def with_arguments(self, *arguments: str) -> Command:
         """Return a command with other arguments, and the sources of this one."""
         return replace(self, arguments=(*self.sources, *arguments))
+
+    def with_settled(self, verb: str, other: str, without: Collection[str], words: Sequence[str]) -> Command:
+        """Return the same experiment for another verb: some keys left out, and `words`, which settle them, behind."""
+        kept = [word for word in self.arguments if word.lstrip("+").partition("=")[0] not in without]
+        return Command(self.program.replace(verb, other), (*kept, *words))
 
 
 _typed: list[Command] = []  # by whoever started this process

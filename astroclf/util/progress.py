@@ -96,6 +96,11 @@ class ProgressBar:
             self._last_line = time.monotonic()
             self._print_line()
 
+    @property
+    def rate(self) -> float:
+        """Steps of this process in a second, so far."""
+        return (self.done - self._already_done) / max(time.monotonic() - self._started, 1e-9)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
@@ -105,8 +110,7 @@ class ProgressBar:
             self._print_line()
 
     def _print_line(self) -> None:
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        rate = (self.done - self._already_done) / seconds
+        seconds, rate = time.monotonic() - self._started, self.rate
         line = f"{self.title}: {self._count(self.done)}"
         if self.total is not None:
             line += f" of {self._count(self.total)}"

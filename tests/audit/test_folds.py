@@ -100,7 +100,7 @@ def judge(monkeypatch):
         return np.eye(len(parts.data.classes), dtype=np.float32)[parts.data.cache.catalog.labels[rows]]
 
     monkeypatch.setattr(fold_trainings, "_judge", answer)
-    monkeypatch.setattr(fold_trainings, "_images_per_second", lambda parts: 100.0)
+    monkeypatch.setattr(fold_trainings, "images_per_second", lambda parts: 100.0)
     return trained
 
 
