@@ -58,7 +58,7 @@ def test_what_works_in_a_shell(shell, begin):
 
 ANSWERS = """
 $ astroclf trian
-Error: There is no verb 'trian'. Did you mean 'train'?
+Error: There is no verb 'trian'. Did you mean 'train' or 'pretrain'?
 
 $ astroclf dataset=folder
 Error: Say first what to do, as in astroclf train dataset=folder. The verbs are train, find_lr,
