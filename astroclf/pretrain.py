@@ -27,7 +27,7 @@ VERB = Verb(
     "pretrain",
     PretrainConfig,
     pretrain,
-    folder_choice="images",
+    instead={"folder": "images", "arrays": "image_arrays"},
     interrupted="Stopped by Ctrl-C. A run that has a checkpoint goes on with resume=RUN_FOLDER; what is cached stays.",
 )
 main = VERB.main

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -66,15 +68,26 @@ def exists(name: str) -> bool:
         return False
 
 
-def reader_of(path: Path, folder_choice: str = "folder") -> str:
-    """Return the choice of ``dataset`` that reads what lies at a path; of a folder of files, `folder_choice`."""
-    return editions.choose_reader(path) if editions.holds_arrays(path) else folder_choice
+def reader_of(path: Path) -> str:
+    """Return the choice of ``dataset`` that reads what lies at a path."""
+    return editions.choose_reader(path) if editions.holds_arrays(path) else "folder"
 
 
-def data_set_words(path: str, folder_choice: str = "folder", *, reader_is_chosen: bool = False) -> list[str]:
-    """Return the overrides that a path standing alone means: which reader, unless one is chosen, and where."""
+def data_set_words(
+    path: str, instead: Mapping[str, str] = MappingProxyType({}), *, reader_is_chosen: bool = False
+) -> list[str]:
+    """Return the overrides that a path standing alone means: which reader, unless one is chosen, and where.
+
+    Parameters
+    ----------
+    instead
+        Readers that take the place of others, by the names of these.
+    """
     place = Path(path).expanduser()
     if place.name in (_METADATA, *_ARRAYS):
         place = place.parent
     where = f"{DATA_PATH}={hydra_value(str(place))}"
-    return [where] if reader_is_chosen else [f"dataset={reader_of(place, folder_choice)}", where]
+    if reader_is_chosen:
+        return [where]
+    reader = reader_of(place)
+    return [f"dataset={instead.get(reader, reader)}", where]

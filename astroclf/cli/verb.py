@@ -7,8 +7,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -71,8 +71,8 @@ class Verb(Generic[Typed]):
         The verb's yaml file, without its ending, where it is not the verb's name.
     positional
         The keys that words without an equals sign are values of, in their order.
-    folder_choice
-        The choice of ``dataset`` that a folder means which stands alone.
+    instead
+        The choices of ``dataset`` that a path which stands alone means in place of the usual ones.
     takes_many
         Whether the last of these keys takes all further words as well, one a line: what a shell makes of a glob.
     gives_status
@@ -90,7 +90,7 @@ class Verb(Generic[Typed]):
     job: Callable[[Typed, Job], Any]
     config_name: str = ""
     positional: tuple[str, ...] = (DATA_PATH,)
-    folder_choice: str = "folder"
+    instead: Mapping[str, str] = field(default_factory=dict)
     takes_many: bool = False
     gives_status: bool = False
     error_status: int = 1
@@ -186,7 +186,7 @@ class _Command:
             vocabulary, typed_program = Vocabulary(session, self.verb.settings), program(self.verb.name)
             answers = Answers(vocabulary, typed_program)
             reader = WordReader(
-                vocabulary, answers, options, self.verb.positional, self.verb.takes_many, self.verb.folder_choice
+                vocabulary, answers, options, self.verb.positional, self.verb.takes_many, self.verb.instead
             )
             words = reader.overrides()
             overrides, self.changes = split_changes(words)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
@@ -35,8 +35,8 @@ class WordReader:
         The keys that words without an equals sign are values of, in their order.
     takes_many
         Whether the last of these keys takes all further words as well.
-    folder_choice
-        The choice of ``dataset`` that a folder means which stands alone.
+    instead
+        The choices of ``dataset`` that a path which stands alone means in place of the usual ones.
     """
 
     vocabulary: Vocabulary
@@ -44,7 +44,7 @@ class WordReader:
     options: Options
     positional: Sequence[str]
     takes_many: bool = False
-    folder_choice: str = "folder"
+    instead: Mapping[str, str] = field(default_factory=dict)
 
     def overrides(self) -> list[str]:
         """Return the overrides that the words mean, each of a key or choice that the verb has.
@@ -92,7 +92,7 @@ class WordReader:
             elif slots and exists(word):
                 slots.pop(0)
                 chosen = any(other.startswith(("dataset=", "resume=")) for other in words)
-                result += data_set_words(word, self.folder_choice, reader_is_chosen=chosen)
+                result += data_set_words(word, self.instead, reader_is_chosen=chosen)
             else:
                 raise self.answers.stray_word(word, after, self._composed([]), may_be_path=bool(slots))
         return [*result, f"{slots[0]}={_one_value(many)}"] if many else result

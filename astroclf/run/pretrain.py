@@ -254,7 +254,7 @@ def _finish(
         "Effective rank of the features: %.1f before, %.1f now, of %d.",
         before["effective_rank"], last["val/effective_rank"], parts.network.backbone.num_features,
     )  # fmt: skip
-    if last["val/effective_rank"] < COLLAPSED_RANK:
+    if last["val/effective_rank"] < min(COLLAPSED_RANK, len(parts.data.splits.val) / 4):
         log.warning(
             "The features vary in few directions: the network has collapsed, or the images are all alike. Raise "
             "sigreg_weight, lower optimizer.lr, or take larger batches."

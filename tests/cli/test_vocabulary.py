@@ -56,8 +56,8 @@ def test_groups_and_choices_are_those_of_the_verb(train):
     assert train.groups["dataset"] == "galaxy10_sim"
     assert train.groups["experiment"] is None
     assert train.choices("dataset") == [
-        "arrays", "astro8", "astro8_sim", "folder", "galaxy10", "galaxy10_sdss", "galaxy10_sim", "images",
-        "radio",
+        "arrays", "astro8", "astro8_sim", "folder", "galaxy10", "galaxy10_sdss", "galaxy10_sim", "image_arrays",
+        "images", "radio",
     ]  # fmt: skip
 
 

@@ -257,3 +257,20 @@ def test_without_soft_labels_a_batch_has_none(memmap: np.memmap) -> None:
     assert next(loader(memmap, targets=None).epoch(0)).targets_BC is None
     with pytest.raises(ValueError, match="42 soft labels for 43 images"):
         loader(memmap, targets=VOTES[1:])
+
+
+def test_views_are_independent_versions_of_the_same_samples(memmap: np.memmap) -> None:
+    one, three = loader(memmap, batch_size=8), loader(memmap, batch_size=8, views=3)
+    batch, views = next(one.epoch(0)), next(three.epoch(0))
+    assert views.rows_B.tolist() == batch.rows_B.tolist()
+    assert views.labels_B.tolist() == batch.labels_B.tolist()
+    assert torch.equal(views.images_BCHW[:8], batch.images_BCHW)
+    whole = loader(memmap, batch_size=COUNT - 2, views=3)
+    versions: dict[int, set[bytes]] = {}
+    for epoch in (0, 1):
+        (every,) = whole.epoch(epoch)
+        for row, image_CHW in zip(np.tile(every.rows_B, 3), every.images_BCHW, strict=True):
+            versions.setdefault(int(row), set()).add(image_CHW.numpy().tobytes())
+    assert {len(each) for each in versions.values()} == {6}
+    plain = loader(memmap, batch_size=8, train=False, views=3)
+    assert len(next(plain.epoch(0)).images_BCHW) == 8

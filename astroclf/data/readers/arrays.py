@@ -30,8 +30,9 @@ from astroclf.data.readers.array_files import (
 from astroclf.data.readers.blocks import ToneRules, check_size, decode_rows, reader_fingerprint
 from astroclf.data.readers.classes import MISSING_LABELS, choose_classes, unique_names
 from astroclf.data.readers.editions import IMAGES, label_name
+from astroclf.data.readers.listing import UNLABELLED as UNLABELLED_CLASS
 from astroclf.errors import ConfigError, DataError, ImageError
-from astroclf.settings.dataset import OnError
+from astroclf.settings.dataset import Labels, OnError
 from astroclf.settings.fits import bands_give
 from astroclf.settings.reading import ReadSettings
 from astroclf.util.logs import log
@@ -66,6 +67,8 @@ class Arrays(ToneRules):
         How numbers become a picture; None: as in ``conf/dataset``.
     on_unlabelled
         ``raise``: a row without a label is a DataError; ``skip``: it is left out and counted.
+    labels
+        ``required``; ``auto``: where there is no such array, all images are of one class; ``none``: in any case.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class Arrays(ToneRules):
         channels: int = 3,
         reading: ReadSettings | None = None,
         on_unlabelled: OnError = "raise",
+        labels: Labels = "required",
     ) -> None:
         super().__init__()
         check_size(image_size, channels)
@@ -94,12 +98,13 @@ class Arrays(ToneRules):
             raise ConfigError(f"dataset.classes={classes}: give a list of names, or `found` for the classes present.")
         self.path = _find(path)
         self._file = open_arrays(self.path)
-        self._label_name = label_name(self._file.names()) or "labels"
+        found = None if labels == "none" else label_name(self._file.names())
+        self._label_name = found or ("labels" if labels == "required" else None)
         self._check()
         self._bands_axis, self._notes = _bands_axis(self._file)
         self._check_bands()
-        numbers_N, known = _labels(self._file, self._label_name, class_names)
-        if on_unlabelled == "raise" and (numbers_N < 0).any():
+        numbers_N, known = self._labels(class_names)
+        if self._label_name is not None and on_unlabelled == "raise" and (numbers_N < 0).any():
             raise DataError(
                 f"{self.path}: {self._file.called(self._label_name)} has no label in row {np.argmin(numbers_N)} "
                 f"({(numbers_N < 0).sum()} such rows). Label them, or leave them out with dataset.on_unlabelled=skip."
@@ -108,7 +113,7 @@ class Arrays(ToneRules):
 
     def fingerprint(self) -> str:
         """Return a hex digest of the files' size, time, head and tail, the labels, and all that changes a pixel."""
-        files = self._file.files_of(IMAGES, self._label_name)
+        files = self._file.files_of(*self._needed())
         return reader_fingerprint("arrays", self, *map(identity, files), *self._given_tones, reading=self.reading)
 
     def blocks(self) -> list[range]:
@@ -159,6 +164,16 @@ class Arrays(ToneRules):
                 for row in rows:
                     yield cropped(self._chosen(self._values(stored[row - rows[0]])), self.reading, str(self.path))
 
+    def _labels(self, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Return the number of each row's class, -1 where it has no label, and the names of the classes."""
+        if self._label_name is None:
+            return np.zeros(self._file.shape(IMAGES)[0], np.int64), (UNLABELLED_CLASS,)
+        return _labels(self._file, self._label_name, class_names)
+
+    def _needed(self) -> list[str]:
+        """Name the arrays that are read: images first, then labels, unless it is read without."""
+        return [IMAGES] if self._label_name is None else [IMAGES, self._label_name]
+
     def _where(self, row: int) -> str:
         return f"{self.path}, {self._file.called(IMAGES)}, row {self._file_rows[row]}"
 
@@ -185,7 +200,7 @@ class Arrays(ToneRules):
     def _check(self) -> None:
         """Check names, shapes and types before any of it is read: a damaged header may claim more than memory holds."""
         file, names = self._file, self._file.names()
-        for name in (IMAGES, self._label_name):
+        for name in self._needed():
             if name not in names:
                 has = ", ".join(map(file.called, names)) or "no array"
                 raise DataError(
@@ -198,7 +213,7 @@ class Arrays(ToneRules):
                 f"{self.path}: {called} is {dtype} of shape {shape}; it must be numbers of shape (N, H, W) or "
                 "(N, H, W, bands)."
             )
-        for name in (self._label_name, *(column for column in COLUMNS if column in names)):
+        for name in (*self._needed()[1:], *(column for column in COLUMNS if column in names)):
             length = (file.shape(name) or (0,))[0]
             if length != shape[0]:
                 raise DataError(
@@ -250,7 +265,7 @@ class Arrays(ToneRules):
 
     def _unused(self) -> list[LeftOut]:
         """List the arrays that are not read, and of a folder what else lies in it."""
-        used = {IMAGES, self._label_name, CLASSES, SIMULATED, *COLUMNS}
+        used = {*self._needed(), CLASSES, SIMULATED, *COLUMNS}
         names = sorted(set(self._file.names()) - used)
         if self.path.is_dir():
             known = {*self._file.files_of(*used), self.path / f"{CLASSES}.txt"}

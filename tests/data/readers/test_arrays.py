@@ -260,3 +260,15 @@ def test_a_path_alone_chooses_the_reader_that_knows_it(tmp_path):
     chosen = [choose_reader(tmp_path / name) for name in names]
     assert chosen == ["galaxy10", "galaxy10_sdss", "arrays", "galaxy10", "arrays"]
     assert choose_reader(own(tmp_path, labels=np.arange(ROWS) % 10)) == "arrays"
+
+
+def test_arrays_without_labels_are_one_class_where_none_are_required(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.arange(5 * 8 * 8, dtype=np.uint8).reshape(5, 8, 8))
+    with pytest.raises(DataError, match=r"has no `labels\.npy`"):
+        Arrays(tmp_path, 8, channels=1)
+    reader = Arrays(tmp_path, 8, channels=1, labels="auto")
+    assert reader.catalog.classes == ("unlabelled",)
+    assert len(read_all(reader)) == 5
+    np.save(tmp_path / "labels.npy", np.array([0, 1, 0, 1, 1]))
+    assert len(Arrays(tmp_path, 8, channels=1, labels="auto").catalog.classes) == 2
+    assert Arrays(tmp_path, 8, channels=1, labels="none").catalog.classes == ("unlabelled",)

@@ -426,3 +426,39 @@ def test_large_images_are_read_and_measured_one_at_a_time(tmp_path, monkeypatch)
         fits.writeto(tmp_path / "radio" / f"{number}.fits", np.random.default_rng(number).normal(0, 1, (16, 16)))
     assert "FITS" in ClassFolder(tmp_path, "found", 16).decide_tones(4)
     assert at_once == [1] * 8
+
+
+def test_without_labels_every_image_is_a_sample_at_any_depth(tmp_path):
+    for name in ("a.png", "night/b.png", "night/deeper/c.png"):
+        write_image(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("seeing 1.2")
+    for labels in ("auto", "none"):
+        reader = ClassFolder(tmp_path, "found", 16, labels=labels)
+        assert reader.catalog.ids.tolist() == ["a.png", "night/b.png", "night/deeper/c.png"]
+        assert reader.catalog.classes == ("unlabelled",)
+        assert [item.name for item in reader.left_out] == ["notes.txt"]
+    with pytest.raises(DataError, match="no images"):
+        (tmp_path / "empty").mkdir()
+        ClassFolder(tmp_path / "empty", "found", 16, labels="auto")
+
+
+def test_labels_are_found_where_folders_or_a_table_say_them_unless_they_are_not_wanted(tmp_path):
+    for name in ("E/a.png", "S/b.png", "S/c.png"):
+        write_image(tmp_path / name)
+    assert ClassFolder(tmp_path, "found", 16, labels="auto").catalog.classes == ("E", "S")
+    assert ClassFolder(tmp_path, "found", 16, labels="none").catalog.classes == ("unlabelled",)
+    (tmp_path / "metadata.csv").write_text("path,label\nE/a.png,x\nS/b.png,y\n")
+    assert ClassFolder(tmp_path, "found", 16, labels="auto").catalog.classes == ("x", "y")
+    assert len(ClassFolder(tmp_path, "found", 16, labels="none").catalog) == 3
+    assert len(ClassFolder(tmp_path, "found", 16, labels="none", table="metadata.csv").catalog) == 2
+
+
+def test_a_table_without_labels_chooses_images_where_none_are_required(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        write_image(tmp_path / name)
+    (tmp_path / "metadata.csv").write_text("path,group\na.png,7\nc.png,7\n")
+    catalog = ClassFolder(tmp_path, "found", 16, labels="auto").catalog
+    assert catalog.ids.tolist() == ["a.png", "c.png"]
+    assert catalog.group.tolist() == ["7", "7"]
+    with pytest.raises(DataError, match="no column `label`"):
+        ClassFolder(tmp_path, "found", 16)
