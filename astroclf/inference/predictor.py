@@ -201,6 +201,12 @@ class Predictor:
             parts.append(torch.stack(of_views).float().cpu().numpy())
         return np.concatenate(parts, axis=1)
 
+    def say(self, images_BCHW: Tensor) -> Tensor:
+        """Compute the network's own probabilities of images normalised for it, on its device: (B, C) float32."""
+        return predict_proba(
+            self._network, images_BCHW, self.spec.activation, precision=self.precision
+        ).probabilities_BC
+
     def _estimate(self, images_BHWC: Tensor, tta_views: int) -> Estimate:
         return predict_proba(
             self._network,

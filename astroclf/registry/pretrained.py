@@ -16,6 +16,7 @@ from astroclf.registry.package import read_description
 from astroclf.registry.weights import sha256, weights_path
 
 ORIGIN = ("initial_weights", "initial_weights_sha256")  # what facts and tags call where a training began
+TEACHER = ("teacher", "teacher_sha256")  # and whose answers it learned
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,6 @@ def initial_weights(named: str | None, uri: str | None) -> Iterator[InitialWeigh
 
 
 def origin_in(checkpoint: Mapping[str, Any]) -> dict[str, str]:
-    """Return where the training of a checkpoint began, as it says: it goes on without those weights."""
+    """Return where the training of a checkpoint began, and who its teacher is, as it says."""
     facts = checkpoint.get("description", {}).get("spec", {}).get("facts", {})
-    return {name: str(facts[name]) for name in ORIGIN if name in facts}
+    return {name: str(facts[name]) for name in (*ORIGIN, *TEACHER) if name in facts}

@@ -16,12 +16,13 @@ from astroclf.data.split.assign import split_fingerprint
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.state import planned_steps, refuse_other_run
 from astroclf.engine.trainer import Trainer
+from astroclf.errors import CheckpointError
 from astroclf.evaluation.forward import Validation
 from astroclf.losses.criterion import Criterion
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec
 from astroclf.registry.owner import refuse_other_data_set
-from astroclf.registry.pretrained import origin_in
+from astroclf.registry.pretrained import TEACHER, origin_in
 from astroclf.run.data import Data, soft_labels
 from astroclf.run.description import checkpoint_description
 from astroclf.run.environment import device_name
@@ -113,7 +114,13 @@ def opened_run(
     rehearsal = None if of_sweep else (lambda: try_record(config))
     parts = build_parts(config, cache, pretrained=checkpoint is None, once_listed=rehearsal)
     if checkpoint is not None:
-        parts = replace(parts, origin=origin_in(checkpoint))
+        before = origin_in(checkpoint)
+        if parts.origin.get(TEACHER[1]) != before.get(TEACHER[1]):
+            raise CheckpointError(
+                f"The run cannot go on: its teacher {before.get(TEACHER[0])} has other weights now than when it was "
+                "stopped. Bring back the model, or start a new run."
+            )
+        parts = replace(parts, origin=before)
     config, data, loaders = parts.config, parts.data, parts.loaders
     if checkpoint is None:
         _refuse_shared_name(config, data)

@@ -18,7 +18,9 @@ from astroclf.engine.batch_size import fitting_batch_size
 from astroclf.engine.freezing import Freezing
 from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.errors import ConfigError
+from astroclf.inference.teacher import Teacher
 from astroclf.losses.criterion import Criterion, takes_soft_labels
+from astroclf.losses.distillation import Distillation
 from astroclf.models.backbone import DataConfig, data_config_of
 from astroclf.models.blocks import single_valued_norm
 from astroclf.models.classifier import Classifier
@@ -27,6 +29,7 @@ from astroclf.models.precision import Precision, choose_device, choose_precision
 from astroclf.registry.backbone_file import Pretraining
 from astroclf.registry.pretrained import initial_weights
 from astroclf.run.data import Data, load_data, soft_labels
+from astroclf.run.teacher import Teachers, check_preparation, load_teachers, teacher_for
 from astroclf.settings.components import locate
 from astroclf.settings.config import Config
 from astroclf.settings.dataset import DatasetSettings, ImagePlace
@@ -40,6 +43,7 @@ class ProcessCache:
     def __init__(self) -> None:
         self._loaded: tuple[DatasetSettings, Data] | None = None
         self._pixels: tuple[tuple[Any, ...], PixelBuffer] | None = None
+        self._teachers: tuple[tuple[Any, ...], Teachers] | None = None
 
     def data(self, config: Config, once_listed: Callable[[], None] | None = None) -> Data:
         """Load the configured data set, unless it is what was loaded last; `once_listed` as for `load_data`."""
@@ -53,6 +57,20 @@ class ProcessCache:
     def take(self, settings: DatasetSettings, data: Data) -> None:
         """Take a data set that was loaded elsewhere, whose splits are not as its settings say."""
         self._loaded = settings, data
+
+    def teachers(self, config: Config, precision: Precision) -> Teachers | None:
+        """Load the models whose answers are learned, unless they are what was loaded last; None where there are none.
+
+        What an alias means is looked up once: all trials of a process have the same teacher.
+        """
+        uri = config.tracking.uri if isinstance(config.tracking.uri, str) else None
+        key = (tuple(config.loss.teachers), uri, precision)
+        if not key[0]:
+            return None
+        if self._teachers is None or self._teachers[0] != key:
+            self._teachers = None
+            self._teachers = key, load_teachers(key[0], uri, precision)
+        return self._teachers[1]
 
     def pixels(self, data: Data, keep_images_on: ImagePlace, device: torch.device) -> PixelBuffer:
         """Return the decoded images where `keep_images_on` says, moved there once."""
@@ -75,7 +93,7 @@ class Parts:
     spec
         What `network` is, without pretrained weights: enough to build it again.
     origin
-        What it begins with, by the names of `registry.pretrained.ORIGIN`; empty for random weights.
+        What it begins with, by the names of `registry.pretrained.ORIGIN`, and its teacher, by those of `TEACHER`.
     """
 
     config: Config
@@ -163,12 +181,18 @@ def build_parts(
             "Choose another loss, or leave loss.soft_labels out."
         )
 
+    teachers = cache.teachers(config, precision)
+    if teachers is not None:
+        config = replace(config, loss=replace(config.loss, teacher=list(teachers.names)))  # as they are called for good
+        check_preparation(teachers, config)
+
     data = cache.data(config, once_listed)
     if initial.pretraining is not None:
         _tell_seen(initial.pretraining, data)
     spec = replace(spec, num_classes=len(data.classes))
     loss = build(config.loss, class_counts=data.cache.catalog.class_counts(data.splits.train).tolist())
-    criterion = Criterion(loss, config.head.uncertainty_weight).to(precision.device)
+    teacher = teacher_for(teachers, config, data, augmentation) if teachers is not None else None
+    criterion = _criterion(config, loss, teacher).to(precision.device)
     network = build_network(spec, backbone=backbone, output_bias=loss.initial_bias(spec.num_classes))
     if config.trainer.batch_size == "auto":
         _pixels(config, data, cache, precision.device)  # they take their room first
@@ -178,7 +202,15 @@ def build_parts(
     if config.trainer.max_eval_batches is not None:
         data = data.shortened(config.trainer.max_eval_batches * batch_size)
     loaders = _loaders(config, data, _pixels(config, data, cache, precision.device), augmentation)
-    return Parts(config, data, precision, spec, network, criterion, loaders, initial.origin)
+    origin = {**initial.origin, **(teachers.origin if teachers else {})}
+    return Parts(config, data, precision, spec, network, criterion, loaders, origin)
+
+
+def _criterion(config: Config, loss: nn.Module, teacher: Teacher | None) -> Criterion:
+    uncertainty_weight, settings = config.head.uncertainty_weight, config.loss
+    if teacher is None:
+        return Criterion(loss, uncertainty_weight)
+    return Distillation(loss, uncertainty_weight, teacher, settings.teacher_weight or 1.0, settings.temperature or 1.0)
 
 
 def normalised(augment: AugmentSettings, expected: DataConfig | None, channels: int) -> AugmentSettings:

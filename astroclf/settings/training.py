@@ -11,6 +11,7 @@ from astroclf.settings.base import (
     CHANGEABLE,
     FOR_THE_RUN,
     FRACTION,
+    PATH_OR_NAME,
     Absent,
     ComponentSettings,
     Settings,
@@ -72,6 +73,20 @@ class LossSettings(ComponentSettings):
     activation: Literal["softmax", "sigmoid"] | Absent = ABSENT
     label_smoothing: Annotated[float | Absent, FRACTION] = ABSENT
     soft_labels: Annotated[bool | Absent, FOR_THE_RUN] = ABSENT
+    teacher: Annotated[list[str] | str | Absent | None, PATH_OR_NAME, FOR_THE_RUN] = ABSENT
+    teacher_weight: Annotated[float | Absent, above(0), FOR_THE_RUN] = ABSENT
+    temperature: Annotated[float | Absent, above(0), FOR_THE_RUN] = ABSENT
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.teacher_weight and self.teacher_weight > 1:
+            raise ConfigError(f"'loss.teacher_weight' is {self.teacher_weight}; it must be at most 1: all of the loss.")
+
+    @property
+    def teachers(self) -> list[str]:
+        """The names of the teacher's models; none where the labels alone are learned."""
+        named = self.teacher or []
+        return [named] if isinstance(named, str) else named
 
 
 @dataclass(frozen=True, kw_only=True)
