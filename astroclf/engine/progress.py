@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +12,63 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from astroclf.util.logs import log
 from astroclf.util.terminal import console
-from astroclf.util.text import clock
+from astroclf.util.text import clock, roughly, until
 
 REFRESH_SECONDS = 0.5  # of the bar; the loss is fetched from the device only this often
 PLAIN_SECONDS = 30.0  # between lines when the output is no terminal
+
+WARM_UP_STEPS = 3  # of a pace: the first are slower, as memory is taken and kernels are chosen
+MEASURED_SECONDS, MEASURED_STEPS = 10.0, 3  # at least
+LONG = 120.0  # seconds: of shorter trainings the bar says enough
+
+
+class ExpectedTime:
+    """How long a training takes, told once by its first steps, and again where its pace becomes another.
+
+    Parameters
+    ----------
+    total_steps
+    steps_per_epoch
+    validation_share
+        Time of validations, as a share of that of the training steps.
+    other_pace_from
+        The step from which on more of the network trains.
+    """
+
+    def __init__(
+        self, total_steps: int, steps_per_epoch: int, validation_share: float = 0.0, other_pace_from: float = math.inf
+    ) -> None:
+        self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
+        self.validation_share, self.other_pace_from = validation_share, other_pace_from
+        self._first: int | None = None  # step of this process
+        self._began = (0, 0.0)  # step and seconds at which measuring began
+        self._told = False
+
+    def told(self, step: int, seconds: float) -> str | None:
+        """Return the sentence to tell after `step`, at which `seconds` of training have gone by; mostly None."""
+        if self._first is None:
+            self._first = step
+        if self._first < self.other_pace_from <= step:
+            self._first, self._told = step, False
+        if self._told or step >= self.total_steps:
+            return None
+        if step - self._first < WARM_UP_STEPS:
+            self._began = (step, seconds)
+            return None
+        steps, measured = step - self._began[0], seconds - self._began[1]
+        if steps < MEASURED_STEPS or measured < MEASURED_SECONDS:
+            return None
+        self._told = True
+        pace = (1 + self.validation_share) * measured / steps
+        epochs, left = (self.total_steps - step) / self.steps_per_epoch, (self.total_steps - step) * pace
+        if left < LONG:
+            return None
+        said = (
+            f"An epoch takes about {roughly(pace * self.steps_per_epoch)}: {epochs:.3g} epochs are left, until about "
+            f"{until(left)}"
+        )
+        changes = step < self.other_pace_from < self.total_steps
+        return f"{said}, and longer, as more of the network will train." if changes else f"{said}."
 
 
 class TrainProgress:

@@ -20,7 +20,7 @@ from astroclf.engine.early_stopping import EarlyStopping
 from astroclf.engine.freezing import Freezing
 from astroclf.engine.memory import MemoryPeaks
 from astroclf.engine.meter import StepMeter
-from astroclf.engine.progress import TrainProgress
+from astroclf.engine.progress import ExpectedTime, TrainProgress
 from astroclf.engine.schedule import Schedule
 from astroclf.engine.signals import StopRequest
 from astroclf.engine.state import FiniteBuffers, TrainState, planned_steps, refuse_other_run
@@ -174,6 +174,7 @@ class Trainer:
         if self.on_validation is not None and state.history:  # resumed: a kill may have come before this call
             self.on_validation(state.history, state.finished)
         self.model.train()
+        expected = self._expected_time()
         while not state.finished:
             if state.step >= self.total_steps:  # a run of no steps, or one whose end was set to where it stands
                 self._validate(progress, last=True)
@@ -189,6 +190,8 @@ class Trainer:
                     progress.images += sum(len(b.labels_B) for b in group)
                     group = []
 
+                    if told := expected.told(state.step, progress.seconds):
+                        log.info("%s", told)
                     if progress.due():
                         progress.show(state.step, self._epoch(), self.schedule.lr(state.step), loss.item)
                         self._stop_if_stuck()
@@ -260,6 +263,15 @@ class Trainer:
             log.info("No lower validation loss for %g epochs: stopped early.", self.settings.patience)
         if self.on_validation is not None:
             self.on_validation(state.history, state.finished)
+
+    def _expected_time(self) -> ExpectedTime:
+        """Return how long it takes, a validation image costing a third of a training image: no backward pass."""
+        steps = math.ceil(len(self.train_loader) / self.settings.grad_accum_steps)
+        every = self.settings.validate_every_steps
+        validations = steps / every if every else 1 / self.settings.validate_every  # an epoch
+        share = validations * len(self.val_loader.rows) / (3 * len(self.train_loader.rows))
+        until = self.freezing.until if self.freezing is not None else math.inf
+        return ExpectedTime(self.total_steps, steps, share, until)
 
     # ---- small questions -------------------------------------------------------------------------------------------
 

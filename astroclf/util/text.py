@@ -6,6 +6,7 @@ import difflib
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,18 @@ def clock(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def roughly(seconds: float) -> str:
+    """Write a time as people say it, to two digits: ``40 s``, ``9 min``, ``2.5 h``."""
+    if seconds < 90:
+        return f"{float(f'{seconds:.2g}'):g} s"
+    minutes = seconds / 60
+    return f"{float(f'{minutes:.2g}'):g} min" if minutes < 90 else f"{float(f'{minutes / 60:.2g}'):g} h"
+
+
+def until(seconds: float, now: datetime | None = None) -> str:
+    """Write when so many seconds will have gone by: ``14:20``, with the day if it is another: ``Sat 28 Nov 03:10``."""
+    now = now or datetime.now()
+    then = now + timedelta(seconds=seconds)
+    return then.strftime("%H:%M" if then.date() == now.date() else "%a %d %b %H:%M")

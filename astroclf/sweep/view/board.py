@@ -39,7 +39,7 @@ from astroclf.sweep.view.wording import (
 from astroclf.util import terminal
 from astroclf.util.figures import shorten
 from astroclf.util.logs import log, log_to_file
-from astroclf.util.text import clock, visible
+from astroclf.util.text import clock, roughly, until, visible
 
 MIN_ROWS = 4  # even in a very low terminal
 FINISHED_ROWS = 12  # the latest finished trials in the table, beside the best and all that run
@@ -89,6 +89,7 @@ class Board:
         self._console = console or terminal.console()
         self._live: Live | None = None
         self._told: set[int] | None = None  # finished trials that were logged, or were there before
+        self._expected = False  # whether the log has heard how long it takes
         self._clocks: dict[int, tuple[float, float]] = {}  # of running trials: recorded seconds, and when they were new
 
     def __enter__(self) -> Self:
@@ -114,6 +115,9 @@ class Board:
                 line = self.line(finished[number], trials)
                 log.info("%s", line) if self._live is None else log_to_file(line)
         self._told = set(finished)
+        if not self._expected and (said := self.expected(trials)):
+            self._expected = True
+            log.info("%s", said) if self._live is None else log_to_file(said)
 
     def line(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str:
         """Write the line that a log has for a trial that ended."""
@@ -145,6 +149,17 @@ class Board:
         pieces = [self._still_running(trial, mean) for trial in running]
         pieces += [mean] * max(0, self.n_trials - done - len(running))
         return max(sum(pieces) / max(self.workers, len(running), 1), *pieces, 0.0)
+
+    def expected(self, trials: Sequence[FrozenTrial]) -> str:
+        """Write how long a trial takes, and when the last will end; nothing before one has, or after the last."""
+        left, to_do = self.seconds_left(trials), self.n_trials - finished_count(trials)
+        known = [s for trial in trials if trial.state.is_finished() and (s := train_seconds(trial)) is not None]
+        if left is None or to_do <= 0:
+            return ""
+        return (
+            f"A trial takes about {roughly(sum(known) / len(known))}: {to_do} are left with {self.workers} "
+            f"worker{'s' if self.workers > 1 else ''}, until about {until(left)}."
+        )
 
     def _still_running(self, trial: FrozenTrial, mean: float) -> float:
         """Estimate the seconds left of a running trial: by its own pace if that is known, else by the mean."""
@@ -188,7 +203,9 @@ class Board:
         parts = [f"{counts[name]} {name}" for name in ("running", "complete", "pruned", "failed") if counts[name]]
         title = terminal.plain(f"Sweep {self.title}", "bold")
         if done < self.n_trials:
-            title.append(f"   time left {clock(self.seconds_left(trials))}", style="not bold")
+            left = self.seconds_left(trials)
+            end = f", until about {until(left)}" if left is not None else ""
+            title.append(f"   time left {clock(left)}{end}", style="not bold")
         line = Table.grid(padding=(0, 2, 0, 0))
         bar = ProgressBar(total=max(self.n_trials, 1), completed=done, width=20)
         line.add_row(Text(f"{done}/{self.n_trials}"), bar, Text(", ".join(parts)))

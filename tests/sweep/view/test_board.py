@@ -114,6 +114,17 @@ def test_time_left_is_unknown_until_a_trial_ended(trial):
     assert "time left –" in seen(board(), running)
 
 
+def test_the_log_hears_once_how_long_trials_take(trial, caplog):
+    shown = board(n_trials=61, workers=2)
+    done = [trial(0, values=0.5, seconds=545)]
+    with caplog.at_level(logging.INFO, logger="astroclf"):
+        for trials in ([], done, done):
+            shown.update(trials)
+    (said,) = [line for line in caplog.messages if line.startswith("A trial takes")]
+    assert said.startswith("A trial takes about 9.1 min: 60 are left with 2 workers, until about ")
+    assert "time left 4:32:30, until about " in seen(shown, done)
+
+
 def test_time_left_shares_what_is_to_do_among_the_workers(trial):
     shown = board(n_trials=10, workers=2)
     done = [trial(0, values=0.5, seconds=100), trial(1, TrialState.PRUNED, 0.1, seconds=20)]
@@ -155,7 +166,8 @@ def test_on_a_terminal_the_table_is_drawn_anew_and_the_log_file_has_the_lines(tr
     assert "\x1b[?25l" in written  # the cursor is hidden while it lives
     assert written.rstrip().endswith("\x1b[?25h")
     assert "7/30" in written
-    lines = (tmp_path / "sweep.log").read_text().splitlines()
+    expected, *lines = (tmp_path / "sweep.log").read_text().splitlines()
+    assert expected.startswith("A trial takes about ")
     assert [line.split()[1] for line in lines] == ["3", "4", "5", "6"]  # what ended meanwhile
 
 
@@ -166,12 +178,14 @@ def test_without_a_terminal_each_trial_that_ended_is_one_line(trials, caplog):
         shown.update([*some[:5], *some[10:]])
         shown.update(some)
         shown.update(some)
-    assert len(caplog.messages) == 8
-    assert caplog.messages[0] == (
+    expected, *lines = caplog.messages
+    assert expected.startswith("A trial takes about 3.2 min: 28 are left with 2 workers, until about ")
+    assert len(lines) == 8
+    assert lines[0] == (
         "Trial 2 complete, val/accuracy 0.7856; 3:10; backbone=resnet18 loss=focal gamma=3.02 lr=1.15e-4 "
         "weight_decay=1.26e-3 augment=galaxy10 dropout=0.583; 5 of 30 done, 33:11 left"
     )
-    assert caplog.messages[1].startswith("Trial 3 failed: CUDA out of memory. Tried to allocate 2.00 GiB; 0:38; ")
-    assert "Trial 4 complete, val/accuracy 0.8483 (best so far); " in caplog.messages[2]
-    assert "Trial 5 pruned after 1/10 validations at 0.2868; 0:19; " in caplog.messages[3]
+    assert lines[1].startswith("Trial 3 failed: CUDA out of memory. Tried to allocate 2.00 GiB; 0:38; ")
+    assert "Trial 4 complete, val/accuracy 0.8483 (best so far); " in lines[2]
+    assert "Trial 5 pruned after 1/10 validations at 0.2868; 0:19; " in lines[3]
     assert shown._console.file.getvalue() == ""
