@@ -126,6 +126,11 @@ class RepresentationValidation:
     precision: Precision
     labelled: bool
 
+    @property
+    def images(self) -> int:
+        """How many images go through the network, each view of one counted."""
+        return len(self.views.rows) * self.views.views + len(self.held_out.rows) + len(self.neighbours.rows)
+
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Return the loss and its terms, and what `representation` says of the features."""

@@ -92,6 +92,8 @@ class Trainer:
         Called before anything is written or sent. What it raises ends the training with the files as they were.
     freezing : Freezing, optional
         Which parts of the model do not train in which steps.
+    validation_images : int
+        How many images `validate` looks at, for the time that all is expected to take.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Trainer:
         on_validation: Callable[[list[dict[str, float]], bool], None] | None = None,
         before_save: Callable[[], None] | None = None,
         freezing: Freezing | None = None,
+        validation_images: int = 0,
     ) -> None:
         self.model, self.criterion, self.train_loader, self.validate = model, criterion, train, validate
         self.optimizer, self.schedule, self.precision, self.settings = optimizer, schedule, precision, settings
@@ -120,6 +123,7 @@ class Trainer:
         self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
         self.description = description or {}
         self.on_validation, self.before_save, self.freezing = on_validation, before_save, freezing
+        self.validation_images = validation_images
         self.training_step = TrainingStep(model, criterion, optimizer, precision, settings)
         self.ema = self.training_step.ema
         self.early_stopping = EarlyStopping(settings.patience)
@@ -269,7 +273,8 @@ class Trainer:
         steps = math.ceil(len(self.train_loader) / self.settings.grad_accum_steps)
         every = self.settings.validate_every_steps
         validations = steps / every if every else 1 / self.settings.validate_every  # an epoch
-        share = validations * len(self.val_loader.rows) / (3 * len(self.train_loader.rows))
+        images = len(self.train_loader.rows) * self.train_loader.views
+        share = validations * self.validation_images / (3 * images)
         until = self.freezing.until if self.freezing is not None else math.inf
         return ExpectedTime(self.total_steps, steps, share, until)
 

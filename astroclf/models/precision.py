@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from astroclf.errors import ConfigError
 
@@ -68,11 +69,17 @@ class Precision:
         return torch.amp.GradScaler(self.device.type, init_scale=1.0)
 
 
-def choose_precision(name: str, device: torch.device) -> Precision:
+def choose_precision(name: str, device: torch.device, trained: nn.Module | None = None) -> Precision:
     """Return the named number format; ``auto`` takes the fastest that the device does well.
 
     That is bf16 where the hardware multiplies it (Ampere and newer; a CPU with AMX or AVX512-BF16), fp16 on older
-    GPUs, fp32 otherwise.
+    GPUs, fp32 otherwise; on a CPU also to train a network of inverted bottlenecks. It follows from the network, and is
+    not measured, so that all trials of a sweep, and a run that goes on, have the same.
+
+    Parameters
+    ----------
+    trained
+        The network, where it is to learn: without a backward pass, bf16 is the faster one for all.
 
     Raises
     ------
@@ -85,5 +92,19 @@ def choose_precision(name: str, device: torch.device) -> Precision:
         return Precision(name, device)
     if device.type == "cuda":
         return Precision("bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16", device)
+    if trained is not None and _has_inverted_bottlenecks(trained):
+        return Precision("fp32", device)
     abilities = torch.cpu.get_capabilities()
     return Precision("bf16" if abilities.get("amx_bf16") or abilities.get("avx512_bf16") else "fp32", device)
+
+
+def _has_inverted_bottlenecks(network: nn.Module) -> bool:
+    """Tell whether a network is of MobileNet's or EfficientNet's kind: depthwise convolutions, and BatchNorm.
+
+    Those are as wide as a block gets, and their backward pass is slow in bf16 on a CPU: in fp32 EfficientNet-Lite0
+    trains about twice as fast (experiments/training_format.md). ConvNeXt, whose depthwise convolutions are narrow
+    beside its linear layers, has LayerNorm, and is faster in bf16.
+    """
+    layers = [*network.modules()]
+    depthwise = any(isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels for layer in layers)
+    return depthwise and any(isinstance(layer, nn.BatchNorm2d) for layer in layers)

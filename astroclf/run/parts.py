@@ -153,7 +153,7 @@ def build_parts(
         A part that cannot be had. What takes long comes last: nobody waits for a data set to be decoded to hear that
         weights are missing.
     """
-    precision = choose_precision(config.trainer.precision, choose_device(config.trainer.device))
+    device = choose_device(config.trainer.device)
     make_deterministic(config.trainer.deterministic)
     torch.manual_seed(config.seed)
     input_size, channels = config.augment.output_size or config.dataset.image_size, config.dataset.channels
@@ -163,6 +163,9 @@ def build_parts(
         # What names none keeps what its class has by default.
         weights = {} if pretrained and named is None else {"weights": initial.given}
         backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
+    precision = choose_precision(
+        config.trainer.precision, device, None if config.finetune.trains_the_head_alone else backbone
+    )
     expected = initial.pretraining.data_config if initial.pretraining else data_config_of(backbone)
     config = replace(config, augment=normalised(config.augment, expected, channels))
     spec = NetworkSpec(

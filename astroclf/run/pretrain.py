@@ -112,7 +112,7 @@ def pretrain(config: PretrainConfig, folder: RunFolder, command: str) -> dict[st
 
 def _build(config: PretrainConfig, *, pretrained: bool) -> _Parts:
     """Build what a pretraining is done with; what takes long comes last."""
-    precision = choose_precision(config.trainer.precision, choose_device(config.trainer.device))
+    device = choose_device(config.trainer.device)
     make_deterministic(config.trainer.deterministic)
     torch.manual_seed(config.seed)
     channels, size = config.dataset.channels, config.augment.output_size or config.dataset.image_size
@@ -120,6 +120,7 @@ def _build(config: PretrainConfig, *, pretrained: bool) -> _Parts:
     uri = config.tracking.uri if isinstance(config.tracking.uri, str) else None
     with initial_weights(named, uri) as initial:
         backbone = build(config.backbone, image_size=size, channels=channels, weights=initial.given)
+    precision = choose_precision(config.trainer.precision, device, backbone)
     expected = initial.pretraining.data_config if initial.pretraining else data_config_of(backbone)
     config = replace(config, augment=normalised(config.augment, expected, channels))
     network, augmentation = PretrainingNetwork(backbone, config.embedding), build(config.augment)
@@ -194,6 +195,7 @@ def _trainer(parts: _Parts, folder: RunFolder, tracker: Tracker, before: Mapping
         resume_hint=resume_command(folder.path),
         fingerprints=parts.data.splits.fingerprints,
         description={"before": dict(before), "seen": digests},
+        validation_images=parts.validation.images,
     )
 
 

@@ -145,6 +145,11 @@ class FinetuneSettings(Settings):
         """Whether anything of the backbone stays as its weights have it, be it for a while."""
         return self.freeze != 0 or self.frozen_norms
 
+    @property
+    def trains_the_head_alone(self) -> bool:
+        """Whether nothing of the backbone ever trains."""
+        return self.freeze == "all" and self.freeze_epochs is None
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings(Settings):

@@ -40,7 +40,7 @@ from astroclf.config.compose import composed_as
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.state import planned_steps
 from astroclf.engine.trainer import Trainer
-from astroclf.evaluation.forward import evaluate
+from astroclf.evaluation.forward import Validation
 from astroclf.run.data import Data
 from astroclf.run.parts import Parts, ProcessCache, build_parts
 from astroclf.settings.config import Config
@@ -120,9 +120,11 @@ def trained(parts: Parts, own: Images, unseen: BatchLoader | None, steps: int, e
     )  # fmt: skip
     looked_at: list[dict[str, float]] = []
 
+    def measured(loader: BatchLoader) -> Validation:
+        return Validation(parts.criterion, loader, parts.precision, parts.data.classes)
+
     def accuracy(loader: BatchLoader) -> float:
-        model = trainer.ema.model() if trainer.ema is not None else trainer.model
-        return evaluate(model, parts.criterion, loader, parts.precision, parts.data.classes).metrics()["accuracy"]
+        return measured(loader)(trainer.ema.model() if trainer.ema is not None else trainer.model)["accuracy"]
 
     def look(history: list[dict[str, float]], _: bool) -> None:
         of_test = {"test": accuracy(loaders["test"])} | ({"unseen": accuracy(unseen)} if unseen is not None else {})
@@ -135,8 +137,8 @@ def trained(parts: Parts, own: Images, unseen: BatchLoader | None, steps: int, e
         total_steps=planned_steps(settings, len(loaders["train"])),
     )
     trainer = Trainer(
-        parts.network, parts.criterion, loaders["train"], loaders["val"], optimizer, schedule, parts.precision,
-        settings, parts.data.classes, folder, NullTracker(), on_validation=look,
+        parts.network, parts.criterion, loaders["train"], measured(loaders["val"]), optimizer, schedule,
+        parts.precision, settings, folder, NullTracker(), on_validation=look,
     )  # fmt: skip
     trainer.fit()
     shutil.rmtree(folder)

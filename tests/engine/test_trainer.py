@@ -98,6 +98,7 @@ def make_trainer(
         tracker or NullTracker(),
         resume_hint="resume me",
         freezing=finetune and Freezing(model, finetune, len(loaders[0])),
+        validation_images=len(loaders[1].rows),
     )
 
 

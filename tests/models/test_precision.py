@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 
 from astroclf.errors import ConfigError
@@ -7,10 +8,23 @@ from astroclf.models.precision import choose_device, choose_precision
 CPU = torch.device("cpu")
 
 
-def test_auto_takes_what_the_cpu_multiplies():
+@pytest.fixture
+def of_this_cpu() -> str:
     abilities = torch.cpu.get_capabilities()
-    has_bf16 = bool(abilities.get("amx_bf16") or abilities.get("avx512_bf16"))
-    assert choose_precision("auto", CPU).name == ("bf16" if has_bf16 else "fp32")
+    return "bf16" if abilities.get("amx_bf16") or abilities.get("avx512_bf16") else "fp32"
+
+
+def test_auto_takes_what_the_cpu_multiplies(of_this_cpu):
+    assert choose_precision("auto", CPU).name == of_this_cpu
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenetv4_conv_small_035", "test_convnext", "resnet10t"])
+def test_on_a_cpu_auto_is_fp32_for_networks_of_inverted_bottlenecks(name, monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True})
+    network = timm.create_model(name, num_classes=0)
+    slow = name.startswith(("efficientnet", "mobilenet"))
+    assert choose_precision("auto", CPU, network).name == ("fp32" if slow else "bf16")
+    assert choose_precision("bf16", CPU, network).name == "bf16"
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])

@@ -12,8 +12,10 @@ import torch
 from astroclf.config.compose import composed_as
 from astroclf.errors import ConfigError, WeightsError
 from astroclf.models.network import NetworkSpec, build_network
+from astroclf.models.precision import choose_precision
 from astroclf.registry.package import write_package
 from astroclf.registry.weights import sha256
+from astroclf.run import parts
 from astroclf.run.build import ProcessCache, TrialContext, opened_run
 from astroclf.run.folder import RunFolder
 from astroclf.settings.config import Config
@@ -53,6 +55,17 @@ def test_batches_of_one_image_are_refused_where_batchnorm_would_have_one_value(t
     for batch_size, others in ((2, overrides), (1, ["dataset.image_size=33"])):
         with pytest.raises(Decoded):
             opens(tmp_path, f"trainer.batch_size={batch_size}", *others)
+
+
+@pytest.mark.parametrize(("finetune", "precision"), [("probe_then_all", "fp32"), ("frozen", "bf16")])
+def test_depthwise_networks_train_in_fp32_on_a_cpu_unless_they_are_frozen(tmp_path, monkeypatch, finetune, precision):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True})
+    chosen = []
+    monkeypatch.setattr(parts, "choose_precision", lambda *given: chosen.append(choose_precision(*given)) or chosen[-1])
+    words = ("backbone=efficientnet_lite0", "backbone.weights=imagenet", f"finetune={finetune}", "trainer.device=cpu")
+    with pytest.raises(Decoded):
+        opens(tmp_path, *words, "trainer.precision=auto", "dataset.image_size=32")
+    assert [each.name for each in chosen] == [precision]
 
 
 SMALL = (
