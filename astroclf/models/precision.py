@@ -102,7 +102,7 @@ def _has_inverted_bottlenecks(network: nn.Module) -> bool:
     """Tell whether a network is of MobileNet's or EfficientNet's kind: depthwise convolutions, and BatchNorm.
 
     Those are as wide as a block gets, and their backward pass is slow in bf16 on a CPU: in fp32 EfficientNet-Lite0
-    trains about twice as fast (experiments/training_format.md). ConvNeXt, whose depthwise convolutions are narrow
+    trains 1.7 to 2.1 times as fast (experiments/training_format.md). ConvNeXt, whose depthwise convolutions are narrow
     beside its linear layers, has LayerNorm, and is faster in bf16.
     """
     layers = [*network.modules()]
