@@ -266,6 +266,12 @@ def _finish(
             "Held-out images whose %d nearest neighbours give the right label: %.1f %% before, %.1f %% now.",
             NEIGHBOURS, 100 * before["knn_accuracy"], 100 * last["val/knn_accuracy"],
         )  # fmt: skip
+        if last["val/knn_accuracy"] < before["knn_accuracy"]:
+            log.warning(
+                "By their neighbours, images are told apart worse than with the weights that it began with: do not count "
+                "on these. Give it more steps (trainer.epochs), more images, or an augmentation that leaves what tells "
+                "classes apart (augment=dihedral)."
+            )
     log.info("Backbone  %s", file)
     log.info("Begin a training with it:  astroclf train … backbone.weights=%s finetune=full", folder.path)
     log.info("%s", trainer.tracker.where_to_look())
