@@ -268,9 +268,9 @@ def _finish(
         )  # fmt: skip
         if last["val/knn_accuracy"] < before["knn_accuracy"]:
             log.warning(
-                "By their neighbours, images are told apart worse than with the weights that it began with: do not count "
-                "on these. Give it more steps (trainer.epochs), more images, or an augmentation that leaves what tells "
-                "classes apart (augment=dihedral)."
+                "By their neighbours, images are told apart worse than with the weights that it began with: do not "
+                "count on these. Give it more steps (trainer.epochs), more images, or an augmentation that leaves what "
+                "tells classes apart (augment=dihedral)."
             )
     log.info("Backbone  %s", file)
     log.info("Begin a training with it:  astroclf train … backbone.weights=%s finetune=full", folder.path)
