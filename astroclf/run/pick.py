@@ -24,6 +24,7 @@ from astroclf.evaluation.predictions import Predictions
 from astroclf.evaluation.probe import count_fits, linear_probe
 from astroclf.evaluation.report import page
 from astroclf.models.folded import for_inference
+from astroclf.models.precision import choose_precision
 from astroclf.run.candidates import Candidate, candidate, check_candidate, untrained
 from astroclf.run.data import Data
 from astroclf.run.parts import Parts, ProcessCache, build_parts, to_device
@@ -195,7 +196,9 @@ def _experiment(config: Config, found: Candidate) -> Config:
 def _features(name: str, parts: Parts, sample: Sample, views: int) -> tuple[np.ndarray, float]:
     """Compute the features of all images, (N, F) float32, and how many images went through in a second."""
     to_device(parts.network, parts.config, parts.precision)
-    network, train = for_inference(parts.network.eval(), parts.precision), parts.loaders["train"]
+    # The format that answers fastest: EfficientNets, which train in fp32 on a CPU, answer twice as fast in bf16.
+    precision = choose_precision(parts.config.trainer.precision, parts.precision.device)
+    network, train = for_inference(parts.network.eval(), precision), parts.loaders["train"]
     loader = BatchLoader(
         train.pixels,
         sample.data.cache.catalog.labels,
@@ -210,7 +213,7 @@ def _features(name: str, parts: Parts, sample: Sample, views: int) -> tuple[np.n
     with ProgressBar(f"Features of {name}", len(sample.rows)) as bar:
         for batch in loader.epoch(0):
             seen = [batch.images_BCHW] if views == 1 else dihedral_views(batch.images_BCHW)
-            with parts.precision.autocast():
+            with precision.autocast():
                 of_views = [network.features(each_BCHW) for each_BCHW in seen]
             features.append(torch.stack(of_views).mean(dim=0).cpu().numpy())
             bar.advance(len(batch.labels_B))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from astroclf.data.loader import Batch, Partners
+from astroclf.engine.freezing import Freezing
 from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.training_step import TrainingStep
 from astroclf.losses.criterion import Criterion
@@ -17,7 +18,8 @@ from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.losses.focal import FocalLoss
 from astroclf.models.classifier import Classifier
 from astroclf.models.precision import Precision
-from astroclf.settings.training import TrainerSettings
+from astroclf.settings.training import FinetuneSettings, TrainerSettings
+from astroclf.settings.yaml_files import yaml_values
 from tests.settings.defaults import default
 
 RHO = 0.3
@@ -153,3 +155,21 @@ def test_the_loss_of_mixed_images_is_each_labels_by_its_share(loss: str, soft: b
         other = step.criterion(output, others, targets[1]).total_B
     expected = ((1 - shares) * own + shares * other).mean()
     torch.testing.assert_close(step.take([mixed]).loss, expected)
+
+
+def test_what_is_frozen_stays_as_it_is_through_both_passes_and_climbs_once_it_is_free():
+    step = make_step()
+    settings = FinetuneSettings(**{**yaml_values("finetune/none"), "freeze": "all", "freeze_epochs": 1.0})
+    freezing = Freezing(step.model, settings, steps_per_epoch=1)
+    backbone = step.model.backbone
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    scores = step.model.scores.weight.detach().clone()
+    freezing.apply(0)
+    step.take([batch()])
+    for name, value in backbone.state_dict().items():  # weights, and the statistics of the norm
+        assert torch.equal(value, before[name]), name
+    assert not torch.equal(step.model.scores.weight, scores)
+    freezing.apply(1)
+    step.take([batch(1)])
+    moved = {name for name, value in backbone.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == before.keys() - {"layers.0.bias"}  # which the norm after it takes away
