@@ -24,8 +24,16 @@ from astroclf.audit.labels import (
     unknown_to_model,
 )
 from astroclf.audit.notes import noted_images, unread_files
-from astroclf.audit.report import write_audit_report
-from astroclf.audit.summary import STATUS_WORDS, Audit, class_table, findings_table, write_summary
+from astroclf.audit.report import SHIFT_FIGURE, write_audit_report
+from astroclf.audit.summary import (
+    STATUS_WORDS,
+    Audit,
+    class_table,
+    findings_table,
+    shift_table,
+    write_shift,
+    write_summary,
+)
 from astroclf.audit.tones import narrow_ranges
 from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, Skipped, open_image_cache
@@ -52,10 +60,14 @@ from astroclf.util.version import __version__
 
 if TYPE_CHECKING:
     from astroclf.audit import folds as fold_trainings
+    from astroclf.audit import reference
+    from astroclf.evaluation import plots
     from astroclf.inference.predictor import Predictor
     from astroclf.registry import load as registry
 else:
+    plots = lazy_import("astroclf.evaluation.plots")  # matplotlib
     fold_trainings = lazy_import("astroclf.audit.folds")  # most checks need neither torch nor a model
+    reference = lazy_import("astroclf.audit.reference")
     registry = lazy_import("astroclf.registry.load")
 
 IMAGES_PER_STEP = 256  # of the progress bar, while a model is asked
@@ -64,7 +76,8 @@ IMAGES_PER_STEP = 256  # of the progress bar, while a model is asked
 def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
     """Check the configured data set, and write ``report.html`` and ``check.json`` into `folder`.
 
-    With a model or folds, ``suspects.csv`` beside them lists the suspicious labels.
+    With a model or folds, ``suspects.csv`` beside them lists the suspicious labels; with a reference, ``shift.csv`` and
+    ``shift.png`` say how far the images are from it.
 
     Returns
     -------
@@ -76,6 +89,8 @@ def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
     AstroclfError
         There is no such data set or model, or something else that keeps it from being looked at.
     """
+    if config.reference is not None:
+        reference.check_reference(config)
     predictor = _load_model(config)  # first: nobody waits for a data set to be decoded to hear that there is none
     reader, found = _list(config.dataset)
     if reader is None:
@@ -90,6 +105,9 @@ def inspect(config: CheckConfig, folder: str | Path, command: str) -> int:
     write_summary(folder / "check.json", audit)
     if predictor is not None or config.folds is not None:
         write_suspects(folder / "suspects.csv", suspects_of(audit.findings))
+    if audit.shift is not None:
+        write_shift(folder / "shift.csv", audit.shift)
+        plots.plot_shift(audit.shift, folder / SHIFT_FIGURE)
     write_audit_report(folder, audit, images, gallery)
     _show(audit, folder)
     return audit.status
@@ -213,6 +231,7 @@ def _look(
         listed=len(reader.catalog),
         catalog=cache.catalog,
         facts=facts,
+        shift=None if config.reference is None else reference.compare(config, cache, predictor),
         splits={name: getattr(splits, name) for name in SPLITS} if splits else None,
         details=details,
     )
@@ -315,10 +334,15 @@ def _show(audit: Audit, folder: Path) -> None:
     if audit.findings:
         screen.print()
         screen.print(findings_table(audit))
+    if audit.shift is not None:
+        screen.print()
+        screen.print(shift_table(audit.shift))
     screen.print()
     for found in audit.findings:
         if found.hint:
             log.info("%s: %s", found.title, found.hint)
+    for sentence in audit.shift.sentences if audit.shift is not None else ():
+        log.info("%s", sentence)
     log.info("Report    %s", folder / "report.html")
     log.info("As data   %s", folder / "check.json")
     words = STATUS_WORDS[audit.status] + (" but for notes" if audit.status == 0 and audit.findings else "")

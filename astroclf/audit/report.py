@@ -11,13 +11,15 @@ import numpy as np
 from astroclf.audit.findings import SEVERITIES, Case, Finding
 from astroclf.audit.gallery import GalleryRow
 from astroclf.audit.summary import EFFECTIVE_NUMBER_BETA, STATUS_WORDS, Audit, ClassRow, audit_sentence
+from astroclf.evaluation.shift import COLUMNS
 from astroclf.util.atomic import write_text
 from astroclf.util.html import render
-from astroclf.util.pictures import picture_uri
+from astroclf.util.pictures import data_uri, picture_uri
 
 PICTURED_CASES = 50  # of a finding; the others are in check.json
 LISTED_CASES = 200  # of a finding without pictures
 PICTURES_OF_A_CASE = 6
+SHIFT_FIGURE = "shift.png"  # beside the report, and in it
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,11 @@ def write_audit_report(
         Those of the audit's table, (N, H, W, C) uint8, or anything that gives image i for index i.
     gallery
         Of `draw_gallery`.
+
+    The figure of `audit.shift`, where there is one, lies in the folder.
     """
     sections = [_section(found, images) for found in audit.findings]
+    figure = Path(folder) / SHIFT_FIGURE
     page = render(
         Path(__file__).with_name("report.html.j2"),
         title=f"{audit.name}: what check found",
@@ -84,6 +89,8 @@ def write_audit_report(
         has_drawings=any(pair.files for row in gallery for pair in row.pairs),
         has_files=any(row.formats for row in audit.classes),
         size_words=_size_words,
+        shift_columns=COLUMNS,
+        shift_figure=data_uri(figure.read_bytes(), "png") if audit.shift is not None else "",
     )
     path = Path(folder) / "report.html"
     write_text(path, page)

@@ -18,6 +18,7 @@ from astroclf.audit.findings import Finding, Severity, counted, exit_status, gat
 from astroclf.audit.notes import by_reason
 from astroclf.data.catalog import Catalog, LeftOut
 from astroclf.data.decode.headers import FileFacts
+from astroclf.evaluation.shift import COLUMNS, Shift
 from astroclf.losses.class_weights import balanced_weights, effective_numbers
 from astroclf.util.atomic import write_text
 from astroclf.util.terminal import Plain, plain
@@ -65,6 +66,8 @@ class Audit:
         What lies in the folder and is no sample.
     details
         Fingerprints, versions and the like, for the records.
+    shift
+        How far the images are from those of ``reference=``; None where nothing was compared.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Audit:
     splits: Mapping[str, np.ndarray] | None = None
     left_out: Sequence[LeftOut] = ()
     details: Mapping[str, str] = field(default_factory=dict)
+    shift: Shift | None = None
 
     @property
     def status(self) -> int:
@@ -157,6 +161,7 @@ def summary(audit: Audit) -> dict[str, Any]:
             for row in audit.classes
         ],
         "imbalance": round(audit.imbalance, 3),
+        "reference": None if audit.shift is None else audit.shift.to_plain(),
         "files": {
             "formats": dict(Counter(format_words(fact) for fact in known).most_common()),
             "sizes": dict(Counter(f"{fact.width}x{fact.height}" for fact in known).most_common()),
@@ -217,6 +222,25 @@ def findings_table(audit: Audit) -> Table:
         severity = Text(found.severity, SEVERITY_COLORS[found.severity])
         table.add_row(severity, Plain(found.title + conflicts), f"{len(found.cases):,}", Plain(shown + more))
     return table
+
+
+def shift_table(shift: Shift) -> Table:
+    """List the statistics of the images beside those of the reference, for the terminal."""
+    title = plain(f"{shift.images:,} of these images beside {shift.others:,} of {shift.other}", "bold")
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    for place, name in enumerate(COLUMNS):
+        table.add_column(name, justify="right" if place else "left")
+    for row in shift.rows():
+        table.add_row(*map(Plain, row))
+    return table
+
+
+def write_shift(path: Path, shift: Shift) -> None:
+    """Write the statistics of the images beside those of the reference as CSV."""
+    names = ("statistic", "here", "reference", "ks", "p_value")
+    lines = [f"{each.name},{each.here:.7g},{each.there:.7g},{each.distance:.7g},{each.p_value:.7g}"
+             for each in shift.differences]  # fmt: skip
+    write_text(path, "\n".join([",".join(names), *lines]) + "\n")
 
 
 def _first_words(ids: Sequence[str], text: str) -> str:

@@ -90,13 +90,21 @@ def doubt_scores(measures: Mapping[str, np.ndarray], wrong_N: np.ndarray, level:
     base_wrong, base_right = placed[BASELINE]
     scores = []
     for name, (of_wrong, of_right) in placed.items():
-        auroc = float(of_wrong.mean())
+        auroc, interval = auroc_interval(measures[name], wrong_N, level)
         gain = auroc - float(base_wrong.mean())
-        margin = _margin(of_wrong, of_right, level)
         gain_margin = _margin(of_wrong - base_wrong, of_right - base_right, level)
-        interval = Interval(max(0.0, auroc - margin), min(1.0, auroc + margin))
         scores.append(DoubtScore(name, auroc, interval, gain, Interval(gain - gain_margin, gain + gain_margin)))
     return scores
+
+
+def auroc_interval(values_N: np.ndarray, positive_N: np.ndarray, level: float = LEVEL) -> tuple[float, Interval]:
+    """Compute how well values tell positives, (N,) bool, from the rest: the AUROC, with the interval of `doubt_scores`.
+
+    There must be two of either.
+    """
+    of_positive, of_rest = _placements(values_N, positive_N)
+    auroc, margin = float(of_positive.mean()), _margin(of_positive, of_rest, level)
+    return auroc, Interval(max(0.0, auroc - margin), min(1.0, auroc + margin))
 
 
 def _placements(values_N: np.ndarray, wrong_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

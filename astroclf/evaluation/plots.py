@@ -10,9 +10,12 @@ import numpy as np
 
 from astroclf.evaluation.predictions import Predictions
 from astroclf.evaluation.selective import risk_coverage
+from astroclf.evaluation.shift import Shift
 from astroclf.util.figures import BLUE, GREEN, GREY, INK, ORANGE, class_labels, figure, shorten, show_image
+from astroclf.util.fonts import drawable
 
 RELIABILITY_BINS = 10
+SHIFT_BINS = 30
 WIDTH = 3.5  # inches of what says how far to trust a model: three figures stand beside each other on a page
 
 
@@ -78,6 +81,28 @@ def plot_reliability(predictions: Predictions, path: str | Path, before: Predict
         axes.figure.legend(loc="outside lower center")  # within the axes it would lie over the curves
         below.bar((edges[:-1] + edges[1:]) / 2, counts, width=0.92 / RELIABILITY_BINS, color=BLUE, alpha=0.75)
         below.set(xlabel="confidence (highest probability)", ylabel="images")
+    return Path(path)
+
+
+def plot_shift(shift: Shift, path: str | Path) -> Path:
+    """Plot the distribution of each statistic of two sets of images, the largest difference first."""
+    columns = 4
+    rows = math.ceil(len(shift.differences) / columns)
+    with figure(path, 10.8, 2.1 * rows + 0.4, rows=rows, columns=columns, squeeze=False) as grid:
+        for axes, difference in zip(grid.flat, shift.differences, strict=False):
+            here, there = (side[difference.name] for side in shift.measured)
+            # Single images far out would leave one bin for all others.
+            low, high = np.percentile(np.concatenate([here, there]), (0.5, 99.5))
+            edges = np.linspace(low, high if high > low else low + 1, SHIFT_BINS + 1)
+            for values, color, label in ((there, GREY, shift.other), (here, BLUE, "these images")):
+                counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
+                axes.stairs(counts / max(1, len(values)), edges, color=color, fill=color == GREY, alpha=0.75, lw=1.4,
+                            label=shorten(drawable(label)))  # fmt: skip
+            axes.set_title(f"{difference.statistic.label}\nKS {difference.distance:.2f}", fontsize=7.5)
+            axes.set_yticks([])
+        for axes in grid.flat[len(shift.differences) :]:
+            axes.set_axis_off()
+        grid[0, 0].figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return Path(path)
 
 

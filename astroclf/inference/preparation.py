@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,6 +27,16 @@ from astroclf.settings.reading import ReadSettings
 _SUFFIX_OF = {b"SIMPLE  =": ".fits", b"\x1f\x8b": ".fits.gz", b"BZh": ".fits.bz2", b"\x93NUMPY": ".npy"}
 
 
+@dataclass(frozen=True)
+class PixelRules:
+    """What of a `ModelSpec` says how files become pixels, for images that no model is asked about."""
+
+    image_size: int
+    channels: int
+    reading: Mapping[str, Any]
+    tones: Mapping[str, Any]
+
+
 class Preparation:
     """The way from one file or array to uint8 pixels, as the model's training data went it.
 
@@ -43,7 +53,7 @@ class Preparation:
         Which numbers it takes, such as ``8-bit`` or ``FITS``: those that were in that data set.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec | PixelRules) -> None:
         self.image_size, self.channels = spec.image_size, spec.channels
         self.reading = ReadSettings.from_plain(spec.reading)
         self.tones = tones_from_plain(spec.tones)

@@ -272,3 +272,35 @@ def test_galaxy10_reports_the_pair_that_contradicts_itself(check, tmp_path):
     with h5py.File(tmp_path / "g.h5", "r+") as file:
         file["ans"][5] = 99
     assert "the label 99 in row 5" in cases(check(dataset="galaxy10", path=tmp_path / "g.h5"), "unusable")[0]["text"]
+
+
+def test_a_data_set_is_compared_with_other_images_of_no_classes(check, tmp_path):
+    write_clean(tmp_path / "sky", each=5)
+    for number in range(12):
+        save(tmp_path / "other" / f"{number}.png", cv2.blur(picture(9000 + number), (5, 5)))
+    (tmp_path / "other" / "broken.png").write_bytes(b"nothing")
+    saved = check(f"reference={tmp_path / 'other'}")
+    assert saved["reference"]["other"] == "other"
+    assert (saved["reference"]["images"], saved["reference"]["other_images"]) == (15, 12)
+    assert "times" in saved["reference"]["said"]
+    with (tmp_path / "out" / "shift.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["statistic"] in ("noise", "detail")
+    assert float(rows[0]["ks"]) > 0.9
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Beside other images" in page
+    assert saved["reference"]["said"][:40] in page
+
+
+def test_a_reference_that_is_not_there_is_refused_before_anything_is_decoded(check, tmp_path):
+    write_clean(tmp_path / "sky", each=2)
+    with pytest.raises(ConfigError, match=r"reference=.*othr names no images"):
+        check(f"reference={tmp_path / 'othr'}")
+    assert not list(tmp_path.glob("stores*"))
+
+
+def test_a_reference_without_an_image_is_refused(check, tmp_path):
+    write_clean(tmp_path / "sky", each=4)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(DataError, match=r"reference=.*other holds no image"):
+        check(f"reference={tmp_path / 'other'}")

@@ -28,6 +28,7 @@ class CheckConfig(Settings):
     tracking: StoreSettings
     trainer: MachineSettings
     model: Annotated[str | None, PATH_OR_NAME]
+    reference: Annotated[str | None, PATH_OR_NAME]
     folds: Annotated[int | None, at_least(2)]
     fold_epochs: Annotated[int | Literal["auto"], at_least(1)]
     fold_image_size: Annotated[int, at_least(16)]
