@@ -9,12 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from astroclf.evaluation.image_statistics import measure
+from astroclf.evaluation.novelty import fit_novelty
+from astroclf.inference.profile import TrainingProfile
 from astroclf.inference.seen import SeenImages
 from astroclf.models.classifier import Classifier
-from astroclf.registry.package import write_package
+from astroclf.registry.package import load_package, write_again, write_package
 from tests.data.augment.recipes import recipe_values
 
 
@@ -54,3 +58,17 @@ def write_tiny_package(folder: Path, seen: SeenImages | None = None, **changes: 
     torch.manual_seed(0)
     network = Classifier(Tiny(channels=spec.get("channels", 3)), len(spec["classes"]), **spec["head"])
     return write_package(folder, spec, network.state_dict(), seen)
+
+
+def noise(count: int, seed: int, spread: float = 20) -> np.ndarray:
+    """Draw pictures of nothing but noise, (count, 32, 32, 3) uint8."""
+    return np.clip(np.random.default_rng(seed).normal(90, spread, (count, 32, 32, 3)), 0, 255).astype(np.uint8)
+
+
+def with_profile(package: Path, folder: Path, seed: int = 0) -> Path:
+    """Write a tiny model again, as one that was trained on `noise`: what is noisier is unlike its training images."""
+    model = load_package(package, "cpu", "fp32")
+    training, validation = noise(60, seed), noise(40, seed + 1)
+    novelty = fit_novelty(model.embed(training), np.arange(60) % 3, model.embed(validation), 0.01)
+    model.profile = TrainingProfile(novelty, measure(training), model.embed(validation).astype(np.float16))
+    return write_again(folder, model)

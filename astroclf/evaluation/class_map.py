@@ -186,7 +186,12 @@ def mapped_predictions(predictions: Predictions, class_map: ClassMap) -> Predict
     total = summed.sum(axis=1, keepdims=True)
     probabilities = np.where(total > 0, summed / np.where(total > 0, total, 1), 1 / len(class_map.classes))
     return Predictions(
-        class_map.classes, predictions.ids, probabilities, uncertainty=1 - probabilities.max(axis=1), sets=sets
+        class_map.classes,
+        predictions.ids,
+        probabilities,
+        uncertainty=1 - probabilities.max(axis=1),
+        sets=sets,
+        novelty=predictions.novelty,
     )
 
 

@@ -79,9 +79,8 @@ def predict_proba(
 
 def _of_views(output: Prediction, count: int) -> list[Prediction]:
     """Take apart what a network says of several views of a batch at once."""
-    logits = output.logits_BC.chunk(count)
-    wrong = [None] * count if output.uncertainty_B is None else output.uncertainty_B.chunk(count)
-    return [Prediction(logits_BC, wrong_B) for logits_BC, wrong_B in zip(logits, wrong, strict=True)]
+    parts = ([None] * count if tensor is None else tensor.chunk(count) for tensor in output)
+    return [Prediction(*of_view) for of_view in zip(*parts, strict=True)]
 
 
 @torch.no_grad()

@@ -192,7 +192,7 @@ def _detail(grey_HW: np.ndarray) -> float:
 
 
 def _colors(bands_HWC: np.ndarray, frame_HW: np.ndarray, object_HW: np.ndarray) -> list[float]:
-    """Return of each pair of neighbouring bands the difference of their light over its sum; 0 without any."""
+    """Return, for each pair of neighbouring bands, the difference of their light over its sum; 0 without any."""
     if not object_HW.any():
         return [0.0] * (bands_HWC.shape[2] - 1)
     light_C = np.maximum(0, bands_HWC[object_HW].mean(axis=0) - np.median(bands_HWC[frame_HW], axis=0)).tolist()

@@ -28,7 +28,7 @@ else:
 
 PROBABILITY_COLUMN = "p_"  # then the class's name
 SET_SEPARATOR = "|"  # between the names of a prediction set
-_PER_IMAGE = ("ids", "probabilities", "uncertainty", "labels", "chosen", "scores", "sets")
+_PER_IMAGE = ("ids", "probabilities", "uncertainty", "labels", "chosen", "scores", "sets", "novelty")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class Predictions:
         probabilities.
     sets : (N, C) bool or None
         The classes in the prediction set of each image, where the model gives such sets.
+    novelty : (N,) float or None
+        How unlike the training images each is, beyond 1 more than nearly all validation images, where the model knows.
     """
 
     classes: tuple[str, ...]
@@ -79,6 +81,7 @@ class Predictions:
     chosen: np.ndarray | None = None
     scores: np.ndarray | None = None
     sets: np.ndarray | None = None
+    novelty: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         per_image = (getattr(self, name) for name in _PER_IMAGE)
@@ -127,6 +130,11 @@ class Predictions:
         """The images whose prediction is their label, (N,) bool."""
         return self.predicted == self.truth
 
+    @property
+    def unlike_training(self) -> np.ndarray | None:
+        """Which images are more unlike the training images than nearly all validation images, (N,) bool."""
+        return None if self.novelty is None else self.novelty > 1
+
     @cached_property
     def confusion(self) -> np.ndarray:
         """The confusion matrix, (C, C) int: rows are true classes, columns predicted ones."""
@@ -148,6 +156,7 @@ class Predictions:
             chosen=taken(self.chosen),
             scores=taken(self.scores),
             sets=taken(self.sets),
+            novelty=taken(self.novelty),
         )
 
     def metrics(self) -> dict[str, float]:
@@ -203,8 +212,8 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     """Write ``predictions.csv``, or Parquet where the path ends in ``.parquet``, atomically.
 
     Columns: ``id``, ``label`` (left out of images without labels), ``prediction``, ``p_<class>`` for each class,
-    ``uncertainty``, ``confidence``, and ``prediction_set`` (names joined by ``|``) where there are sets. CSV holds
-    seven digits, Parquet the whole numbers.
+    ``uncertainty``, ``confidence``, ``prediction_set`` (names joined by ``|``) where there are sets, and ``novelty``
+    where the model knows it. CSV holds seven digits, Parquet the whole numbers.
     """
     path, names = Path(path), np.array(predictions.classes, dtype=object)
     texts = {"id": predictions.ids}
@@ -216,6 +225,8 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     numbers = {f"{PROBABILITY_COLUMN}{name}": predictions.probabilities[:, k] for k, name in enumerate(names)}
     numbers["uncertainty"] = predictions.uncertainty
     numbers["confidence"] = predictions.confidence
+    if predictions.novelty is not None:
+        numbers["novelty"] = predictions.novelty
     if path.suffix == ".parquet":
         with atomic_path(path) as temporary:
             parquet.write_table(pyarrow.table({name: list(text) for name, text in texts.items()} | numbers), temporary)
@@ -251,13 +262,24 @@ def read_predictions(path: str | Path) -> Predictions:
         uncertainty = np.array(columns["uncertainty"], dtype=np.float64)
         scores = np.array(columns["confidence"], dtype=np.float64)
         sets = _sets(columns["prediction_set"], classes) if "prediction_set" in columns else None
+        novelty = np.array(columns["novelty"], dtype=np.float64) if "novelty" in columns else None
     except (OSError, ValueError, TypeError, IndexError, KeyError, csv.Error) as error:
         raise DataError(
             f"{path} cannot be read as a table of predictions ({type(error).__name__}: {error})."
         ) from error
     if not len(ids) or len(set(ids.tolist())) != len(ids):
         raise DataError(f"{path} {'repeats an id' if len(ids) else 'holds no predictions'}.")
-    return Predictions(classes, ids, probabilities, uncertainty, labels=labels, chosen=chosen, scores=scores, sets=sets)
+    return Predictions(
+        classes,
+        ids,
+        probabilities,
+        uncertainty,
+        labels=labels,
+        chosen=chosen,
+        scores=scores,
+        sets=sets,
+        novelty=novelty,
+    )
 
 
 def _sets(texts: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:

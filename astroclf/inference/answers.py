@@ -17,8 +17,9 @@ def answer_columns(predictions: Predictions) -> dict[str, np.ndarray]:
     """Return the columns of N answers by name.
 
     ``label`` (class name), ``confidence`` (estimated probability that it is right), ``uncertainty`` (estimated
-    probability that it is wrong), ``p_<class>`` for each class, summing to 1, and, where the model gives prediction
-    sets, ``prediction_set`` (names of classes, joined by ``|``).
+    probability that it is wrong), ``p_<class>`` for each class, summing to 1; where the model gives prediction sets,
+    ``prediction_set`` (names of classes, joined by ``|``); and where it knows what its training images are like,
+    ``novelty`` and ``unlike_training`` (bool).
     """
     names = np.array(predictions.classes, dtype=object)
     columns: dict[str, np.ndarray] = {
@@ -29,6 +30,8 @@ def answer_columns(predictions: Predictions) -> dict[str, np.ndarray]:
     columns |= {f"{PROBABILITY_COLUMN}{name}": predictions.probabilities[:, index] for index, name in enumerate(names)}
     if predictions.sets is not None:
         columns["prediction_set"] = predictions.set_names
+    if predictions.novelty is not None and predictions.unlike_training is not None:
+        columns |= {"novelty": predictions.novelty, "unlike_training": predictions.unlike_training}
     return columns
 
 

@@ -32,7 +32,7 @@ class Ensemble:
     than it is right (arXiv:2007.08792): one that is registered as one model is calibrated again, where there are images
     for it. The confidence is the highest of the mean probabilities, the uncertainty 1 - confidence: the members'
     own are about labels that may be others. Their prediction sets hold for their own probabilities alone, so an
-    ensemble has those that were fitted for it, or none.
+    ensemble has those that were fitted for it, or none. The novelty is the mean of the members', where all know it.
 
     Attributes
     ----------
@@ -136,7 +136,9 @@ class Ensemble:
     def _mean(self, said: Sequence[Predictions]) -> Predictions:
         orders = map(self._order, self.members)
         mean_NC = np.mean([each.probabilities[:, order] for each, order in zip(said, orders, strict=True)], axis=0)
-        return Predictions(self.classes, said[0].ids, mean_NC, 1 - mean_NC.max(axis=1))
+        novelties = [each.novelty for each in said if each.novelty is not None]
+        novelty_N = np.mean(novelties, axis=0) if len(novelties) == len(said) else None
+        return Predictions(self.classes, said[0].ids, mean_NC, 1 - mean_NC.max(axis=1), novelty=novelty_N)
 
     def views(self, images: ForMembers, batch_size: int = DEFAULT_BATCH_SIZE) -> np.ndarray:
         """Compute the mean over members for each of the eight views of N images, as `Predictor.views` does."""

@@ -19,6 +19,7 @@ from astroclf.evaluation.predictions import Predictions
 from astroclf.inference.answers import table_of_batches
 from astroclf.inference.in_memory import images_of
 from astroclf.inference.preparation import Preparation
+from astroclf.inference.profile import TrainingProfile
 from astroclf.inference.seen import SeenImages
 from astroclf.inference.spec import ModelSpec
 from astroclf.models.classifier import Classifier, probabilities
@@ -45,6 +46,8 @@ class Predictor:
         From files and arrays to the pixels that the model takes.
     seen : SeenImages or None
         The images that it was trained on, where its package says.
+    profile : TrainingProfile or None
+        What they are like, where its package says: by it, answers have a novelty.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Predictor:
         device: torch.device,
         seen: SeenImages | None = None,
         precision: str = "auto",
+        profile: TrainingProfile | None = None,
     ) -> None:
         self.model = model.eval().to(device)
         self.precision = choose_precision(precision, device)
@@ -65,6 +69,7 @@ class Predictor:
         self.preparation = Preparation(spec)
         self.device = device
         self.seen = seen
+        self.profile = profile
 
     @property
     def members(self) -> tuple[Predictor]:
@@ -175,12 +180,19 @@ class Predictor:
         """
         images_NHWC = self._checked(images)
         said, uncertainty = [torch.zeros(0, len(self.classes))], [torch.zeros(0)]
+        knows = None if self.profile is None else self.profile.novelty
+        novelty = [np.zeros(0, np.float32)]
         for images_BHWC in self._batches(images_NHWC, batch_size):
             estimate = self._estimate(images_BHWC, self.spec.tta_views)
             said.append(estimate.probabilities_BC.cpu())
             uncertainty.append(estimate.uncertainty_B.cpu())
+            if (
+                knows is not None and (features_BF := estimate.outputs[0].features_BF) is not None
+            ):  # of the image as it is
+                novelty.append(knows(features_BF.cpu().numpy()))
         ids = np.arange(len(images_NHWC)).astype(str)
-        own = Predictions(self.classes, ids, torch.cat(said).numpy(), torch.cat(uncertainty).numpy())
+        novelty_N = None if knows is None else np.concatenate(novelty)
+        own = Predictions(self.classes, ids, torch.cat(said).numpy(), torch.cat(uncertainty).numpy(), novelty=novelty_N)
         return own, self.answering(own)
 
     @torch.inference_mode()

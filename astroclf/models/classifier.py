@@ -17,6 +17,7 @@ class Prediction(NamedTuple):
 
     logits_BC: Tensor
     uncertainty_B: Tensor | None  # logit of "the predicted class is wrong"; None without the uncertainty head
+    features_BF: Tensor | None = None  # what the backbone made of them, before any head
 
 
 class Classifier(nn.Module):
@@ -79,12 +80,13 @@ class Classifier(nn.Module):
         nn.init.constant_(self.scores.bias, value)
 
     def _heads(self, features_BF: Tensor) -> Prediction:
+        of_backbone_BF = features_BF
         if self.refinement is not None:
             features_BF = self.refinement(features_BF)
         uncertainty_B = self.uncertainty(features_BF) if self.uncertainty is not None else None
         if self.attention is not None:
             features_BF = self.attention(features_BF)
-        return Prediction(self.scores(features_BF), uncertainty_B)
+        return Prediction(self.scores(features_BF), uncertainty_B, of_backbone_BF)
 
 
 def probabilities(logits_BC: Tensor, activation: str = "softmax") -> Tensor:

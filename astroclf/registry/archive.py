@@ -13,12 +13,13 @@ from pathlib import Path, PurePosixPath
 
 from astroclf.errors import WeightsError
 from astroclf.inference.ensemble_spec import MEMBER_FOLDER
+from astroclf.inference.profile import PROFILE_FILE
 from astroclf.inference.seen import SEEN_FILE
 from astroclf.inference.spec import SPEC_FILE
 from astroclf.registry.package import RUN_FOLDER_PACKAGE
 from astroclf.registry.weights import SAFETENSORS_FILE, WEIGHTS_FILE
 
-_PACKAGE_FILES = (SPEC_FILE, WEIGHTS_FILE, SAFETENSORS_FILE, SEEN_FILE)
+_PACKAGE_FILES = (SPEC_FILE, WEIGHTS_FILE, SAFETENSORS_FILE, SEEN_FILE, PROFILE_FILE)
 
 # Weights hardly shrink in a zip. One that claims so much more than it holds is made to fill a disk.
 _LARGEST_RATIO, _ALWAYS_ALLOWED = 20, 2**26

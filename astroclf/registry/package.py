@@ -25,6 +25,7 @@ from astroclf.evaluation.answering import Answering
 from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.ensemble_spec import EnsembleSpec
 from astroclf.inference.predictor import Predictor
+from astroclf.inference.profile import TrainingProfile, read_profile, write_profile
 from astroclf.inference.seen import SeenImages, read_seen, write_seen
 from astroclf.inference.spec import SPEC_FILE, ModelSpec, damaged, read_plain, read_spec, write_spec
 from astroclf.registry.serving import ServedModel, in_one_thread
@@ -37,10 +38,14 @@ _PRIVATE = ("run_folder", "mlflow_run")  # facts that mean something on one mach
 
 
 def write_package(
-    folder: str | Path, spec: Mapping[str, Any], state_dict: Mapping[str, Tensor], seen: SeenImages | None = None
+    folder: str | Path,
+    spec: Mapping[str, Any],
+    state_dict: Mapping[str, Tensor],
+    seen: SeenImages | None = None,
+    profile: TrainingProfile | None = None,
 ) -> Path:
     """Write a model package, as `write_and_load` does, and return its folder."""
-    write_and_load(folder, spec, state_dict, seen)
+    write_and_load(folder, spec, state_dict, seen, profile=profile)
     return Path(folder)
 
 
@@ -50,6 +55,7 @@ def write_and_load(
     state_dict: Mapping[str, Tensor],
     seen: SeenImages | None = None,
     device: str = "cpu",
+    profile: TrainingProfile | None = None,
 ) -> Predictor:
     """Write a model package, load it to be sure that others can, and return it as loaded.
 
@@ -65,6 +71,8 @@ def write_and_load(
         The images that it was trained on, for whoever tests it.
     device
         Where the loaded model is.
+    profile
+        What the images that it was trained on are like.
 
     Raises
     ------
@@ -86,6 +94,8 @@ def write_and_load(
         write_spec(temporary, described)
         if seen is not None:
             write_seen(temporary, seen)
+        if profile is not None:
+            write_profile(temporary, profile)
         predictor = load_single(temporary, device)
     return predictor
 
@@ -147,7 +157,7 @@ def write_again(folder: Path, model: Predictor | Ensemble, *, for_others: bool =
         return write_ensemble(folder, model.members, model.answering, for_others=for_others, **about)
     given = {field.name: getattr(model.spec, field.name) for field in fields(model.spec)} | {"facts": facts}
     del given["weights_sha256"]
-    return write_package(folder, given, model.model.state_dict(), model.seen)
+    return write_package(folder, given, model.model.state_dict(), model.seen, model.profile)
 
 
 def public_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,7 +238,8 @@ def load_single(folder: Path, device: str = "auto", precision: str = "auto") -> 
 def _rebuilt(folder: Path, spec: ModelSpec, device: str, precision: str) -> Predictor:
     state = read_weights(folder, spec)
     model = build_model(spec, state, described_in=folder / SPEC_FILE, weights_in=weights_path(folder))
-    return Predictor(model, spec, chosen_device(device), read_seen(folder), precision)
+    profile = read_profile(folder, int(model.backbone.num_features), spec.channels)  # type: ignore[arg-type]
+    return Predictor(model, spec, chosen_device(device), read_seen(folder), precision, profile)
 
 
 def _load_pyfunc(data_path: str) -> ServedModel:

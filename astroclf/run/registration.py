@@ -6,12 +6,17 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from astroclf.evaluation.answering import Answering
+from astroclf.evaluation.image_statistics import measure, spread_evenly
 from astroclf.evaluation.intervals import Interval
+from astroclf.evaluation.novelty import fit_novelty
 from astroclf.evaluation.predictions import Predictions
 from astroclf.inference.predictor import Predictor
+from astroclf.inference.profile import MOST_EMBEDDINGS, TrainingProfile
+from astroclf.inference.spec import ModelSpec
 from astroclf.registry.decision import Decision
 from astroclf.registry.gate import pass_gate
 from astroclf.registry.package import RUN_FOLDER_PACKAGE, write_and_load
@@ -21,6 +26,9 @@ from astroclf.run.description import seen_images
 from astroclf.run.record import part_name
 from astroclf.run.report import TestImages
 from astroclf.util.invocation import user_name
+from astroclf.util.logs import log
+
+MOST_FITTED = 10_000  # training images that the novelty is fitted on: a covariance gains nothing from more
 
 
 def package_tested(
@@ -40,7 +48,29 @@ def package_tested(
     folder = run.folder.path / RUN_FOLDER_PACKAGE
     shutil.rmtree(folder, ignore_errors=True)  # what an end left that was interrupted before it was complete
     spec = _package_spec(run, answering, facts, metrics)
-    return write_and_load(folder, spec, weights, seen_images(run.data), str(run.trainer.precision.device))
+    device, profile = run.trainer.precision.device, _profile(run, spec)
+    return write_and_load(folder, spec, weights, seen_images(run.data), str(device), profile)
+
+
+def _profile(run: Run, spec: Mapping[str, Any]) -> TrainingProfile:
+    """Measure what the training images are like, by the network as it will answer, and say what came of it."""
+    described, precision = ModelSpec(**spec, weights_sha256=""), run.trainer.precision
+    predictor = Predictor(run.network, described, precision.device, precision=precision.name)
+    cache, splits, share = run.data.cache, run.data.splits, run.config.evaluation.novel_share
+    train = splits.train[spread_evenly(len(splits.train), MOST_FITTED)]
+    val = splits.val
+    validation_NF = predictor.embed(cache.images[val])
+    novelty = None
+    if share is not None:
+        novelty = fit_novelty(predictor.embed(cache.images[train]), cache.catalog.labels[train], validation_NF, share)
+        said = f"{len(train):,} training and {len(val):,} validation images"
+        if novelty is None:
+            log.info("No novelty: on %s, none can be fitted.", said)
+        else:
+            log.info("Novelty, fitted on %s: beyond 1, an image is flagged as unlike them.", said)
+    kept = spread_evenly(len(val), MOST_EMBEDDINGS)
+    statistics = measure(cache.images[splits.train[spread_evenly(len(splits.train))]])
+    return TrainingProfile(novelty, statistics, validation_NF[kept].astype(np.float16))
 
 
 def _package_spec(

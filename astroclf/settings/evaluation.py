@@ -24,6 +24,7 @@ class EvaluationSettings(Settings):
     tta_views: Annotated[int, CHANGEABLE]
     calibration: Annotated[Literal["temperature", "vector", "none"], CHANGEABLE]
     coverage: Annotated[float | None, Range(above=0, below=1), CHANGEABLE]
+    novel_share: Annotated[float | None, Range(above=0, below=0.5), CHANGEABLE]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,7 +22,7 @@ from astroclf.use.evaluation.images import Chosen
 from astroclf.use.evaluation.job import evaluate
 from astroclf.use.evaluation.result import Evaluation
 from astroclf.use.evaluation.words import doubt_sentence
-from tests.tiny import write_tiny_package
+from tests.tiny import with_profile, write_tiny_package
 
 CLASSES = ("Merging", "Round Smooth", "Sb (barred)")
 EACH = 6  # images of a class
@@ -247,6 +247,25 @@ def test_of_a_handful_of_mistakes_no_measure_of_doubt_is_praised(wrong, said):
     probabilities = 0.7 * np.eye(3)[answered] + 0.1
     answers = Predictions(CLASSES, np.arange(40).astype(str), probabilities, rng.uniform(size=40), labels)
     chosen = Chosen(np.arange(40), "all", "", "")
-    evaluation = Evaluation.of("m", "d", answers, answers, chosen, turned=None, comparisons=[], common=[], notes=[])
+    evaluation = Evaluation.of("m", "d", answers, answers, chosen, turned=None, comparisons=[], common=[], shift=None,
+                               notes=[])  # fmt: skip
     assert doubt_sentence(evaluation) == said
     assert not [name for name in evaluation.metrics() if "doubt" in name]
+
+
+def test_the_images_are_held_beside_those_that_the_model_was_trained_on(run, tiny_package, tmp_path, capsys) -> None:
+    _, metrics = run("turned_images=0", model=with_profile(tiny_package, tmp_path / "known"))
+    assert metrics["shift/noise/ks"] == 1  # uniform noise beside that of a spread of 20
+    assert metrics["shift/statistics_auroc"] > 0.9
+    assert metrics["test/unlike_training"] == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Beside the training images, the " in said
+    assert "18 of 18 images are unlike anything that the model was trained on." in said
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Beside the training images" in page
+    assert (tmp_path / "out" / "plots" / "shift.png").is_file()
+    assert "novelty" in (tmp_path / "out" / "predictions.csv").read_text().splitlines()[0]
+
+
+def test_a_model_that_does_not_know_its_training_images_is_evaluated_without(run) -> None:
+    assert not [name for name in run("turned_images=0")[1] if "shift" in name or "unlike" in name]

@@ -15,11 +15,14 @@ from astroclf.data.cache.image_cache import ImageCache
 from astroclf.errors import DataError
 from astroclf.evaluation.class_map import ClassMap, common_classes, mapped_predictions, read_class_map
 from astroclf.evaluation.compare import Comparison, compare_with
+from astroclf.evaluation.image_statistics import measure, spread_evenly
 from astroclf.evaluation.orientation import Orientation, orientation
 from astroclf.evaluation.predictions import Predictions, joined, write_predictions
 from astroclf.evaluation.report.answers import Pictures
+from astroclf.evaluation.shift import Shift, shift_between
 from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.predictor import Predictor
+from astroclf.inference.profile import MOST_EMBEDDINGS
 from astroclf.registry.load import load
 from astroclf.run.report import shown_of
 from astroclf.settings.verbs.asking import EvaluateConfig
@@ -107,6 +110,7 @@ def _evaluated(config: EvaluateConfig) -> tuple[_Contender, Evaluation, Pictures
         chosen,
         turned=_turned(first, ours, classes, config.turned_images),
         comparisons=[_compared(rival.name, other, ours) for rival, (_, other) in zip(rivals, theirs, strict=True)],
+        shift=_shift(first, ours),
         common=common,
         notes=notes,
     )
@@ -207,6 +211,18 @@ def _turned(contender: _Contender, ours: Predictions, classes: ClassMap, count: 
     names, ids, doubt = contender.model.classes, some.ids, np.zeros(len(some))
     in_common = [mapped_predictions(Predictions(names, ids, view, doubt), classes) for view in views_VNC]
     return orientation(some, np.stack([each.probabilities for each in in_common]))
+
+
+def _shift(contender: _Contender, ours: Predictions) -> Shift | None:
+    """Hold some of the images beside the training images of a single model; None where it does not know these."""
+    profile = contender.model.members[0].profile
+    if len(contender.model.members) > 1 or profile is None:
+        return None
+    rows, _ = contender.rows_of(ours.ids[spread_evenly(len(ours))])
+    images_NHWC = np.asarray(contender.caches[0].images[rows[0]])
+    some_NHWC = images_NHWC[spread_evenly(len(images_NHWC), MOST_EMBEDDINGS)]
+    embeddings = contender.model.members[0].embed(some_NHWC), profile.embeddings_NF.astype(np.float32)
+    return shift_between(measure(images_NHWC), profile.statistics, "the training images", embeddings)
 
 
 def _pictures(cache: ImageCache, ids: np.ndarray) -> Pictures:

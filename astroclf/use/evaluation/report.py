@@ -18,8 +18,15 @@ from astroclf.evaluation.report.answers import (
 )
 from astroclf.evaluation.report.of_run import PLOTS_FOLDER, TRUST, charts_section
 from astroclf.evaluation.report.page import Cell, Code, Column, Facts, Folded, Report, Section, Table, write_report
+from astroclf.evaluation.shift import COLUMNS
 from astroclf.use.evaluation.result import Evaluation
-from astroclf.use.evaluation.words import TRUST_FIGURES, calibration_sentence, doubt_sentence, turned_sentence
+from astroclf.use.evaluation.words import (
+    TRUST_FIGURES,
+    calibration_sentence,
+    doubt_sentence,
+    shift_sentence,
+    turned_sentence,
+)
 from astroclf.util.text import number
 from astroclf.util.version import __version__
 
@@ -33,6 +40,8 @@ def draw(folder: Path, evaluation: Evaluation) -> None:
     plots.plot_reliability(predictions, plots_folder / "reliability.png", before)
     plots.plot_risk_coverage(predictions, plots_folder / "risk_coverage.png")
     plots.plot_uncertainty(predictions, plots_folder / "uncertainty.png")
+    if evaluation.shift is not None:
+        plots.plot_shift(evaluation.shift, plots_folder / "shift.png")
 
 
 def write(folder: Path, evaluation: Evaluation, pictures: Pictures, command: str) -> Path:
@@ -57,6 +66,7 @@ def write(folder: Path, evaluation: Evaluation, pictures: Pictures, command: str
         _calibration(evaluation),
         *_doubt(evaluation),
         *_turned(evaluation),
+        *_shift(evaluation, folder),
         mistakes_section(predictions, pictures),
         least_sure_section(predictions, pictures),
         Code(title="To repeat it", code=command),
@@ -164,6 +174,17 @@ def _turned(evaluation: Evaluation) -> list[Section]:
         "accuracy, mean of eight": f"{number(turned.gain.challenger)} (McNemar p = {turned.gain.p_value:.2g})",
     }
     return [Facts(title="Turned and mirrored", text=turned_sentence(turned), facts=facts)]
+
+
+def _shift(evaluation: Evaluation, folder: Path) -> list[Section]:
+    """Return how far the images are from the training images: in words, each statistic, and their distributions."""
+    title, said, shift = "Beside the training images", shift_sentence(evaluation), evaluation.shift
+    if shift is None:
+        return [Facts(title=title, text=said, facts={})] if said else []
+    columns = [Column(name, numeric=place > 0) for place, name in enumerate(COLUMNS)]
+    rows = [[Cell(text) for text in row] for row in shift.rows()]
+    charts = charts_section(folder / PLOTS_FOLDER, {"shift": "Distribution of each statistic"}, "Their distributions")
+    return [Table(title=title, text=said, columns=columns, rows=rows), *charts]
 
 
 def _cells(figure: Figure) -> tuple[Cell, Cell]:

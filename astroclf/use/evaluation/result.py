@@ -15,6 +15,7 @@ from astroclf.evaluation.doubt import DoubtScore, doubt_measures, doubt_scores
 from astroclf.evaluation.intervals import intervals_and_baselines
 from astroclf.evaluation.orientation import Orientation
 from astroclf.evaluation.predictions import Predictions
+from astroclf.evaluation.shift import Shift
 from astroclf.use.evaluation.images import Chosen
 
 
@@ -62,6 +63,8 @@ class Evaluation:
         With each of the other models.
     common
         What was brought together, where classes were.
+    shift
+        How far the images are from those that the model was trained on; None where it does not know these.
     notes
         What must be known beside the figures; empty where nothing must.
     """
@@ -76,6 +79,7 @@ class Evaluation:
     turned: Orientation | None
     comparisons: list[Comparison]
     common: list[CommonClass]
+    shift: Shift | None
     notes: tuple[str, ...]
 
     @classmethod
@@ -90,6 +94,7 @@ class Evaluation:
         turned: Orientation | None,
         comparisons: Sequence[Comparison],
         common: Sequence[CommonClass],
+        shift: Shift | None,
         notes: Sequence[str],
     ) -> Evaluation:
         """Judge labelled predictions."""
@@ -105,6 +110,7 @@ class Evaluation:
             turned,
             list(comparisons),
             list(common),
+            shift,
             tuple(notes),
         )
 
@@ -130,7 +136,11 @@ class Evaluation:
                 "turned/changed": self.turned.changed,
                 "turned/gain_of_eight_views": self.turned.gain.difference,
             }
+        if self.predictions.unlike_training is not None:
+            figures["unlike_training"] = float(self.predictions.unlike_training.mean())
         found: dict[str, Any] = {f"test/{name}": value for name, value in figures.items()}
+        if self.shift is not None:
+            found |= {f"shift/{name}": value for name, value in self.shift.metrics().items()}
         for comparison in self.comparisons:
             found |= {f"against/{comparison.name}/{name}": value for name, value in comparison.metrics().items()}
         return {

@@ -11,7 +11,7 @@ from astroclf.evaluation.assessment import OF_ALL, Figure
 from astroclf.evaluation.intervals import LEVEL, baselines
 from astroclf.evaluation.metrics import METRICS
 from astroclf.use.evaluation.result import Evaluation
-from astroclf.use.evaluation.words import comparison_sentence, doubt_sentence, turned_sentence
+from astroclf.use.evaluation.words import comparison_sentence, doubt_sentence, shift_sentence, turned_sentence
 from astroclf.util.terminal import Plain, plain
 from astroclf.util.text import number
 
@@ -72,6 +72,9 @@ def _sentences(evaluation: Evaluation) -> Iterator[RenderableType]:
     if evaluation.turned is not None:
         yield ""
         yield plain(f"{turned_sentence(evaluation.turned)}")
+    if said := shift_sentence(evaluation):
+        yield ""
+        yield plain(said)
     for comparison in evaluation.comparisons:
         yield ""
         yield plain(f"{comparison_sentence(comparison)}")

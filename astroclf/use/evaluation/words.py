@@ -60,6 +60,15 @@ def turned_sentence(turned: Orientation) -> str:
     )
 
 
+def shift_sentence(evaluation: Evaluation) -> str:
+    """Say how far the images are from those that the model was trained on; empty where it does not know these."""
+    said = [] if evaluation.shift is None else evaluation.shift.sentences
+    unlike = evaluation.predictions.unlike_training
+    if unlike is not None:
+        said = [*said, f"{unlike.sum():,} of {len(unlike):,} images are unlike anything that the model was trained on."]
+    return " ".join(said)
+
+
 def comparison_sentence(comparison: Comparison) -> str:
     """Say how a model stands beside another one."""
     accuracy, macro_f1 = comparison.differences

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from astroclf.inference.predictor import Predictor
+from astroclf.inference.profile import write_profile
 from astroclf.inference.spec import ModelSpec, write_spec
 from astroclf.registry.distribution import WHEEL, write_wheel
 from astroclf.registry.package import load_package, public_facts
@@ -50,6 +51,8 @@ def fill_hub_folder(predictor: Predictor, folder: Path, name: str, license: str,
     facts = public_facts(predictor.spec.facts)
     spec = replace(predictor.spec, facts=facts, weights_sha256=sha256(folder / SAFETENSORS_FILE))
     write_spec(folder, spec)
+    if predictor.profile is not None:
+        write_profile(folder, predictor.profile)
     config = json.dumps(_config(spec), indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(config + "\n", encoding="utf-8")
     (folder / "README.md").write_text(model_card(spec, name, license), encoding="utf-8")

@@ -64,7 +64,7 @@ class Program(nn.Module):
         images_BCHW = self.transform(images)
         if self.views > 1:  # one batch of all views: a graph of eight passes would be eight times as long
             images_BCHW = torch.cat(list(dihedral_views(images_BCHW)))
-        logits_BC, wrong_B = self.network(images_BCHW)
+        logits_BC, wrong_B, _ = self.network(images_BCHW)
         own_BC = probabilities(logits_BC, self.activation)
         uncertainty_B = 1 - own_BC.amax(dim=1) if wrong_B is None else wrong_B.float().sigmoid()
         if self.views > 1:

@@ -13,7 +13,7 @@ from astroclf.inference.inputs import Inputs
 from astroclf.inference.preparation import Preparation
 from astroclf.inference.samples import prepare
 from astroclf.use.predict.rows import ERROR, PATH
-from astroclf.use.predict.summary import CONFIDENCE, LABEL, SET, Summary
+from astroclf.use.predict.summary import CONFIDENCE, LABEL, NOVELTY, SET, UNLIKE, Summary
 from astroclf.util.atomic import write_text
 from astroclf.util.html import render
 from astroclf.util.pictures import picture_uri
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 SHOWN = 12  # of each class, surest and least sure
+UNLIKE_SHOWN = 48
 SHOWN_IN_ALL = 480  # pictures: with many classes, fewer of each
 ERRORS_LISTED = 200
 
@@ -36,6 +37,8 @@ class Shown:
         Its place in the table, from 0 on.
     prediction_set
         Names of classes as the table has them; None where the model gives no sets.
+    novelty
+        None where the model does not know what its training images are like.
     """
 
     row: int
@@ -43,6 +46,7 @@ class Shown:
     label: str
     confidence: float
     prediction_set: str | None
+    novelty: float | None
 
 
 @dataclass(frozen=True)
@@ -75,14 +79,15 @@ def write_gallery(
     about
         What the page says of the command, by name.
     """
-    sheets, errors = _choose(batches, summary)
-    rows = sorted({shown.row for sheet in sheets for shown in (*sheet.surest, *sheet.least_sure)})
+    sheets, unlike, errors = _choose(batches, summary)
+    rows = sorted({shown.row for sheet in sheets for shown in (*sheet.surest, *sheet.least_sure, *unlike)})
     text = render(
         Path(__file__).with_name("gallery.html.j2"),
         title="Answers, class by class",
         summary=summary,
         sentence=summary.sentence(),
         sheets=sheets,
+        unlike=unlike,
         pictures=dict(_pictures(rows, inputs, first, preparation)),
         errors=errors,
         more_errors=summary.failed - len(errors),
@@ -91,8 +96,14 @@ def write_gallery(
     write_text(page, text)
 
 
-def _choose(batches: Iterable[pyarrow.RecordBatch], summary: Summary) -> tuple[list[Sheet], list[tuple[str, str]]]:
-    """Choose the rows that are shown, of each class in the order of the classes, and the errors that are listed."""
+def _choose(
+    batches: Iterable[pyarrow.RecordBatch], summary: Summary
+) -> tuple[list[Sheet], list[Shown], list[tuple[str, str]]]:
+    """Choose the rows that are shown, of each class in the order of the classes, and the errors that are listed.
+
+    Those that are unlike the training images stand between them, the most novel first.
+    """
+    novel: list[tuple[float, int, Shown]] = []
     each = max(2, min(SHOWN, SHOWN_IN_ALL // (2 * max(1, len(summary.by_class)))))
     surest: dict[str, list[tuple[float, int, Shown]]] = {name: [] for name in summary.by_class}
     least: dict[str, list[tuple[float, int, Shown]]] = {name: [] for name in summary.by_class}
@@ -103,7 +114,10 @@ def _choose(batches: Iterable[pyarrow.RecordBatch], summary: Summary) -> tuple[l
             if values[LABEL] is None:
                 errors += [(values[PATH], values[ERROR])] if len(errors) < ERRORS_LISTED else []
             else:
-                shown = Shown(row, values[PATH], values[LABEL], values[CONFIDENCE], values.get(SET))
+                shown = Shown(row, values[PATH], values[LABEL], values[CONFIDENCE], values.get(SET),
+                              values.get(NOVELTY))  # fmt: skip
+                if values.get(UNLIKE):
+                    _keep(novel, (values[NOVELTY], -row, shown), UNLIKE_SHOWN)
                 _keep(surest[shown.label], (shown.confidence, -row, shown), each)
                 _keep(least[shown.label], (-shown.confidence, -row, shown), each)
             row += 1
@@ -113,7 +127,7 @@ def _choose(batches: Iterable[pyarrow.RecordBatch], summary: Summary) -> tuple[l
         twice = {shown.row for shown in best}  # of a class of few, none is shown two times
         worst = [shown for *_, shown in sorted(least[name], reverse=True) if shown.row not in twice]
         sheets.append(Sheet(name, count, best, worst))
-    return sheets, errors
+    return sheets, [shown for *_, shown in sorted(novel, reverse=True)], errors
 
 
 def _keep(heap: list[tuple[float, int, Shown]], entry: tuple[float, int, Shown], most: int) -> None:

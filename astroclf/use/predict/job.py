@@ -52,6 +52,8 @@ def predict(config: PredictConfig, command: str) -> int:
         check_format(Path(config.output))
     predictor = load(config.names, config.tracking.uri, config.trainer.device, config.trainer.precision)
     preparation = predictor.preparation
+    if any(member.profile is None or member.profile.novelty is None for member in predictor.members):
+        log.info("The model does not know what its training images are like: its answers have no novelty.")
     inputs, survey = surveyed_inputs(config.words, preparation, config.column)
     first, stop = config.rows_of_shard(survey.count)
     facts = {
@@ -181,4 +183,5 @@ def _model_fingerprint(predictor: Predictor | Ensemble) -> str:
     if isinstance(predictor, Ensemble) and predictor.spec is not None:
         specs.append(predictor.spec)
     plain = "".join(json.dumps(spec.to_plain(), sort_keys=True, default=str) for spec in specs)
+    plain += "".join(each.profile.digest for each in predictor.members if each.profile is not None)
     return hashlib.sha256(plain.encode()).hexdigest()

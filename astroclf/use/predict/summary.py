@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 UNSURE = 0.5  # less confidence than this: the label is more likely wrong than right
 ERRORS_KEPT = 3
 LABEL, CONFIDENCE, UNCERTAINTY, SET = "label", "confidence", "uncertainty", "prediction_set"
+NOVELTY, UNLIKE = "novelty", "unlike_training"
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Summary:
         Answers whose confidence is less than one half.
     several
         Answers whose prediction set has not exactly one class; None where the model gives no sets.
+    unlike
+        Images that are unlike those that the model was trained on; None where it does not know them.
     failed
         Images without an answer.
     errors
@@ -48,6 +51,7 @@ class Summary:
     confidence: dict[str, float] = field(default_factory=dict)
     unsure: int = 0
     several: int | None = None
+    unlike: int | None = None
     failed: int = 0
     errors: list[str] = field(default_factory=list)
 
@@ -71,6 +75,8 @@ class Summary:
             if SET in rows:
                 several = sum(text is not None and text.count(SET_SEPARATOR) > 0 for text in rows[SET])
                 found.several = (found.several or 0) + several
+            if UNLIKE in rows:
+                found.unlike = (found.unlike or 0) + sum(map(bool, rows[UNLIKE]))
         found.by_class = {name: counts[name] for name in classes if counts[name]}
         found.confidence = {name: sums[name] / count for name, count in found.by_class.items()}
         return found
@@ -105,7 +111,17 @@ class Summary:
             words.append(f"{self.several:,} with more than one class in their prediction set")
         if self.failed:
             words.append(f"{self.failed:,} could not be read")
-        return f"{', '.join(words)}."
+        return f"{', '.join(words)}.{self._said_of_unlike()}"
+
+    def _said_of_unlike(self) -> str:
+        if not self.unlike:
+            return "" if self.unlike is None else " None is unlike the images that the model was trained on."
+        are = (
+            "is unlike anything that the model was trained on: look at it"
+            if self.unlike == 1
+            else ("are unlike anything that the model was trained on: look at them")
+        )
+        return f" {self.unlike:,} of {self.images - self.failed:,} {are} first."
 
 
 def show_rows(batches: Iterable[pyarrow.RecordBatch]) -> None:
@@ -113,15 +129,18 @@ def show_rows(batches: Iterable[pyarrow.RecordBatch]) -> None:
     table = Table(box=None, pad_edge=False)
     for title in (PATH, LABEL):
         table.add_column(title, overflow="fold")
-    for title in (CONFIDENCE, UNCERTAINTY):
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    knows = any(NOVELTY in row for row in rows)
+    for title in (CONFIDENCE, UNCERTAINTY, *[NOVELTY] * knows):
         table.add_column(title, justify="right")
-    for batch in batches:
-        for row in batch.to_pylist():
-            if row[LABEL] is None:
-                table.add_row(Plain(row[PATH]), Plain("–", "red"), "", "")
-            else:
-                figures = (f"{row[CONFIDENCE]:.2f}", f"{row[UNCERTAINTY]:.2f}")
-                table.add_row(Plain(row[PATH]), Plain(row[LABEL]), *figures)
+    for row in rows:
+        if row[LABEL] is None:
+            table.add_row(Plain(row[PATH]), Plain("–", "red"), "", "")
+        else:
+            figures = [Plain(f"{row[CONFIDENCE]:.2f}"), Plain(f"{row[UNCERTAINTY]:.2f}")]
+            if knows:
+                figures.append(Plain(f"{row[NOVELTY]:.2f}", "red" if row[UNLIKE] else ""))
+            table.add_row(Plain(row[PATH]), Plain(row[LABEL]), *figures)
     screen = console()
     screen.print(table)
     screen.print()

@@ -74,6 +74,8 @@ def _write_csv(path: Path, batches: Batches, schema: pyarrow.Schema, carried: Se
 def _csv_cells(column: pyarrow.Array) -> Iterator[str]:
     if pyarrow.types.is_floating(column.type):
         return ("" if value is None else f"{value:.7g}" for value in column.to_pylist())
+    if pyarrow.types.is_boolean(column.type):
+        return ("" if value is None else str(value).lower() for value in column.to_pylist())
     return (value or "" for value in column.to_pylist())
 
 
@@ -126,6 +128,10 @@ def _astropy_column(column: pyarrow.ChunkedArray, format: str) -> Any:
     missing = column.is_null().to_numpy()
     if pyarrow.types.is_floating(column.type):
         return column.to_numpy()  # NaN where it is not known
+    if pyarrow.types.is_boolean(column.type):
+        known = column.fill_null(False).to_numpy()
+        # FITS has no third value of a truth: astropy would write true for what is not known.
+        return known if format == "fits" else astropy_table.MaskedColumn(known, mask=missing)
     return astropy_table.MaskedColumn(column.fill_null(0).to_numpy(), mask=missing)
 
 

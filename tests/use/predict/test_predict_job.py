@@ -27,7 +27,7 @@ from astroclf.registry.load import load
 from astroclf.registry.package import write_package
 from astroclf.use.predict import job
 from tests.data.augment.recipes import recipe_values
-from tests.tiny import write_tiny_package
+from tests.tiny import noise, with_profile, write_tiny_package
 
 Predict = Callable[..., int]
 IMAGES = 7
@@ -267,3 +267,49 @@ def test_an_ensemble_whose_models_prepare_images_differently_is_refused(predict,
     assert predict("night", "output=a.csv", model=f"[{tiny_package},{larger}]") == 2
     assert "their image size differs" in capsys.readouterr().err
     assert not Path("a.csv").exists()
+
+
+@pytest.fixture
+def strange_night(tiny_package, tmp_path, predict) -> Path:
+    """A night of six images like the training's and two that are not, one broken file; returns the model."""
+    shutil.rmtree("night")
+    Path("night").mkdir()
+    for number, picture in enumerate([*noise(6, 4), *noise(2, 6, spread=80)]):
+        cv2.imwrite(f"night/{number}.png", picture)
+    Path("night/8.png").write_bytes(b"no picture")
+    return with_profile(tiny_package, tmp_path / "known")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "fits", "vot"])
+def test_images_unlike_the_training_are_flagged_in_every_format(predict, strange_night, suffix, capsys):
+    assert predict("night", f"output=a.{suffix}", model=strange_night) == 1
+    if suffix == "csv":
+        flags = [{"true": True, "false": False, "": None}[row["unlike_training"]] for row in rows_of("a.csv")]
+    elif suffix == "jsonl":
+        flags = [json.loads(line)["unlike_training"] for line in Path("a.jsonl").read_text().splitlines()]
+    elif suffix == "parquet":
+        flags = [None if pd.isna(flag) else bool(flag) for flag in pd.read_parquet("a.parquet")["unlike_training"]]
+    else:
+        column = astropy.table.Table.read(f"a.{suffix}")["unlike_training"]
+        flags = [None if flag is np.ma.masked else bool(flag) for flag in column]
+    assert flags[:8] == [False] * 6 + [True] * 2
+    assert flags[8] in (None, False)  # FITS knows no third value of a truth
+    out, err = capsys.readouterr()
+    assert "2 of 8 are unlike anything that the model was trained on: look at them first" in " ".join(
+        (out + err).split()
+    )
+
+
+def test_the_page_shows_what_is_unlike_the_training_before_the_classes(predict, strange_night):
+    predict("night", "output=a.csv", "report=true", model=strange_night)
+    page = Path("a.csv.html").read_text(encoding="utf-8")
+    section = page[page.index('id="unlike"') : page.index('id="class-1"')]
+    assert section.count("<figure>") == 2
+    assert "night/6.png" in section
+    assert "night/5.png" not in section
+
+
+def test_a_model_that_does_not_know_its_training_images_says_so_once(predict, capsys):
+    assert predict("night", "output=a.csv") == 0
+    assert "unlike_training" not in rows_of("a.csv")[0]
+    assert "".join(capsys.readouterr()).count("no novelty") == 1
