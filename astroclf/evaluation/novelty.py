@@ -90,7 +90,7 @@ def fit_novelty(
     means_CF = (means_CF @ whitening_FF).astype(np.float32)
     fitted = Novelty(center_F.astype(np.float32), whitening_FF, means_CF, 0.0, 1.0)
     distance_N = fitted.distance(validation_NF)
-    middle, limit = float(np.median(distance_N)), float(np.quantile(distance_N, 1 - share, method="higher"))
+    middle, limit = float(np.median(distance_N)), float(np.quantile(distance_N, 1 - share))
     if limit <= middle:
         return None
     return Novelty(fitted.center_F, whitening_FF, means_CF, middle, limit)
