@@ -18,7 +18,13 @@ from astroclf.errors import ConfigError
         ("astroclf s", ["stores ", "simulate "]),
         ("astroclf train lo", ["loss.", "loss="]),
         ("astroclf train loss=", ["loss=cb_focal", "loss=cross_entropy", "loss=focal"]),
-        ("astroclf train loss=focal loss.", ["loss.activation=", "loss.beta=", "loss.gamma=", "loss.soft_labels="]),
+        (
+            "astroclf train loss=focal loss.",
+            [
+                f"loss.{key}="
+                for key in ("activation", "beta", "gamma", "soft_labels", "teacher", "teacher_weight", "temperature")
+            ],
+        ),
         ("astroclf train trainer.dev", ["trainer.device="]),
         ("astroclf train trainer.device=", ["trainer.device=auto", "trainer.device=cuda", "trainer.device=cpu"]),
         ("astroclf train trainer.compile=t", ["trainer.compile=true"]),

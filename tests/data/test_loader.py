@@ -59,7 +59,7 @@ def assert_same(ours: list[Batch], theirs: list[Batch]) -> None:
 
 
 def no_threads_left() -> bool:
-    return not any(thread.name.startswith("astroclf") for thread in threading.enumerate())
+    return not any(thread.name.startswith(("astroclf-ahead", "astroclf-augment")) for thread in threading.enumerate())
 
 
 def test_training_shuffles_each_epoch_anew_and_drops_the_rest(memmap: np.memmap) -> None:

@@ -72,8 +72,8 @@ def test_training_under_bfloat16_autocast_gives_float32_outputs_and_finite_gradi
     model = model.to(memory_format=torch.channels_last).train()
     images = torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
-        logits, uncertainty = model(images)
-    assert logits.dtype == uncertainty.dtype == torch.float32
+        logits, uncertainty, features = model(images)
+    assert logits.dtype == uncertainty.dtype == features.dtype == torch.float32
     (logits.square().sum() + uncertainty.sum()).backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 

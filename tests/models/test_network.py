@@ -14,9 +14,10 @@ def test_a_network_is_what_its_description_says() -> None:
     spec = NetworkSpec(CUSTOM | {"dropout": 0.1}, 3, image_size=16, channels=5, head={"refinement": True, "hidden": 7})
     network = build_network(spec, output_bias=-0.5)
     assert isinstance(network.backbone, Custom6Conv)
-    logits_BC, uncertainty_B = network(torch.zeros(2, 5, 16, 16))
+    logits_BC, uncertainty_B, features_BF = network(torch.zeros(2, 5, 16, 16))
     assert logits_BC.shape == (2, 3)
     assert uncertainty_B is None
+    assert features_BF.shape == (2, network.backbone.num_features)
     assert network.scores.in_features == 7
     assert network.scores.bias.unique().item() == -0.5
 

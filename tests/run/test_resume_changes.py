@@ -182,6 +182,7 @@ AT_THE_END = {
     "evaluation.tta_views": 8,
     "evaluation.calibration": "vector",
     "evaluation.coverage": 0.5,
+    "evaluation.novel_share": 0.1,
     "promotion.metric": "macro_f1",
     "promotion.interval": 0.5,
     "promotion.resamples": 2000,
@@ -305,6 +306,7 @@ def test_changes_of_what_is_done_at_the_end_have_their_effect(resumed, recorded,
             f"evaluation.{name}": value for name, value in (("calibration", method), ("coverage", coverage))
         },
     )
+    watch(registration, "fit_novelty", lambda *a, **k: {"evaluation.novel_share": a[-1]})
     watch(registration, "register", lambda uri, package, name, *a, **k: {"tracking.model_name": name})
     watch(
         registration, "pass_gate", lambda *a, **k: {f"promotion.{name}": value for name, value in vars(a[-1]).items()}
