@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -98,7 +99,8 @@ def plot_shift(shift: Shift, path: str | Path) -> Path:
                 counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
                 axes.stairs(counts / max(1, len(values)), edges, color=color, fill=color == GREY, alpha=0.75, lw=1.4,
                             label=shorten(drawable(label)))  # fmt: skip
-            axes.set_title(f"{difference.statistic.label}\nKS {difference.distance:.2f}", fontsize=7.5)
+            label = textwrap.fill(difference.statistic.label, 34)
+            axes.set_title(f"{label}\nKS {difference.distance:.2f}", fontsize=7.5)
             axes.set_yticks([])
         for axes in grid.flat[len(shift.differences) :]:
             axes.set_axis_off()

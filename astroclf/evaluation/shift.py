@@ -126,7 +126,7 @@ class Shift:
         if self.by_embedding is not None:
             by += f", by the model's embedding {_shown(self.by_embedding)}"
         verdict = self.clearest.verdict
-        return [what, f"The two sets {verdict}: told apart {by} (AUROC; 0.5: not at all, 1: without an error)."]
+        return [what, f"The two sets {verdict}, {by} (AUROC; 0.5: not at all, 1: without an error)."]
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the table of all statistics, each cell as people read it; `COLUMNS` are its heads."""
