@@ -2,8 +2,8 @@
 
     python experiments/studies/leak_audit.py FOLDER --data IMAGES_WITH_TABLE [--part epochs] [--seeds 5] [--epochs 24]
 
-For each seed, the images are split anew into training, validation and test (copies and neighbours on the sky together),
-and two networks are trained from random weights, at 64 px, by as many steps:
+For each seed, the images are split anew into training, validation and test (copies together), and two
+networks are trained from random weights, at 64 px, by as many steps:
 
 epochs
     On the training images, validated and tested after each epoch. Its honest accuracy is that on the test images at
