@@ -33,7 +33,7 @@ from astroclf.run.teacher import Teachers, check_preparation, load_teachers, tea
 from astroclf.settings.components import locate
 from astroclf.settings.config import Config
 from astroclf.settings.dataset import DatasetSettings, ImagePlace
-from astroclf.settings.training import AugmentSettings
+from astroclf.settings.training import AugmentSettings, FinetuneSettings, OptimizerSettings, TrainerSettings
 from astroclf.util.logs import log
 
 
@@ -107,8 +107,8 @@ class Parts:
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Put the network on its device, and return a new optimizer over its parameters."""
-        to_device(self.network, self.config, self.precision)
-        return new_optimizer(self.config, self.network)
+        to_device(self.network, self.config.trainer, self.precision)
+        return new_optimizer(self.config.optimizer, self.network, self.config.finetune)
 
     def freezing(self) -> Freezing | None:
         """Return what of the network does not train in which steps, once its optimizer is made; None: all does."""
@@ -118,20 +118,25 @@ class Parts:
         return Freezing(self.network, settings, math.ceil(batches / self.config.trainer.grad_accum_steps))
 
 
-def to_device(network: nn.Module, config: Config, precision: Precision) -> None:
+def to_device(network: nn.Module, settings: TrainerSettings, precision: Precision) -> None:
     """Put a network on its device, in the memory layout that is asked for."""
-    memory_format = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
+    memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
     network.to(device=precision.device, memory_format=memory_format)  # type: ignore[call-overload]
 
 
-def new_optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
-    """Return a new optimizer over the parameters of a network that is on its device."""
-    decay, finetune = config.optimizer.weight_decay or 0.0, config.finetune
-    groups = parameter_groups(network, decay, finetune.layer_decay, finetune.head_lr)
-    if config.optimizer.rho:  # no option of the optimizer's own, but of the steps that are taken with it
-        groups = [{**group, "rho": config.optimizer.rho} for group in groups]
+def new_optimizer(
+    settings: OptimizerSettings, network: nn.Module, finetune: FinetuneSettings | None = None
+) -> torch.optim.Optimizer:
+    """Return a new optimizer over the parameters of a network that is on its device.
+
+    Without fine-tuning, all of it learns at one rate.
+    """
+    rates = {} if finetune is None else {"layer_decay": finetune.layer_decay, "head_lr": finetune.head_lr}
+    groups = parameter_groups(network, settings.weight_decay or 0.0, **rates)
+    if settings.rho:  # no option of the optimizer's own, but of the steps that are taken with it
+        groups = [{**group, "rho": settings.rho} for group in groups]
     # Fused optimizers skip a non-finite step on the device; one without the option asks the host at each step.
-    optimizer: torch.optim.Optimizer = build(config.optimizer, params=groups, fused=True)
+    optimizer: torch.optim.Optimizer = build(settings, params=groups, fused=True)
     return optimizer
 
 
@@ -253,8 +258,8 @@ def _fitting(
     images = len(data.splits.train)
     batch_size = fitting_batch_size(
         network, criterion, precision, config.trainer, shape, spec.num_classes, images,
-        prepare=lambda model: to_device(model, config, precision),
-        make_optimizer=lambda model: new_optimizer(config, model),
+        prepare=lambda model: to_device(model, config.trainer, precision),
+        make_optimizer=lambda model: new_optimizer(config.optimizer, model, config.finetune),
     )  # fmt: skip
     log.info(
         "trainer.batch_size=auto is %d here. The learning rate stays at optimizer.lr=%g: one that suited another batch "

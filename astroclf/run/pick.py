@@ -195,7 +195,7 @@ def _experiment(config: Config, found: Candidate) -> Config:
 @torch.inference_mode()
 def _features(name: str, parts: Parts, sample: Sample, views: int) -> tuple[np.ndarray, float]:
     """Compute the features of all images, (N, F) float32, and how many images went through in a second."""
-    to_device(parts.network, parts.config, parts.precision)
+    to_device(parts.network, parts.config.trainer, parts.precision)
     # The format that answers fastest: EfficientNets, which train in fp32 on a CPU, answer twice as fast in bf16.
     precision = choose_precision(parts.config.trainer.precision, parts.precision.device)
     network, train = for_inference(parts.network.eval(), precision), parts.loaders["train"]

@@ -15,7 +15,6 @@ from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.data.split.assign import take_evenly
 from astroclf.engine.checkpoint import load_checkpoint, weights_of
-from astroclf.engine.parameter_groups import parameter_groups
 from astroclf.engine.pretraining import NEIGHBOURS, PretrainingNetwork, RepresentationValidation, SelfSupervision
 from astroclf.engine.state import planned_steps, refuse_other_run
 from astroclf.engine.trainer import FitResult, Trainer
@@ -28,7 +27,7 @@ from astroclf.registry.pretrained import initial_weights
 from astroclf.run.data import Data, load_unlabelled
 from astroclf.run.environment import device_name
 from astroclf.run.folder import RunFolder, resume_command
-from astroclf.run.parts import normalised
+from astroclf.run.parts import new_optimizer, normalised, to_device
 from astroclf.run.preview import draw_views
 from astroclf.run.record import RecordContext, opened_record
 from astroclf.run.rehearsal import check_record, try_record
@@ -126,8 +125,7 @@ def _build(config: PretrainConfig, *, pretrained: bool) -> _Parts:
     network, augmentation = PretrainingNetwork(backbone, config.embedding), build(config.augment)
     data = load_unlabelled(config, lambda: try_record(config))
     _refuse_few(config, data)
-    memory_format = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
-    network.to(device=precision.device, memory_format=memory_format)  # type: ignore[call-overload]
+    to_device(network, config.trainer, precision)
     criterion = SelfSupervision(config.views, config.sigreg_weight, config.slices)
     train, validation = _loaders(config, data, augmentation, precision, criterion)
     return _Parts(config, data, precision, network, criterion, train, validation, initial.origin)
@@ -171,11 +169,7 @@ def _loaders(
 
 def _trainer(parts: _Parts, folder: RunFolder, tracker: Tracker, before: Mapping[str, float]) -> Trainer:
     config, network, settings = parts.config, parts.network, parts.config.trainer
-    decay = config.optimizer.weight_decay or 0.0
-    groups = parameter_groups(network, decay)
-    if config.optimizer.rho:
-        groups = [{**group, "rho": config.optimizer.rho} for group in groups]
-    optimizer = build(config.optimizer, params=groups, fused=True)
+    optimizer = new_optimizer(config.optimizer, network)
     if settings.compile:
         network.compile()
     about = parts.about

@@ -11,6 +11,7 @@ from itertools import islice
 import numpy as np
 
 from astroclf.errors import DataError
+from astroclf.evaluation.image_statistics import spread_evenly
 from astroclf.inference.inputs import Inputs, Survey
 from astroclf.inference.preparation import Preparation
 from astroclf.inference.samples import Sample, prepare_ahead
@@ -57,7 +58,7 @@ def surveyed_inputs(words: Sequence[str], preparation: Preparation, column: str 
 
 def spread(inputs: Inputs, count: int, limit: int) -> list[Sample]:
     """Take at most so many of the `count` inputs, evenly from the first to the last."""
-    places = set(np.linspace(0, count - 1, min(count, limit)).round().astype(int).tolist())
+    places = set(spread_evenly(count, limit).tolist())
     return [sample for place, sample in enumerate(islice(inputs.samples(), count)) if place in places]
 
 
