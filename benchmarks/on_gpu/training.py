@@ -1,0 +1,128 @@
+"""Images a second through a training step: the bare loops, ours with everything on, and what people use instead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import torch
+import torchvision
+from on_gpu.ours import Training, network
+from on_gpu.race import (
+    CLASSES,
+    Contender,
+    Scale,
+    compiled,
+    explained,
+    forget_compiled,
+    normalised,
+    pictures,
+    race,
+    spread,
+)
+from on_gpu.roofline import counted, floors
+from peers.bare_loop import bare_loop, tutorial_loop
+from peers.taught import Pictures, Tensors, galaxy10_transform
+from torch import nn
+
+BATCHES_KEPT = 4  # of ours, on the device
+COUNTED_IMAGES = 8
+PEERS_MOST, PEERS_PIXELS = 256, 2**22  # images and pixels of a batch that a worker sends through shared memory
+BARE, BARE_COMPILED = "bare loop, eager", "bare loop, compiled"
+OURS, OURS_FREE = "astroclf", "astroclf, deterministic=false"
+OURS_COMPILED, OURS_FREE_COMPILED = f"{OURS}, compiled", f"{OURS_FREE}, compiled"
+
+
+def steps(name: str, size: int, scale: Scale, found: dict[str, Any], batch: int | None = None) -> dict[str, Any]:
+    """Race the loops whose images are on the device; the floor of the step comes with them."""
+    forget_compiled()
+    batch = scale.batch[size] if batch is None else batch
+    images_BCHW = normalised(size, batch, scale.device)
+
+    def bare(compiles: bool) -> Callable[[int], None]:
+        built = network(name, size)
+        return bare_loop(compiled(built) if compiles else built, images_BCHW, CLASSES, torch.bfloat16)
+
+    def ours(compiles: bool) -> Callable[[int], None]:
+        pixels = pictures(size, BATCHES_KEPT * batch)
+        return Training(name, pixels, batch, scale.device, compiles=compiles).run
+
+    contenders = {
+        BARE: Contender(partial(bare, False), batch),
+        OURS: Contender(partial(ours, False), batch, deterministic=True),
+        OURS_FREE: Contender(partial(ours, False), batch),
+    }
+    if name == "resnet18":
+        tutorial = Contender(partial(tutorial_loop, images_BCHW, CLASSES), batch)
+        contenders["PyTorch's tutorial, torchvision, fp32"] = tutorial
+    if scale.compiles:
+        contenders[BARE_COMPILED] = Contender(partial(bare, True), batch)
+        contenders[OURS_FREE_COMPILED] = Contender(partial(ours, True), batch)
+        if name == scale.network and size == scale.middle and batch == scale.batch[size]:  # one more to compile
+            contenders[OURS_COMPILED] = Contender(partial(ours, True), batch, deterministic=True)
+    figures = race(contenders, scale)
+    result: dict[str, Any] = {"size": size, "network": name, "batch": batch, "contenders": figures}
+    if "bf16_flops" in (ceiling := found.get("ceilings", {})):
+
+        def bare_of(images: int) -> Callable[[int], None]:
+            return bare_loop(network(name, size), images_BCHW[:images], CLASSES, torch.bfloat16)
+
+        result["floor"] = floors(counted(bare_of, min(batch // 2, COUNTED_IMAGES)), batch, ceiling)
+    for each in figures.values():
+        if "median" in each:
+            of_bare = figures[BARE].get("median", math.nan)
+            each["share_of_bare"] = each["median"] / of_bare
+            if "floor" in result:
+                seconds = batch / each["median"]
+                each["share_of_roofline"] = result["floor"]["one_by_one_seconds"] / seconds
+                each["share_of_fused_roofline"] = result["floor"]["fused_seconds"] / seconds
+                each["flops_per_second"] = result["floor"]["flops"] / seconds
+    return result
+
+
+def peers(name: str, size: int, scale: Scale, found: dict[str, Any]) -> dict[str, Any]:
+    """Measure the loops that are fed by worker processes, one after another: workers that wait would run ahead."""
+    batch = min(scale.batch[size], PEERS_MOST, PEERS_PIXELS // size**2)
+    block, blocks = max(scale.workers, 1), 2
+    pixels = pictures(size, batch * block * (blocks + 1))
+    taught = Tensors(pixels, CLASSES, galaxy10_transform(size))
+    timed = (block, blocks, scale.wait)
+
+    def lightning(precision: str) -> list[float]:
+        loop = import_module("peers.lightning_loop").lightning_loop
+        return loop(_as_taught(name, size), taught, batch, scale.workers, precision, scale.device, *timed)
+
+    def with_timm() -> list[float]:
+        loop, timm = import_module("peers.timm_loop").timm_loop, import_module("timm")
+        built = timm.create_model("resnet18", num_classes=CLASSES) if name == "resnet18" else _as_taught(name, size)
+        return loop(built, Pictures(pixels, CLASSES), size, batch, scale.workers, scale.device, *timed)
+
+    loops: dict[str, Callable[[], list[float]]] = {
+        "Lightning, its default (fp32)": partial(lightning, "32-true"),
+        "Lightning, bf16-mixed": partial(lightning, "bf16-mixed"),
+        "timm's train.py, bf16, channels_last": with_timm,
+    }
+    figures: dict[str, Any] = {}
+    for title, loop in loops.items():
+        try:
+            rates = [block * batch / seconds for seconds in loop()]
+            figures[title] = {"batch": batch, "images_per_second": rates, **spread(rates)}
+        except ImportError as error:
+            figures[title] = {"skipped": f"not installed here: {error}"}
+        except Exception as error:
+            figures[title] = {"error": explained(error)}
+    ours = found.get(f"training {name} {size}", {}).get("contenders", {}).get(OURS, {}).get("median")
+    for each in figures.values():
+        if ours is not None and "median" in each:
+            each["astroclf_is_faster"] = ours / each["median"]
+    return {"size": size, "network": name, "workers": scale.workers, "contenders": figures}
+
+
+def _as_taught(name: str, size: int) -> nn.Module:
+    if name == "resnet18":
+        return torchvision.models.resnet18(num_classes=CLASSES)
+    backbone = network(name, size).backbone
+    return nn.Sequential(backbone, nn.Linear(backbone.num_features, CLASSES))
