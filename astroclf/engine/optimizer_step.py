@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -17,10 +16,11 @@ NAMED_PARAMETERS = 12  # in a warning; the rest are counted
 class OptimizerStep:
     """The steps of an optimizer over a model's gradients; one that is not finite changes no weight.
 
-    GradScaler sees the gradients on the device, and fused optimizers skip there without asking the host. That is sound
-    only for parameters whose optimizer state exists: torch's fused SGD leaves the momentum uninitialised where the step
-    that makes it is skipped. So a parameter's first step asks the host whether the gradients are finite, and is left
-    out whole where they are not; after the first sound one nothing waits for the device.
+    The norm of the gradient tells on the device whether all of it is finite, and no step waits for the answer: fused
+    optimizers take it there. Others run on a GPU in their capturable form, and what they did is taken back there.
+    Skipping is sound only for parameters whose optimizer state exists: torch's fused SGD leaves the momentum
+    uninitialised where the step that makes it is skipped. So a parameter's first step asks the host whether the
+    gradients are finite, and is left out whole where they are not.
 
     Parameters
     ----------
@@ -36,33 +36,54 @@ class OptimizerStep:
         self, model: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision, grad_clip_norm: float | None
     ) -> None:
         self.model, self.optimizer, self.grad_clip_norm = model, optimizer, grad_clip_norm
-        self._scales = precision.name == "fp16"
         self._scaler = precision.scaler()
         self._parameters: list[torch.Tensor] = [p for p in model.parameters() if p.requires_grad]
         self._begun: set[torch.Tensor] = set()  # have taken a sound step: their optimizer state, if any, exists
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of `loss`, a scalar, to those that are there."""
-        self._scaler.scale(loss).backward()
+        (loss if self._scaler is None else self._scaler.scale(loss)).backward()
 
     def take(self) -> torch.Tensor:
         """Take a step and forget the gradients; return their norm before clipping, not finite where it was left out."""
+        if self._scaler is not None:
+            self._scaler.unscale_(self.optimizer)
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        if gradients:  # finite gradients may have an infinite norm: then too the scaler must see what is wrong
-            sound = torch.isfinite(nn.utils.get_total_norm(gradients))
-            torch._foreach_mul_(gradients, torch.where(sound, 1.0, math.nan))
-        self._scaler.unscale_(self.optimizer)
-        limit = self.grad_clip_norm if self.grad_clip_norm is not None else math.inf
-        norm = nn.utils.clip_grad_norm_(self._parameters, limit)
+        norm = nn.utils.get_total_norm(gradients)
+        if self.grad_clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self._parameters, self.grad_clip_norm, norm)
         beginners = {p for p in self._parameters if p.grad is not None} - self._begun
         if not beginners:
-            self._scaler.step(self.optimizer)
+            self._step(norm)
         elif torch.isfinite(norm):
             self._begin(beginners)
-        # fp16 adapts its scale; the other formats keep 1, and update only clears what the scaler saw.
-        self._scaler.update(None if self._scales else 1.0)
+        if self._scaler is not None:
+            self._scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return norm
+
+    def _step(self, norm: torch.Tensor) -> None:
+        """Take a step of parameters that have taken one before, unless the norm of the gradient is not finite."""
+        optimizer: Any = self.optimizer
+        if getattr(optimizer, "_step_supports_amp_scaling", False):  # by these names, as GradScaler tells them
+            optimizer.grad_scale, optimizer.found_inf = None, (~torch.isfinite(norm)).float()
+            optimizer.step()
+            del optimizer.grad_scale, optimizer.found_inf
+        elif optimizer.defaults.get("capturable"):
+            self._step_and_take_back(torch.isfinite(norm))
+        elif torch.isfinite(norm):
+            optimizer.step()
+
+    def _step_and_take_back(self, sound: torch.Tensor) -> None:
+        """Take a step, and undo it on the device where the gradients are not `sound`."""
+        stepped = [parameter for parameter in self._parameters if parameter.grad is not None]
+        states = [self.optimizer.state[parameter] for parameter in stepped]
+        changed = [*stepped, *(each for state in states for each in state.values() if torch.is_tensor(each))]
+        before = [each.detach().clone() for each in changed]
+        self.optimizer.step()
+        with torch.no_grad():
+            for each, earlier in zip(changed, before, strict=True):
+                torch.where(sound, each, earlier, out=each)
 
     def _begin(self, beginners: set[torch.Tensor]) -> None:
         """Take a sound step that is the first of some parameters, those apart from the others.
@@ -96,7 +117,7 @@ class OptimizerStep:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimizer and, in fp16, the scale of the loss."""
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self._scaler.state_dict() if self._scales else None}
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self._scaler.state_dict() if self._scaler else None}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take up what `state_dict` gave; what the configuration says of the optimizer and the number format holds."""
@@ -105,5 +126,5 @@ class OptimizerStep:
             group["lr"] = before["lr"]  # no option, but where the schedule stood
         self.optimizer.load_state_dict({**saved["optimizer"], "param_groups": groups})
         self._begun = {parameter for parameter, state in self.optimizer.state.items() if state}
-        if self._scales and saved["scaler"] is not None:  # the scale of another format says nothing
+        if self._scaler is not None and saved["scaler"] is not None:  # the scale of another format says nothing
             self._scaler.load_state_dict(saved["scaler"])

@@ -37,6 +37,7 @@ def make_deterministic(enabled: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     # A warning where an operation has no deterministic form. use_deterministic_algorithms would import inductor, 4 s.
     torch.set_deterministic_debug_mode("warn" if enabled else "default")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads it; it costs a kernel a tensor
     torch.backends.cudnn.benchmark = not enabled
 
 
@@ -59,14 +60,9 @@ class Precision:
         dtype = DTYPES[self.name]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
-    def scaler(self) -> torch.amp.GradScaler:
-        """Return a GradScaler.
-
-        It scales the loss in fp16; in every format it skips steps whose gradients are not finite.
-        """
-        if self.name == "fp16":
-            return torch.amp.GradScaler(self.device.type)
-        return torch.amp.GradScaler(self.device.type, init_scale=1.0)
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """Return what scales the loss where gradients would vanish in the number format: in fp16, else None."""
+        return torch.amp.GradScaler(self.device.type) if self.name == "fp16" else None
 
 
 def choose_precision(name: str, device: torch.device, trained: nn.Module | None = None) -> Precision:

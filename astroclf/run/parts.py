@@ -135,8 +135,9 @@ def new_optimizer(
     groups = parameter_groups(network, settings.weight_decay or 0.0, **rates)
     if settings.rho:  # no option of the optimizer's own, but of the steps that are taken with it
         groups = [{**group, "rho": settings.rho} for group in groups]
-    # Fused optimizers skip a non-finite step on the device; one without the option asks the host at each step.
-    optimizer: torch.optim.Optimizer = build(settings, params=groups, fused=True)
+    on_gpu = any(parameter.is_cuda for parameter in network.parameters())
+    # Both forms skip a non-finite step on the device. An optimizer that has neither asks the host at each step.
+    optimizer: torch.optim.Optimizer = build(settings, params=groups, fused=True, capturable=on_gpu)
     return optimizer
 
 

@@ -40,7 +40,8 @@ def settings(name, **changes):
 
 def make_optimizer(name, groups):
     if name in OURS:
-        return build(settings(name, lr=0.01), params=groups, fused=True)
+        on_gpu = groups[0]["params"][0].is_cuda
+        return build(settings(name, lr=0.01), params=groups, fused=True, capturable=on_gpu)
     return getattr(torch.optim, name.split()[0])(groups, lr=0.01, fused=True, **OTHERS[name])
 
 
@@ -86,6 +87,36 @@ def test_a_run_with_steps_that_are_not_finite_equals_one_that_never_saw_them(
     assert torch.isfinite(spoilt).all()
     never = train(make_step(name, number_format, device), [factor for factor in factors if factor == 1.0])
     torch.testing.assert_close(spoilt, never, rtol=0, atol=1e-7 if number_format == "fp16" else 0)
+
+
+@pytest.mark.parametrize("places", [(0,), (1,), (2, 3)], ids=str)
+def test_what_an_optimizer_without_a_fused_form_did_is_taken_back_on_the_device(places):
+    """Here on the CPU, where its capturable form does not run, but is taken back alike."""
+
+    def radam():
+        step = make_step("radam")
+        step.optimizer.defaults["capturable"] = True
+        return step
+
+    spoilt = train(radam(), [math.nan if place in places else 1.0 for place in range(5)])
+    assert torch.equal(spoilt, train(make_step("radam"), [1.0] * (5 - len(places))))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("number_format", FORMATS)
+@pytest.mark.parametrize("name", [*OURS, *OTHERS])
+def test_no_step_on_a_gpu_after_the_first_waits_for_the_device(name, number_format):
+    step = make_step(name, number_format, "cuda", grad_clip_norm=1.0)
+    images = torch.rand(5, 6, device="cuda")
+    factors = torch.tensor([1.0, 1.0, math.nan, 1.0], device="cuda").unbind()
+    for place, factor in enumerate(factors):
+        torch.cuda.set_sync_debug_mode("error" if place else "default")
+        try:
+            step.backward(step.model(images).square().mean() * factor)
+            step.take()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.isfinite(parameter).all() for parameter in step.model.parameters())
 
 
 @pytest.mark.parametrize("name", [*OURS, *OTHERS])
