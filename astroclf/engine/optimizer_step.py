@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from astroclf.data.augment.on_torch import send
 from astroclf.models.precision import Precision
 from astroclf.util.logs import log
 
@@ -39,6 +41,23 @@ class OptimizerStep:
         self._scaler = precision.scaler()
         self._parameters: list[torch.Tensor] = [p for p in model.parameters() if p.requires_grad]
         self._begun: set[torch.Tensor] = set()  # have taken a sound step: their optimizer state, if any, exists
+        self._fused = bool(getattr(optimizer, "_step_supports_amp_scaling", False))  # torch's name for what it can do
+        self._rates: torch.Tensor | None = None
+        if precision.device.type == "cuda" and (self._fused or optimizer.defaults.get("capturable")):
+            # Of each group: steps that are recorded and replayed find new ones there.
+            self._rates = torch.zeros(len(optimizer.param_groups), device=precision.device)
+            optimizer._warned_capturable_if_run_uncaptured = True  # it is meant so
+
+    @property
+    def is_without_waiting(self) -> bool:
+        """Whether steps after the first of all parameters ask the device for nothing, and can be recorded."""
+        return self._rates is not None and self._scaler is None
+
+    def prepare(self) -> None:
+        """Send the learning rates to the device, before each step."""
+        if self._rates is not None:
+            rates = np.array([group["lr"] for group in self.optimizer.param_groups])
+            self._rates.copy_(send(rates, self._rates.device))
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of `loss`, a scalar, to those that are there."""
@@ -65,22 +84,35 @@ class OptimizerStep:
     def _step(self, norm: torch.Tensor) -> None:
         """Take a step of parameters that have taken one before, unless the norm of the gradient is not finite."""
         optimizer: Any = self.optimizer
-        if getattr(optimizer, "_step_supports_amp_scaling", False):  # by these names, as GradScaler tells them
+        if self._fused:  # told by these names, as GradScaler does
             optimizer.grad_scale, optimizer.found_inf = None, (~torch.isfinite(norm)).float()
-            optimizer.step()
+            self._apply()
             del optimizer.grad_scale, optimizer.found_inf
         elif optimizer.defaults.get("capturable"):
-            self._step_and_take_back(torch.isfinite(norm))
+            self._apply_and_take_back(torch.isfinite(norm))
         elif torch.isfinite(norm):
-            optimizer.step()
+            self._apply()
 
-    def _step_and_take_back(self, sound: torch.Tensor) -> None:
+    def _apply(self) -> None:
+        """Let the optimizer change the weights, at the learning rates that are on the device if there are some."""
+        groups = self.optimizer.param_groups
+        rates = [group["lr"] for group in groups]
+        if self._rates is not None:
+            for group, rate in zip(groups, self._rates.unbind(), strict=True):
+                group["lr"] = rate
+        try:
+            self.optimizer.step()
+        finally:
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate
+
+    def _apply_and_take_back(self, sound: torch.Tensor) -> None:
         """Take a step, and undo it on the device where the gradients are not `sound`."""
         stepped = [parameter for parameter in self._parameters if parameter.grad is not None]
         states = [self.optimizer.state[parameter] for parameter in stepped]
         changed = [*stepped, *(each for state in states for each in state.values() if torch.is_tensor(each))]
         before = [each.detach().clone() for each in changed]
-        self.optimizer.step()
+        self._apply()
         with torch.no_grad():
             for each, earlier in zip(changed, before, strict=True):
                 torch.where(sound, each, earlier, out=each)
@@ -97,7 +129,7 @@ class OptimizerStep:
             for parameter, gradient in gradients.items():
                 parameter.grad = gradient if parameter in part else None
             if part:
-                self.optimizer.step()
+                self._apply()
         self._begun |= beginners
 
     def _warn_of_lacking_gradients(self) -> None:

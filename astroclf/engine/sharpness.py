@@ -28,7 +28,7 @@ class Ascent:
         """Take the weights up along the gradients that are there, whose place those taken inside get.
 
         Running statistics of BatchNorm stay as they are inside: they are of the weights themselves. Gradients that are
-        not finite lead nowhere, and spoil those taken after them, so that the step is left out.
+        not finite lead to weights that are not, for a while, and spoil those taken there: the step is left out.
         """
         climbed: list[torch.Tensor] = [p for p in self.model.parameters() if p.requires_grad and p.grad is not None]
         with torch.no_grad():
@@ -36,8 +36,8 @@ class Ascent:
             length = nn.utils.get_total_norm(gradients)
             sound = torch.isfinite(length)
             before = [p.clone() for p in climbed]
-            factor = self.rho / (length + 1e-12)
-            torch._foreach_add_(climbed, [torch.where(sound, gradient * factor, 0.0) for gradient in gradients])
+            factor = torch.where(sound, self.rho / (length + 1e-12), 0.0)
+            torch._foreach_add_(climbed, torch._foreach_mul(gradients, factor))
         for parameter in climbed:
             parameter.grad = None
         tracked = [norm.track_running_stats for norm in self._norms]

@@ -43,10 +43,8 @@ class FiniteBuffers:
     def restore(self) -> None:
         """Put the last finite values back where a buffer has others; remember those of the rest."""
         for buffer, finite in zip(self._buffers, self._finite, strict=True):
-            if torch.isfinite(buffer).all():
-                finite.copy_(buffer)
-            else:
-                buffer.copy_(finite)
+            finite.copy_(torch.where(torch.isfinite(buffer).all(), buffer, finite))
+            buffer.copy_(finite)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the last finite values."""

@@ -13,6 +13,7 @@ from torch import nn
 from astroclf.data.loader import Batch
 from astroclf.engine.ema import ModelEMA
 from astroclf.engine.optimizer_step import OptimizerStep
+from astroclf.engine.replay import Step, StepReplay
 from astroclf.engine.sharpness import Ascent
 from astroclf.models.precision import Precision
 from astroclf.settings.training import TrainerSettings
@@ -66,7 +67,7 @@ class TrainingStep:
         Where its groups have a ``rho``, the gradients are taken that far up the loss: see `sharpness`.
     precision : Precision
     settings : TrainerSettings
-        Of which the limit of the gradient norm and the decay of the average are used.
+        Of which the limit of the gradient norm, the decay of the average, and whether to replay steps are used.
 
     Attributes
     ----------
@@ -88,19 +89,34 @@ class TrainingStep:
         self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
         rho = optimizer.param_groups[0].get("rho")
         self._ascent = Ascent(model, rho) if rho else None
+        self._step: Step = self._launched
+        if settings.cuda_graph and self._can_be_replayed():
+            self._step = StepReplay(self._launched, list(model.parameters())).take
 
     def take(self, batches: Sequence[Batch]) -> Taken:
         """Take one optimizer step over all images of `batches`, a forward pass for each, or two."""
-        images = sum(len(batch.labels_B) for batch in batches)
+        self.optimizer_step.prepare()
+        sums, norm = self._step(batches)
+        if self.ema is not None:
+            self.ema.update()
+        return Taken(sums, _images(batches), norm)
+
+    def _can_be_replayed(self) -> bool:
+        """Tell if nothing in a step decides by the values on a GPU, or keeps random numbers aside on the way."""
+        kept_aside = self._ascent is not None or any(
+            getattr(module, "grad_checkpointing", False) for module in self.model.modules()
+        )
+        return self.precision.device.type == "cuda" and self.optimizer_step.is_without_waiting and not kept_aside
+
+    def _launched(self, batches: Sequence[Batch]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Take the step kernel by kernel; return the sums of what was measured and the norm of the gradient."""
+        images = _images(batches)
         with self._random_numbers_again():
             sums = self._add_gradients(batches, images)
         if self._ascent is not None:
             with self._ascent.up():
                 self._add_gradients(batches, images)
-        norm = self.optimizer_step.take()
-        if self.ema is not None:
-            self.ema.update()
-        return Taken(sums, images, norm)
+        return sums, self.optimizer_step.take()
 
     def _random_numbers_again(self) -> AbstractContextManager[None]:
         """Let a second pass drop the same features that the one inside did: it is the same function, elsewhere."""
@@ -121,3 +137,7 @@ class TrainingStep:
             self.optimizer_step.backward(loss / images)
             sums = {name: sums.get(name, 0) + value.detach() for name, value in of_batch.items()}
         return sums
+
+
+def _images(batches: Sequence[Batch]) -> int:
+    return sum(len(batch.labels_B) for batch in batches)

@@ -37,7 +37,8 @@ def make_deterministic(enabled: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     # A warning where an operation has no deterministic form. use_deterministic_algorithms would import inductor, 4 s.
     torch.set_deterministic_debug_mode("warn" if enabled else "default")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads it; it costs a kernel a tensor
+    # Nothing here reads uninitialised memory, and to fill it takes a kernel for each new tensor.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not enabled
 
 
