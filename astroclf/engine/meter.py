@@ -22,13 +22,14 @@ class StepMeter:
     def __init__(self, device: torch.device, curve_every: int) -> None:
         self.curve_every = curve_every
         self._device = device
-        self._image_sums = {"loss": self._zero(torch.float64)}  # what else there is joins it at the first step
-        self._sums = {name: self._zero(torch.float64) for name in ("images", "norm", "steps")}
-        self._skipped = {name: self._zero(torch.int64) for name in ("total", "streak")}
-        self._curve: list[tuple[int, float, dict[str, torch.Tensor]]] = []
+        self._names = ["loss"]  # what else there is joins it at the first step
+        self._image_sums = self._zeros(torch.float64, 1)
+        self._sums = {name: self._zeros(torch.float64) for name in ("images", "norm", "steps")}
+        self._skipped = {name: self._zeros(torch.int64) for name in ("total", "streak")}
+        self._curve: list[tuple[int, float, int, torch.Tensor]] = []
 
     def add(self, step: int, lr: float, sums: Mapping[str, torch.Tensor], images: int, norm: torch.Tensor) -> None:
-        """Take in a step.
+        """Take in a step, by as few kernels as it can be: each takes a GPU longer to launch than to run.
 
         Parameters
         ----------
@@ -37,19 +38,21 @@ class StepMeter:
         norm : Tensor
             Of the gradient, before clipping.
         """
-        finite = torch.isfinite(norm) & torch.isfinite(sums["loss"])
-        for name, value in sums.items():
-            if name not in self._image_sums:
-                self._image_sums[name] = self._zero(torch.float64)
-            self._image_sums[name] += torch.where(finite, value, 0)
+        if new := [name for name in sums if name not in self._names]:
+            self._names += new
+            self._image_sums = torch.cat([self._image_sums, self._zeros(torch.float64, len(new))])
+        values = torch.stack([norm, *(sums[name] for name in self._names)])
+        finite = torch.isfinite(values[:2]).all()
+        counted = torch.where(finite, values, 0)
+        self._image_sums += counted[1:]
         self._sums["images"] += torch.where(finite, images, 0)
-        self._sums["norm"] += torch.where(finite, norm, 0)
+        self._sums["norm"] += counted[0]
         self._sums["steps"] += finite
-        self._skipped["total"] += ~finite
-        self._skipped["streak"].add_(1).mul_(~finite)
+        skipped = ~finite
+        self._skipped["total"] += skipped
+        self._skipped["streak"].add_(1).mul_(skipped)
         if step % self.curve_every == 0:
-            means = {f"step/{name}": value / images for name, value in sums.items()}
-            self._curve.append((step, lr, {**means, "step/grad_norm": norm}))
+            self._curve.append((step, lr, images, values))
 
     def skipped_steps(self) -> int:
         """Count the steps of the run so far whose loss or gradient was not finite."""
@@ -61,9 +64,9 @@ class StepMeter:
 
     def take_means(self) -> dict[str, float]:
         """Return the means since the last call; NaN where no step was finite."""
-        image_sums = {name: float(value) for name, value in self._image_sums.items()}
+        image_sums = dict(zip(self._names, self._image_sums.tolist(), strict=True))
         sums = {name: float(value) for name, value in self._sums.items()}
-        for value in (*self._image_sums.values(), *self._sums.values()):
+        for value in (self._image_sums, *self._sums.values()):
             value.zero_()
         images, steps = sums["images"], sums["steps"]
         return {
@@ -77,21 +80,26 @@ class StepMeter:
         curve, self._curve = self._curve, []
         if not curve:
             return
-        values = torch.stack([torch.stack(list(tensors.values())) for _, _, tensors in curve]).tolist()
-        for (step, lr, tensors), row in zip(curve, values, strict=True):
-            point = {**dict(zip(tensors, row, strict=True)), "step/lr": lr}
+        values = torch.stack([of_step for *_, of_step in curve])
+        images = torch.tensor([[images] for _, _, images, _ in curve], dtype=values.dtype, device=values.device)
+        names = [*(f"step/{name}" for name in self._names), "step/grad_norm"]
+        rows = torch.cat([values[:, 1:] / images, values[:, :1]], dim=1).tolist()
+        for (step, lr, _, _), row in zip(curve, rows, strict=True):
+            point = {**dict(zip(names, row, strict=True)), "step/lr": lr}
             yield step, {name: value for name, value in point.items() if math.isfinite(value)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return all but the curve, which is taken before each checkpoint."""
-        return {"image_sums": self._image_sums, "sums": self._sums, "skipped": self._skipped}
+        image_sums = dict(zip(self._names, self._image_sums.unbind(), strict=True))
+        return {"image_sums": image_sums, "sums": self._sums, "skipped": self._skipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
-        self._image_sums = {name: value.to(self._device, copy=True) for name, value in state["image_sums"].items()}
+        self._names = list(state["image_sums"])
+        self._image_sums = torch.stack(list(state["image_sums"].values())).to(self._device)
         for mine, saved in ((self._sums, state["sums"]), (self._skipped, state["skipped"])):
             for name, value in saved.items():
                 mine[name].copy_(value)
 
-    def _zero(self, dtype: torch.dtype) -> torch.Tensor:
-        return torch.zeros((), dtype=dtype, device=self._device)
+    def _zeros(self, dtype: torch.dtype, *shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=dtype, device=self._device)

@@ -51,7 +51,8 @@ class OptimizerStep:
     @property
     def is_without_waiting(self) -> bool:
         """Whether steps after the first of all parameters ask the device for nothing, and can be recorded."""
-        return self._rates is not None and self._scaler is None
+        recordable = self.optimizer.defaults.get("capturable", True)  # fused SGD needs no such form
+        return self._rates is not None and self._scaler is None and recordable
 
     def prepare(self) -> None:
         """Send the learning rates to the device, before each step."""
