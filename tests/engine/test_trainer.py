@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.engine.freezing import Freezing
@@ -23,13 +24,14 @@ from astroclf.evaluation.history import read_history
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.models.classifier import Classifier
-from astroclf.models.precision import choose_precision
+from astroclf.models.precision import choose_precision, make_deterministic
 from astroclf.settings.training import FinetuneSettings, TrainerSettings
 from astroclf.settings.yaml_files import yaml_values
 from astroclf.tracking.none import NullTracker
 from tests.data.augment.recipes import recipe
 from tests.settings.defaults import default
 
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 CLASSES = ("dark", "bright", "striped")
 
 
@@ -64,6 +66,7 @@ def make_trainer(
     targets=None,
     mixed=None,
     finetune=None,
+    keep_images_on="device",
     **settings,
 ) -> Trainer:
     pictures, labels = images
@@ -74,7 +77,7 @@ def make_trainer(
     device = torch.device(device)
     torch.manual_seed(0)
     model = Classifier(TinyBackbone(), 3, uncertainty=True).to(device)
-    pixels = PixelBuffer(pictures, "memory" if device.type == "cpu" else "device", device)
+    pixels = PixelBuffer(pictures, keep_images_on, device)
     augmentation = recipe(dihedral=True, brightness=0.1, **mixed or {})
     rows = np.arange(60)
     loaders = [
@@ -204,6 +207,50 @@ def sharpness_aware(groups):
     ids=["plain", "ema-grad_accum_steps", "bf16-steps", "mixed-sam", "ema-probe_then_all"],
 )
 def test_a_stopped_and_resumed_run_equals_one_never_stopped(images, tmp_path, monkeypatch, settings, stop_after):
+    stop_and_resume(images, tmp_path, monkeypatch, settings, stop_after)
+
+
+def on_gpu(groups):
+    return torch.optim.AdamW(groups, lr=3e-3, fused=True, capturable=True)
+
+
+def sharpness_aware_on_gpu(groups):
+    return on_gpu([{**group, "rho": 0.05} for group in groups])
+
+
+@pytest.fixture
+def deterministic():
+    make_deterministic(True)
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
+GPU_RUNS = {
+    "ema-mixed": {"ema_decay": 0.9, "mixed": {"mixup": 0.2, "cutmix": 1.0}, "validate_every_steps": 3},
+    "grad_accum_steps": {"ema_decay": 0.9, "grad_accum_steps": 2, "epochs": 8},
+    "sam": {"make_optimizer": sharpness_aware_on_gpu, "ema_decay": 0.9},
+    "fp16": {"precision": "fp16"},
+    "probe_then_all": {"finetune": {"freeze": "all", "freeze_epochs": 1.6, "head_lr": 3.0}},
+    "memory": {"keep_images_on": "memory"},
+}
+
+
+@gpu
+@pytest.mark.parametrize("settings", GPU_RUNS.values(), ids=GPU_RUNS)
+def test_a_run_on_a_gpu_is_resumed_to_the_bit_and_the_same_replayed_or_launched(
+    images, tmp_path, monkeypatch, deterministic, settings
+):
+    """Where it goes on, steps are launched that were replayed before."""
+    settings = {"device": "cuda", "precision": "bf16", "make_optimizer": on_gpu} | settings
+    whole = stop_and_resume(images, tmp_path, monkeypatch, settings, stop_after=9)
+    launched = make_trainer(images, tmp_path / "launched", **settings, cuda_graph=False)
+    launched.fit()
+    assert_equal_states(launched.state_dict(), whole.state_dict())
+    assert (tmp_path / "launched" / "steps.csv").read_bytes() == (tmp_path / "whole" / "steps.csv").read_bytes()
+
+
+def stop_and_resume(images, tmp_path, monkeypatch, settings, stop_after):
+    """Train in one go, and stopped and resumed: the same to the bit; return the first."""
     whole = make_trainer(images, tmp_path / "whole", **settings)
     whole.fit()
 
@@ -229,6 +276,7 @@ def test_a_stopped_and_resumed_run_equals_one_never_stopped(images, tmp_path, mo
     for name in ("history.csv", "steps.csv"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert len(read_history(tmp_path / "whole" / "steps.csv")["step/lr"]) == whole.state.step
+    return whole
 
 
 @pytest.mark.parametrize(
@@ -341,21 +389,59 @@ def test_no_steps_still_leave_a_validated_checkpoint(images, tmp_path):
     assert (tmp_path / "checkpoints" / "best.pt").is_file()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@gpu
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 def test_learns_on_a_gpu_in_every_format(images, tmp_path, precision):
-    result = make_trainer(images, tmp_path, device="cuda", precision=precision, epochs=12).fit()
+    result = make_trainer(images, tmp_path, device="cuda", precision=precision, epochs=12, make_optimizer=on_gpu).fit()
     assert result.best["val/accuracy"] > 0.9
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_a_step_on_a_gpu_never_waits_for_the_device(images, tmp_path):
-    trainer = make_trainer(images, tmp_path, device="cuda", precision="bf16")
-    batches = list(trainer.train_loader.epoch(0))
+@gpu
+@pytest.mark.parametrize("keep_images_on", ["device", "memory"])
+@pytest.mark.parametrize("augment", ["dihedral", "survey", "mixed", "galaxy10"])
+def test_no_step_of_an_epoch_on_a_gpu_waits_for_the_device(images, tmp_path, keep_images_on, augment):
+    trainer = make_trainer(
+        images, tmp_path, device="cuda", precision="bf16", make_optimizer=on_gpu, keep_images_on=keep_images_on,
+        ema_decay=0.9,
+    )  # fmt: skip
+    values = yaml_values(f"augment/{'dihedral' if augment == 'mixed' else augment}")
+    del values["_target_"]
+    mixed = {"mixup": 0.2, "cutmix": 1.0} if augment == "mixed" else {}
+    trainer.train_loader.augmentation = Augmentation(**values | mixed)
     trainer.model.train()
-    trainer._step([batches[0]])
+
+    def epoch(number):
+        for batch in trainer.train_loader.epoch(number):
+            trainer._step([batch])
+
+    for number in range(3):  # steps are recorded, tables sent
+        epoch(number)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        trainer._step([batches[1]])
+        epoch(3)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert trainer.meter.skipped_steps() == 0
+
+
+@gpu
+@pytest.mark.slow
+def test_a_compiled_run_on_a_gpu_goes_as_an_eager_one_and_is_compiled_in_its_first_epoch_alone(images, tmp_path):
+    def run(name, compiled):
+        trainer = make_trainer(
+            images, tmp_path / name, device="cuda", precision="bf16", make_optimizer=on_gpu, epochs=6, ema_decay=0.9
+        )
+        if compiled:
+            trainer.model.compile()
+        trainer.on_validation = lambda history, _: torch.compiler.set_stance(
+            "fail_on_recompile" if compiled and len(history) >= 2 else "default"
+        )
+        try:
+            trainer.fit()
+        finally:
+            torch.compiler.set_stance("default")
+        return trainer.state.history
+
+    for eager, compiled in zip(run("eager", False), run("compiled", True), strict=True):
+        assert compiled["train/loss"] == pytest.approx(eager["train/loss"], rel=0.05)
+        assert compiled["val/loss"] == pytest.approx(eager["val/loss"], rel=0.05)

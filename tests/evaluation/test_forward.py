@@ -117,3 +117,26 @@ def test_views_of_few_images_go_through_the_network_together(images, passes):
     assert seen == passes
     assert len(said.outputs) == 8
     assert said.probabilities_BC.shape == (images, 3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("tta_views", [1, 8])
+def test_a_gpu_says_what_a_cpu_says(parts, tta_views):
+    model, criterion, loader, images = parts
+    on_cpu = evaluate(
+        model, criterion, loader(images), choose_precision("fp32", torch.device("cpu")), CLASSES, tta_views=tta_views
+    )
+    device = torch.device("cuda", torch.cuda.current_device())
+    pixels = PixelBuffer(images, "device", device)
+    there = BatchLoader(
+        pixels, np.arange(7) % 3, np.arange(7), batch_size=3, augmentation=recipe(), seed=0, train=False
+    )
+    for precision, far in (("fp32", 5e-3), ("bf16", 0.05)):  # convolutions in fp32 round to TF32 there
+        found = evaluate(
+            model.to(device), criterion.to(device), there, choose_precision(precision, device), CLASSES,
+            tta_views=tta_views,
+        )  # fmt: skip
+        np.testing.assert_allclose(found.probabilities, on_cpu.probabilities, atol=far)
+        np.testing.assert_allclose(found.uncertainty, on_cpu.uncertainty, atol=far)
+        np.testing.assert_array_equal(found.labels, on_cpu.labels)
+        assert found.losses["loss"] == pytest.approx(on_cpu.losses["loss"], rel=10 * far)
