@@ -7,7 +7,7 @@ the mean, color pictures 2, since libjpeg draws color smoothly between its halve
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -53,6 +53,7 @@ def steps_of(quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Tables(NamedTuple, Generic[Array]):
     """What a compression computes with, all arrays or all tensors, of a floating-point type."""
 
+    places: Callable[[tuple[int, ...]], Array]  # an index of these places along an axis
     basis: Array
     to_ycbcr: Array
     to_rgb: Array
@@ -60,9 +61,10 @@ class Tables(NamedTuple, Generic[Array]):
     chroma_B88: Array
 
 
-def tables_of(quality_B: np.ndarray, convert: Callable[[np.ndarray], Array]) -> Tables[Array]:
-    """Return the tables of images with these qualities, 1 to 100, of the kind and type that `convert` makes."""
-    return Tables(*map(convert, (BASIS, TO_YCBCR, TO_RGB, *steps_of(quality_B))))
+def tables_of(quality_B: np.ndarray, dtype: type) -> Tables[np.ndarray]:
+    """Return the tables of images with these qualities, 1 to 100, as arrays of a type."""
+    tables: Iterator[np.ndarray] = (table.astype(dtype) for table in (BASIS, TO_YCBCR, TO_RGB, *steps_of(quality_B)))
+    return Tables(np.array, *tables)
 
 
 def compress(planes_BCHW: Array, tables: Tables[Array]) -> Array:
@@ -77,25 +79,26 @@ def compress(planes_BCHW: Array, tables: Tables[Array]) -> Array:
     shifted = planes_BCHW - 128
     count, bands, height, width = shifted.shape
     if bands != 3:
-        return (_quantised(shifted, tables.basis, tables.luma_B88) + 128).clip(0, 255)
+        return (_quantised(shifted, tables, tables.luma_B88) + 128).clip(0, 255)
     parts = (tables.to_ycbcr @ shifted.reshape(count, 3, -1)).round().reshape(shifted.shape)
-    parts[:, :1] = _quantised(parts[:, :1], tables.basis, tables.luma_B88)
-    parts[:, 1:] = _doubled(_quantised(_halved(parts[:, 1:]), tables.basis, tables.chroma_B88), height, width)
+    parts[:, :1] = _quantised(parts[:, :1], tables, tables.luma_B88)
+    colors = _quantised(_halved(parts[:, 1:], tables), tables, tables.chroma_B88)
+    parts[:, 1:] = _doubled(colors, tables, height, width)
     shown = (tables.to_rgb @ parts.reshape(count, 3, -1)).round() + 128
     return shown.clip(0, 255).reshape(shifted.shape)
 
 
-def _quantised(planes_BCHW: Array, basis: Array, steps_B88: Array) -> Array:
+def _quantised(planes_BCHW: Array, tables: Tables[Array], steps_B88: Array) -> Array:
     """Return what is left of values -128 to 127 once the coefficients of each block are whole steps."""
     height, width = planes_BCHW.shape[2:]
-    whole = _widened(planes_BCHW, -height % BLOCK, -width % BLOCK)
+    whole = _widened(planes_BCHW, tables, -height % BLOCK, -width % BLOCK)
     count, bands, high, wide = whole.shape
     blocks = whole.reshape(count, bands * high // BLOCK, BLOCK, wide // BLOCK, BLOCK)
-    halves = _along_both(blocks, basis.T, 2)
+    halves = _along_both(blocks, tables.basis.T, 2)
     steps = steps_B88[:, None, :, None].swapaxes(2, 4)  # the two axes of a block come back exchanged
     # By reciprocals over a power of two: a division would be rounded otherwise in another format.
     reciprocals = (RECIPROCALS / steps).round() / (2 * RECIPROCALS)
-    shown = _along_both((halves * reciprocals).round() * steps, basis, 1)
+    shown = _along_both((halves * reciprocals).round() * steps, tables.basis, 1)
     return shown.reshape(count, bands, high, wide)[:, :, :height, :width].clip(-128, 127)
 
 
@@ -109,23 +112,23 @@ def _along_last(blocks: Array, matrix: Array) -> Array:
     return (blocks.reshape(-1, BLOCK) @ matrix).reshape(blocks.shape)
 
 
-def _widened(planes_BCHW: Array, rows: int, columns: int) -> Array:
+def _widened(planes_BCHW: Array, tables: Tables[Array], rows: int, columns: int) -> Array:
     """Add copies of the last row and column, as files whose sides are no multiple of a block do."""
     height, width = planes_BCHW.shape[2:]
     if rows:
-        planes_BCHW = planes_BCHW[:, :, [*range(height), *[height - 1] * rows]]
+        planes_BCHW = planes_BCHW[:, :, tables.places((*range(height), *[height - 1] * rows))]
     if columns:
-        planes_BCHW = planes_BCHW[:, :, :, [*range(width), *[width - 1] * columns]]
+        planes_BCHW = planes_BCHW[:, :, :, tables.places((*range(width), *[width - 1] * columns))]
     return planes_BCHW
 
 
-def _halved(planes_BCHW: Array) -> Array:
+def _halved(planes_BCHW: Array, tables: Tables[Array]) -> Array:
     height, width = planes_BCHW.shape[2:]
-    even = _widened(planes_BCHW, height % 2, width % 2)
+    even = _widened(planes_BCHW, tables, height % 2, width % 2)
     total = even[:, :, ::2, ::2] + even[:, :, 1::2, ::2] + even[:, :, ::2, 1::2] + even[:, :, 1::2, 1::2]
     return (total / 4).round()
 
 
-def _doubled(planes_BCHW: Array, height: int, width: int) -> Array:
-    rows, columns = [k // 2 for k in range(height)], [k // 2 for k in range(width)]
+def _doubled(planes_BCHW: Array, tables: Tables[Array], height: int, width: int) -> Array:
+    rows, columns = (tables.places(tuple(k // 2 for k in range(side))) for side in (height, width))
     return planes_BCHW[:, :, rows][:, :, :, columns]

@@ -118,7 +118,7 @@ def _changed(image_HWC: np.ndarray, steps: Steps, i: int) -> np.ndarray:
 
 def _as_jpeg(image_HWC: np.ndarray, quality: int) -> np.ndarray:
     planes_BCHW = np.ascontiguousarray(image_HWC.transpose(2, 0, 1), dtype=np.float32)[None]
-    shown_BCHW = compress(planes_BCHW, tables_of(np.array([quality]), lambda table: table.astype(np.float32)))
+    shown_BCHW = compress(planes_BCHW, tables_of(np.array([quality]), np.float32))
     return np.ascontiguousarray(shown_BCHW[0].transpose(1, 2, 0), dtype=np.uint8)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from astroclf.data.augment.draws import GOLDEN_32, MIX_32, normal_table
-from astroclf.data.augment.jpeg import compress, tables_of
+from astroclf.data.augment.jpeg import Tables, compress, tables_of
 from astroclf.data.augment.plan import GREY_WEIGHTS, Steps, area_weights
 from astroclf.data.augment.survey import LEAST_NOISE, MOST_NOISE, QUIET_MEAN, QUIET_SHARE, Survey
 from astroclf.data.augment.trivial import apply_to_all
@@ -86,11 +86,23 @@ def _bands(values_C: np.ndarray, device: torch.device) -> torch.Tensor:
 
 def _as_jpeg(images_BHWC: torch.Tensor, survey: Survey, quality_B: np.ndarray) -> torch.Tensor:
     device = images_BHWC.device
-    # In float64, whose matrix products no GPU shortens to TF32.
-    tables = tables_of(quality_B, lambda table: torch.from_numpy(table.astype(np.float64)).to(device))
+    tables, quality = _jpeg_tables(device), send(quality_B, device)
+    tables = tables._replace(luma_B88=tables.luma_B88[quality], chroma_B88=tables.chroma_B88[quality])
     shown_BCHW = compress(images_BHWC.permute(0, 3, 1, 2).double(), tables)
     shown_BHWC = shown_BCHW.permute(0, 2, 3, 1).to(torch.uint8)
     return torch.where(send(survey.chosen_B & (quality_B < 100), device)[:, None, None, None], shown_BHWC, images_BHWC)
+
+
+@lru_cache(maxsize=8)
+def _jpeg_tables(device: torch.device) -> Tables[torch.Tensor]:
+    """Return the tables of all qualities, in float64: its matrix products no GPU shortens to TF32."""
+    _, *tables = tables_of(np.arange(101), np.float64)
+    return Tables(partial(_places, device=device), *(torch.from_numpy(table).to(device) for table in tables))
+
+
+@lru_cache(maxsize=64)
+def _places(places: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    return torch.tensor(places, device=device)
 
 
 def sky_noises(images_BHWC: torch.Tensor) -> torch.Tensor:

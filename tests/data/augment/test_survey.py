@@ -172,7 +172,7 @@ def test_a_model_sees_its_images_as_they_are_whatever_it_was_trained_on() -> Non
 
 def jpeg(image_HWC: np.ndarray, quality: int, kind: type = np.float32) -> np.ndarray:
     planes = image_HWC.transpose(2, 0, 1)[None].astype(kind)
-    return compress(planes, tables_of(np.array([quality]), lambda table: table.astype(kind)))[0].transpose(1, 2, 0)
+    return compress(planes, tables_of(np.array([quality]), kind))[0].transpose(1, 2, 0)
 
 
 def by_libjpeg(image_HWC: np.ndarray, quality: int) -> np.ndarray:
