@@ -116,7 +116,8 @@ def _without_names(text: str) -> str:
 
 def _wanted(file: Any, path: Path) -> list[Any]:
     """List the series of pages that are images of their own: no thumbnails, pyramid levels or masks."""
-    series = [each for each in file.series if each.keyframe is not None and not _is_companion(each.keyframe)]
+    listed = file.series(squeeze=False) if callable(file.series) else file.series  # tifffile 2026.5.2, and before it
+    series = [each for each in listed if each.keyframe is not None and not _is_companion(each.keyframe)]
     if not series:
         raise ImageError(f"{path}: no page holds an image of its own: thumbnails or masks only.", "no image")
     for each in series:
@@ -144,7 +145,8 @@ def _read_stack(series: Any, path: Path) -> _Stack:
     else:
         read = [_read_page(each, path) for each in series.pages]
         pages = np.stack(read) if len(read) > 1 else read[0][None]
-    pages_PHWS = _arranged(pages.reshape(series.get_shape(squeeze=False)), series.get_axes(squeeze=False))
+    shape, axes = _all_axes(series)
+    pages_PHWS = _arranged(pages.reshape(shape), axes)
     orientation = page.tags.valueof(ORIENTATION_TAG, 1)
     return _interpreted(upright(pages_PHWS, orientation, rows=1), page, path)
 
@@ -162,6 +164,13 @@ def _read_page(page: Any, path: Path) -> np.ndarray:
             "no decoder",
         )
     return page.asarray(squeeze=False, maxworkers=1).reshape(page.keyframe.shape)
+
+
+def _all_axes(series: Any) -> tuple[tuple[int, ...], str]:
+    """Return the shape of a series and the letters of its axes, those of length 1 among them."""
+    if hasattr(series, "get_shape"):  # tifffile before 2026.5.2, the newest for Python 3.11 among them
+        return series.get_shape(squeeze=False), series.get_axes(squeeze=False)
+    return series.shape, series.axes
 
 
 def _arranged(pages: np.ndarray, axes: str) -> np.ndarray:
