@@ -44,6 +44,10 @@ class TrainingError(AstroclfError):
     """A training that cannot go on (loss stays non-finite, device out of memory, disk full)."""
 
 
+class DeviceError(AstroclfError):
+    """A GPU without room for what was asked."""
+
+
 class SweepError(AstroclfError):
     """A sweep that cannot start, go on or be joined."""
 

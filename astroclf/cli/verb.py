@@ -34,6 +34,7 @@ from astroclf.settings.base import Settings
 from astroclf.settings.config import RESUMABLE
 from astroclf.settings.yaml_files import config_dir
 from astroclf.util.disk import in_one_paragraph
+from astroclf.util.gpu_memory import no_room
 from astroclf.util.invocation import Command, program, set_typed_command, typed_command, use_utf8
 from astroclf.util.logs import log_to_file
 from astroclf.util.output import unfailing_output
@@ -41,6 +42,7 @@ from astroclf.util.version import __version__
 
 Typed = TypeVar("Typed", bound=Settings)
 _RUN_DIR = "hydra.run.dir="
+_BATCH_KEYS = ("trainer.batch_size", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class _Command:
     def __init__(self, verb: Verb[Any], arguments: list[str]) -> None:
         self.verb, self.arguments = verb, arguments
         self.changes: list[str] = []  # of a resumed run, which its own configuration takes and Hydra never sees
+        self.batch_key: str | None = None  # the verb's key for how many images the network gets at once, if it has one
         self.began = False  # the job was reached
         self.results: list[Any] = []  # of its jobs: several with -m
         self.failure: AstroclfError | None = None  # of a single run, kept from Hydra, which would print a line about it
@@ -166,7 +169,7 @@ class _Command:
             return error
         if isinstance(error, (HydraException, OmegaConfBaseException)):
             return in_our_words(error)
-        if refused := in_one_paragraph(error):
+        if refused := in_one_paragraph(error) or no_room(error, self.batch_key):
             return refused
         if isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError)) and not self.began:
             where = f"{error.filename}: {error.strerror}"
@@ -184,6 +187,7 @@ class _Command:
                 session.print_hydra_help([])
                 return
             vocabulary, typed_program = Vocabulary(session, self.verb.settings), program(self.verb.name)
+            self.batch_key = next((key for key in _BATCH_KEYS if key in vocabulary.typed_keys), None)
             answers = Answers(vocabulary, typed_program)
             reader = WordReader(
                 vocabulary, answers, options, self.verb.positional, self.verb.takes_many, self.verb.instead
@@ -222,18 +226,21 @@ class _Command:
         folder = HydraSession.job_folder()
         try:
             result = self.verb.job(self._typed(composed, hydra), Job(folder, self._command(hydra)))
-        except AstroclfError as error:
-            if hydra.mode == RunMode.MULTIRUN:
+        except Exception as error:
+            known = self._known(error)
+            if known is None:
+                log_to_file(traceback.format_exc(), logging.ERROR)
                 raise
+            if known is not error:
+                known.__cause__ = error
+            if hydra.mode == RunMode.MULTIRUN:
+                raise known  # noqa: B904  # its cause is there
             if (folder / "config.yaml").exists():
-                log_to_file(str(error), logging.ERROR)
+                log_to_file(str(known), logging.ERROR)
             else:
                 _leave_no_empty_folder(folder)
-            self.failure = error
+            self.failure = known
             return None
-        except Exception:
-            log_to_file(traceback.format_exc(), logging.ERROR)
-            raise
         self.results.append(result)
         return result
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import astroclf
 from astroclf.__main__ import main
@@ -151,6 +152,31 @@ def test_a_traceback_is_shown_to_whoever_asks_for_it(tmp_path, clean_environment
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "ConfigError: 'xyzzy' is no key" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "job", "key"),
+    [
+        (
+            "train tracking=none dataset.samples=60",
+            "astroclf.run.train.train",
+            "a smaller trainer.batch_size, or",
+        ),
+        ("predict model=x inputs=y", "astroclf.use.predict.job.predict", "a smaller batch_size, or"),
+        ("evaluate model=x dataset.path=y", "astroclf.use.evaluation.job.evaluate", "Take the CPU"),
+    ],
+)
+def test_a_gpu_without_room_ends_any_verb_in_one_paragraph(words, job, key, typed, tmp_path, monkeypatch):
+    def without_room(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.44 GiB.")
+
+    monkeypatch.setattr(job, without_room)
+    done = typed(f"astroclf {words}")
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith("Error: The GPU ran out of memory. Take ")
+    assert key in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not any(tmp_path.rglob("config.yaml"))
 
 
 def test_nothing_of_one_command_is_left_for_the_next(capsys):
