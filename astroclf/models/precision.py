@@ -25,10 +25,23 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise ConfigError(
-            "trainer.device=cuda, but torch finds no CUDA GPU here (`nvidia-smi` tells whether the driver does). "
+            f"trainer.device=cuda, but {_why_no_gpu()}. "
             "Set trainer.device=cpu, or auto to take a GPU only where there is one."
         )
     return torch.device("cuda", torch.cuda.current_device())
+
+
+def _why_no_gpu() -> str:
+    """Say why torch has no GPU, as far as that can be told without one."""
+    if torch.version.cuda is None:
+        return (
+            f"torch {torch.__version__} is a build for CPUs alone (https://pytorch.org/get-started has the command "
+            "that installs the one for your GPU)"
+        )
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shown is not None:
+        return f"CUDA_VISIBLE_DEVICES={shown} shows torch none of the GPUs here"
+    return "torch finds no CUDA GPU here (`nvidia-smi` tells whether the driver does)"
 
 
 def make_deterministic(enabled: bool) -> None:

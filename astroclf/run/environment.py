@@ -5,10 +5,11 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+
+from astroclf.util.version import __version__
 
 
 def git_commit() -> str:
@@ -31,7 +32,7 @@ def device_name(device: torch.device) -> str:
 def environment(device: torch.device) -> dict[str, str]:
     """Return versions and device, by the names under which reports show them."""
     return {
-        "astroclf": f"{version('astroclf')} {git_commit()}".strip(),
+        "astroclf": f"{__version__} {git_commit()}".strip(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": device_name(device) if device.type == "cuda" else f"CPU, {platform.machine()}",

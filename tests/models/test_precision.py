@@ -45,6 +45,24 @@ def test_cuda_without_a_gpu_is_refused_with_the_remedy():
     assert choose_device("auto") == CPU
 
 
+@pytest.mark.parametrize(
+    ("built_for", "visible", "why"),
+    [
+        ("13.0", None, "finds no CUDA GPU here"),
+        ("13.0", "7", "CUDA_VISIBLE_DEVICES=7 shows torch none"),
+        (None, None, "is a build for CPUs alone"),
+    ],
+)
+def test_why_there_is_no_gpu_is_said(built_for, visible, why, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", built_for)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(ConfigError, match=why):
+        choose_device("cuda")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_auto_on_a_gpu():
     device = choose_device("auto")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -194,6 +195,28 @@ def test_system_metrics_go_on_where_they_stopped(new_tracker: NewTracker, databa
     steps = cpu_steps(run_id)
     assert len(steps) > len(first) >= 2
     assert sorted(steps) == list(range(len(steps)))
+
+
+def test_the_load_of_an_nvidia_gpu_is_among_them(new_tracker: NewTracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow asks NVIDIA's library, which is another package; here its answers, as those of a machine with a GPU."""
+    answers = {
+        "nvmlInit": None,
+        "nvmlDeviceGetCount": 1,
+        "nvmlDeviceGetHandleByIndex": "GPU 0",
+        "nvmlDeviceGetMemoryInfo": SimpleNamespace(used=20e9, total=80e9),
+        "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=97),
+        "nvmlDeviceGetPowerUsage": 350_000,
+        "nvmlDeviceGetEnforcedPowerLimit": 700_000,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(f"pynvml.{name}", lambda *_, answer=answer: answer)
+    tracker = new_tracker(system_metrics=True, system_metrics_seconds=0.05)
+    deadline = time.monotonic() + 10
+    while not history(tracker, "system/gpu_0_utilization_percentage") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    tracker.close()
+    assert history(tracker, "system/gpu_0_utilization_percentage")[0][1] == 97
+    assert history(tracker, "system/gpu_0_memory_usage_percentage")[0][1] == 25
 
 
 def test_the_pages_of_a_run_say_what_it_is(new_tracker: NewTracker) -> None:
