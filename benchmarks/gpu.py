@@ -17,9 +17,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,54 +51,51 @@ Part = Callable[[Scale, Found], dict[str, Any]]
 
 
 def parts_of(scale: Scale) -> dict[str, Part]:
-    """Name all parts, those most worth knowing first."""
-    middle, biggest, others = scale.middle, scale.biggest, [size for size in scale.batch if size != scale.middle]
-    of_large = partial(_answers, scale.large, max(1, scale.batch_inferred // 32))
+    """Name all parts, those most worth knowing first, and before those that must be compiled."""
+    middle, biggest = scale.middle, scale.biggest
+    sizes = (middle, *(size for size in sorted(scale.batch, reverse=True) if size != middle))
+    many, few = scale.batch_inferred, max(1, scale.batch_inferred // 32)
     parts: dict[str, Part] = {
         "ceilings": lambda scale, found: ceilings(scale),
-        f"training resnet18 {middle}": partial(_training, "resnet18", middle),
+        **{f"training resnet18 {size}": _steps("resnet18", size, scale.batch[size]) for size in sizes},
         "waits": around.waits,
-        f"answers {biggest}": partial(_answers, biggest, scale.batch_inferred),
-        "kernels": partial(_kernels, False),
+        f"answers {biggest}": _answers(biggest, many),
         "epoch": around.epoch,
+        "kernels": _kernels(),
         "large": around.large,
-        "kernels compiled": partial(_kernels, True),
-        f"training resnet18 {biggest}": partial(_training, "resnet18", biggest),
-        f"peers resnet18 {middle}": partial(_peers, "resnet18", middle),
+        f"compiled training resnet18 {middle}": _steps("resnet18", middle, scale.batch[middle], compiles=True),
         "waiting": around.waiting,
-        **{f"training resnet18 {size}": partial(_training, "resnet18", size) for size in others},
-        f"training custom6conv {middle}": partial(_training, "custom6conv", middle),
-        f"answers {scale.large}": lambda scale, found: of_large(replace(scale, compiles=False), found),
-        f"latency {middle}": partial(_answers, middle, 1),
-        f"training resnet18 {middle}, small batch": partial(_of_default_batch, middle),
+        f"peers resnet18 {middle}": _peers("resnet18", middle),
+        f"small batch {middle}": _steps("resnet18", middle, DEFAULT_BATCH),
+        **{f"training custom6conv {size}": _steps("custom6conv", size, scale.batch[size]) for size in sizes},
+        f"latency {middle}": _answers(middle, 1),
+        f"answers {scale.large}": _answers(scale.large, few),
+        "compiled kernels": _kernels(compiles=True),
+        f"compiled answers {biggest}": _answers(biggest, many, compiles=True),
+        f"compiled latency {middle}": _answers(middle, 1, compiles=True),
+        f"compiled small batch {middle}": _steps("resnet18", middle, DEFAULT_BATCH, compiles=True),
     }
-    sizes = (middle, *reversed(others))
-    parts |= {f"peers resnet18 {size}": partial(_peers, "resnet18", size) for size in sizes}
-    parts |= {f"training custom6conv {size}": partial(_training, "custom6conv", size) for size in sizes}
-    parts |= {f"peers custom6conv {size}": partial(_peers, "custom6conv", size) for size in sizes}
-    if not scale.compiles:
-        del parts["kernels compiled"]
-    return parts
+    parts |= {f"peers resnet18 {size}": _peers("resnet18", size) for size in sizes}
+    for name in ("resnet18", "custom6conv"):
+        parts |= {f"compiled training {name} {s}": _steps(name, s, scale.batch[s], compiles=True) for s in sizes}
+    parts |= {f"peers custom6conv {size}": _peers("custom6conv", size) for size in sizes}
+    return {name: part for name, part in parts.items() if scale.compiles or "compiled" not in name}
 
 
-def _of_default_batch(size: int, scale: Scale, found: Found) -> dict[str, Any]:
-    return training.steps("resnet18", size, scale, found, min(DEFAULT_BATCH, 8 * scale.batch[size]))
+def _steps(name: str, size: int, batch: int, **options: bool) -> Part:
+    return lambda scale, found: training.steps(name, size, batch, scale, found, **options)
 
 
-def _training(name: str, size: int, scale: Scale, found: Found) -> dict[str, Any]:
-    return training.steps(name, size, scale, found)
+def _peers(name: str, size: int) -> Part:
+    return lambda scale, found: training.peers(name, size, scale, found)
 
 
-def _peers(name: str, size: int, scale: Scale, found: Found) -> dict[str, Any]:
-    return training.peers(name, size, scale, found)
+def _answers(size: int, batch: int, **options: bool) -> Part:
+    return lambda scale, found: inference.answers(size, batch, scale, found, **options)
 
 
-def _answers(size: int, batch: int, scale: Scale, found: Found) -> dict[str, Any]:
-    return inference.answers(size, batch, scale, found)
-
-
-def _kernels(compiles: bool, scale: Scale, found: Found) -> dict[str, Any]:
-    return around.kernels(scale, found, compiles)
+def _kernels(**options: bool) -> Part:
+    return lambda scale, found: around.kernels(scale, found, **options)
 
 
 def measured(part: Part, scale: Scale, found: Found) -> dict[str, Any]:

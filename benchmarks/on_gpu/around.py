@@ -142,7 +142,7 @@ def _short(path: str) -> str:
     return "/".join(Path(path).parts[-3:])
 
 
-def kernels(scale: Scale, found: dict[str, Any], compiles: bool) -> dict[str, Any]:
+def kernels(scale: Scale, found: dict[str, Any], compiles: bool = False) -> dict[str, Any]:
     """Name what the device spends a step of ours on, and how much of the step it has nothing to do."""
     forget_compiled()
     size, batch = scale.middle, scale.batch[scale.middle]

@@ -91,8 +91,8 @@ def whole(asked: Predictor, images: np.ndarray, batch: int) -> Turn:
     return run
 
 
-def answers(size: int, batch: int, scale: Scale, found: dict[str, Any]) -> dict[str, Any]:
-    """Race over one batch, normalised on the device, to probabilities in main memory."""
+def answers(size: int, batch: int, scale: Scale, found: dict[str, Any], compiles: bool = False) -> dict[str, Any]:
+    """Race over one batch, normalised on the device, to probabilities in main memory; all compiled, or none."""
     forget_compiled()
     images_BCHW = normalised(size, batch, scale.device)
     with TemporaryDirectory() as folder:
@@ -102,19 +102,21 @@ def answers(size: int, batch: int, scale: Scale, found: dict[str, Any]) -> dict[
     def timms() -> nn.Module:
         return import_module("timm").create_model("resnet18", num_classes=CLASSES)
 
+    half = torch.bfloat16
     turns: dict[str, Callable[[], Turn]] = {
         "torchvision, fp32": lambda: as_written(theirs(), images_BCHW),
-        "torchvision, bf16, channels_last": lambda: as_written(theirs(), images_BCHW, torch.bfloat16),
+        "torchvision, bf16, channels_last": lambda: as_written(theirs(), images_BCHW, half),
         "timm, fp32": lambda: as_written(timms(), images_BCHW),
-        "timm, bf16, channels_last": lambda: as_written(timms(), images_BCHW, torch.bfloat16),
+        "timm, bf16, channels_last": lambda: as_written(timms(), images_BCHW, half),
         "astroclf, Predictor.say": lambda: ours(asked, images_BCHW),
         "astroclf, Predictor.classify, from pixels in main memory": lambda: whole(asked, pictures(size, batch), batch),
     }
-    if scale.compiles:
-        turns["torchvision, bf16, channels_last, compiled"] = lambda: as_written(
-            theirs(), images_BCHW, torch.bfloat16, True
-        )
-        turns["astroclf, compiled"] = lambda: ours(asked, images_BCHW, dynamic=False)
+    if compiles:
+        turns = {
+            "astroclf, Predictor.say": turns["astroclf, Predictor.say"],
+            "torchvision, bf16, channels_last, compiled": lambda: as_written(theirs(), images_BCHW, half, True),
+            "astroclf, compiled": lambda: ours(asked, images_BCHW, dynamic=False),
+        }
         if batch == 1 and scale.on_cuda:
             turns["astroclf, compiled, CUDA graph"] = lambda: ours(asked, images_BCHW, mode="reduce-overhead")
     figures = race({name: Contender(turn, batch) for name, turn in turns.items()}, scale)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain, count, islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,10 @@ class Training:
         (N, size, size, 3) uint8.
     place
         Where they are kept, as ``dataset.keep_images_on`` names it.
+    changes
+        Of ``conf/trainer/default.yaml``.
+    options
+        Of the backbone.
     """
 
     def __init__(
@@ -61,9 +66,10 @@ class Training:
         *,
         place: str = "device",
         compiles: bool = False,
+        changes: Mapping[str, Any] = MappingProxyType({}),
         **options: Any,
     ) -> None:
-        self.settings = trainer_settings(batch_size=batch, device=device.type)
+        self.settings = trainer_settings(batch_size=batch, device=device.type, **changes)
         self.precision = choose_precision(self.settings.precision, device)
         self.network = network(name, images.shape[1], **options)
         labels = np.arange(len(images)) % CLASSES

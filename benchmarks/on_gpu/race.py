@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def on_cuda(workers: int, compiles: bool) -> Scale:
     return Scale(
         device=torch.device("cuda", torch.cuda.current_device()),
         network="resnet18",
-        batch={64: 1024, 128: 512, 256: 256},
+        batch={64: 1024, 128: 512, 256: 128},
         middle=128,
         large=1280,
         large_batch=6,
@@ -193,7 +194,8 @@ def compiled(network: torch.nn.Module, **options: Any) -> torch.nn.Module:
 
 def forget_compiled() -> None:
     """Let the next shapes be compiled for themselves: seen beside others, torch would make them variable."""
-    torch._dynamo.reset()
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
 
 
 @cache

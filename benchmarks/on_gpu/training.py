@@ -28,41 +28,55 @@ from peers.bare_loop import bare_loop, tutorial_loop
 from peers.taught import Pictures, Tensors, galaxy10_transform
 from torch import nn
 
+from astroclf.settings.training import TrainerSettings
+
 BATCHES_KEPT = 4  # of ours, on the device
 COUNTED_IMAGES = 8
 PEERS_MOST, PEERS_PIXELS = 256, 2**22  # images and pixels of a batch that a worker sends through shared memory
 BARE, BARE_COMPILED = "bare loop, eager", "bare loop, compiled"
 OURS, OURS_FREE = "astroclf", "astroclf, deterministic=false"
-OURS_COMPILED, OURS_FREE_COMPILED = f"{OURS}, compiled", f"{OURS_FREE}, compiled"
 
 
-def steps(name: str, size: int, scale: Scale, found: dict[str, Any], batch: int | None = None) -> dict[str, Any]:
-    """Race the loops whose images are on the device; the floor of the step comes with them."""
+def steps(
+    name: str, size: int, batch: int, scale: Scale, found: dict[str, Any], compiles: bool = False
+) -> dict[str, Any]:
+    """Race the loops whose images are on the device; the floor of the step comes with them.
+
+    Parameters
+    ----------
+    compiles
+        Whether the compiled ones race with the plain ones, which is long in coming.
+    """
     forget_compiled()
-    batch = scale.batch[size] if batch is None else batch
     images_BCHW = normalised(size, batch, scale.device)
 
     def bare(compiles: bool) -> Callable[[int], None]:
         built = network(name, size)
         return bare_loop(compiled(built) if compiles else built, images_BCHW, CLASSES, torch.bfloat16)
 
-    def ours(compiles: bool) -> Callable[[int], None]:
+    def ours(compiles: bool, **changes: Any) -> Callable[[int], None]:
         pixels = pictures(size, BATCHES_KEPT * batch)
-        return Training(name, pixels, batch, scale.device, compiles=compiles).run
+        return Training(name, pixels, batch, scale.device, compiles=compiles, changes=changes).run
 
     contenders = {
         BARE: Contender(partial(bare, False), batch),
         OURS: Contender(partial(ours, False), batch, deterministic=True),
-        OURS_FREE: Contender(partial(ours, False), batch),
     }
-    if name == "resnet18":
-        tutorial = Contender(partial(tutorial_loop, images_BCHW, CLASSES), batch)
-        contenders["PyTorch's tutorial, torchvision, fp32"] = tutorial
-    if scale.compiles:
-        contenders[BARE_COMPILED] = Contender(partial(bare, True), batch)
-        contenders[OURS_FREE_COMPILED] = Contender(partial(ours, True), batch)
-        if name == scale.network and size == scale.middle and batch == scale.batch[size]:  # one more to compile
-            contenders[OURS_COMPILED] = Contender(partial(ours, True), batch, deterministic=True)
+    if compiles:
+        contenders |= {
+            BARE_COMPILED: Contender(partial(bare, True), batch),
+            f"{OURS_FREE}, compiled": Contender(partial(ours, True), batch),
+        }
+        if size == scale.middle:  # one more to compile
+            contenders[f"{OURS}, compiled"] = Contender(partial(ours, True), batch, deterministic=True)
+    else:
+        contenders[OURS_FREE] = Contender(partial(ours, False), batch)
+        if size == scale.middle and "cuda_graph" in TrainerSettings.declared():
+            launched = Contender(partial(ours, False, cuda_graph=False), batch, deterministic=True)
+            contenders[f"{OURS}, cuda_graph=false"] = launched
+        if name == "resnet18":
+            tutorial = Contender(partial(tutorial_loop, images_BCHW, CLASSES), batch)
+            contenders["PyTorch's tutorial, torchvision, fp32"] = tutorial
     figures = race(contenders, scale)
     result: dict[str, Any] = {"size": size, "network": name, "batch": batch, "contenders": figures}
     if "bf16_flops" in (ceiling := found.get("ceilings", {})):
