@@ -66,7 +66,8 @@ class Classifier(nn.Module):
         """Compute the class scores, and the uncertainty where there is that head."""
         features_BF = self.backbone(images_BCHW)
         device = features_BF.device.type
-        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        # `is_autocast_available` would break the graph of torch.compile in two (torch 2.11).
+        if device == "meta" or not torch.is_autocast_enabled(device):
             return self._heads(features_BF)
         with torch.autocast(device, enabled=False):
             return self._heads(features_BF.float())

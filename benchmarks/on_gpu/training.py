@@ -28,8 +28,6 @@ from peers.bare_loop import bare_loop, tutorial_loop
 from peers.taught import Pictures, Tensors, galaxy10_transform
 from torch import nn
 
-from astroclf.settings.training import TrainerSettings
-
 BATCHES_KEPT = 4  # of ours, on the device
 COUNTED_IMAGES = 8
 PEERS_MOST, PEERS_PIXELS = 256, 2**22  # images and pixels of a batch that a worker sends through shared memory
@@ -71,7 +69,7 @@ def steps(
             contenders[f"{OURS}, compiled"] = Contender(partial(ours, True), batch, deterministic=True)
     else:
         contenders[OURS_FREE] = Contender(partial(ours, False), batch)
-        if size == scale.middle and "cuda_graph" in TrainerSettings.declared():
+        if size == scale.middle:
             launched = Contender(partial(ours, False, cuda_graph=False), batch, deterministic=True)
             contenders[f"{OURS}, cuda_graph=false"] = launched
         if name == "resnet18":

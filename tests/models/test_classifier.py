@@ -132,3 +132,12 @@ def test_sigmoid_probabilities_are_the_sigmoids_shares() -> None:
 def test_an_unknown_activation_is_refused() -> None:
     with pytest.raises(ValueError, match="tanh"):
         probabilities(torch.zeros(1, 2), "tanh")
+
+
+def test_compiled_all_of_it_is_one_graph(tiny_backbone: type[nn.Module]) -> None:
+    model = Classifier(tiny_backbone(), num_classes=7, uncertainty=True).eval()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    images = torch.randn(2, 3, 32, 32)
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            torch.testing.assert_close(compiled(images).logits_BC, model(images).logits_BC)
