@@ -18,6 +18,7 @@ from astroclf.data.augment.recipe import Augmentation
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.dataset import ImagePlace
 from astroclf.util.lazy import lazy_import
+from astroclf.util.replay import Replay
 from astroclf.util.threads import available_cores, run_ahead
 
 if TYPE_CHECKING:
@@ -120,6 +121,16 @@ class Batch(NamedTuple):
             if each is not None:
                 yield each
 
+    def with_tensors(self, tensors: Iterator[torch.Tensor]) -> Batch:
+        """Return this batch with others in place of its tensors, in the order of `on_device`."""
+        images_BCHW, labels_B = next(tensors), next(tensors)
+        targets_BC = None if self.targets_BC is None else next(tensors)
+        partners = None
+        if self.partners is not None:
+            soft = self.partners.targets_BC is not None
+            partners = Partners(next(tensors), next(tensors) if soft else None, next(tensors))
+        return Batch(images_BCHW, labels_B, self.rows_B, targets_BC, partners)
+
 
 class BatchLoader:
     """Batches of some rows of a data set, epoch after epoch.
@@ -143,6 +154,8 @@ class BatchLoader:
     num_workers
         Threads that read ahead. 0: none. None: half the cores on the CPU, where the network needs the others, nearly
         all beside a GPU; 8 at most. Images kept on ``device`` need none.
+    cuda_graph
+        Record on a GPU what is done to batches, and replay it.
 
     Attributes
     ----------
@@ -163,6 +176,7 @@ class BatchLoader:
         targets: np.ndarray | None = None,
         views: int = 1,
         num_workers: int | None = None,
+        cuda_graph: bool = True,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"trainer.batch_size={batch_size} cannot work: a batch has at least 1 image.")
@@ -184,6 +198,8 @@ class BatchLoader:
         self.views = views
         self.num_workers = _default_workers(pixels.device) if num_workers is None else num_workers
         self.data_wait_seconds = 0.0
+        recorded = cuda_graph and pixels.device.type == "cuda"
+        self._replay = Replay("The augmentation") if recorded else None
         self._labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(pixels.device)
         self._targets: torch.Tensor | None = None
         if targets is not None:
@@ -233,16 +249,21 @@ class BatchLoader:
     def _finish(self, images_BHWC: torch.Tensor, rows_B: np.ndarray, epoch: int, threads: int | None = None) -> Batch:
         """Augment gathered images where they are, and put the labels beside them."""
         draws = self.augmentation.draw(self.seed, epoch * self.views, rows_B) if self.train else None
-        images_BCHW = self.augmentation(images_BHWC, draws, threads)
+        images_BCHW = self._augmented(images_BHWC, draws, threads)
         if self.train and self.views > 1:  # the others are drawn as those of further epochs would be
             epochs = range(epoch * self.views + 1, (epoch + 1) * self.views)
             others = (self.augmentation.draw(self.seed, number, rows_B) for number in epochs)
-            parts = [images_BCHW, *(self.augmentation(images_BHWC, each, threads) for each in others)]
+            parts = [images_BCHW, *(self._augmented(images_BHWC, each, threads) for each in others)]
             images_BCHW = torch.cat(parts)
         rows = send(rows_B, self.pixels.device)
         targets_BC = None if self._targets is None else self._targets[rows]
         batch = Batch(images_BCHW, self._labels[rows], rows_B, targets_BC)
         return batch if draws is None or not self.augmentation.mixes else self._mixed(batch, draws)
+
+    def _augmented(self, images_BHWC: torch.Tensor, draws: Draws | None, threads: int | None) -> torch.Tensor:
+        if self._replay is None:
+            return self.augmentation(images_BHWC, draws, threads)
+        return self.augmentation(images_BHWC, draws, threads, self._replay)
 
     def _mixed(self, batch: Batch, draws: Draws) -> Batch:
         """Let each image of the batch be seen in another."""

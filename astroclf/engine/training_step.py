@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -13,10 +14,10 @@ from torch import nn
 from astroclf.data.loader import Batch
 from astroclf.engine.ema import ModelEMA
 from astroclf.engine.optimizer_step import OptimizerStep
-from astroclf.engine.replay import Step, StepReplay
 from astroclf.engine.sharpness import Ascent
 from astroclf.models.precision import Precision
 from astroclf.settings.training import TrainerSettings
+from astroclf.util.replay import Replay
 
 
 class BatchLoss(Protocol):
@@ -89,14 +90,15 @@ class TrainingStep:
         self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
         rho = optimizer.param_groups[0].get("rho")
         self._ascent = Ascent(model, rho) if rho else None
-        self._step: Step = self._launched
+        self._parameters = list(model.parameters())
+        self._replay: Replay | None = None
         if settings.cuda_graph and self._can_be_replayed():
-            self._step = StepReplay(self._launched, list(model.parameters())).take
+            self._replay = Replay("The steps of this network", self._forget_gradients)
 
     def take(self, batches: Sequence[Batch]) -> Taken:
         """Take one optimizer step over all images of `batches`, a forward pass for each, or two."""
         self.optimizer_step.prepare()
-        sums, norm = self._step(batches)
+        sums, norm = self._launched(batches) if self._replay is None else self._replayed(self._replay, batches)
         if self.ema is not None:
             self.ema.update()
         return Taken(sums, _images(batches), norm)
@@ -107,6 +109,21 @@ class TrainingStep:
             getattr(module, "grad_checkpointing", False) for module in self.model.modules()
         )
         return self.precision.device.type == "cuda" and self.optimizer_step.is_without_waiting and not kept_aside
+
+    def _replayed(self, replay: Replay, batches: Sequence[Batch]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        tensors = [list(batch.on_device()) for batch in batches]
+        learning = tuple(parameter.requires_grad for parameter in self._parameters)
+        kind = tuple(map(len, tensors)), tuple(batch.partners is None for batch in batches), learning
+
+        def step(given: Sequence[torch.Tensor]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+            each = iter(given)
+            return self._launched([batch.with_tensors(each) for batch in batches])
+
+        return replay(kind, [*chain.from_iterable(tensors)], step)
+
+    def _forget_gradients(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def _launched(self, batches: Sequence[Batch]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Take the step kernel by kernel; return the sums of what was measured and the norm of the gradient."""

@@ -36,6 +36,8 @@ from astroclf.settings.dataset import DatasetSettings, ImagePlace
 from astroclf.settings.training import AugmentSettings, FinetuneSettings, OptimizerSettings, TrainerSettings
 from astroclf.util.logs import log
 
+EVALUATED_AT_ONCE = 4  # times the training's batch, on a GPU
+
 
 class ProcessCache:
     """What the runs of one process share: the data set that was loaded last, and its pixels on the device."""
@@ -294,18 +296,28 @@ def _pixels(config: Config, data: Data, cache: ProcessCache, device: torch.devic
     return cache.pixels(data, place, device)
 
 
+def evaluated_at_once(batch_size: int, device: torch.device) -> int:
+    """Return how many images are evaluated at once, where `batch_size` of them are trained on.
+
+    Without gradients more fit a GPU's memory, and it is faster with more; a CPU is not.
+    """
+    return batch_size * (EVALUATED_AT_ONCE if device.type == "cuda" else 1)
+
+
 def _loaders(config: Config, data: Data, pixels: PixelBuffer, augmentation: Augmentation) -> dict[str, BatchLoader]:
+    batch_size = config.trainer.images_per_batch
     return {
         name: BatchLoader(
             pixels,
             data.cache.catalog.labels,
             getattr(data.splits, name),
-            batch_size=config.trainer.images_per_batch,
+            batch_size=batch_size if name == "train" else evaluated_at_once(batch_size, pixels.device),
             augmentation=augmentation,
             seed=config.seed,
             train=name == "train",
             targets=soft_labels(data.cache.catalog, config.loss),
             num_workers=config.trainer.num_workers,
+            cuda_graph=config.trainer.cuda_graph,
         )
         for name in SPLITS
     }

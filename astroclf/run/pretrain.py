@@ -153,7 +153,7 @@ def _loaders(
     def loader(rows: Any, **how: Any) -> BatchLoader:
         return BatchLoader(
             pixels, labels, rows, batch_size=config.trainer.images_per_batch, augmentation=augmentation,
-            seed=config.seed, num_workers=config.trainer.num_workers, **how,
+            seed=config.seed, num_workers=config.trainer.num_workers, cuda_graph=config.trainer.cuda_graph, **how,
         )  # fmt: skip
 
     validation = RepresentationValidation(

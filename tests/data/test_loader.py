@@ -253,6 +253,24 @@ def test_cuda_batches_equal_cpu_batches(memmap: np.memmap, keep_images_on: str) 
     assert no_threads_left()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("keep_images_on", ["device", "disk"])
+@pytest.mark.parametrize("options", [{}, {"train": False}, {"views": 2}], ids=str)
+def test_cuda_batches_are_the_same_bits_replayed_and_launched(
+    memmap: np.memmap, keep_images_on: str, options: dict[str, Any]
+) -> None:
+    replayed, launched = (
+        loader(memmap, keep_images_on=keep_images_on, device="cuda", num_workers=2, cuda_graph=graph, **options)
+        for graph in (True, False)
+    )
+    for epoch in range(3):
+        for ours, theirs in zip(list(replayed.epoch(epoch)), launched.epoch(epoch), strict=True):
+            assert torch.equal(ours.images_BCHW, theirs.images_BCHW)
+            assert torch.equal(ours.labels_B, theirs.labels_B)
+    assert replayed._replay is not None
+    assert len(replayed._replay) == 1
+
+
 def test_without_soft_labels_a_batch_has_none(memmap: np.memmap) -> None:
     assert next(loader(memmap, targets=None).epoch(0)).targets_BC is None
     with pytest.raises(ValueError, match="42 soft labels for 43 images"):

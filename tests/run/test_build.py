@@ -114,3 +114,8 @@ def test_weights_of_another_network_are_refused_by_the_name_of_their_model(tmp_p
     assert "weights.pt" not in str(told.value)
     with pytest.raises(WeightsError, match="there is no file. Did you mean .*/model[?]"):
         opens(tmp_path, *opening, f"backbone.weights={tiny_package.parent}/{tiny_package.name}1")
+
+
+def test_a_gpu_evaluates_more_images_at_once_than_it_trains_on():
+    assert parts.evaluated_at_once(8, torch.device("cuda")) == 32
+    assert parts.evaluated_at_once(8, torch.device("cpu")) == 8

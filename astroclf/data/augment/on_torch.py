@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
 import numpy as np
@@ -15,15 +15,32 @@ from astroclf.data.augment.jpeg import Tables, compress, tables_of
 from astroclf.data.augment.plan import GREY_WEIGHTS, Steps, area_weights
 from astroclf.data.augment.survey import LEAST_NOISE, MOST_NOISE, QUIET_MEAN, QUIET_SHARE, Survey
 from astroclf.data.augment.trivial import apply_to_all
+from astroclf.util.replay import Replay
+
+Given = Mapping[str, torch.Tensor]
 
 
 @torch.no_grad()
-def apply(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
+def apply(images_BHWC: torch.Tensor, steps: Steps, replay: Replay | None = None) -> torch.Tensor:
     """Carry the steps out on uint8 images; float32 (B, C, H', W') channels_last on the same device.
 
     Sums over a few terms are written out instead of using matrix products: those may run in TF32 on a GPU, whose
     10-bit mantissa moves coordinates by a quarter of a pixel.
+
+    Parameters
+    ----------
+    replay
+        On a GPU: what records the steps where they come again, as long as their kernels do not follow from the draws.
     """
+    arrays = Arrays(steps)
+    if replay is None or steps.changes_B is not None:
+        return _apply(images_BHWC, steps, arrays.on(images_BHWC.device))
+    kind = arrays.layout, steps.crop, steps.area, steps.filled, steps.output
+    given = [images_BHWC, arrays.packed_on(images_BHWC.device)]
+    return replay(kind, given, lambda places: _apply(places[0], steps, arrays.unpacked(places[1]))).clone()
+
+
+def _apply(images_BHWC: torch.Tensor, steps: Steps, given: Given) -> torch.Tensor:
     device = images_BHWC.device
     top, left, height, width = steps.crop
     cropped_BHWC = images_BHWC[:, top : top + height, left : left + width]
@@ -33,41 +50,106 @@ def apply(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
             cropped_BHWC = apply_to_all(cropped_BHWC, steps.changes_B, steps.strengths_B, shown_BC)
         survey = steps.survey
         if survey is not None and survey.quality_B is not None:
-            cropped_BHWC = _as_jpeg(cropped_BHWC, survey, survey.quality_B)
+            cropped_BHWC = _as_jpeg(cropped_BHWC, given)
         noise_BC = sky_noises(cropped_BHWC) if survey is not None else None
         values_BHWC = cropped_BHWC.float()
         outside_BC = backgrounds(cropped_BHWC).float() if steps.filled or survey is not None else None
         if steps.color_BCC is not None and not steps.color_last:
-            color = _color_map(cropped_BHWC, steps)
+            color = _color_map(cropped_BHWC, given)
             values_BHWC = color(values_BHWC)
             if outside_BC is not None:  # as a pixel of the image would be
                 outside_BC = color(outside_BC[:, None, None])[:, 0, 0]
         values_BCHW = values_BHWC.permute(0, 3, 1, 2)
         if steps.blur_BL is not None:
-            values_BCHW = _blur(values_BCHW, send(steps.blur_BL, device))
+            values_BCHW = _blur(values_BCHW, given["blur_BL"])
         if steps.area is not None:
             values_BCHW = _average_down(values_BCHW, steps.area)
         if steps.warp_B23 is not None:
             filling_BC = outside_BC if steps.filled else None
-            values_BCHW = _warp(values_BCHW, send(steps.warp_B23, device), steps.output, filling_BC)
+            values_BCHW = _warp(values_BCHW, given["warp_B23"], steps.output, filling_BC)
         if steps.color_BCC is not None and steps.color_last:
             values_BHWC = values_BCHW.permute(0, 2, 3, 1)
-            color = _color_map(values_BHWC.round(), steps)  # whole steps, for a mean that is exact in any order
+            color = _color_map(values_BHWC.round(), given)  # whole steps, for a mean that is exact in any order
             values_BCHW = color(values_BHWC).permute(0, 3, 1, 2)
             if survey is not None and outside_BC is not None:
                 outside_BC = color(outside_BC[:, None, None])[:, 0, 0]
         if survey is not None and outside_BC is not None and noise_BC is not None:
-            observed_BCHW = _observed(values_BCHW, survey, outside_BC, noise_BC)
-            chosen_B = send(survey.chosen_B, device)
-            values_BCHW = torch.where(chosen_B[:, None, None, None], observed_BCHW, values_BCHW)
-        values_BCHW = values_BCHW * _bands(steps.scale_C, device) + _bands(steps.offset_C, device)
+            observed_BCHW = _observed(values_BCHW, survey, given, outside_BC, noise_BC)
+            values_BCHW = torch.where(given["chosen_B"][:, None, None, None], observed_BCHW, values_BCHW)
+        offset_BCHW = _bands(given["offset_C"])
+        values_BCHW = values_BCHW * _bands(given["scale_C"]) + offset_BCHW
         if steps.noise_keys_B is not None:
-            noise_BHWC = noise_fields(steps.noise_keys_B, (*steps.output, values_BCHW.shape[1]), device)
-            values_BCHW = values_BCHW + noise_BHWC.permute(0, 3, 1, 2) * _bands(steps.noise_C, device)
+            noise_BHWC = _noise_fields(given["noise_keys_B"], (*steps.output, values_BCHW.shape[1]))
+            values_BCHW = values_BCHW + noise_BHWC.permute(0, 3, 1, 2) * _bands(given["noise_C"])
         if steps.gaps_B5 is not None:
-            lacking_B1HW = _within(send(steps.gaps_B5, device), steps.output)
-            values_BCHW = torch.where(lacking_B1HW, _bands(steps.offset_C, device), values_BCHW)
+            lacking_B1HW = _within(given["gaps_B5"], steps.output)
+            values_BCHW = torch.where(lacking_B1HW, offset_BCHW, values_BCHW)
     return values_BCHW.contiguous(memory_format=torch.channels_last)
+
+
+class Arrays:
+    """The numbers of some steps, which go to the device in one copy: each takes a GPU longer to begin than to do.
+
+    Attributes
+    ----------
+    layout
+        Name, type, shape and place in bytes of each.
+    """
+
+    def __init__(self, steps: Steps) -> None:
+        survey = steps.survey
+        of_survey = {}
+        if survey is not None:
+            of_survey = {name: getattr(survey, name) for name in _OF_SURVEY} | {"survey_keys_B": survey.noise_keys_B}
+        if survey is not None and survey.quality_B is not None:
+            of_survey |= {"quality_B": survey.quality_B, "compressed_B": survey.chosen_B & (survey.quality_B < 100)}
+        named = {**{name: getattr(steps, name) for name in _OF_STEPS}, **of_survey}
+        self._arrays = {name: _as_sent(array) for name, array in named.items() if array is not None}
+        self._bytes, layout = 0, []
+        for name, array in self._arrays.items():
+            layout.append((name, array.dtype.str, array.shape, self._bytes))
+            self._bytes += -(-array.nbytes // _ALIGNED) * _ALIGNED
+        self.layout = tuple(layout)
+
+    def on(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """Return the numbers as tensors on a device."""
+        if device.type == "cpu":
+            return {name: torch.from_numpy(array) for name, array in self._arrays.items()}
+        return self.unpacked(self.packed_on(device))
+
+    def packed_on(self, device: torch.device) -> torch.Tensor:
+        """Return all of them as bytes on a device, (L,) uint8."""
+        packed = np.zeros(self._bytes, np.uint8)
+        for (_, _, _, start), array in zip(self.layout, self._arrays.values(), strict=True):
+            packed[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
+        return send(packed, device)
+
+    def unpacked(self, packed: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the numbers that are in these bytes, without a copy."""
+        tensors = {}
+        for name, dtype, shape, start in self.layout:
+            kind = torch.from_numpy(np.empty(0, dtype)).dtype
+            part = packed[start : start + math.prod(shape) * kind.itemsize]
+            tensors[name] = part.view(kind).view(shape)
+        return tensors
+
+
+_ALIGNED = 16  # bytes: what any type can begin at
+_OF_STEPS = (
+    "color_BCC", "pivot_BC", "blur_BL", "warp_B23", "gaps_B5", "scale_C", "offset_C", "noise_keys_B", "noise_C",
+)  # fmt: skip
+_OF_SURVEY = (
+    "chosen_B", "kernels_BL", "gains_BC", "added_BC", "slopes_B2", "fluxes", "rises",
+)  # fmt: skip
+
+
+def _as_sent(array: np.ndarray) -> np.ndarray:
+    """Return an array as tensors have it: float64 as float32, keys in halves."""
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    if array.dtype == np.uint64:
+        array = np.ascontiguousarray(array, dtype="<u8").view("<i4").reshape(-1, 2)
+    return np.ascontiguousarray(array)
 
 
 def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -80,17 +162,16 @@ def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
     return tensor.to(device)
 
 
-def _bands(values_C: np.ndarray, device: torch.device) -> torch.Tensor:
-    return send(values_C, device)[None, :, None, None]
+def _bands(values_C: torch.Tensor) -> torch.Tensor:
+    return values_C[None, :, None, None]
 
 
-def _as_jpeg(images_BHWC: torch.Tensor, survey: Survey, quality_B: np.ndarray) -> torch.Tensor:
-    device = images_BHWC.device
-    tables, quality = _jpeg_tables(device), send(quality_B, device)
-    tables = tables._replace(luma_B88=tables.luma_B88[quality], chroma_B88=tables.chroma_B88[quality])
+def _as_jpeg(images_BHWC: torch.Tensor, given: Given) -> torch.Tensor:
+    tables, quality_B = _jpeg_tables(images_BHWC.device), given["quality_B"]
+    tables = tables._replace(luma_B88=tables.luma_B88[quality_B], chroma_B88=tables.chroma_B88[quality_B])
     shown_BCHW = compress(images_BHWC.permute(0, 3, 1, 2).double(), tables)
     shown_BHWC = shown_BCHW.permute(0, 2, 3, 1).to(torch.uint8)
-    return torch.where(send(survey.chosen_B & (quality_B < 100), device)[:, None, None, None], shown_BHWC, images_BHWC)
+    return torch.where(given["compressed_B"][:, None, None, None], shown_BHWC, images_BHWC)
 
 
 @lru_cache(maxsize=8)
@@ -116,20 +197,21 @@ def sky_noises(images_BHWC: torch.Tensor) -> torch.Tensor:
     return (means_BC / (QUIET_MEAN * 2**0.5)).clamp(LEAST_NOISE, MOST_NOISE)
 
 
-def _observed(values_BCHW: torch.Tensor, survey: Survey, sky_BC: torch.Tensor, noise_BC: torch.Tensor) -> torch.Tensor:
+def _observed(
+    values_BCHW: torch.Tensor, survey: Survey, given: Given, sky_BC: torch.Tensor, noise_BC: torch.Tensor
+) -> torch.Tensor:
     """Return what another survey would have taken of each image, brightness 0 to 255."""
     device = values_BCHW.device
     height, width = values_BCHW.shape[2:]
-    fluxes, rises = send(survey.fluxes, device), send(survey.rises, device)
     sky_BC = sky_BC.round().long()
-    skies_BC11, gains_BC11 = fluxes[sky_BC][:, :, None, None], send(survey.gains_BC, device)[:, :, None, None]
-    noise_BC11 = (noise_BC / rises[sky_BC] * survey.averaged)[:, :, None, None]
+    skies_BC11, gains_BC11 = given["fluxes"][sky_BC][:, :, None, None], given["gains_BC"][:, :, None, None]
+    noise_BC11 = (noise_BC / given["rises"][sky_BC] * survey.averaged)[:, :, None, None]
     flux_BCHW = skies_BC11 + gains_BC11 * (_flux(values_BCHW / 255, survey.softening) - skies_BC11)
     if survey.kernels_BL is not None:
-        flux_BCHW = _blur(flux_BCHW, send(survey.kernels_BL, device))
-    field_BHWC = noise_fields(survey.noise_keys_B, (height, width, values_BCHW.shape[1]), device)
-    flux_BCHW += field_BHWC.permute(0, 3, 1, 2) * (noise_BC11 * send(survey.added_BC, device)[:, :, None, None])
-    across_B1, down_B1 = send(survey.slopes_B2, device)[:, :, None].unbind(1)
+        flux_BCHW = _blur(flux_BCHW, given["kernels_BL"])
+    field_BHWC = _noise_fields(given["survey_keys_B"], (height, width, values_BCHW.shape[1]))
+    flux_BCHW += field_BHWC.permute(0, 3, 1, 2) * (noise_BC11 * given["added_BC"][:, :, None, None])
+    across_B1, down_B1 = given["slopes_B2"][:, :, None].unbind(1)
     ramp_BHW = (across_B1 * _ramp(width, device))[:, None, :] + (down_B1 * _ramp(height, device))[:, :, None]
     flux_BCHW += ramp_BHW[:, None] * noise_BC11
     return 255 * _brightness(flux_BCHW.clamp_(0, 1), survey.softening)
@@ -158,20 +240,19 @@ def _within(boxes_B5: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return inside & (near | (is_round == 0))
 
 
-def _color_map(images_BHWC: torch.Tensor, steps: Steps) -> Callable[[torch.Tensor], torch.Tensor]:
+def _color_map(images_BHWC: torch.Tensor, given: Given) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return the photometry of each image, as a function of values (B, H, W, C)."""
-    assert steps.color_BCC is not None
     device = images_BHWC.device
     bands = images_BHWC.shape[3]
-    matrix = send(steps.color_BCC, device)[:, None, None]  # (B, 1, 1, C out, C in)
+    matrix = given["color_BCC"][:, None, None]  # (B, 1, 1, C out, C in)
     added = torch.zeros(1, device=device)
-    if steps.pivot_BC is not None:
+    if "pivot_BC" in given:
         # Integer sums are exact in any order, so the mean does not depend on how the device splits the batch.
         pixels = images_BHWC.shape[1] * images_BHWC.shape[2]
         means_BC = images_BHWC.sum(dim=(1, 2), dtype=torch.int64).to(torch.float32) / pixels
         if bands == 3:
-            means_BC = (means_BC * send(GREY_WEIGHTS, device)).sum(dim=1, keepdim=True)
-        added = (means_BC * send(steps.pivot_BC, device))[:, None, None]
+            means_BC = (means_BC * _grey_weights(device)).sum(dim=1, keepdim=True)
+        added = (means_BC * given["pivot_BC"])[:, None, None]
 
     def color(values_BHWC: torch.Tensor) -> torch.Tensor:
         if bands == 3:
@@ -201,13 +282,23 @@ def _blur(values_BCHW: torch.Tensor, kernels_BL: torch.Tensor) -> torch.Tensor:
     return blurred
 
 
+@lru_cache(maxsize=8)
+def _grey_weights(device: torch.device) -> torch.Tensor:
+    return send(GREY_WEIGHTS, device)
+
+
 def _average_down(values_BCHW: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     height, width = values_BCHW.shape[2:]
     if height != size[0]:
-        values_BCHW = send(area_weights(height, size[0]), values_BCHW.device) @ values_BCHW
+        values_BCHW = _area_weights(height, size[0], values_BCHW.device) @ values_BCHW
     if width != size[1]:
-        values_BCHW = values_BCHW @ send(area_weights(width, size[1]), values_BCHW.device).T
+        values_BCHW = values_BCHW @ _area_weights(width, size[1], values_BCHW.device).T
     return values_BCHW
+
+
+@lru_cache(maxsize=16)
+def _area_weights(source: int, output: int, device: torch.device) -> torch.Tensor:
+    return send(area_weights(source, output), device)
 
 
 def backgrounds(images_BHWC: torch.Tensor) -> torch.Tensor:
@@ -248,13 +339,16 @@ def _normal_table(device: torch.device) -> torch.Tensor:
 
 def noise_fields(keys_B: np.ndarray, shape_HWC: tuple[int, int, int], device: torch.device) -> torch.Tensor:
     """Draw white Gaussian noise of unit variance, (B, H, W, C) float32, equal to `draws.noise_field` bit for bit."""
-    size = int(np.prod(shape_HWC))
-    halves_B2 = send(np.ascontiguousarray(keys_B, dtype="<u8").view("<i4").reshape(-1, 2), device)
+    return _noise_fields(send(_as_sent(keys_B), device), shape_HWC)
+
+
+def _noise_fields(halves_B2: torch.Tensor, shape_HWC: tuple[int, int, int]) -> torch.Tensor:
+    device, size = halves_B2.device, int(np.prod(shape_HWC))
     low, high = halves_B2[:, :1], halves_B2[:, 1:]
     words = torch.arange((size + 1) // 2, device=device, dtype=torch.int32)[None] * _signed(GOLDEN_32) + low
     words = _mix_32(_mix_32(words) ^ high)
-    index = torch.stack([words & 0xFFFF, _shifted(words, 16)], dim=-1).reshape(len(keys_B), -1)[:, :size]
-    return _normal_table(device)[index.reshape(len(keys_B), *shape_HWC)]
+    index = torch.stack([words & 0xFFFF, _shifted(words, 16)], dim=-1).reshape(len(halves_B2), -1)[:, :size]
+    return _normal_table(device)[index.reshape(len(halves_B2), *shape_HWC)]
 
 
 def _mix_32(words: torch.Tensor) -> torch.Tensor:

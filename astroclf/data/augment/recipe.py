@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from astroclf.data.augment import on_cpu, on_torch
+    from astroclf.util.replay import Replay
 else:  # torch and OpenCV load when the first batch is made: a recipe can be checked without them
     torch = lazy_import("torch")
     on_cpu = lazy_import("astroclf.data.augment.on_cpu")
@@ -186,7 +187,13 @@ class Augmentation:
             key=keys,
         )
 
-    def __call__(self, images_BHWC: torch.Tensor, draws: Draws | None, threads: int | None = None) -> torch.Tensor:
+    def __call__(
+        self,
+        images_BHWC: torch.Tensor,
+        draws: Draws | None,
+        threads: int | None = None,
+        replay: Replay | None = None,
+    ) -> torch.Tensor:
         """Apply the recipe to a batch, on the batch's device.
 
         Parameters
@@ -196,6 +203,8 @@ class Augmentation:
             From `draw`, one per image. None: the evaluation transform, which only crops, resizes and normalises.
         threads
             CPU threads for a batch in main memory. None: one per core; 1 where the caller runs several at once.
+        replay
+            Of a caller with many batches on a GPU: what is done to them is recorded there.
 
         Returns
         -------
@@ -212,7 +221,7 @@ class Augmentation:
             raise TypeError(f"needs uint8 images (B, H, W, C), got {images_BHWC.dtype} {tuple(images_BHWC.shape)}")
         steps = plan(self, tuple(images_BHWC.shape), draws)
         if images_BHWC.device.type != "cpu":
-            return on_torch.apply(images_BHWC, steps)
+            return on_torch.apply(images_BHWC, steps, replay)
         images_out = on_cpu.apply(images_BHWC.numpy(), steps, threads)
         return torch.from_numpy(images_out).permute(0, 3, 1, 2)  # NHWC memory seen as BCHW is channels_last
 

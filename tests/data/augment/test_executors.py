@@ -143,6 +143,24 @@ def test_threads_do_not_change_a_bit() -> None:
     np.testing.assert_array_equal(on_cpu.apply(pixels, steps, 1), on_cpu.apply(pixels, steps, 4))
 
 
+@pytest.mark.parametrize("options", [options for options in SUBSETS if not options.get("trivial")])
+def test_numbers_that_are_sent_in_one_copy_arrive_as_they_are(options: dict[str, Any]) -> None:
+    """As a recording reads them, here without one."""
+    kinds = []
+
+    def replay(kind: Any, given: Any, function: Any) -> torch.Tensor:
+        kinds.append(kind)
+        return function([each.clone() for each in given])
+
+    pixels = torch.from_numpy(np.random.default_rng(6).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8))
+    augmentation = recipe(**options)
+    for epoch in range(2):
+        steps = plan(augmentation, tuple(pixels.shape), augmentation.draw(0, epoch, np.arange(4)))
+        assert torch.equal(on_torch.apply(pixels, steps, replay), on_torch.apply(pixels, steps))  # type: ignore[arg-type]
+    assert kinds[0] == kinds[1]
+    hash(kinds[0])
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("options", SUBSETS)
 def test_cuda_agrees_with_opencv(options: dict[str, Any]) -> None:

@@ -12,7 +12,6 @@ from torch import nn
 
 from astroclf.config.build import build
 from astroclf.data.loader import Batch, Partners
-from astroclf.engine.replay import EAGER_STEPS, StepReplay
 from astroclf.engine.training_step import TrainingStep
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
@@ -22,6 +21,7 @@ from astroclf.models.resnet18 import ResNet18
 from astroclf.run.parts import new_optimizer
 from astroclf.settings.training import LossSettings, OptimizerSettings, TrainerSettings
 from astroclf.settings.yaml_files import config_dir, yaml_values
+from astroclf.util.replay import EAGER_CALLS
 from tests.settings.defaults import default
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -104,17 +104,16 @@ def assert_equal(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
 
 
 def recordings(step: TrainingStep) -> int:
-    replay = step._step.__self__  # type: ignore[attr-defined]
-    assert isinstance(replay, StepReplay)
-    return len(replay._recorded)
+    assert step._replay is not None
+    return len(step._replay)
 
 
 @gpu
 @pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "sam"])
 def test_replayed_steps_give_the_bits_of_launched_ones(optimizer: str) -> None:
     """With dropout, a schedule, an average, a batch that is spoilt, and accumulated batches of two kinds."""
-    groups = [[batch(seed), batch(seed + 100)] for seed in range(EAGER_STEPS + 4)]
-    groups += [[batch(seed, mixed=True)] for seed in range(EAGER_STEPS + 3)]
+    groups = [[batch(seed), batch(seed + 100)] for seed in range(EAGER_CALLS + 4)]
+    groups += [[batch(seed, mixed=True)] for seed in range(EAGER_CALLS + 3)]
     groups[-1][0].images_BCHW[0] = math.nan
     groups += groups[:2]
     replayed, launched = make_step(optimizer), make_step(optimizer, cuda_graph=False)
@@ -130,7 +129,7 @@ def test_replayed_steps_give_the_bits_of_launched_ones(optimizer: str) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_steps_of_every_loss_are_replayed(loss: str) -> None:
     step = make_step(loss=built(LossSettings, "loss", loss, class_counts=[3, 2, 1]))
-    train(step, [[batch(seed)] for seed in range(EAGER_STEPS + 2)])
+    train(step, [[batch(seed)] for seed in range(EAGER_CALLS + 2)])
     assert recordings(step) == 1
 
 
@@ -140,7 +139,7 @@ def test_a_resnet_is_replayed_to_the_bit() -> None:
         torch.manual_seed(2)
         return make_step(backbone=ResNet18(image_size=32, stem="imagenet"), cuda_graph=cuda_graph)
 
-    groups = [[batch(seed, 16, side=32)] for seed in range(EAGER_STEPS + 3)]
+    groups = [[batch(seed, 16, side=32)] for seed in range(EAGER_CALLS + 3)]
     both = []
     for cuda_graph in (True, False):
         step = resnet(cuda_graph)
@@ -153,12 +152,12 @@ def test_a_resnet_is_replayed_to_the_bit() -> None:
 @pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "sam"])
 def test_no_step_that_is_replayed_waits_for_the_device(optimizer: str) -> None:
     step = make_step(optimizer)
-    batches = [batch(seed) for seed in range(EAGER_STEPS + 4)]
-    for each in batches[: EAGER_STEPS + 1]:
+    batches = [batch(seed) for seed in range(EAGER_CALLS + 4)]
+    for each in batches[: EAGER_CALLS + 1]:
         step.take([each])
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for each in batches[EAGER_STEPS + 1 :]:
+        for each in batches[EAGER_CALLS + 1 :]:
             step.take([each])
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -172,7 +171,7 @@ def test_parts_that_thaw_are_another_kind_of_step() -> None:
         torch.manual_seed(1)
         for frozen in (True, False):
             step.model.backbone.requires_grad_(not frozen)
-            left = train(step, [[batch(seed)] for seed in range(EAGER_STEPS + 2)])
+            left = train(step, [[batch(seed)] for seed in range(EAGER_CALLS + 2)])
         return left
 
     assert_equal(thawing(True), thawing(False))
@@ -180,7 +179,7 @@ def test_parts_that_thaw_are_another_kind_of_step() -> None:
 
 @gpu
 def test_a_network_that_asks_the_device_trains_without_being_replayed(caplog: pytest.LogCaptureFixture) -> None:
-    groups = [[batch(seed)] for seed in range(EAGER_STEPS + 3)]
+    groups = [[batch(seed)] for seed in range(EAGER_CALLS + 3)]
     with caplog.at_level("WARNING", logger="astroclf"):
         step = make_step(backbone=Asking())
         torch.manual_seed(1)
@@ -204,5 +203,5 @@ def test_a_network_that_asks_the_device_trains_without_being_replayed(caplog: py
 )
 def test_steps_are_launched_where_they_cannot_be_replayed_or_are_not_to_be(changes: dict[str, Any]) -> None:
     step = make_step(**changes)
-    assert not isinstance(getattr(step._step, "__self__", None), StepReplay)
-    train(step, [[batch(seed, device=changes.get("device", "cuda"))] for seed in range(EAGER_STEPS + 2)])
+    assert step._replay is None
+    train(step, [[batch(seed, device=changes.get("device", "cuda"))] for seed in range(EAGER_CALLS + 2)])
