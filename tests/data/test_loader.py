@@ -19,6 +19,7 @@ from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.loader import Batch, BatchLoader, PixelBuffer
 from astroclf.errors import ConfigError, DataError
 from tests.data.augment.recipes import recipe, recipe_values
+from tests.on_gpu import gpu
 
 COUNT, SIZE = 43, 16
 AUGMENTATION = recipe(dihedral=True, brightness=0.2, zoom=(0.9, 1.1), noise=0.01)
@@ -237,7 +238,7 @@ def test_an_empty_evaluation_loader_has_no_batches(memmap: np.memmap) -> None:
     assert list(empty.epoch(0)) == []
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@gpu
 @pytest.mark.parametrize("keep_images_on", ["device", "memory", "disk"])
 def test_cuda_batches_equal_cpu_batches(memmap: np.memmap, keep_images_on: str) -> None:
     on_cuda = loader(memmap, keep_images_on=keep_images_on, device="cuda", num_workers=2)
@@ -253,7 +254,7 @@ def test_cuda_batches_equal_cpu_batches(memmap: np.memmap, keep_images_on: str) 
     assert no_threads_left()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@gpu
 @pytest.mark.parametrize("keep_images_on", ["device", "disk"])
 @pytest.mark.parametrize("options", [{}, {"train": False}, {"views": 2}], ids=str)
 def test_cuda_batches_are_the_same_bits_replayed_and_launched(

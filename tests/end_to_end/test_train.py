@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.registry.load import load
 from astroclf.train import main
 from tests.end_to_end.conftest import SMALL
 from tests.engine.test_trainer import assert_equal_states
+from tests.on_gpu import gpu
 
 
 def only_run(folder: Path) -> Path:
@@ -262,7 +262,7 @@ def test_the_command_that_a_stopped_run_prints_can_be_pasted(start, tmp_path, sh
     assert (tmp_path / "my runs" / "one" / "metrics.json").is_file()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@gpu
 def test_a_run_on_a_gpu(train, tmp_path):
     small = [argument for argument in SMALL if argument != "trainer.device=cpu"]
     done = train(*small, "trainer.device=cuda", "trainer.epochs=2")

@@ -13,6 +13,7 @@ from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.models.classifier import Classifier
 from astroclf.models.precision import choose_precision
 from astroclf.settings.training import TrainerSettings
+from tests.on_gpu import gpu
 from tests.settings.defaults import default
 from tests.tiny import Tiny
 
@@ -89,7 +90,7 @@ def test_running_out_of_memory_ends_the_search_and_less_than_the_least_is_an_err
         fitting(network=Classifier(Greedy(4), 3))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@gpu
 def test_on_a_gpu_it_fits_and_leaves_nothing_taken():
     before = torch.cuda.memory_allocated()
     assert fitting(device="cuda") == 1024

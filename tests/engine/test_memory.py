@@ -6,6 +6,7 @@ import torch
 
 from astroclf.engine import memory
 from astroclf.engine.memory import MemoryPeaks
+from tests.on_gpu import gpu
 
 PROCESS, GPU = "process_memory_peak_gb", "gpu_memory_peak_gb"
 
@@ -27,7 +28,7 @@ def test_where_a_peak_cannot_be_forgotten_it_is_left_out(monkeypatch, tmp_path):
     assert MemoryPeaks(torch.device("cpu")).take() == {}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@gpu
 def test_the_peak_of_the_gpu_is_that_since_the_last_look():
     device = torch.device("cuda", torch.cuda.current_device())
     peaks = MemoryPeaks(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from astroclf.settings.network import BackboneSettings
 from astroclf.settings.training import LossSettings, OptimizerSettings
 from astroclf.settings.yaml_files import config_dir, yaml_values
 from tests.backbones import EVERY_BACKBONE, backbone_options
+from tests.on_gpu import DEVICES, gpu, waiting_is_an_error
 
 OTHERS = {  # of torch's with a fused form
     "Adam": {},
@@ -72,9 +74,6 @@ def dirty_memory(monkeypatch):
     monkeypatch.setattr(torch, "empty_like", lambda *a, **k: empty_like(*a, **k).fill_(math.nan))
 
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
-
-
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("places", [(0,), (0, 1), (2,), (3,), (0, 2, 3)], ids=str)
 @pytest.mark.parametrize("number_format", FORMATS)
@@ -102,7 +101,7 @@ def test_what_an_optimizer_without_a_fused_form_did_is_taken_back_on_the_device(
     assert torch.equal(spoilt, train(make_step("radam"), [1.0] * (5 - len(places))))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@gpu
 @pytest.mark.parametrize("number_format", FORMATS)
 @pytest.mark.parametrize("name", [*OURS, *OTHERS])
 def test_no_step_on_a_gpu_after_the_first_waits_for_the_device(name, number_format):
@@ -110,12 +109,9 @@ def test_no_step_on_a_gpu_after_the_first_waits_for_the_device(name, number_form
     images = torch.rand(5, 6, device="cuda")
     factors = torch.tensor([1.0, 1.0, math.nan, 1.0], device="cuda").unbind()
     for place, factor in enumerate(factors):
-        torch.cuda.set_sync_debug_mode("error" if place else "default")
-        try:
+        with waiting_is_an_error() if place else nullcontext():
             step.backward(step.model(images).square().mean() * factor)
             step.take()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
     assert all(torch.isfinite(parameter).all() for parameter in step.model.parameters())
 
 

@@ -22,9 +22,9 @@ from astroclf.run.parts import new_optimizer
 from astroclf.settings.training import LossSettings, OptimizerSettings, TrainerSettings
 from astroclf.settings.yaml_files import config_dir, yaml_values
 from astroclf.util.replay import EAGER_CALLS
+from tests.on_gpu import gpu, waiting_is_an_error
 from tests.settings.defaults import default
 
-gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 OPTIMIZERS = sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml"))
 LOSSES = sorted(path.stem for path in (config_dir() / "loss").glob("[!_]*.yaml"))
 
@@ -155,12 +155,9 @@ def test_no_step_that_is_replayed_waits_for_the_device(optimizer: str) -> None:
     batches = [batch(seed) for seed in range(EAGER_CALLS + 4)]
     for each in batches[: EAGER_CALLS + 1]:
         step.take([each])
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         for each in batches[EAGER_CALLS + 1 :]:
             step.take([each])
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert recordings(step) == 1
 
 

@@ -29,9 +29,9 @@ from astroclf.settings.training import FinetuneSettings, TrainerSettings
 from astroclf.settings.yaml_files import yaml_values
 from astroclf.tracking.none import NullTracker
 from tests.data.augment.recipes import recipe
+from tests.on_gpu import gpu, waiting_is_an_error
 from tests.settings.defaults import default
 
-gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 CLASSES = ("dark", "bright", "striped")
 
 
@@ -416,11 +416,8 @@ def test_no_step_of_an_epoch_on_a_gpu_waits_for_the_device(images, tmp_path, kee
 
     for number in range(3):  # steps are recorded, tables sent
         epoch(number)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         epoch(3)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert trainer.meter.skipped_steps() == 0
 
 

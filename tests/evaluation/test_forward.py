@@ -11,6 +11,7 @@ from astroclf.models.classifier import Classifier, Prediction, probabilities
 from astroclf.models.custom6conv import Custom6Conv
 from astroclf.models.precision import choose_precision
 from tests.data.augment.recipes import recipe
+from tests.on_gpu import gpu
 
 CLASSES = ("a", "b", "c")
 
@@ -119,7 +120,7 @@ def test_views_of_few_images_go_through_the_network_together(images, passes):
     assert said.probabilities_BC.shape == (images, 3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@gpu
 @pytest.mark.parametrize("tta_views", [1, 8])
 def test_a_gpu_says_what_a_cpu_says(parts, tta_views):
     model, criterion, loader, images = parts

@@ -14,9 +14,9 @@ from astroclf.inference.predictor import Predictor
 from astroclf.inference.teacher import Teacher
 from astroclf.registry.package import load_package
 from tests.data.augment.recipes import recipe
+from tests.on_gpu import DEVICES
 from tests.tiny import noise, with_profile
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
 IMAGES = noise(9, 5, spread=60)
 
 

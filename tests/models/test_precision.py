@@ -4,6 +4,7 @@ import torch
 
 from astroclf.errors import ConfigError
 from astroclf.models.precision import choose_device, choose_precision
+from tests.on_gpu import gpu
 
 CPU = torch.device("cpu")
 
@@ -63,7 +64,7 @@ def test_why_there_is_no_gpu_is_said(built_for, visible, why, monkeypatch):
         choose_device("cuda")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@gpu
 def test_auto_on_a_gpu():
     device = choose_device("auto")
     assert device.type == "cuda"

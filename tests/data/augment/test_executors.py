@@ -15,6 +15,7 @@ from astroclf.data.augment.draws import noise_field, sample_keys
 from astroclf.data.augment.plan import plan
 from astroclf.data.augment.recipe import Augmentation
 from tests.data.augment.recipes import recipe
+from tests.on_gpu import gpu
 
 EVERYTHING: dict[str, Any] = {
     "crop": [170, 240],
@@ -161,7 +162,7 @@ def test_numbers_that_are_sent_in_one_copy_arrive_as_they_are(options: dict[str,
     hash(kinds[0])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@gpu
 @pytest.mark.parametrize("options", SUBSETS)
 def test_cuda_agrees_with_opencv(options: dict[str, Any]) -> None:
     pixels = torch.from_numpy(np.random.default_rng(4).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8))
