@@ -76,6 +76,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture(autouse=True)
+def gpu_where_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show a GPU to tests marked ``gpu`` alone: what others compare holds to the last bits of a CPU."""
+    torch = sys.modules.get("torch")  # which most rooms' tests do without
+    there = torch is not None and torch.cuda.is_available()
+    if request.node.get_closest_marker("gpu"):
+        if not there:
+            pytest.skip("needs a CUDA GPU")
+    elif there:
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # of processes that the test starts
+
+
+@pytest.fixture(autouse=True)
 def no_named_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the database that a test before (`mlflow.set_tracking_uri`) or the user has named for all of MLflow."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):

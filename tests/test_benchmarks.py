@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -56,7 +55,6 @@ def test_all_parts_run_dry(gpu, tmp_path):
     assert parts["waiting"]["places"].keys() == {"device", "memory", "disk"}
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="it would measure")
 def test_without_a_cuda_device_there_is_nothing_to_measure(gpu, tmp_path, capsys):
     gpu.main(["--json", str(tmp_path / "gpu.json")])
     assert "no CUDA device" in capsys.readouterr().out

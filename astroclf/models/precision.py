@@ -53,6 +53,10 @@ def make_deterministic(enabled: bool) -> None:
     # Nothing here reads uninitialised memory, and to fill it takes a kernel for each new tensor.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not enabled
+    if torch.cuda.is_available():  # fused attention adds its gradients up in any order, and only warns of it
+        torch.backends.cuda.enable_flash_sdp(not enabled)
+        torch.backends.cuda.enable_mem_efficient_sdp(not enabled)
+        torch.backends.cuda.enable_cudnn_sdp(not enabled)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ PROCESSES = 6
 
 
 def run_tests() -> dict[str, Any]:
-    """Run those test files that look for a CUDA device, and count; files whose packages are missing are named."""
-    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "cuda.is_available" in path.read_text()]
+    """Run the tests that are marked ``gpu``, and count; files whose packages are missing are named."""
+    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "tests.on_gpu" in path.read_text()]
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "not slow", "-q", "--continue-on-collection-errors"]
+        command = [sys.executable, "-m", "pytest", "-m", "gpu and not slow", "-q", "--continue-on-collection-errors"]
         command += ["-p", "no:cacheprovider", f"--junitxml={report}", *map(str, files)]
         if find_spec("xdist") is not None:
             command += ["-n", str(min(PROCESSES, available_cores())), "--dist", "loadfile"]

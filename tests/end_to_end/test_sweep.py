@@ -121,7 +121,7 @@ def test_a_trial_that_diverges_fails_alone_and_a_sweep_of_such_ends(train, tmp_p
 
 @pytest.mark.slow
 def test_ctrl_c_saves_the_trial_and_the_same_command_goes_on(start, tmp_path):
-    command = [*SWEEP, "seed=0,1", "trainer.epochs=6"]
+    command = [*SWEEP, "seed=0,1", "trainer.epochs=6", "hydra/sweeper/pruner=none"]
     process = start(*command)
     history = tmp_path / "experiments" / "sweeps" / "night" / "0" / "history.csv"
     end = time.monotonic() + 120

@@ -3,7 +3,7 @@ import timm
 import torch
 
 from astroclf.errors import ConfigError
-from astroclf.models.precision import choose_device, choose_precision
+from astroclf.models.precision import choose_device, choose_precision, make_deterministic
 from tests.on_gpu import gpu
 
 CPU = torch.device("cpu")
@@ -39,7 +39,6 @@ def test_fp16_on_a_cpu_is_refused_with_the_remedy():
         choose_precision("fp16", CPU)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_cuda_without_a_gpu_is_refused_with_the_remedy():
     with pytest.raises(ConfigError, match="trainer.device=cpu"):
         choose_device("cuda")
@@ -70,3 +69,22 @@ def test_auto_on_a_gpu():
     assert device.type == "cuda"
     ampere = torch.cuda.get_device_capability(device) >= (8, 0)
     assert choose_precision("auto", device).name == ("bf16" if ampere else "fp16")
+
+
+@gpu
+def test_the_gradients_of_attention_are_the_same_bits_again():
+    """Torch's fused kernels warn that theirs are not, which would end this test."""
+    make_deterministic(True)
+    network = timm.create_model("test_vit", num_classes=3, img_size=64).cuda()
+    images_BCHW = torch.randn(8, 3, 64, 64, device="cuda")
+
+    def gradients() -> list[torch.Tensor]:
+        network.zero_grad()
+        with torch.autocast("cuda", torch.bfloat16):
+            network(images_BCHW).square().sum().backward()
+        return [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
+
+    try:
+        assert all(torch.equal(first, again) for first, again in zip(gradients(), gradients(), strict=True))
+    finally:
+        make_deterministic(False)
