@@ -35,7 +35,7 @@ def test_a_torchscript_file_says_what_it_is(tiny_package, tmp_path, monkeypatch)
     said = write_program(predictor, PROGRAMS["torchscript"], "inside", trials_of(predictor, 8, ()), output)
     assert said.startswith("TorchScript, preprocessing inside; labels equal")
     extra = {"astroclf.json": ""}
-    with pytest.warns(FutureWarning, match="deprecated"):
+    with pytest.warns((FutureWarning, DeprecationWarning), match="deprecated"):
         torch.jit.load(str(output), _extra_files=extra)
     about = json.loads(extra["astroclf.json"])
     assert json.loads(about["classes"]) == ["Merging", "Round Smooth", "Sb (barred)"]
@@ -43,7 +43,7 @@ def test_a_torchscript_file_says_what_it_is(tiny_package, tmp_path, monkeypatch)
     page = (tmp_path / "m.ts.md").read_text()
     assert "2. Sb (barred)" in page
     monkeypatch.chdir(tmp_path)
-    with pytest.warns(FutureWarning, match="deprecated"):
+    with pytest.warns((FutureWarning, DeprecationWarning), match="deprecated"):
         found = run_the_page(tmp_path / "m.ts.md", np.zeros((2, 32, 32, 3), np.uint8))
     assert found["classes"] == json.loads(about["classes"])
     assert found["probabilities"].shape == (2, 3)
