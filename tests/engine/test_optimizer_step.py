@@ -60,6 +60,7 @@ def train(step, factors, first=0):
     place = first
     for factor in factors:
         images = torch.rand(5, 6, generator=torch.Generator().manual_seed(place)).to(device)
+        step.prepare()
         step.backward(step.model(images).square().mean() * factor)
         norm = step.take()
         assert bool(torch.isfinite(norm)) == math.isfinite(factor)
@@ -84,6 +85,7 @@ def test_a_run_with_steps_that_are_not_finite_equals_one_that_never_saw_them(
     factors = [1.0 if place not in places else math.nan if place else math.inf for place in range(4)]
     spoilt = train(make_step(name, number_format, device), factors)
     assert torch.isfinite(spoilt).all()
+    assert not torch.equal(spoilt, train(make_step(name, number_format, device), []))
     never = train(make_step(name, number_format, device), [factor for factor in factors if factor == 1.0])
     torch.testing.assert_close(spoilt, never, rtol=0, atol=1e-7 if number_format == "fp16" else 0)
 
@@ -110,6 +112,7 @@ def test_no_step_on_a_gpu_after_the_first_waits_for_the_device(name, number_form
     factors = torch.tensor([1.0, 1.0, math.nan, 1.0], device="cuda").unbind()
     for place, factor in enumerate(factors):
         with waiting_is_an_error() if place else nullcontext():
+            step.prepare()
             step.backward(step.model(images).square().mean() * factor)
             step.take()
     assert all(torch.isfinite(parameter).all() for parameter in step.model.parameters())
