@@ -157,6 +157,20 @@ def seeded_and_single_threaded() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """The same bits of the same inputs on a GPU, as trainings have them unless they are asked for otherwise."""
+    import torch
+
+    from astroclf.models.precision import make_deterministic
+
+    before = torch.backends.cudnn.benchmark
+    make_deterministic(True)
+    yield
+    make_deterministic(False)
+    torch.backends.cudnn.benchmark = before
+
+
 @pytest.fixture(scope="session")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The script ``astroclf``, in a folder of its own, beside a ``python`` that is the one of these tests."""

@@ -28,6 +28,8 @@ from tests.settings.defaults import default
 OPTIMIZERS = sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml"))
 LOSSES = sorted(path.stem for path in (config_dir() / "loss").glob("[!_]*.yaml"))
 
+pytestmark = pytest.mark.usefixtures("deterministic")
+
 
 class Small(nn.Module):
     num_features = 8

@@ -24,7 +24,7 @@ from astroclf.evaluation.history import read_history
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.models.classifier import Classifier
-from astroclf.models.precision import choose_precision, make_deterministic
+from astroclf.models.precision import choose_precision
 from astroclf.settings.training import FinetuneSettings, TrainerSettings
 from astroclf.settings.yaml_files import yaml_values
 from astroclf.tracking.none import NullTracker
@@ -216,13 +216,6 @@ def on_gpu(groups):
 
 def sharpness_aware_on_gpu(groups):
     return on_gpu([{**group, "rho": 0.05} for group in groups])
-
-
-@pytest.fixture
-def deterministic():
-    make_deterministic(True)
-    yield
-    torch.set_deterministic_debug_mode("default")
 
 
 GPU_RUNS = {

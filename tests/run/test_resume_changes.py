@@ -25,6 +25,7 @@ from astroclf.run.build import ProcessCache, Run, TrialContext, opened_run
 from astroclf.run.folder import RunFolder
 from astroclf.settings.config import Config
 from astroclf.tracking.client import connect
+from tests.on_gpu import gpu
 
 BATCHES = 4  # of an epoch
 EPOCHS = 3  # of which the stopped run has done one
@@ -201,21 +202,22 @@ def benchmark_as_before():
     torch.backends.cudnn.benchmark = before
 
 
-SLOW = {"trainer.compile"}  # imports the compiler
+MARKS = {"trainer.compile": [pytest.mark.slow], "trainer.device": [gpu]}  # the one imports the compiler
 
 
-@pytest.mark.parametrize("key", [pytest.param(key, marks=[pytest.mark.slow] * (key in SLOW)) for key in EFFECTS])
+@pytest.mark.parametrize("key", [pytest.param(key, marks=MARKS.get(key, [])) for key in EFFECTS])
 def test_a_change_on_the_way_has_its_effect(resumed, stopped, tmp_path, key):
     value, look, without, with_it = EFFECTS[key]
     if key == "dataset.path":
         shutil.copytree(stopped.parent / "images", tmp_path / "moved")
-    if key == "trainer.device" and not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="trainer.device=cuda, but"), resumed(f"{key}={value}"):
-            pass
-        return
     with resumed(f"{key}={value.format(tmp=tmp_path)}") as run:
         assert look(run) == with_it
     assert without != with_it
+
+
+def test_a_gpu_that_is_not_there_is_refused(resumed):
+    with pytest.raises(ConfigError, match="trainer.device=cuda, but"), resumed("trainer.device=cuda"):
+        pass
 
 
 @pytest.mark.slow
