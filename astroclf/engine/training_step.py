@@ -104,11 +104,9 @@ class TrainingStep:
         return Taken(sums, _images(batches), norm)
 
     def _can_be_replayed(self) -> bool:
-        """Tell if nothing in a step decides by the values on a GPU, or keeps random numbers aside on the way."""
-        kept_aside = self._ascent is not None or any(
-            getattr(module, "grad_checkpointing", False) for module in self.model.modules()
-        )
-        return self.precision.device.type == "cuda" and self.optimizer_step.is_without_waiting and not kept_aside
+        """Tell if nothing in a step decides by the values on a GPU, or draws the same random numbers again."""
+        device, draws_again = self.precision.device, self._ascent is not None
+        return device.type == "cuda" and self.optimizer_step.is_without_waiting and not draws_again
 
     def _replayed(self, replay: Replay, batches: Sequence[Batch]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         tensors = [list(batch.on_device()) for batch in batches]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -30,26 +30,49 @@ def output_init(layer: nn.Linear) -> None:
     nn.init.zeros_(layer.bias)
 
 
-def run_stage(stage: nn.Module, x: Tensor, grad_checkpointing: bool) -> Tensor:
-    """Run a stage; with gradient checkpointing, its activations are computed again in the backward pass, not kept."""
-    if not (grad_checkpointing and stage.training and torch.is_grad_enabled()):
-        return stage(x)
+def run_stage(layers: Sequence[nn.Module], x: Tensor, grad_checkpointing: bool, *, draws: bool = True) -> Tensor:
+    """Run layers in turn; with gradient checkpointing, their activations are computed again in the backward pass.
+
+    Parameters
+    ----------
+    draws
+        Whether random numbers are drawn in training, as by dropout: the same ones are then drawn again. What draws none
+        can be recorded as a CUDA graph.
+    """
+
+    def forward(x: Tensor) -> Tensor:
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    if not (grad_checkpointing and layers[0].training and torch.is_grad_enabled()):
+        return forward(x)
     if torch.compiler.is_compiling():  # the compiled backward pass recomputes values alone, and no statistics
-        return checkpoint(stage, x, use_reentrant=False)
+        return checkpoint(forward, x, use_reentrant=False, preserve_rng_state=draws)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _frozen_statistics(stage)
+        return nullcontext(), _frozen_statistics(layers)
 
-    return checkpoint(stage, x, use_reentrant=False, context_fn=contexts)
+    return checkpoint(forward, x, use_reentrant=False, preserve_rng_state=draws, context_fn=contexts)
+
+
+def stem_parts(conv: nn.Module, norm: nn.Module, relu: nn.Module, pool: nn.Module) -> tuple[list[nn.Module], ...]:
+    """Return the layers of a stem in the order in which they run, in parts to be computed again apart.
+
+    The maximum of what ReLU leaves is what ReLU leaves of the maximum, to the bit, with the same gradients: so it runs
+    after the pooling, on a quarter of the values. Apart, no two parts need their activations, the largest, at once.
+    """
+    return ([conv, norm, relu],) if isinstance(pool, nn.Identity) else ([conv, norm], [pool, relu])
 
 
 @contextmanager
-def _frozen_statistics(stage: nn.Module) -> Iterator[None]:
+def _frozen_statistics(layers: Sequence[nn.Module]) -> Iterator[None]:
     """Keep BatchNorm from counting the same batch into its running statistics a second time.
 
     It still normalises by the batch and saves the same tensors, as the recomputation must.
     """
-    norms = [layer for layer in stage.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    parts = [part for layer in layers for part in layer.modules()]
+    norms = [part for part in parts if isinstance(part, _BatchNorm) and part.track_running_stats]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

@@ -77,7 +77,7 @@ class Custom6Conv(nn.Module):
         """Compute features (B, 256)."""
         x = images_BCHW
         for block in self.blocks:
-            x = run_stage(block, x, self.grad_checkpointing)
+            x = run_stage([block], x, self.grad_checkpointing, draws=False)
         return self.hidden(x)
 
     def stages(self) -> list[list[str]]:

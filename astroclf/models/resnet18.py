@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from astroclf.errors import ConfigError
-from astroclf.models.blocks import run_stage
+from astroclf.models.blocks import run_stage, stem_parts
 from astroclf.models.weights import NO_PRETRAINED, fetch_weights, load_into, read_state
 from astroclf.util.download import RemoteFile
 from astroclf.util.lazy import lazy_import
@@ -41,7 +42,7 @@ class ResNet18(nn.Module):
         ``imagenet``: torchvision's weights, fetched once and hash-checked. A path: a torchvision state_dict, or an
         astroclf checkpoint. None: Kaiming initialisation.
     grad_checkpointing : bool
-        Compute each stage's activations again in the backward pass: less memory, about a third more time.
+        Compute each block's activations again in the backward pass: less memory, about a third more time.
     stem : {"imagenet", "small"}
         ``imagenet``: 7x7 convolution with stride 2, then max-pooling: a quarter of the size enters the first stage.
         ``small``: 3x3 convolution with stride 1: the full size enters, at 16 times the multiply-adds.
@@ -87,9 +88,12 @@ class ResNet18(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Compute features (B, 512), float32 under autocast too."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images_BCHW))))
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = run_stage(stage, x, self.grad_checkpointing)
+        stem = stem_parts(self.conv1, self.bn1, self.relu, self.maxpool)
+        stages = self.layer1, self.layer2, self.layer3, self.layer4
+        parts = chain(*stages) if self.grad_checkpointing else stages
+        x = images_BCHW
+        for layers in (*stem, *([part] for part in parts)):
+            x = run_stage(layers, x, self.grad_checkpointing, draws=False)
         return x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))  # half precision sums lose digits
 
     def stages(self) -> list[list[str]]:

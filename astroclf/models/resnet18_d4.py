@@ -9,15 +9,14 @@ g at place ``g * fields + k``.
 from __future__ import annotations
 
 import math
-from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from astroclf.errors import ConfigError, WeightsError
-from astroclf.models.blocks import run_stage
+from astroclf.models.blocks import run_stage, stem_parts
 from astroclf.models.weights import load_into, read_state
 
 ORIENTATIONS = 8
@@ -31,18 +30,17 @@ def turned(x: Tensor, orientation: int) -> Tensor:
     return torch.rot90(mirrored, orientation % 4, (-2, -1))
 
 
-@cache
-def seen_from() -> tuple[tuple[int, ...], ...]:
-    """List, for orientations g and h (row and column), the k with g k = h: what h is, seen from g."""
-    square = torch.arange(9).view(3, 3)
-    all_of = [turned(square, orientation) for orientation in range(ORIENTATIONS)]
-    return tuple(
-        tuple(
-            next(k for k in range(ORIENTATIONS) if torch.equal(turned(all_of[k], g), all_of[h]))
-            for h in range(ORIENTATIONS)
-        )
-        for g in range(ORIENTATIONS)
-    )
+def seen_from(orientation: int, of_each: Tensor, dim: int = 0) -> Tensor:
+    """Order what there is of each orientation, along an axis of eight, as it is seen from one of them.
+
+    At place h stands the k that makes h of it: g k = h. For a turn g that shifts the places of the turns, and those of
+    the mirrored ones; a mirrored g swaps and reverses them. An index would be looked up on a GPU, and waited for.
+    """
+    halves = of_each.unflatten(dim, (2, ORIENTATIONS // 2))
+    mirrored, turns = divmod(orientation, ORIENTATIONS // 2)
+    if mirrored:
+        halves, turns = halves.flip(dim, dim + 1), turns + 1
+    return halves.roll(turns, dim + 1).flatten(dim, dim + 1)
 
 
 class D4Conv(nn.Module):
@@ -75,11 +73,10 @@ class D4Conv(nn.Module):
     def filters(self) -> Tensor:
         """Compute the filters of an ordinary convolution that does the same."""
         rows = []
-        for g, seen in enumerate(seen_from()):
-            weight = self.weight
+        for g in range(ORIENTATIONS):
+            weight: Tensor = self.weight
             if not self.of_image:
-                order = torch.tensor(seen, device=weight.device)
-                weight = weight.unflatten(1, (-1, ORIENTATIONS)).index_select(2, order).transpose(1, 2).flatten(1, 2)
+                weight = seen_from(g, weight.unflatten(1, (-1, ORIENTATIONS)), 2).transpose(1, 2).flatten(1, 2)
             rows.append(turned(weight, g))
         return torch.cat(rows)
 
@@ -161,7 +158,7 @@ class ResNet18D4(nn.Module):
     weights : str or None
         Path of a state_dict or an astroclf checkpoint of this network. None: Kaiming initialisation.
     grad_checkpointing : bool
-        Compute each stage's activations again in the backward pass: less memory, about a third more time.
+        Compute each block's activations again in the backward pass: less memory, about a third more time.
     stem : {"imagenet", "small"}
         ``imagenet``: 6x6 convolution with stride 2, then max-pooling: a quarter of the size enters the first stage.
         ``small``: 3x3 convolution with stride 1: the full size enters, at 16 times the multiply-adds.
@@ -219,9 +216,12 @@ class ResNet18D4(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Compute features (B, 128 * width_mult), float32 under autocast too."""
-        x = self.maxpool(self.relu(self.norm1(self.conv1(images_BCHW))))
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = run_stage(stage, x, self.grad_checkpointing)
+        stem = stem_parts(self.conv1, self.norm1, self.relu, self.maxpool)
+        stages = self.layer1, self.layer2, self.layer3, self.layer4
+        parts = chain(*stages) if self.grad_checkpointing else stages
+        x = images_BCHW
+        for layers in (*stem, *([part] for part in parts)):
+            x = run_stage(layers, x, self.grad_checkpointing, draws=False)
         means = x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32)).unflatten(1, (ORIENTATIONS, -1))
         return torch.cat([means.mean(dim=1), means.amax(dim=1)], dim=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from astroclf.engine.training_step import TrainingStep
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.models.classifier import Classifier
+from astroclf.models.efficientnet_lite0 import EfficientNetLite0
 from astroclf.models.precision import Precision
 from astroclf.models.resnet18 import ResNet18
+from astroclf.models.resnet18_d4 import ResNet18D4
 from astroclf.run.parts import new_optimizer
 from astroclf.settings.training import LossSettings, OptimizerSettings, TrainerSettings
 from astroclf.settings.yaml_files import config_dir, yaml_values
@@ -136,17 +139,29 @@ def test_steps_of_every_loss_are_replayed(loss: str) -> None:
 
 
 @gpu
-def test_a_resnet_is_replayed_to_the_bit() -> None:
-    def resnet(cuda_graph: bool) -> TrainingStep:
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        lambda: ResNet18(image_size=32, stem="imagenet"),
+        lambda: ResNet18(image_size=32, stem="imagenet", grad_checkpointing=True),
+        lambda: ResNet18D4(image_size=32, stem="imagenet", width_mult=0.5),
+        lambda: EfficientNetLite0(image_size=32),
+    ],
+    ids=["resnet18", "checkpointed", "resnet18_d4", "efficientnet_lite0"],
+)
+def test_our_networks_are_replayed_to_the_bit(backbone: Callable[[], nn.Module]) -> None:
+    def network(cuda_graph: bool) -> TrainingStep:
         torch.manual_seed(2)
-        return make_step(backbone=ResNet18(image_size=32, stem="imagenet"), cuda_graph=cuda_graph)
+        return make_step(backbone=backbone(), cuda_graph=cuda_graph)
 
     groups = [[batch(seed, 16, side=32)] for seed in range(EAGER_CALLS + 3)]
     both = []
     for cuda_graph in (True, False):
-        step = resnet(cuda_graph)
+        step = network(cuda_graph)
         torch.manual_seed(1)
         both.append(train(step, groups))
+        if cuda_graph:
+            assert recordings(step) == 1
     assert_equal(*both)
 
 

@@ -22,7 +22,7 @@ class Stages(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for stage in self.stages:
-            x = run_stage(stage, x, self.grad_checkpointing)
+            x = run_stage([stage], x, self.grad_checkpointing)
         return x
 
 

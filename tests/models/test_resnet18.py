@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,26 @@ def test_the_network_is_torchvisions(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(mine(images), theirs(images))
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "small"])
+def test_with_or_without_computing_again_its_gradients_are_torchvisions(stem: str) -> None:
+    """The stem pools before ReLU, and is computed again in two parts: neither changes a bit."""
+    theirs = torchvision.models.resnet18().train()
+    theirs.fc = torch.nn.Identity()
+    mine = ResNet18(image_size=32, stem=stem).train()
+    theirs.conv1, theirs.maxpool = copy.deepcopy(mine.conv1), copy.deepcopy(mine.maxpool)
+    theirs.load_state_dict(mine.state_dict())
+    again = copy.deepcopy(mine)
+    again.grad_checkpointing = True
+    images = torch.randn(4, 3, 32, 32)
+    for network in (theirs, mine, again):
+        network(images).square().sum().backward()
+    for name, expected in theirs.named_parameters():
+        assert torch.equal(mine.get_parameter(name).grad, again.get_parameter(name).grad), name
+        torch.testing.assert_close(mine.get_parameter(name).grad, expected.grad)
+    for name, expected in mine.state_dict().items():
+        assert torch.equal(again.state_dict()[name], expected), name
 
 
 def test_the_pinned_file_is_torchvisions() -> None:
