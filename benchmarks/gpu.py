@@ -1,6 +1,6 @@
 """What a CUDA device makes of training and inference: images a second beside peers, ceilings, kernels, memory.
 
-    python benchmarks/gpu.py [--minutes 4] [--parts training waits] [--tests] [--json FILE] [--dry-run]
+    python benchmarks/gpu.py [--minutes 4] [--parts training waits] [--without tutorial] [--tests] [--dry-run]
 
 Needs torch, torchvision, NumPy and OpenCV; peers that are not installed (Lightning, timm) are left out with a word.
 Parts come in the order of what is most worth knowing; those that the time does not reach are named. Whatever fails is
@@ -17,6 +17,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,13 @@ def parts_of(scale: Scale) -> dict[str, Part]:
         parts |= {f"compiled training {name} {s}": _steps(name, s, scale.batch[s], compiles=True) for s in sizes}
     parts |= {f"peers custom6conv {size}": _peers("custom6conv", size) for size in sizes}
     return {name: part for name, part in parts.items() if scale.compiles or "compiled" not in name}
+
+
+def chosen(parts: dict[str, Part], words: list[str] | None) -> dict[str, Part]:
+    """Return the parts whose names begin with one of the words, in the order of these; all where there are none."""
+    if words is None:
+        return parts
+    return {name: parts[name] for word in words for name in parts if name.startswith(word)}
 
 
 def _steps(name: str, size: int, batch: int, **options: bool) -> Part:
@@ -169,7 +177,10 @@ def write(path: Path, record: dict[str, Any]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--minutes", type=float, default=4.0, help="no part begins after so many (%(default)s)")
-    parser.add_argument("--parts", nargs="+", metavar="WORD", help="only parts whose names begin with one of these")
+    words = {"nargs": "+", "metavar": "WORDS"}
+    parser.add_argument("--parts", **words, help="only parts whose names begin with one of these, in this order")
+    parser.add_argument("--without", **words, default=(), help="no contenders whose names have one of these in them")
+    parser.add_argument("--rounds", type=int, help="turns of each contender, instead of 5")
     parser.add_argument("--tests", action="store_true", help="first run the tests that need a CUDA device")
     parser.add_argument("--dry-run", action="store_true", help="tiny sizes on the CPU: does it run? no figures")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="contenders that are compiled")
@@ -182,6 +193,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     make_deterministic(True)  # before cuBLAS starts, which reads then what that needs
     scale = dry(bool(options.compile)) if options.dry_run else on_cuda(options.workers, options.compile is not False)
+    scale = replace(scale, rounds=options.rounds or scale.rounds, without=tuple(options.without))
     began = time.monotonic()
     found: Found = {}
     record = {
@@ -195,9 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.tests:
         found["tests"] = measured(lambda scale, found: run_tests(), scale, found)
         show("tests", found["tests"])
-    for name, part in parts_of(scale).items():
-        if options.parts and not any(name.startswith(word) for word in options.parts):
-            continue
+    for name, part in chosen(parts_of(scale), options.parts).items():
         spent = (time.monotonic() - began) / 60
         if spent > options.minutes:
             found[name] = {"skipped": f"{spent:.1f} of {options.minutes:g} minutes were spent"}

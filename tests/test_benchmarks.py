@@ -30,7 +30,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_a_dry_run_measures_and_writes(gpu, tmp_path, capsys):
     kinds = ["ceilings", "training custom6conv", "kernels", "epoch"]
-    parts = _measured(gpu, tmp_path / "gpu.json", "--parts", *kinds)
+    parts = _measured(gpu, tmp_path / "gpu.json", "--parts", *kinds, "--without", "deterministic=false")
+    assert list(parts) == ["ceilings", "training custom6conv 32", "kernels", "epoch"]
+    assert "astroclf, deterministic=false" not in parts["training custom6conv 32"]["contenders"]
     training = parts["training custom6conv 32"]
     assert training["contenders"]["astroclf"]["share_of_bare"] > 0
     assert training["floor"]["fused_seconds"] < training["floor"]["one_by_one_seconds"]

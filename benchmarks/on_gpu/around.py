@@ -131,7 +131,7 @@ def waits(scale: Scale, found: dict[str, Any]) -> dict[str, Any]:
                 training.run(WATCHED)
             finally:
                 torch.cuda.set_sync_debug_mode("default")
-        said = [each for each in caught if "synchroniz" in str(each.message)]
+        said = [each for each in caught if "called a synchronizing" in str(each.message)]
         places = Counter(f"{_short(each.filename)}:{each.lineno}" for each in said)
         figures[place] = {"a_step": len(said) / WATCHED, "where": dict(places)}
         del training

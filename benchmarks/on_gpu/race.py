@@ -37,6 +37,8 @@ class Scale:
         Processes that feed the peers.
     compiles : bool
         Whether contenders that are compiled take part.
+    without : tuple of str
+        Contenders with one of these in their names do not.
     """
 
     device: torch.device
@@ -54,6 +56,7 @@ class Scale:
     compiles: bool
     matrix: int
     copied: int
+    without: tuple[str, ...] = ()
 
     @property
     def on_cuda(self) -> bool:
@@ -142,6 +145,8 @@ def race(contenders: Mapping[str, Contender], scale: Scale) -> dict[str, dict[st
     found: dict[str, dict[str, Any]] = {}
     runs: dict[str, tuple[Callable[[int], None], int]] = {}
     for name, contender in contenders.items():
+        if any(word in name for word in scale.without):
+            continue
         try:
             make_deterministic(contender.deterministic)
             run = contender.prepare()

@@ -85,7 +85,7 @@ def steps(
         result["floor"] = floors(counted(bare_of, min(batch // 2, COUNTED_IMAGES)), batch, ceiling)
     for each in figures.values():
         if "median" in each:
-            of_bare = figures[BARE].get("median", math.nan)
+            of_bare = figures.get(BARE, {}).get("median", math.nan)
             each["share_of_bare"] = each["median"] / of_bare
             if "floor" in result:
                 seconds = batch / each["median"]
