@@ -31,7 +31,7 @@ def turned(x: Tensor, orientation: int) -> Tensor:
 
 
 def seen_from(orientation: int, of_each: Tensor, dim: int = 0) -> Tensor:
-    """Order what there is of each orientation, along an axis of eight, as it is seen from one of them.
+    """Return what there is of each orientation, along an axis of eight, in the order that is seen from one of them.
 
     At place h stands the k that makes h of it: g k = h. For a turn g that shifts the places of the turns, and those of
     the mirrored ones; a mirrored g swaps and reverses them. An index would be looked up on a GPU, and waited for.

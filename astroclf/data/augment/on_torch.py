@@ -18,6 +18,7 @@ from astroclf.data.augment.trivial import apply_to_all
 from astroclf.util.replay import Replay
 
 Given = Mapping[str, torch.Tensor]
+MOST_REPLAYED = 2**22  # pixels of a batch: beyond, kernels take longer than their launches, and a recording much memory
 
 
 @torch.no_grad()
@@ -30,10 +31,11 @@ def apply(images_BHWC: torch.Tensor, steps: Steps, replay: Replay | None = None)
     Parameters
     ----------
     replay
-        On a GPU: what records the steps where they come again, as long as their kernels do not follow from the draws.
+        On a GPU: what records the steps where they come again, if batches are small and no kernel follows from draws.
     """
     arrays = Arrays(steps)
-    if replay is None or steps.changes_B is not None:
+    large = len(images_BHWC) * math.prod(steps.output) > MOST_REPLAYED
+    if replay is None or steps.changes_B is not None or large:
         return _apply(images_BHWC, steps, arrays.on(images_BHWC.device))
     kind = arrays.layout, steps.crop, steps.area, steps.filled, steps.output
     given = [images_BHWC, arrays.packed_on(images_BHWC.device)]
@@ -77,7 +79,8 @@ def _apply(images_BHWC: torch.Tensor, steps: Steps, given: Given) -> torch.Tenso
             observed_BCHW = _observed(values_BCHW, survey, given, outside_BC, noise_BC)
             values_BCHW = torch.where(given["chosen_B"][:, None, None, None], observed_BCHW, values_BCHW)
         offset_BCHW = _bands(given["offset_C"])
-        values_BCHW = values_BCHW * _bands(given["scale_C"]) + offset_BCHW
+        normalised_BCHW = torch.empty_like(values_BCHW, memory_format=torch.channels_last)
+        values_BCHW = torch.addcmul(offset_BCHW, values_BCHW, _bands(given["scale_C"]), out=normalised_BCHW)
         if steps.noise_keys_B is not None:
             noise_BHWC = _noise_fields(given["noise_keys_B"], (*steps.output, values_BCHW.shape[1]))
             values_BCHW = values_BCHW + noise_BHWC.permute(0, 3, 1, 2) * _bands(given["noise_C"])
@@ -256,12 +259,11 @@ def _color_map(images_BHWC: torch.Tensor, given: Given) -> Callable[[torch.Tenso
 
     def color(values_BHWC: torch.Tensor) -> torch.Tensor:
         if bands == 3:
-            mixed = values_BHWC[..., 0:1] * matrix[..., 0]
+            mixed = torch.addcmul(added, values_BHWC[..., 0:1], matrix[..., 0])
             for band in range(1, bands):
-                mixed += values_BHWC[..., band : band + 1] * matrix[..., band]
+                mixed.addcmul_(values_BHWC[..., band : band + 1], matrix[..., band])
         else:
-            mixed = values_BHWC * torch.diagonal(matrix, dim1=-2, dim2=-1)
-        mixed += added
+            mixed = torch.addcmul(added, values_BHWC, torch.diagonal(matrix, dim1=-2, dim2=-1))
         return mixed.clamp_(0, 255)
 
     return color
@@ -275,10 +277,10 @@ def _blur(values_BCHW: torch.Tensor, kernels_BL: torch.Tensor) -> torch.Tensor:
     weights = kernels_BL[:, :, None, None, None]
     rows = padded[:, :, :height] * weights[:, 0]
     for k in range(1, size):
-        rows += padded[:, :, k : k + height] * weights[:, k]
+        rows.addcmul_(padded[:, :, k : k + height], weights[:, k])
     blurred = rows[:, :, :, :width] * weights[:, 0]
     for k in range(1, size):
-        blurred += rows[:, :, :, k : k + width] * weights[:, k]
+        blurred.addcmul_(rows[:, :, :, k : k + width], weights[:, k])
     return blurred
 
 
@@ -317,16 +319,23 @@ def _warp(
     x_out = torch.arange(size[1], device=device, dtype=torch.float32)[None, None, :]
     y_out = torch.arange(size[0], device=device, dtype=torch.float32)[None, :, None]
     m = maps_B23[:, :, :, None, None]
-    x = m[:, 0, 0] * x_out + m[:, 0, 1] * y_out + m[:, 0, 2]
-    y = m[:, 1, 0] * x_out + m[:, 1, 1] * y_out + m[:, 1, 2]
-    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    # In -1 to 1, as grid_sample has them; what the size of the batch has is made in as few passes as can be.
+    coordinates = []
+    for row, side in enumerate((width, height)):
+        along_B1W = (2 * (m[:, row, 0] * x_out + m[:, row, 2]) + 1) / side - 1
+        coordinates.append(along_B1W + 2 * m[:, row, 1] * y_out / side)
+    grid = torch.stack(coordinates, dim=-1)
     sampled = F.grid_sample(values_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
     # Repeated pixels for one pixel around the image, then a linear passage to what lies outside: what OpenCV makes of a
     # rim of repeated pixels with that around it. (Padding here would cost the exactness of quarter turns.)
-    inside = torch.minimum(x + 2, width + 1 - x).clamp(0, 1) * torch.minimum(y + 2, height + 1 - y).clamp(0, 1)
-    inside_B1HW = inside[:, None]
-    sampled = sampled * inside_B1HW
-    return sampled if outside_BC is None else sampled + outside_BC[:, :, None, None] * (1 - inside_B1HW)
+    near_x, near_y = (
+        torch.rsub(each.abs_(), (side + 3) / 2, alpha=side / 2).clamp_(0, 1)
+        for each, side in zip(coordinates, (width, height), strict=True)
+    )
+    inside_B1HW = near_x.mul_(near_y)[:, None]
+    if outside_BC is None:
+        return sampled.mul_(inside_B1HW)
+    return torch.lerp(outside_BC[:, :, None, None], sampled, inside_B1HW)
 
 
 # ---- noise: the torch twin of draws.noise_field -------------------------------------------------------------------

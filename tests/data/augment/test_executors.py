@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -160,6 +161,17 @@ def test_numbers_that_are_sent_in_one_copy_arrive_as_they_are(options: dict[str,
         assert torch.equal(on_torch.apply(pixels, steps, replay), on_torch.apply(pixels, steps))  # type: ignore[arg-type]
     assert kinds[0] == kinds[1]
     hash(kinds[0])
+
+
+def test_large_batches_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = torch.zeros((4, 16, 16, 3), dtype=torch.uint8)
+    steps = plan(recipe(), tuple(pixels.shape), None)
+    replay: Any = Mock(return_value=torch.zeros(1))
+    on_torch.apply(pixels, steps, replay)
+    assert replay.call_count == 1
+    monkeypatch.setattr(on_torch, "MOST_REPLAYED", 4 * 16 * 16 - 1)
+    on_torch.apply(pixels, steps, replay)
+    assert replay.call_count == 1
 
 
 @gpu
