@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -89,10 +88,10 @@ class ResNet18(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Compute features (B, 512), float32 under autocast too."""
         stem = stem_parts(self.conv1, self.bn1, self.relu, self.maxpool)
-        stages = self.layer1, self.layer2, self.layer3, self.layer4
-        parts = chain(*stages) if self.grad_checkpointing else stages
+        stages = [self.layer1, self.layer2, self.layer3, self.layer4]
+        parts = [block for stage in stages for block in stage] if self.grad_checkpointing else stages
         x = images_BCHW
-        for layers in (*stem, *([part] for part in parts)):
+        for layers in [*stem, *[[part] for part in parts]]:
             x = run_stage(layers, x, self.grad_checkpointing, draws=False)
         return x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))  # half precision sums lose digits
 

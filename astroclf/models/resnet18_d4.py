@@ -9,7 +9,7 @@ g at place ``g * fields + k``.
 from __future__ import annotations
 
 import math
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -217,10 +217,10 @@ class ResNet18D4(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Compute features (B, 128 * width_mult), float32 under autocast too."""
         stem = stem_parts(self.conv1, self.norm1, self.relu, self.maxpool)
-        stages = self.layer1, self.layer2, self.layer3, self.layer4
-        parts = chain(*stages) if self.grad_checkpointing else stages
+        stages = [self.layer1, self.layer2, self.layer3, self.layer4]
+        parts = [block for stage in stages for block in stage] if self.grad_checkpointing else stages
         x = images_BCHW
-        for layers in (*stem, *([part] for part in parts)):
+        for layers in [*stem, *[[part] for part in parts]]:
             x = run_stage(layers, x, self.grad_checkpointing, draws=False)
         means = x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32)).unflatten(1, (ORIENTATIONS, -1))
         return torch.cat([means.mean(dim=1), means.amax(dim=1)], dim=1)

@@ -63,10 +63,10 @@ def steps(
     if compiles:
         contenders |= {
             BARE_COMPILED: Contender(partial(bare, True), batch),
-            f"{OURS_FREE}, compiled": Contender(partial(ours, True), batch),
+            f"{OURS}, compiled": Contender(partial(ours, True), batch, deterministic=True),
         }
         if size == scale.middle:  # one more to compile
-            contenders[f"{OURS}, compiled"] = Contender(partial(ours, True), batch, deterministic=True)
+            contenders[f"{OURS_FREE}, compiled"] = Contender(partial(ours, True), batch)
     else:
         contenders[OURS_FREE] = Contender(partial(ours, False), batch)
         if size == scale.middle:
