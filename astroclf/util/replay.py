@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from astroclf.util.lazy import lazy_import
@@ -15,6 +17,9 @@ else:
     torch = lazy_import("torch")
 
 EAGER_CALLS = 3  # of a kind, before it is recorded: libraries start, kernels are chosen, memory is found
+WAITS = "called a synchronizing CUDA operation"  # torch's words
+
+_broken_off: list[torch.cuda.CUDAGraph] = []  # torch's allocators go on asking them what they record
 
 Output = TypeVar("Output")
 
@@ -65,17 +70,41 @@ class Replay:
             try:
                 self._recorded[kind] = _Recording(function, given, self._pool)
             except RuntimeError as error:  # nothing has run, only been written down
-                self._can_record = False
                 self._tidy()
-                log.warning(
-                    "%s cannot be replayed as a CUDA graph, and kernels are launched one by one: %s. "
-                    "trainer.cuda_graph=false does not try it.", self._name, " ".join(str(error).split())[:200],
-                )  # fmt: skip
+                self._give_up(str(error))
         if kind in self._recorded:
             output: Output = self._recorded[kind].replay(given)
             return output
         self._calls[kind] += 1
+        if self._can_record and self._calls[kind] == EAGER_CALLS:
+            return self._heard(function, given)
         return function(given)
+
+    def _heard(self, function: Callable[[Sequence[torch.Tensor]], Output], given: Sequence[torch.Tensor]) -> Output:
+        """Call the function, and record none that waits for the device: the driver breaks such a recording off."""
+        mode = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode(max(mode, 1))  # it warns, unless it raises errors already
+            heard.clear()  # torch says once that this finds most waits, and not all
+            try:
+                output = function(given)
+            finally:
+                torch.cuda.set_sync_debug_mode(mode)
+        waits = [said for said in heard if WAITS in str(said.message)]
+        for said in heard:
+            if said not in waits:
+                warnings.warn_explicit(said.message, said.category, said.filename, said.lineno)
+        if waits:
+            self._give_up(f"{waits[0].filename}:{waits[0].lineno} waits for the GPU")
+        return output
+
+    def _give_up(self, reason: str) -> None:
+        self._can_record = False
+        log.warning(
+            "%s cannot be replayed as a CUDA graph, and kernels are launched one by one: %s. "
+            "trainer.cuda_graph=false does not try it.", self._name, " ".join(reason.split())[:200],
+        )  # fmt: skip
 
 
 class _Recording:
@@ -84,12 +113,29 @@ class _Recording:
     def __init__(self, function: Callable[[Sequence[torch.Tensor]], Any], given: Sequence[torch.Tensor], pool: Any):
         self._places = [each.clone() for each in given]
         self._graph = torch.cuda.CUDAGraph()
-        # Threads that read ahead go on pinning memory: that is theirs, and none of the recording.
-        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-            self._output = function(self._places)
+        here = torch.cuda.stream(torch.cuda.current_stream())  # torch 2.11 does not return to it from a broken one
+        try:
+            # Threads that read ahead go on pinning memory: that is theirs, and none of the recording.
+            with here, torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+                self._output = function(self._places)
+        except RuntimeError:
+            _end_recording(self._graph, pool)
+            raise
 
     def replay(self, given: Sequence[torch.Tensor]) -> Any:
         for place, each in zip(self._places, given, strict=True):
             place.copy_(each)
         self._graph.replay()
         return self._output
+
+
+def _end_recording(graph: torch.cuda.CUDAGraph, pool: Any) -> None:
+    """Tell torch that the driver broke a recording off: its memory and its random numbers would stay in it for good."""
+    _broken_off.append(graph)
+    with suppress(RuntimeError):  # torch has ended it: the error was none of the driver's
+        torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+        torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
+    graph.reset()  # its memory
+    number = torch.zeros((), device="cuda")
+    with suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+        number.add_(1)  # the end of a sound recording takes the random numbers of torch 2.11 out of the other one
