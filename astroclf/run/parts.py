@@ -30,7 +30,7 @@ from astroclf.registry.backbone_file import Pretraining
 from astroclf.registry.pretrained import initial_weights
 from astroclf.run.data import Data, load_data, soft_labels
 from astroclf.run.teacher import Teachers, check_preparation, load_teachers, teacher_for
-from astroclf.settings.components import locate
+from astroclf.settings.components import locate, parameters_of
 from astroclf.settings.config import Config
 from astroclf.settings.dataset import DatasetSettings, ImagePlace
 from astroclf.settings.training import AugmentSettings, FinetuneSettings, OptimizerSettings, TrainerSettings
@@ -137,10 +137,27 @@ def new_optimizer(
     groups = parameter_groups(network, settings.weight_decay or 0.0, **rates)
     if settings.rho:  # no option of the optimizer's own, but of the steps that are taken with it
         groups = [{**group, "rho": settings.rho} for group in groups]
-    on_gpu = any(parameter.is_cuda for parameter in network.parameters())
+    device = next(network.parameters()).device
     # Both forms skip a non-finite step on the device. An optimizer that has neither asks the host at each step.
-    optimizer: torch.optim.Optimizer = build(settings, params=groups, fused=True, capturable=on_gpu)
+    fused = True if has_fused_form(settings, device) else None
+    optimizer: torch.optim.Optimizer = build(settings, params=groups, fused=fused, capturable=device.type == "cuda")
     return optimizer
+
+
+def has_fused_form(settings: OptimizerSettings, device: torch.device) -> bool:
+    """Tell whether an optimizer has a fused form that runs on a device, by a step of one number.
+
+    Torch says it nowhere: the Adagrad of 2.11 has one, and refuses parameters on a GPU at the first step.
+    """
+    if "fused" not in parameters_of(locate(settings.section, settings.target)):
+        return False
+    number = nn.Parameter(torch.zeros(1, device=device))
+    number.grad = torch.zeros_like(number)
+    try:
+        build(settings, params=[number], fused=True).step()
+    except RuntimeError:
+        return False
+    return True
 
 
 def build_parts(
