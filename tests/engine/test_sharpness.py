@@ -172,4 +172,4 @@ def test_what_is_frozen_stays_as_it_is_through_both_passes_and_climbs_once_it_is
     freezing.apply(1)
     step.take([batch(1)])
     moved = {name for name, value in backbone.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved == before.keys() - {"layers.0.bias"}  # which the norm after it takes away
+    assert before.keys() - moved <= {"layers.0.bias"}  # the norm after it leaves rounding alone of its gradient

@@ -87,7 +87,8 @@ def make_trainer(
     make_optimizer = make_optimizer or (lambda groups: torch.optim.AdamW(groups, lr=3e-3, fused=True))
     finetune = finetune and FinetuneSettings(**yaml_values("finetune/none") | finetune)
     groups = parameter_groups(model, 0.01, head_lr=finetune.head_lr if finetune else 1.0)
-    criterion, precision = Criterion(CrossEntropy([14, 14, 14])), choose_precision(precision, device)
+    criterion = Criterion(CrossEntropy([14, 14, 14])).to(device)
+    precision = choose_precision(precision, device)
     return Trainer(
         model,
         criterion,
