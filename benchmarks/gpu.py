@@ -109,7 +109,7 @@ def _kernels(**options: bool) -> Part:
 def measured(part: Part, scale: Scale, found: Found) -> dict[str, Any]:
     """Return what a part found with its seconds; where it fails, the error, and its memory is given back."""
     began = time.perf_counter()
-    make_deterministic(True)  # as a training is unless it is asked for otherwise
+    make_deterministic(True, scale.device)  # as a training is unless it is asked for otherwise
     try:
         result = part(scale, found)
     except Exception as error:  # whatever one part cannot do here, the others go on
@@ -191,9 +191,9 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.dry_run and not torch.cuda.is_available():
         print("torch finds no CUDA device here: there is nothing to measure. --dry-run shows that all parts run.")
         return
-    make_deterministic(True)  # before cuBLAS starts, which reads then what that needs
     scale = dry(bool(options.compile)) if options.dry_run else on_cuda(options.workers, options.compile is not False)
     scale = replace(scale, rounds=options.rounds or scale.rounds, without=tuple(options.without))
+    make_deterministic(True, scale.device)  # before cuBLAS starts, which reads then what that needs
     began = time.monotonic()
     found: Found = {}
     record = {

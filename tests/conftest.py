@@ -165,9 +165,10 @@ def deterministic() -> Iterator[None]:
     from astroclf.models.precision import make_deterministic
 
     before = torch.backends.cudnn.benchmark
-    make_deterministic(True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    make_deterministic(True, device)
     yield
-    make_deterministic(False)
+    make_deterministic(False, device)
     torch.backends.cudnn.benchmark = before
 
 

@@ -44,8 +44,8 @@ def _why_no_gpu() -> str:
     return "torch finds no CUDA GPU here (`nvidia-smi` tells whether the driver does)"
 
 
-def make_deterministic(enabled: bool) -> None:
-    """Make the same bits of the same inputs on the same device, or let CUDA choose the fastest kernel."""
+def make_deterministic(enabled: bool, device: torch.device) -> None:
+    """Make the same bits of the same inputs on a device, or let CUDA choose the fastest kernel."""
     if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     # A warning where an operation has no deterministic form. use_deterministic_algorithms would import inductor, 4 s.
@@ -53,10 +53,11 @@ def make_deterministic(enabled: bool) -> None:
     # Nothing here reads uninitialised memory, and to fill it takes a kernel for each new tensor.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not enabled
-    if torch.cuda.is_available():  # fused attention adds its gradients up in any order, and only warns of it
-        torch.backends.cuda.enable_flash_sdp(not enabled)
-        torch.backends.cuda.enable_mem_efficient_sdp(not enabled)
-        torch.backends.cuda.enable_cudnn_sdp(not enabled)
+    # Fused attention on a GPU adds its gradients up in any order, unless torch is to refuse whatever has no other form.
+    fused = not enabled or device.type == "cpu"
+    torch.backends.cuda.enable_flash_sdp(fused)
+    torch.backends.cuda.enable_mem_efficient_sdp(fused)
+    torch.backends.cuda.enable_cudnn_sdp(fused)
 
 
 @dataclass(frozen=True)

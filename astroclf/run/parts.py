@@ -179,7 +179,7 @@ def build_parts(
         weights are missing.
     """
     device = choose_device(config.trainer.device)
-    make_deterministic(config.trainer.deterministic)
+    make_deterministic(config.trainer.deterministic, device)
     torch.manual_seed(config.seed)
     input_size, channels = config.augment.output_size or config.dataset.image_size, config.dataset.channels
     named = config.backbone.weights if pretrained and isinstance(config.backbone.weights, str) else None

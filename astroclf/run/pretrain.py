@@ -112,7 +112,7 @@ def pretrain(config: PretrainConfig, folder: RunFolder, command: str) -> dict[st
 def _build(config: PretrainConfig, *, pretrained: bool) -> _Parts:
     """Build what a pretraining is done with; what takes long comes last."""
     device = choose_device(config.trainer.device)
-    make_deterministic(config.trainer.deterministic)
+    make_deterministic(config.trainer.deterministic, device)
     torch.manual_seed(config.seed)
     channels, size = config.dataset.channels, config.augment.output_size or config.dataset.image_size
     named = config.backbone.weights if pretrained and isinstance(config.backbone.weights, str) else None

@@ -146,7 +146,7 @@ def kernels(scale: Scale, found: dict[str, Any], compiles: bool = False) -> dict
     """Name what the device spends a step of ours on, and how much of the step it has nothing to do."""
     forget_compiled()
     size, batch = scale.middle, scale.batch[scale.middle]
-    make_deterministic(not compiles)  # as the race has them
+    make_deterministic(not compiles, scale.device)  # as the race has them
     training = Training(scale.network, pictures(size, 4 * batch), batch, scale.device, compiles=compiles)
     training.run(scale.warm)
     seconds = seconds_of(training.run, TIMED, scale) / TIMED

@@ -148,7 +148,7 @@ def race(contenders: Mapping[str, Contender], scale: Scale) -> dict[str, dict[st
         if any(word in name for word in scale.without):
             continue
         try:
-            make_deterministic(contender.deterministic)
+            make_deterministic(contender.deterministic, scale.device)
             run = contender.prepare()
             first = seconds_of(run, scale.warm, scale)
             run(scale.warm)
@@ -162,7 +162,7 @@ def race(contenders: Mapping[str, Contender], scale: Scale) -> dict[str, dict[st
             found[name] = {"error": explained(error)}
     for _ in range(scale.rounds):
         for name, (run, steps) in list(runs.items()):
-            make_deterministic(contenders[name].deterministic)
+            make_deterministic(contenders[name].deterministic, scale.device)
             try:
                 seconds = seconds_of(run, steps, scale)
             except Exception as error:
