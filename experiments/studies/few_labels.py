@@ -33,18 +33,21 @@ WORSE_SEEING, MORE_NOISE = 1.5, 2.0  # a shallower exposure
 FRAME = 32  # pixels of sky on each side
 COLUMNS = ("accuracy", "macro_f1", "log_loss", "shallower")
 SPLITS = {"same patch": (), "other patches": ("dataset.split_by=sky",)}
-SHORT = ("dataset.image_size=64", "trainer.epochs=20")
+SMALL = ("experiment=galaxy10_small", "dataset.crop=160", "dataset.image_size=96", "trainer.epochs=40")
 SIMULATED = "backbone.weights={runs}/simulated"
-# name -> what it changes in experiment=galaxy10_small
+PHOTOGRAPHS = ("experiment=finetune_small", "dataset.crop=160")  # EfficientNet-Lite0 with ImageNet weights, 128 px
 ARMS: dict[str, tuple[str, ...]] = {
-    "from scratch": SHORT,
-    "simulated first": (*SHORT, SIMULATED),
-    "simulated first, middle 160 px": (*SHORT, SIMULATED, "dataset.crop=160"),
+    "from scratch": SMALL,
+    "simulated first": (*SMALL, SIMULATED),
+    "simulated first, augment=survey": (*SMALL, SIMULATED, "augment=survey"),
+    "simulated first, whole picture": (*SMALL, SIMULATED, "dataset.crop=null"),
+    "EfficientNet, 16 epochs": PHOTOGRAPHS,
+    "EfficientNet, 40 epochs": (*PHOTOGRAPHS, "trainer.epochs=40"),
 }
 # What the arms begin with: an ordinary training on simulated galaxies of the same ten classes
 BEFORE = {
     "simulated": (
-        "experiment=galaxy10_small", "dataset=galaxy10_sim", "dataset.samples=20000", "dataset.image_size=64",
+        "experiment=galaxy10_small", "dataset=galaxy10_sim", "dataset.samples=20000", "dataset.image_size=96",
         "dataset.val_fraction=0.03", "dataset.test_fraction=0.02", "trainer.epochs=5", "trainer.batch_size=64",
         "evaluation.tta_views=1",
     ),
@@ -128,7 +131,7 @@ def words_of(arm: str, split: str, seed: int, folder: Path, data: Path) -> tuple
         "dataset.columns.dec=dec_deg", f"seed={seed}", f"dataset.split_seed={seed}",
     )  # fmt: skip
     arms = (word.format(runs=folder / "runs") for word in ARMS[arm])
-    return ("experiment=galaxy10_small", *own, *SPLITS[split], *arms)
+    return (*own, *SPLITS[split], *arms)
 
 
 def main() -> None:
