@@ -17,9 +17,9 @@ from astroclf.registry.load import load
 BATCH_SIZES = (1, 3, 17)
 IMAGE_COUNT = max(BATCH_SIZES)
 
-# Probabilities may differ by this much. In the number format of the test the order of additions differs, and BatchNorm is
-# folded into weights that half precision rounds anew: of 180 test images the worst moved by 0.024 in bf16, on a CPU. A
-# GPU picks its kernels, and TF32, by the batch size. Another model's answers differ by tenths.
+# Probabilities may differ by this much. In the number format of the test the order of additions differs, and BatchNorm
+# is folded into weights that half precision rounds anew: of 180 test images the worst moved by 0.024 in bf16, on a CPU.
+# A GPU picks its kernels, and TF32, by the batch size. Another model's answers differ by tenths.
 MAX_DIFFERENCE = {"fp32": 2e-3, "bf16": 0.05, "fp16": 0.05}
 # Users load the model in the fastest format of their machine, which need not be that of the test. Rounding to bf16
 # moved single probabilities of a well-trained ResNet18 by up to 0.015, and a class's by 0.001 on average; this average

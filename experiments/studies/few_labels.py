@@ -33,11 +33,12 @@ WORSE_SEEING, MORE_NOISE = 1.5, 2.0  # a shallower exposure
 FRAME = 32  # pixels of sky on each side
 COLUMNS = ("accuracy", "macro_f1", "log_loss", "shallower")
 SPLITS = {"same patch": (), "other patches": ("dataset.split_by=sky",)}
-SMALL = ("experiment=galaxy10_small", "dataset.crop=160", "dataset.image_size=96", "trainer.epochs=40")
+SMALL = ("experiment=few_labels", "dataset.crop=160")
+SCRATCH = "backbone.weights=null"
 SIMULATED = "backbone.weights={runs}/simulated"
 PHOTOGRAPHS = ("experiment=finetune_small", "dataset.crop=160")  # EfficientNet-Lite0 with ImageNet weights, 128 px
 ARMS: dict[str, tuple[str, ...]] = {
-    "from scratch": SMALL,
+    "from scratch": (*SMALL, SCRATCH),
     "simulated first": (*SMALL, SIMULATED),
     "simulated first, augment=survey": (*SMALL, SIMULATED, "augment=survey"),
     "simulated first, whole picture": (*SMALL, SIMULATED, "dataset.crop=null"),
@@ -45,13 +46,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     "EfficientNet, 40 epochs": (*PHOTOGRAPHS, "trainer.epochs=40"),
 }
 # What the arms begin with: an ordinary training on simulated galaxies of the same ten classes
-BEFORE = {
-    "simulated": (
-        "experiment=galaxy10_small", "dataset=galaxy10_sim", "dataset.samples=20000", "dataset.image_size=96",
-        "dataset.val_fraction=0.03", "dataset.test_fraction=0.02", "trainer.epochs=5", "trainer.batch_size=64",
-        "evaluation.tta_views=1",
-    ),
-}  # fmt: skip
+BEFORE = {"simulated": ("experiment=simulated_lesson",)}
 
 
 def noise_of_frame(fluxes_HWC: np.ndarray) -> np.ndarray:
