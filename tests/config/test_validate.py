@@ -36,7 +36,8 @@ def config(*overrides: str):
 @pytest.mark.parametrize(("group", "choice"), [choice for choice in CHOICES if choice[0] != "kind"])
 def test_every_choice_of_every_group_composes_and_is_typed(group, choice, tmp_path):
     folders = [("dataset", name) for name in ("arrays", "astro8", "folder", "image_arrays", "images", "radio")]
-    needs_path = (group, choice) in [*folders, ("experiment", "seed_astro8")]
+    recipes = [("experiment", name) for name in ("seed_astro8", "few_labels", "radio_small")]
+    needs_path = (group, choice) in [*folders, *recipes]
     result = config(f"{group}={choice}", *([f"dataset.path={tmp_path}"] if needs_path else []))
     assert result.dataset.image_size >= 8
 
