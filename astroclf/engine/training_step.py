@@ -93,7 +93,7 @@ class TrainingStep:
         self._parameters = list(model.parameters())
         self._replay: Replay | None = None
         if settings.cuda_graph and self._can_be_replayed():
-            self._replay = Replay("The steps of this network", self._forget_gradients)
+            self._replay = Replay("The steps of this network", model.zero_grad)
 
     def take(self, batches: Sequence[Batch]) -> Taken:
         """Take one optimizer step over all images of `batches`, a forward pass for each, or two."""
@@ -118,10 +118,6 @@ class TrainingStep:
             return self._launched([batch.with_tensors(each) for batch in batches])
 
         return replay(kind, [*chain.from_iterable(tensors)], step)
-
-    def _forget_gradients(self) -> None:
-        for parameter in self._parameters:
-            parameter.grad = None
 
     def _launched(self, batches: Sequence[Batch]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Take the step kernel by kernel; return the sums of what was measured and the norm of the gradient."""

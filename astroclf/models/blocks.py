@@ -56,13 +56,31 @@ def run_stage(layers: Sequence[nn.Module], x: Tensor, grad_checkpointing: bool, 
     return checkpoint(forward, x, use_reentrant=False, preserve_rng_state=draws, context_fn=contexts)
 
 
-def stem_parts(conv: nn.Module, norm: nn.Module, relu: nn.Module, pool: nn.Module) -> tuple[list[nn.Module], ...]:
-    """Return the layers of a stem in the order in which they run, in parts to be computed again apart.
+def run_resnet(
+    stem: tuple[nn.Module, nn.Module, nn.Module, nn.Module],
+    stages: Sequence[nn.Sequential],
+    images_BCHW: Tensor,
+    grad_checkpointing: bool,
+) -> Tensor:
+    """Run a residual network up to its last maps; gradient checkpointing computes it again a block at a time.
 
     The maximum of what ReLU leaves is what ReLU leaves of the maximum, to the bit, with the same gradients: so it runs
-    after the pooling, on a quarter of the values. Apart, no two parts need their activations, the largest, at once.
+    after the pooling, on a quarter of the values. Apart, no two parts of the stem need their activations, the largest,
+    at once.
+
+    Parameters
+    ----------
+    stem
+        Convolution, norm, ReLU and pooling.
+    stages
+        Of blocks that draw no random numbers.
     """
-    return ([conv, norm, relu],) if isinstance(pool, nn.Identity) else ([conv, norm], [pool, relu])
+    conv, norm, relu, pool = stem
+    x, parts = images_BCHW, [[conv, norm, relu]] if isinstance(pool, nn.Identity) else [[conv, norm], [pool, relu]]
+    parts += [[part] for stage in stages for part in (stage if grad_checkpointing else [stage])]
+    for layers in parts:
+        x = run_stage(layers, x, grad_checkpointing, draws=False)
+    return x
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from astroclf.errors import ConfigError
-from astroclf.models.blocks import run_stage, stem_parts
+from astroclf.models.blocks import run_resnet
 from astroclf.models.weights import NO_PRETRAINED, fetch_weights, load_into, read_state
 from astroclf.util.download import RemoteFile
 from astroclf.util.lazy import lazy_import
@@ -87,12 +87,9 @@ class ResNet18(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Compute features (B, 512), float32 under autocast too."""
-        stem = stem_parts(self.conv1, self.bn1, self.relu, self.maxpool)
+        stem = self.conv1, self.bn1, self.relu, self.maxpool
         stages = [self.layer1, self.layer2, self.layer3, self.layer4]
-        parts = [block for stage in stages for block in stage] if self.grad_checkpointing else stages
-        x = images_BCHW
-        for layers in [*stem, *[[part] for part in parts]]:
-            x = run_stage(layers, x, self.grad_checkpointing, draws=False)
+        x = run_resnet(stem, stages, images_BCHW, self.grad_checkpointing)
         return x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))  # half precision sums lose digits
 
     def stages(self) -> list[list[str]]:

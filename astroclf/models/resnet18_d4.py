@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from astroclf.errors import ConfigError, WeightsError
-from astroclf.models.blocks import run_stage, stem_parts
+from astroclf.models.blocks import run_resnet
 from astroclf.models.weights import load_into, read_state
 
 ORIENTATIONS = 8
@@ -216,12 +216,9 @@ class ResNet18D4(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Compute features (B, 128 * width_mult), float32 under autocast too."""
-        stem = stem_parts(self.conv1, self.norm1, self.relu, self.maxpool)
+        stem = self.conv1, self.norm1, self.relu, self.maxpool
         stages = [self.layer1, self.layer2, self.layer3, self.layer4]
-        parts = [block for stage in stages for block in stage] if self.grad_checkpointing else stages
-        x = images_BCHW
-        for layers in [*stem, *[[part] for part in parts]]:
-            x = run_stage(layers, x, self.grad_checkpointing, draws=False)
+        x = run_resnet(stem, stages, images_BCHW, self.grad_checkpointing)
         means = x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32)).unflatten(1, (ORIENTATIONS, -1))
         return torch.cat([means.mean(dim=1), means.amax(dim=1)], dim=1)
 
