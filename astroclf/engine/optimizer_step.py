@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -102,10 +104,35 @@ class OptimizerStep:
             for group, rate in zip(groups, self._rates.unbind(), strict=True):
                 group["lr"] = rate
         try:
-            self.optimizer.step()
+            with self._as_in_memory():
+                self.optimizer.step()
         finally:
             for group, rate in zip(groups, rates, strict=True):
                 group["lr"] = rate
+
+    @contextmanager
+    def _as_in_memory(self) -> Iterator[None]:
+        """Show a fused optimizer on a CPU weights in channels_last with their axes in the order of memory.
+
+        It changes each number by itself, in whatever order they stand; but what is not contiguous it copies, with its
+        gradient and its state, there and back.
+        """
+        turned = [p for p in self._parameters if self._fused and p.device.type == "cpu" and _channels_are_last(p)]
+
+        def turn(*axes: int) -> None:
+            for parameter in turned:
+                shape, gradient, state = parameter.shape, parameter.grad, self.optimizer.state.get(parameter, {})
+                parameter.grad, parameter.data = None, parameter.data.permute(axes)
+                parameter.grad = None if gradient is None else gradient.permute(axes)
+                for name, value in state.items():
+                    if torch.is_tensor(value) and value.shape == shape:
+                        state[name] = value.permute(axes)
+
+        turn(0, 2, 3, 1)
+        try:
+            yield
+        finally:
+            turn(0, 3, 1, 2)
 
     def _apply_and_take_back(self, sound: torch.Tensor) -> None:
         """Take a step, and undo it on the device where the gradients are not `sound`."""
@@ -161,3 +188,8 @@ class OptimizerStep:
         self._begun = {parameter for parameter, state in self.optimizer.state.items() if state}
         if self._scaler is not None and saved["scaler"] is not None:  # the scale of another format says nothing
             self._scaler.load_state_dict(saved["scaler"])
+
+
+def _channels_are_last(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor is in channels_last and not, as one of 1x1 filters is, contiguous as well."""
+    return tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)

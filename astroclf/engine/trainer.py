@@ -28,6 +28,7 @@ from astroclf.engine.training_step import BatchLoss, TrainingStep
 from astroclf.errors import CheckpointError, Interrupted, TakenOver, TrainingError
 from astroclf.evaluation.history import HISTORY_FILE, STEPS_FILE, write_history
 from astroclf.evaluation.metrics import monitored
+from astroclf.models.convolutions import Convolutions
 from astroclf.models.precision import Precision
 from astroclf.settings.training import TrainerSettings
 from astroclf.tracking.tracker import Tracker
@@ -92,6 +93,8 @@ class Trainer:
         Called before anything is written or sent. What it raises ends the training with the files as they were.
     freezing : Freezing, optional
         Which parts of the model do not train in which steps.
+    convolutions : Convolutions, optional
+        How they are computed, where torch is not to decide that alone.
     validation_images : int
         How many images `validate` looks at, for the time that all is expected to take.
     """
@@ -115,6 +118,7 @@ class Trainer:
         on_validation: Callable[[list[dict[str, float]], bool], None] | None = None,
         before_save: Callable[[], None] | None = None,
         freezing: Freezing | None = None,
+        convolutions: Convolutions | None = None,
         validation_images: int = 0,
     ) -> None:
         self.model, self.criterion, self.train_loader, self.validate = model, criterion, train, validate
@@ -124,7 +128,7 @@ class Trainer:
         self.description = description or {}
         self.on_validation, self.before_save, self.freezing = on_validation, before_save, freezing
         self.validation_images = validation_images
-        self.training_step = TrainingStep(model, criterion, optimizer, precision, settings)
+        self.training_step = TrainingStep(model, criterion, optimizer, precision, settings, convolutions)
         self.ema = self.training_step.ema
         self.early_stopping = EarlyStopping(settings.patience)
         self.checkpoints = CheckpointFolder(folder / CHECKPOINTS, settings.keep_lowest_loss)
@@ -356,7 +360,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a bit-equal continuation needs, as tensors and plain values."""
-        cuda = self.precision.device.type == "cuda"
+        cuda, convolutions = self.precision.device.type == "cuda", self.training_step.convolutions
         return {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict() if self.ema is not None else None,
@@ -369,6 +373,7 @@ class Trainer:
             "lowest": self.checkpoints.lowest,
             "meter": self.meter.state_dict(),
             "finite_buffers": self.finite_buffers.state_dict(),
+            "convolutions": convolutions.choices if convolutions is not None else {},
             "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if cuda else None},
             "tracker": {"run_id": self.tracker.run_id, **self.tracker.state_dict()},
         }
@@ -414,6 +419,8 @@ class Trainer:
         self.meter.load_state_dict(saved["meter"])
         self.finite_buffers.load_state_dict(saved["finite_buffers"])
         self.tracker.load_state_dict(saved["tracker"])
+        if self.training_step.convolutions is not None:
+            self.training_step.convolutions.choices = dict(saved["convolutions"])
         torch.set_rng_state(saved["rng"]["cpu"])
         if saved["rng"]["cuda"] is not None and self.precision.device.type == "cuda":
             torch.cuda.set_rng_state(saved["rng"]["cuda"])

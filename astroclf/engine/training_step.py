@@ -15,6 +15,7 @@ from astroclf.data.loader import Batch
 from astroclf.engine.ema import ModelEMA
 from astroclf.engine.optimizer_step import OptimizerStep
 from astroclf.engine.sharpness import Ascent
+from astroclf.models.convolutions import Convolutions
 from astroclf.models.precision import Precision
 from astroclf.settings.training import TrainerSettings
 from astroclf.util.replay import Replay
@@ -69,6 +70,8 @@ class TrainingStep:
     precision : Precision
     settings : TrainerSettings
         Of which the limit of the gradient norm, the decay of the average, and whether to replay steps are used.
+    convolutions : Convolutions, optional
+        How they are computed, where torch is not to decide that alone.
 
     Attributes
     ----------
@@ -84,8 +87,9 @@ class TrainingStep:
         optimizer: torch.optim.Optimizer,
         precision: Precision,
         settings: TrainerSettings,
+        convolutions: Convolutions | None = None,
     ) -> None:
-        self.model, self.criterion, self.precision = model, criterion, precision
+        self.model, self.criterion, self.precision, self.convolutions = model, criterion, precision, convolutions
         self.optimizer_step = OptimizerStep(model, optimizer, precision, settings.grad_clip_norm)
         self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
         rho = optimizer.param_groups[0].get("rho")
@@ -140,7 +144,7 @@ class TrainingStep:
         """Add the gradients of the mean loss of all images; return the sums of what was measured."""
         sums: dict[str, torch.Tensor] = {}
         for batch in batches:
-            with self.precision.autocast():
+            with self.precision.autocast(), self.convolutions or nullcontext():
                 output = self.model(batch.images_BCHW)
             of_batch = self.criterion.sums(output, batch)
             loss = of_batch["loss"]

@@ -184,6 +184,7 @@ def _trainer(parts: Parts, folder: RunFolder, tracker: Tracker, context: TrialCo
         on_validation=context.on_validation,
         before_save=context.before_save,
         freezing=parts.freezing(),
+        convolutions=parts.convolutions(),
         validation_images=len(loaders["val"].rows),
     )
 

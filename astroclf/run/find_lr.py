@@ -35,6 +35,7 @@ def find_lr(config: FindLrConfig, folder: str | Path) -> float:
         parts.optimizer(),
         parts.precision,
         replace(parts.config.trainer, ema_decay=None),
+        parts.convolutions(),
     )
     log.info(
         "%d steps of %d images, the learning rate rising from %g to %g",

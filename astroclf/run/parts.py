@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from astroclf.losses.distillation import Distillation
 from astroclf.models.backbone import DataConfig, data_config_of
 from astroclf.models.blocks import single_valued_norm
 from astroclf.models.classifier import Classifier
+from astroclf.models.convolutions import Convolutions
 from astroclf.models.network import NetworkSpec, build_network
 from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
 from astroclf.registry.backbone_file import Pretraining
@@ -36,6 +38,7 @@ from astroclf.settings.dataset import DatasetSettings, ImagePlace
 from astroclf.settings.training import AugmentSettings, FinetuneSettings, OptimizerSettings, TrainerSettings
 from astroclf.util.logs import log
 
+CHOICES = "convolutions.json"  # in the folder of caches: which way of computing each is the fastest on which machine
 EVALUATED_AT_ONCE = 4  # times the training's batch, on a GPU
 
 
@@ -112,12 +115,24 @@ class Parts:
         to_device(self.network, self.config.trainer, self.precision)
         return new_optimizer(self.config.optimizer, self.network, self.config.finetune)
 
+    def convolutions(self) -> Convolutions | None:
+        """Return how convolutions are computed in training; None: as torch does."""
+        return tuned_convolutions(self.config.trainer, self.config.dataset, self.precision)
+
     def freezing(self) -> Freezing | None:
         """Return what of the network does not train in which steps, once its optimizer is made; None: all does."""
         settings, batches = self.config.finetune, len(self.loaders["train"])
         if not settings.keeps_pretrained:
             return None
         return Freezing(self.network, settings, math.ceil(batches / self.config.trainer.grad_accum_steps))
+
+
+def tuned_convolutions(
+    settings: TrainerSettings, dataset: DatasetSettings, precision: Precision
+) -> Convolutions | None:
+    """Return the convolutions that are timed and chosen, with the choices of earlier runs; None: they are torch's."""
+    fitting = precision.device.type == "cpu" and precision.name == "bf16" and not settings.compile
+    return Convolutions(Path(dataset.cache_dir) / CHOICES) if settings.conv_autotune and fitting else None
 
 
 def to_device(network: nn.Module, settings: TrainerSettings, precision: Precision) -> None:

@@ -27,7 +27,7 @@ from astroclf.registry.pretrained import initial_weights
 from astroclf.run.data import Data, load_unlabelled
 from astroclf.run.environment import device_name
 from astroclf.run.folder import RunFolder, resume_command
-from astroclf.run.parts import new_optimizer, normalised, to_device
+from astroclf.run.parts import new_optimizer, normalised, to_device, tuned_convolutions
 from astroclf.run.preview import draw_views
 from astroclf.run.record import RecordContext, opened_record
 from astroclf.run.rehearsal import check_record, try_record
@@ -189,6 +189,7 @@ def _trainer(parts: _Parts, folder: RunFolder, tracker: Tracker, before: Mapping
         resume_hint=resume_command(folder.path),
         fingerprints=parts.data.splits.fingerprints,
         description={"before": dict(before), "seen": digests},
+        convolutions=tuned_convolutions(settings, config.dataset, parts.precision),
         validation_images=parts.validation.images,
     )
 

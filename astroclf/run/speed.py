@@ -15,7 +15,8 @@ def training_step(parts: Parts) -> TrainingStep:
     """Return the steps of these parts, with a new optimizer, their network in training mode on its device."""
     optimizer = parts.optimizer()
     parts.network.train()
-    return TrainingStep(parts.network, parts.criterion, optimizer, parts.precision, parts.config.trainer)
+    settings, convolutions = parts.config.trainer, parts.convolutions()
+    return TrainingStep(parts.network, parts.criterion, optimizer, parts.precision, settings, convolutions)
 
 
 def images_per_second(parts: Parts, timed_steps: int = TIMED_STEPS) -> float:

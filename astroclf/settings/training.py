@@ -164,6 +164,7 @@ class TrainerSettings(Settings):
     device: Annotated[Literal["auto", "cuda", "cpu"], CHANGEABLE]
     precision: Annotated[Literal["auto", "bf16", "fp16", "fp32"], CHANGEABLE]
     channels_last: bool
+    conv_autotune: Annotated[bool, CHANGEABLE]
     cuda_graph: Annotated[bool, CHANGEABLE]
     compile: Annotated[bool, CHANGEABLE]
     deterministic: Annotated[bool, CHANGEABLE]

@@ -259,3 +259,45 @@ def test_every_backbone_head_and_loss_of_ours_gives_all_parameters_a_gradient(ca
         step.backward(criterion(model(torch.randn(8, 3, 32, 32)), labels).total_B.mean())
         assert torch.isfinite(step.take())
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", *OTHERS])
+def test_weights_in_channels_last_get_the_same_step_where_they_lie(name):
+    """A fused optimizer sees them in the order of memory: nothing is copied, and nothing is seen of it afterwards."""
+
+    def after_steps(memory_format):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(4, 6, 3), nn.Conv2d(6, 5, 1), nn.Flatten(), nn.Linear(20, 2))
+        model.to(memory_format=memory_format)
+        optimizer = make_optimizer(name, parameter_groups(model, 0.1))
+        step = OptimizerStep(model, optimizer, Precision("fp32", torch.device("cpu")), 1.0)
+        places = [parameter.data_ptr() for parameter in model.parameters()]
+        for seed in range(3):
+            torch.manual_seed(seed)
+            step.backward(model(torch.randn(2, 4, 4, 4)).square().sum())
+            step.take()
+        assert [parameter.data_ptr() for parameter in model.parameters()] == places
+        return model, optimizer
+
+    (plain, _), (model, optimizer) = after_steps(torch.contiguous_format), after_steps(torch.channels_last)
+    for parameter, expected in zip(model.parameters(), plain.parameters(), strict=True):
+        assert parameter.shape == expected.shape
+        torch.testing.assert_close(parameter, expected, rtol=1e-5, atol=1e-6)
+        for value in optimizer.state[parameter].values():
+            if torch.is_tensor(value) and value.dim() == 4:
+                assert value.shape == parameter.shape
+                assert value.stride() == parameter.stride()
+
+
+def test_a_fused_optimizer_on_a_cpu_is_shown_contiguous_weights(monkeypatch):
+    model = nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last)
+    optimizer = make_optimizer("adamw", parameter_groups(model, 0.1))
+    step, seen = OptimizerStep(model, optimizer, Precision("fp32", torch.device("cpu")), None), []
+    taken = optimizer.step
+    monkeypatch.setattr(optimizer, "step", lambda: (seen.append(model.weight.is_contiguous()), taken()))
+    for _ in range(2):
+        step.backward(model(torch.randn(2, 4, 4, 4)).sum())
+        step.take()
+    assert seen == [True, True]
+    assert not model.weight.is_contiguous()
+    assert model.weight.grad is None

@@ -24,6 +24,7 @@ from astroclf.evaluation.history import read_history
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
 from astroclf.models.classifier import Classifier
+from astroclf.models.convolutions import MATRIX, OWN, Convolutions
 from astroclf.models.precision import choose_precision
 from astroclf.settings.training import FinetuneSettings, TrainerSettings
 from astroclf.settings.yaml_files import yaml_values
@@ -67,6 +68,7 @@ def make_trainer(
     mixed=None,
     finetune=None,
     keep_images_on="device",
+    convolutions=None,
     **settings,
 ) -> Trainer:
     pictures, labels = images
@@ -102,6 +104,7 @@ def make_trainer(
         tracker or NullTracker(),
         resume_hint="resume me",
         freezing=finetune and Freezing(model, finetune, len(loaders[0])),
+        convolutions=convolutions,
         validation_images=len(loaders[1].rows),
     )
 
@@ -209,6 +212,35 @@ def sharpness_aware(groups):
 )
 def test_a_stopped_and_resumed_run_equals_one_never_stopped(images, tmp_path, monkeypatch, settings, stop_after):
     stop_and_resume(images, tmp_path, monkeypatch, settings, stop_after)
+
+
+def test_a_resumed_run_keeps_its_choice_of_convolutions(images, tmp_path):
+    """The second start would choose otherwise, as on a machine that is busy."""
+
+    def start(folder: str, way: str) -> Trainer:
+        convolutions = Convolutions()
+        convolutions._timed = lambda key, ways: way
+        return make_trainer(images, tmp_path / folder, precision="bf16", convolutions=convolutions)
+
+    whole = start("whole", MATRIX)
+    whole.fit()
+    stopped = start("stopped", MATRIX)
+    stopped.on_validation = stop_at_once
+    with pytest.raises(Interrupted):
+        stopped.fit()
+    resumed = start("stopped", OWN)
+    resumed.resume(resumed.checkpoints.last, load_checkpoint(resumed.checkpoints.last))
+    assert set(resumed.training_step.convolutions.choices.values()) == {MATRIX}
+    resumed.fit()
+    assert_equal_states(whole.state_dict(), resumed.state_dict())
+    other = start("other", OWN)
+    other.fit()
+    with pytest.raises(AssertionError):
+        assert_equal_states(whole.state_dict()["model"], other.state_dict()["model"])
+
+
+def stop_at_once(history, finished):
+    raise Interrupted("stopped", 1)
 
 
 def on_gpu(groups):

@@ -158,6 +158,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Run], object], object, object]] = {
     "optimizer.lr": ("0.002", learning_rate, 1e-3, 2e-3),
     "optimizer.weight_decay": ("10", shrinks, False, True),
     "trainer.compile": ("true", lambda run: run.network._compiled_call_impl is not None, False, True),
+    "trainer.conv_autotune": ("false", lambda run: run.trainer.settings.conv_autotune, True, False),  # of bf16
     "trainer.cuda_graph": ("false", lambda run: run.trainer.settings.cuda_graph, True, False),  # of a GPU
     "trainer.deterministic": ("false", lambda run: torch.backends.cudnn.benchmark, False, True),
     "trainer.device": ("cuda", lambda run: next(run.network.parameters()).device.type, "cpu", "cuda"),
