@@ -24,7 +24,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec.loader.exec_module(module)
     yield module
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in ("on_gpu", "peers"):
+        if name.split(".")[0] in ("device", "peers"):
             del sys.modules[name]
 
 

@@ -258,11 +258,12 @@ def _seconds(way: Callable[[], object]) -> float:
 
 def machine() -> str:
     """Say on which kind of machine, and with how many threads, a choice was made."""
-    return f"{_processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 @cache
-def _processor() -> str:
+def processor() -> str:
+    """Name the CPU."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

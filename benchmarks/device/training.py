@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 import torchvision
-from on_gpu.ours import Training, network
-from on_gpu.race import (
+from device.ours import Training, network
+from device.race import (
     CLASSES,
     Contender,
     Scale,
@@ -23,7 +23,7 @@ from on_gpu.race import (
     race,
     spread,
 )
-from on_gpu.roofline import counted, floors
+from device.roofline import counted, floors
 from peers.bare_loop import bare_loop, tutorial_loop
 from peers.taught import Pictures, Tensors, galaxy10_transform
 from torch import nn
@@ -68,13 +68,21 @@ def steps(
         if size == scale.middle:  # one more to compile
             contenders[f"{OURS_FREE}, compiled"] = Contender(partial(ours, True), batch)
     else:
-        contenders[OURS_FREE] = Contender(partial(ours, False), batch)
-        if size == scale.middle:
+        if scale.on_cuda:
+            contenders[OURS_FREE] = Contender(partial(ours, False), batch)
+        if scale.on_cuda and size == scale.middle:
             launched = Contender(partial(ours, False, cuda_graph=False), batch, deterministic=True)
             contenders[f"{OURS}, cuda_graph=false"] = launched
+        if not scale.on_cuda:
+            untuned = Contender(partial(ours, False, conv_autotune=False), batch, deterministic=True)
+            contenders[f"{OURS}, conv_autotune=false"] = untuned
         if name == "resnet18":
             tutorial = Contender(partial(tutorial_loop, images_BCHW, CLASSES), batch)
             contenders["PyTorch's tutorial, torchvision, fp32"] = tutorial
+            theirs = partial(torchvision.models.resnet18, num_classes=CLASSES)
+            contenders["bare loop, torchvision"] = Contender(
+                lambda: bare_loop(theirs(), images_BCHW, CLASSES, torch.bfloat16), batch
+            )
     figures = race(contenders, scale)
     result: dict[str, Any] = {"size": size, "network": name, "batch": batch, "contenders": figures}
     if "bf16_flops" in (ceiling := found.get("ceilings", {})):

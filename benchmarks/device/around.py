@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from on_gpu.ours import Training, on_disk, trainer_settings
-from on_gpu.race import CLASSES, Scale, forget_compiled, pictures, seconds_of, spread
+from device.ours import Training, on_disk, trainer_settings
+from device.race import CLASSES, Scale, forget_compiled, pictures, seconds_of, spread
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from on_gpu.race import CLASSES, Contender, Scale, compiled, forget_compiled, normalised, pictures, race
+from device.race import CLASSES, Contender, Scale, compiled, forget_compiled, normalised, pictures, race
 from torch import nn
 
 from astroclf.evaluation.forward import predict_proba

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from on_gpu.race import CLASSES, compiled, pictures
+from device.race import CLASSES, compiled, pictures
 from torch import nn
 
 from astroclf.data.augment.recipe import Augmentation
@@ -20,6 +20,7 @@ from astroclf.engine.schedule import OneCycle
 from astroclf.engine.training_step import TrainingStep
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
+from astroclf.models.convolutions import Convolutions
 from astroclf.models.network import NetworkSpec, build_network
 from astroclf.models.precision import choose_precision
 from astroclf.run.parts import new_optimizer, to_device
@@ -94,7 +95,11 @@ class Training:
         self.schedule = OneCycle(given["lr"], LONG, **_without_target(yaml_values("scheduler/onecycle")))
         if compiles:
             compiled(self.network)
-        self.step = TrainingStep(self.network, self.criterion, self.optimizer, self.precision, self.settings)
+        tuned = self.settings.conv_autotune and device.type == "cpu" and self.precision.name == "bf16"
+        convolutions = Convolutions() if tuned else None
+        self.step = TrainingStep(
+            self.network, self.criterion, self.optimizer, self.precision, self.settings, convolutions
+        )
         self.meter = StepMeter(device, curve_every=self.settings.epochs)
         self.network.train()
         self.steps = 0

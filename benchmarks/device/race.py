@@ -92,6 +92,26 @@ def on_cuda(workers: int, compiles: bool) -> Scale:
     )
 
 
+def on_cpu(workers: int) -> Scale:
+    return Scale(
+        device=torch.device("cpu"),
+        network="resnet18",
+        batch={64: 32, 128: 32, 256: 32},
+        middle=128,
+        large=1280,
+        large_batch=2,
+        epoch_images=1024,
+        batch_inferred=64,
+        rounds=5,
+        turn=1.5,
+        warm=1,
+        workers=workers,
+        compiles=False,
+        matrix=4096,
+        copied=2**28,
+    )
+
+
 def dry(compiles: bool) -> Scale:
     """As little of everything as there can be, on the CPU: its figures mean nothing."""
     return Scale(
