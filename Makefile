@@ -42,6 +42,7 @@ docs: $(READY)               ## the documentation site, with a reference from th
 	@echo "open docs/_build/html/index.html"
 
 bench: $(READY)              ## each benchmark prints a table and writes JSON beside itself
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[bench]'
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:                       ## the environment and caches; runs and models stay

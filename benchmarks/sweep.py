@@ -12,6 +12,9 @@ Every contender runs the same trial in the same process-to-process conditions: R
 
 The validation, the checkpoint and building the network are part of a trial without training; `of it in the run`
 says how much, so that the rest is the sweep's alone.
+
+Then as many workers as there are cores share them and run trials that train: how much of their time passes between the
+end of a trial and the beginning of the next.
 """
 
 from __future__ import annotations
@@ -32,10 +35,12 @@ import optuna
 from mlflow import MlflowClient
 
 from astroclf.tracking.database import ensure_database
+from astroclf.util.atomic import write_text
+from astroclf.util.threads import available_cores, processor
 
 ROOT = Path(__file__).parents[1]
 RUN = (
-    "dataset.samples=300", "dataset.image_size=32", "trainer.max_steps=0", "trainer.device=cpu",
+    "dataset.samples=300", "dataset.image_size=32", "trainer.device=cpu",
 )  # fmt: skip
 
 
@@ -44,7 +49,7 @@ def command(folder: Path, *arguments: str) -> float:
     environment = {**os.environ, "ASTROCLF_CACHE": str(folder / "cache")}
     started = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "astroclf.train", *arguments, *RUN],
+        [sys.executable, "-m", "astroclf.train", *RUN, "trainer.max_steps=0", *arguments],
         cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     return time.perf_counter() - started
@@ -64,6 +69,26 @@ def sweep_seconds(folder: Path, trials: int) -> tuple[float, float]:
         json.loads((sweep / str(number) / "metrics.json").read_text())["run/seconds"] for number in range(2, trials)
     ]
     return statistics.median(between), statistics.median(inside)
+
+
+def idle_share(folder: Path, trials: int, workers: int) -> float:
+    """Share of the workers' time that passes between a trial's end and the next one's beginning; the last has no next."""
+    command(
+        folder, "-m", "optimizer.lr=interval(1e-4,1e-2)", f"hydra.sweeper.n_trials={trials}",
+        f"hydra.sweeper.n_jobs={workers}", "hydra.sweeper.study_name=workers", "hydra/sweeper/pruner=none",
+        "trainer.max_steps=100",
+    )  # fmt: skip
+    study = optuna.load_study(study_name="workers", storage=f"sqlite:///{folder}/experiments/optuna.db")
+    spans = [(each.datetime_start.timestamp(), each.datetime_complete.timestamp()) for each in study.trials]
+    lanes: list[list[tuple[float, float]]] = []
+    for span in sorted(spans):
+        ended = [lane for lane in lanes if lane[-1][1] <= span[0]]
+        if ended:
+            max(ended, key=lambda lane: lane[-1][1]).append(span)
+        else:
+            lanes.append([span])
+    idle = sum(later[0] - sooner[1] for lane in lanes for sooner, later in itertools.pairwise(lane))
+    return idle / sum(lane[-1][1] - lane[0][0] for lane in lanes)
 
 
 def basic_seconds(folder: Path, runs: int) -> float:
@@ -109,12 +134,15 @@ def main() -> None:
             "Hydra's basic sweeper, the same run": basic_seconds(folder, max(4, options.trials // 4)),
             "ask and tell, an empty MLflow run": floor_seconds(folder, options.trials),
         }
+        workers = max(2, available_cores())
+        idle = idle_share(folder, 4 * workers, workers)
     width = max(map(len, rows))
     for label, seconds in rows.items():
         print(f"{label:<{width}}  {seconds:7.3f} s  {seconds / between:5.2f}")
-    result = {"machine": platform.machine(), "cores": os.cpu_count(), "trials": options.trials, "seconds": rows}
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{workers} workers, trials of 100 steps: {idle:.1%} of their time between trials")
+    machine = {"processor": processor(), "cores": available_cores(), "system": platform.platform()}
+    result = {"machine": machine, "trials": options.trials, "seconds": rows, "workers": workers, "idle_share": idle}
+    write_text(options.json, json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

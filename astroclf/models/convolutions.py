@@ -8,11 +8,9 @@ of all. The two ways give the same to the rounding of bf16 (benchmarks/convoluti
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from astroclf.errors import AstroclfError
 from astroclf.util.atomic import write_text
 from astroclf.util.logs import log
+from astroclf.util.threads import processor
 
 OWN, MATRIX = "own", "matrix"  # torch's own kernel, or a product with a matrix of what each position sees
 FORWARD, OF_IMAGES, OF_WEIGHTS = "forward", "gradient of images", "gradient of weights"
@@ -259,16 +258,6 @@ def _seconds(way: Callable[[], object]) -> float:
 def machine() -> str:
     """Say on which kind of machine, and with how many threads, a choice was made."""
     return f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-@cache
-def processor() -> str:
-    """Name the CPU."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _read(file: Path) -> dict[str, dict[str, str]]:

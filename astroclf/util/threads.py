@@ -1,11 +1,15 @@
-"""Threads: how many cores there are for them, and results in order from those that work ahead of their consumer."""
+"""The processor and its threads: how many cores there are for them, and results in order from those that work ahead."""
 
 from __future__ import annotations
 
 import os
+import platform
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 Job = TypeVar("Job")
@@ -15,6 +19,16 @@ Result = TypeVar("Result")
 def available_cores() -> int:
     """Count the CPU cores that this process may use: a SLURM job or a container often has fewer than the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def processor() -> str:
+    """Name the CPU, as the system calls it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def run_ahead(

@@ -18,10 +18,9 @@ import torchvision
 from device import inference, training
 from device.race import Scale, explained
 
-from astroclf.models.convolutions import processor
 from astroclf.models.precision import make_deterministic
 from astroclf.util.atomic import write_text
-from astroclf.util.threads import available_cores
+from astroclf.util.threads import available_cores, processor
 from astroclf.util.version import __version__
 
 SHOWN_BESIDE = {  # of a contender, by what it is called in the table
