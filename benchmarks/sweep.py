@@ -72,7 +72,7 @@ def sweep_seconds(folder: Path, trials: int) -> tuple[float, float]:
 
 
 def idle_share(folder: Path, trials: int, workers: int) -> float:
-    """Share of the workers' time that passes between a trial's end and the next one's beginning; the last has no next."""
+    """Return the share of the workers' time that passes between a trial's end and the next one's beginning."""
     command(
         folder, "-m", "optimizer.lr=interval(1e-4,1e-2)", f"hydra.sweeper.n_trials={trials}",
         f"hydra.sweeper.n_jobs={workers}", "hydra.sweeper.study_name=workers", "hydra/sweeper/pruner=none",
