@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+OF_GPU, OF_PROCESS = "gpu_memory_peak_gb", "process_memory_peak_gb"
 _RESET_PEAK = "5"  # proc(5): set the peak of the resident memory back to what is resident now
 
 
@@ -32,13 +33,25 @@ class MemoryPeaks:
 
     def take(self) -> dict[str, float]:
         """Return the peaks since the last look, or since this object was made."""
-        peaks: dict[str, float] = {}
-        if self._device.type == "cuda":
-            peaks["gpu_memory_peak_gb"] = torch.cuda.max_memory_allocated(self._device) / 1e9
-        if self._of_interval and (resident := _resident_peak()) is not None:
-            peaks["process_memory_peak_gb"] = resident / 1e9
+        peaks = self._since_reset()
         self.highest |= {name: max(value, self.highest.get(name, 0.0)) for name, value in peaks.items()}
         self._reset()
+        return peaks
+
+    def told(self) -> str:
+        """Say in a sentence what was taken since the last look: of the GPU, or where there is none, by this process."""
+        peaks = self._since_reset()
+        if self._device.type == "cuda":
+            room = torch.cuda.get_device_properties(self._device).total_memory / 1e9
+            return f"At most {peaks[OF_GPU]:.2g} of the GPU's {room:.0f} GB of memory are taken."
+        return f"At most {peaks[OF_PROCESS]:.2g} GB of memory are taken." if OF_PROCESS in peaks else ""
+
+    def _since_reset(self) -> dict[str, float]:
+        peaks: dict[str, float] = {}
+        if self._device.type == "cuda":
+            peaks[OF_GPU] = torch.cuda.max_memory_allocated(self._device) / 1e9
+        if self._of_interval and (resident := _resident_peak()) is not None:
+            peaks[OF_PROCESS] = resident / 1e9
         return peaks
 
     def _reset(self) -> None:

@@ -199,7 +199,7 @@ class Trainer:
                     group = []
 
                     if told := expected.told(state.step, progress.seconds):
-                        log.info("%s", told)
+                        log.info("%s", f"{told} {self.memory.told()}".rstrip())
                     if progress.due():
                         progress.show(state.step, self._epoch(), self.schedule.lr(state.step), loss.item)
                         self._stop_if_stuck()

@@ -1,3 +1,4 @@
+import re
 import sys
 
 import numpy as np
@@ -38,3 +39,27 @@ def test_the_peak_of_the_gpu_is_that_since_the_last_look():
     assert peaks.take()[GPU] == pytest.approx(before + 0.2, abs=0.01)
     assert peaks.take()[GPU] == pytest.approx(before, abs=0.01)
     assert peaks.highest[GPU] > before + 0.15
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep no peak of an interval")
+def test_the_peak_is_told_and_not_forgotten():
+    peaks = MemoryPeaks(torch.device("cpu"))
+    told = peaks.told()
+    taken = float(re.fullmatch(r"At most (\S+) GB of memory are taken\.", told)[1])
+    assert taken == pytest.approx(peaks.take()[PROCESS], rel=0.1)
+
+
+def test_nothing_is_told_where_nothing_is_known(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_CLEAR", tmp_path / "no" / "such")
+    assert MemoryPeaks(torch.device("cpu")).told() == ""
+
+
+@gpu
+def test_the_gpus_peak_is_told_beside_all_that_it_has():
+    device = torch.device("cuda", torch.cuda.current_device())
+    peaks = MemoryPeaks(device)
+    held = torch.ones(1_250_000_000, device=device)  # 5 GB
+    taken, room = re.fullmatch(r"At most (\S+) of the GPU's (\d+) GB of memory are taken\.", peaks.told()).groups()
+    assert float(taken) == pytest.approx(torch.cuda.memory_allocated(device) / 1e9, rel=0.1)
+    assert float(taken) < float(room)
+    del held
