@@ -10,12 +10,13 @@ from astroclf.util.text import escaped, visible
 
 BASE_FONT = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic, Hebrew, Arabic and more
 _REGULAR = ("normal", "regular", "book", 400)  # weights
+_LAST_RESORT = "Last Resort"  # has a box with a code for each sign; matplotlib 3.11 brings one
 _PREFERRED = ("Noto Sans", "Source Han Sans")  # made to look like one another, and like the base font
 
 
 def families(text: str) -> list[str]:
     """Return the families that a text is drawn with: the base font, then those that have what it lacks."""
-    found = (family_with(sign) for sign in text)
+    found = (family_with(sign) for sign in text if sign != "\n")
     return list(dict.fromkeys([BASE_FONT, *filter(None, found)]))
 
 
@@ -36,7 +37,8 @@ def family_with(sign: str) -> str:
 def _others() -> tuple[FontEntry, ...]:
     """Return one upright font of regular weight of each family that can be drawn in any size, the preferred first."""
     upright = (font for font in fontManager.ttflist if font.style == "normal" and font.weight in _REGULAR)
-    of_family = {font.name: font for font in upright if font.name != BASE_FONT and font.size == "scalable"}
+    drawing = (font for font in upright if font.name != BASE_FONT and not font.name.startswith(_LAST_RESORT))
+    of_family = {font.name: font for font in drawing if font.size == "scalable"}
     return tuple(sorted(of_family.values(), key=lambda font: (not font.name.startswith(_PREFERRED), font.name)))
 
 

@@ -81,3 +81,9 @@ def test_nasty_names_are_drawn_without_a_warning(tmp_path: Path) -> None:
 def test_names_that_cannot_be_drawn_or_told_apart_have_their_number() -> None:
     labels = class_labels(["Sb", "x" * 40 + "a", "x" * 40 + "b", SIGN])
     assert labels == ["Sb", f"1: {'x' * 24}…", f"2: {'x' * 24}…", "3: \\U000f1234"]
+
+
+def test_a_box_with_a_code_is_no_sign():
+    """Matplotlib 3.11 brings a font that has such a box for every sign there is."""
+    assert fonts.drawable("Sb \U0010fffd") == "Sb \\U0010fffd"
+    assert fonts.families("Sb\n\U0010fffd") == [fonts.BASE_FONT]
