@@ -8,6 +8,8 @@ phases only, a turn or a mirror image moves coefficients, half a turn conjugates
 
 from __future__ import annotations
 
+import math
+import zlib
 from functools import cache
 from typing import NamedTuple
 
@@ -15,6 +17,8 @@ import cv2
 import numpy as np
 
 from astroclf.data.catalog import THUMBNAIL_SIDE
+from astroclf.util.progress import ProgressBar
+from astroclf.util.threads import run_ahead
 
 MAX_FREQUENCY = 12  # of a hash, cycles a picture: above it, JPEG and half a pixel of shift leave little
 SEARCH_FREQUENCY = 8  # likewise of the amplitudes by which a search begins
@@ -44,50 +48,75 @@ _RING_MEAN = _SAME_RING / _SAME_RING.sum(axis=0)  # (K * K, K * K): amplitudes t
 
 
 class Hashes(NamedTuple):
-    """Perceptual hashes of N pictures; all zero for a picture that shows next to nothing."""
+    """Perceptual hashes of N pictures, 1.5 kB each; all zero for a picture that shows next to nothing.
 
-    spectra: np.ndarray  # (N, K, K) complex64, of norm 1; K = 2 MAX_FREQUENCY + 1
-    amplitudes: np.ndarray  # (N, S, S) float32, of mean 0 and norm 1; S = 2 SEARCH_FREQUENCY + 1
-    frames: np.ndarray  # (N, 2) int64: height and width of what is not padding
+    Half of a real picture's spectrum is kept, (K · K - 1) / 2 coefficients: the other half is its conjugate.
+    """
+
+    spectra: np.ndarray  # (N, 2, K * K // 2) float16, of norm 1 / √2: real and imaginary parts; K = 2 MAX_FREQUENCY + 1
+    amplitudes: np.ndarray  # (N, S * S // 2) float16, likewise, less their mean; S = 2 SEARCH_FREQUENCY + 1
+    frames: np.ndarray  # (N, 2) uint8: height and width of what is not padding
 
     def take(self, rows: slice | np.ndarray) -> Hashes:
         """Return the hashes of these rows."""
         return Hashes(*(part[rows] for part in self))
 
 
-def hash_pictures(pictures_NTT: np.ndarray) -> Hashes:
-    """Compute the hashes of grey pictures, (N, T, T) uint8."""
-    count, search = len(pictures_NTT), 2 * SEARCH_FREQUENCY + 1
+def hash_pictures(
+    pictures_NTT: np.ndarray, rows: np.ndarray | None = None, *, num_workers: int = 0, progress: bool = False
+) -> tuple[Hashes, np.ndarray]:
+    """Compute the hashes of grey pictures, (N, T, T) uint8, or of these rows of them.
+
+    Returns
+    -------
+    hashes : Hashes
+    checksums : (N,) uint32
+        Of the pictures, by which some can be chosen whatever their order.
+    """
+    rows = np.arange(len(pictures_NTT)) if rows is None else rows
+    count = len(rows)
     hashes = Hashes(
-        np.empty((count, *_RADIUS.shape), np.complex64),
-        np.empty((count, search, search), np.float32),
-        np.empty((count, 2), np.int64),
+        np.empty((count, 2, _RADIUS.size // 2), np.float16),
+        np.empty((count, (2 * SEARCH_FREQUENCY + 1) ** 2 // 2), np.float16),
+        np.empty((count, 2), np.uint8),
     )
-    for start in range(0, count, HASHED_AT_ONCE):
-        rows = slice(start, start + HASHED_AT_ONCE)
-        contrast, frames = zip(*map(_equal_contrast, pictures_NTT[rows]), strict=True)
+    checksums = np.empty(count, np.uint32)
+
+    def hash_some(start: int) -> int:
+        some = slice(start, start + HASHED_AT_ONCE)
+        pictures_BTT = np.asarray(pictures_NTT[rows[some]])
+        contrast, frames = zip(*map(_equal_contrast, pictures_BTT), strict=True)
         spectra, amplitudes = _hash_contrast(np.stack(contrast))
-        telling = _is_telling(pictures_NTT[rows])[:, None, None]
-        hashes.spectra[rows], hashes.amplitudes[rows] = spectra * telling, amplitudes * telling
-        hashes.frames[rows] = frames
-    return hashes
+        telling = _is_telling(pictures_BTT)[:, None]
+        halves = _half_plane(spectra) * telling
+        hashes.spectra[some] = np.stack([halves.real, halves.imag], axis=1)
+        hashes.amplitudes[some] = _half_plane(amplitudes) * telling
+        hashes.frames[some] = frames
+        checksums[some] = [zlib.crc32(picture.tobytes()) for picture in pictures_BTT]
+        return len(pictures_BTT)
+
+    with ProgressBar("Hashing images", count, enabled=progress) as bar:
+        for done in run_ahead(hash_some, range(0, count, HASHED_AT_ONCE), num_workers):
+            bar.advance(done)
+    return hashes, checksums
 
 
 def turned(hashes: Hashes) -> list[Hashes]:
     """Apply those four of the square's eight symmetries to the pictures that half a turn does not connect."""
-    spectra, amplitudes, frames = hashes
-    across = frames[:, ::-1]
-    return [
-        hashes,
-        Hashes(np.rot90(spectra, axes=(1, 2)), np.rot90(amplitudes, axes=(1, 2)), across),
-        Hashes(spectra[:, :, ::-1], amplitudes[:, :, ::-1], frames),
-        Hashes(spectra.transpose(0, 2, 1), amplitudes.transpose(0, 2, 1), across),
-    ]
+    parts = hashes.spectra.astype(np.float32)
+    spectra, amplitudes = _whole_plane(parts[:, 0] + 1j * parts[:, 1]), _whole_plane(hashes.amplitudes)
+    across = hashes.frames[:, ::-1]
+    moved = (
+        (np.rot90(spectra, axes=(1, 2)), np.rot90(amplitudes, axes=(1, 2)), across),
+        (spectra[:, :, ::-1], amplitudes[:, :, ::-1], hashes.frames),
+        (spectra.transpose(0, 2, 1), amplitudes.transpose(0, 2, 1), across),
+    )
+    return [hashes, *(_halved(*each) for each in moved)]
 
 
 def likeness(first: Hashes, second: Hashes) -> np.ndarray:
     """Compute the correlations of amplitudes, (N, M): at least as large as the similarity of copies, and quick."""
-    return (2 * _half_plane(first.amplitudes)) @ _half_plane(second.amplitudes).T
+    return (2 * first.amplitudes.astype(np.float32)) @ second.amplitudes.astype(np.float32).T
 
 
 def similarity(first: Hashes, second: Hashes) -> np.ndarray:
@@ -95,13 +124,13 @@ def similarity(first: Hashes, second: Hashes) -> np.ndarray:
 
     Pictures whose frames differ by more than `SAME_FRAME_OVERLAP` allows have -1.
     """
-    one, other = _half_plane(first.spectra), _half_plane(second.spectra)
+    one, other = (hashes.spectra[:, 0] + np.complex64(1j) * hashes.spectra[:, 1] for hashes in (first, second))
     best = np.full(len(one), -1.0, np.float32)
     for spectrum in (other, other.conj()):
         cross = one * spectrum.conj()
         np.maximum(best, (np.concatenate([cross.real, cross.imag], axis=1) @ _shift_waves()).max(axis=1), out=best)
     overlap = np.prod(np.minimum(first.frames, second.frames) / np.maximum(first.frames, second.frames), axis=1)
-    return np.where(overlap >= SAME_FRAME_OVERLAP, best, np.float32(-1))
+    return np.where(overlap >= SAME_FRAME_OVERLAP, np.minimum(best, 1), np.float32(-1))
 
 
 def _equal_contrast(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
@@ -117,9 +146,12 @@ def _equal_contrast(picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
 
 def _is_telling(pictures_BTT: np.ndarray) -> np.ndarray:
     """Find the pictures that hold enough to be recognised by, (B,) bool."""
-    values = pictures_BTT.reshape(len(pictures_BTT), -1).astype(np.int16)
-    deviation = np.abs(values - np.median(values, axis=1, keepdims=True))
-    return np.count_nonzero(deviation > TELLING_LEVELS, axis=1) >= TELLING_PIXELS
+    values = pictures_BTT.reshape(len(pictures_BTT), -1)
+    lower, upper = ((values.shape[1] - 1) // 2, values.shape[1] // 2)
+    in_order = np.sort(values, axis=1, kind="stable")  # of bytes: by counting, a fiftieth of the time of np.median
+    twice_median = in_order[:, lower].astype(np.int16) + in_order[:, upper]
+    deviation = np.abs(2 * values.astype(np.int16) - twice_median[:, None])
+    return np.count_nonzero(deviation > 2 * TELLING_LEVELS, axis=1) >= TELLING_PIXELS
 
 
 def _extent(occupied: np.ndarray) -> slice:
@@ -139,7 +171,7 @@ def _hash_contrast(contrast_BTT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Dividing by what is typical of a frequency makes fine structure count as coarse does.
     """
-    spectra = _WAVES @ contrast_BTT @ _WAVES.T
+    spectra = _transform(_transform(contrast_BTT).transpose(0, 2, 1)).transpose(0, 2, 1)
     spectra[:, MAX_FREQUENCY, MAX_FREQUENCY] = 0
     amplitudes = np.abs(spectra)
     typical = np.maximum((amplitudes.reshape(len(amplitudes), -1) @ _RING_MEAN).reshape(amplitudes.shape), 1e-6)
@@ -151,6 +183,12 @@ def _hash_contrast(contrast_BTT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _of_norm_1(spectra / np.sqrt(typical)) * shows, _of_norm_1(ratios) * shows
 
 
+def _transform(arrays_BTU: np.ndarray) -> np.ndarray:
+    """Return the spectra along the last axis, (B, T, K): one large product, for many small ones wait for each other."""
+    flat = arrays_BTU.reshape(-1, arrays_BTU.shape[2])
+    return (flat @ _WAVES.T).reshape(*arrays_BTU.shape[:2], len(_WAVES))
+
+
 def _of_norm_1(arrays: np.ndarray) -> np.ndarray:
     return arrays / np.maximum(np.linalg.norm(arrays, axis=(1, 2), keepdims=True), 1e-12)
 
@@ -158,6 +196,19 @@ def _of_norm_1(arrays: np.ndarray) -> np.ndarray:
 def _half_plane(spectra: np.ndarray) -> np.ndarray:
     """Return half of each spectrum, (N, K, K) to (N, K * K // 2): a real picture's other half is its conjugate."""
     return spectra.reshape(len(spectra), spectra.shape[1] * spectra.shape[2])[:, : spectra.shape[1] ** 2 // 2]
+
+
+def _whole_plane(halves: np.ndarray) -> np.ndarray:
+    """Return whole spectra, or amplitudes, of their halves, (N, K * K // 2) to (N, K, K); zero in the centre."""
+    side = math.isqrt(2 * halves.shape[1] + 1)
+    centre = np.zeros((len(halves), 1), halves.dtype)
+    return np.concatenate([halves, centre, halves[:, ::-1].conj()], axis=1).reshape(-1, side, side)
+
+
+def _halved(spectra: np.ndarray, amplitudes: np.ndarray, frames: np.ndarray) -> Hashes:
+    halves = _half_plane(spectra)
+    parts = np.stack([halves.real, halves.imag], axis=1).astype(np.float16)
+    return Hashes(parts, _half_plane(amplitudes).astype(np.float16), frames)
 
 
 @cache

@@ -93,6 +93,46 @@ def test_order_and_blocks_do_not_matter(originals, monkeypatch):
     assert {frozenset(order[pair].tolist()) for pair in shuffled.rows} == {frozenset(p) for p in whole.rows.tolist()}
 
 
+def test_many_pictures_are_not_compared_each_with_each_and_the_copies_are_found_all_the_same(originals, monkeypatch):
+    rng = np.random.default_rng(0)
+    shifts = rng.integers(-90, 90, (240, 2))
+    many = [np.roll(originals[number % COUNT], shift, (0, 1)) for number, shift in enumerate(shifts)]
+    images = thumbnails([*many, *(jpeg(shift(np.rot90(image))) for image in many[:60])])
+    each_with_each = near_duplicates(images)
+    compared = []
+    monkeypatch.setattr(duplicates, "ALL_PAIRS", 100)
+    monkeypatch.setattr(duplicates, "COMPANY", 5)
+    monkeypatch.setattr(duplicates, "NEAREST", 4)
+    companies = duplicates._companies
+
+    def seen(*arguments, **options):
+        found = companies(*arguments, **options)
+        compared.extend(len(company) ** 2 for company in found[1])
+        return found
+
+    monkeypatch.setattr(duplicates, "_companies", seen)
+    sorted_first = near_duplicates(images)
+    assert sorted_first.rows.tolist() == each_with_each.rows.tolist()
+    assert {(row, row + 240) for row in range(60)} <= set(map(tuple, sorted_first.rows.tolist()))
+    assert sum(compared) < 300**2 / 2
+    order = rng.permutation(len(images))
+    shuffled = near_duplicates(images[order])
+    assert {frozenset(order[pair].tolist()) for pair in shuffled.rows} == set(
+        map(frozenset, sorted_first.rows.tolist())
+    )
+
+
+def test_many_pictures_that_are_all_the_same(originals, monkeypatch):
+    monkeypatch.setattr(duplicates, "ALL_PAIRS", 4)
+    monkeypatch.setattr(duplicates, "COMPANY", 1)
+    assert len(near_duplicates(np.repeat(thumbnails(originals[:1]), 6, axis=0)).rows) == 15
+
+
+def test_only_the_rows_that_are_asked_for_are_compared(originals):
+    images = thumbnails([*originals[:3], *originals[:3, ::-1]])
+    assert near_duplicates(images, np.array([0, 2, 4, 5])).rows.tolist() == [[2, 5]]
+
+
 def test_pictures_that_show_nothing_are_no_copies_of_each_other():
     rng = np.random.default_rng(0)
     empty = [np.zeros((SIDE, SIDE), np.uint8), np.full((SIDE, SIDE), 200, np.uint8)]
@@ -135,11 +175,11 @@ def test_nothing_to_compare():
 def test_turned_hashes_are_hashes_of_turned_pictures(originals):
     pictures = thumbnails(originals[:3])
     versions = [pictures, np.rot90(pictures, axes=(1, 2)), pictures[:, :, ::-1], pictures.transpose(0, 2, 1)]
-    for turned_hashes, version in zip(turned(hash_pictures(pictures)), versions, strict=True):
-        again = hash_pictures(version)
+    for turned_hashes, version in zip(turned(hash_pictures(pictures)[0]), versions, strict=True):
+        again = hash_pictures(version)[0]
         np.testing.assert_allclose(turned_hashes.spectra, again.spectra, atol=1e-4)
         np.testing.assert_allclose(turned_hashes.amplitudes, again.amplitudes, atol=1e-3)
-        np.testing.assert_allclose(similarity(again, hash_pictures(version[:, ::-1, ::-1])), 1, atol=1e-4)
+        np.testing.assert_allclose(similarity(again, hash_pictures(version[:, ::-1, ::-1])[0]), 1, atol=1e-4)
 
 
 def test_exact_duplicates_are_paired_with_the_first():
