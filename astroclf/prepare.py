@@ -28,7 +28,11 @@ def prepare(config: PrepareConfig, job: Job) -> None:
     dataset, began = config.dataset, time.monotonic()
     reader = build(dataset, reading=dataset.reading)
     cache = image_cache.open_image_cache(
-        reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=config.trainer.num_workers
+        reader,
+        Path(dataset.cache_dir),
+        on_error=dataset.on_error,
+        compression=dataset.cache_compression,
+        num_workers=config.trainer.num_workers,
     )
     read = accounts.account(reader, len(cache.catalog), (skipped.id for skipped in cache.skipped))
     print(visible(f"{_summary(dataset.name, cache, time.monotonic() - began)}\n{read}", keep="\n"))
@@ -39,10 +43,13 @@ def _summary(name: str, cache: image_cache.ImageCache, seconds: float) -> str:
     counts = zip(cache.catalog.classes, cache.catalog.class_counts().tolist(), strict=True)
     on_disk = sum(path.stat().st_size for path in cache.path.iterdir())
     made = f"decoded {cache.decoded:,} images in {seconds:.1f} s, {cache.decoded / seconds:,.0f} images/s"
+    plain = (
+        "" if cache.compression == "none" else f", {cache.compression} (uncompressed: {decimal(cache.images.nbytes)})"
+    )
     return (
         f"{name}: {len(cache.catalog):,} images of {height} x {width} x {channels}\n"
         f"  classes      {', '.join(f'{label} {count:,}' for label, count in counts)}\n"
-        f"  size         {decimal(on_disk)}\n"
+        f"  size         {decimal(on_disk)}{plain}\n"
         f"  place        {cache.path}\n"
         f"  fingerprint  {cache.fingerprint}\n"
         f"  {made if cache.decoded else 'was there already'}"

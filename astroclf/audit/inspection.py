@@ -37,6 +37,7 @@ from astroclf.audit.summary import (
 from astroclf.audit.tones import narrow_ranges
 from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, Skipped, open_image_cache
+from astroclf.data.cache.packed import Images
 from astroclf.data.catalog import SPLITS, DatasetReader, HasLeftOut
 from astroclf.data.decode.headers import FileFacts, HasFacts, read_facts
 from astroclf.data.decode.tone import kinds_in_words, kinds_of, tones_from_plain
@@ -177,13 +178,17 @@ def _wrong_rows(dataset: DatasetSettings) -> list[str]:
 
 def _look(
     config: CheckConfig, command: str, reader: DatasetReader, found: list[Finding], predictor: Predictor | None
-) -> tuple[Audit, np.ndarray | None]:
+) -> tuple[Audit, Images | None]:
     """Look at everything that can be seen of a data set that can be listed."""
     dataset = config.dataset
     gravity: Severity = "error" if dataset.on_error == "raise" else "warning"
     try:
         cache = open_image_cache(
-            reader, Path(dataset.cache_dir), on_error="skip", num_workers=config.trainer.num_workers
+            reader,
+            Path(dataset.cache_dir),
+            on_error="skip",
+            compression=dataset.cache_compression,
+            num_workers=config.trainer.num_workers,
         )
     except DataError:
         skipped = _all_faults(reader)

@@ -15,6 +15,7 @@ from astroclf.data.augment.draws import Draws, permutation
 from astroclf.data.augment.mixing import draw_mix, mix_images
 from astroclf.data.augment.on_torch import send
 from astroclf.data.augment.recipe import Augmentation
+from astroclf.data.cache.packed import Images, PackedImages
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.dataset import ImagePlace
 from astroclf.util.lazy import lazy_import
@@ -37,7 +38,7 @@ class PixelBuffer:
     Parameters
     ----------
     images
-        (N, H, W, C) uint8, typically the memmap of an `ImageCache`.
+        (N, H, W, C) uint8, typically the memmap of an `ImageCache`, or its compressed images.
     keep_images_on
         ``device``: all in the accelerator's memory (main memory if the device is the CPU); ``memory``: all in main
         memory; ``disk``: read when needed; ``auto``: the first of these that fits with room to spare.
@@ -55,19 +56,18 @@ class PixelBuffer:
         If `keep_images_on` is unknown, or the pixels cannot fit where they are asked to live.
     """
 
-    def __init__(
-        self, images: np.ndarray, keep_images_on: ImagePlace = "auto", device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, images: Images, keep_images_on: ImagePlace = "auto", device: torch.device | str = "cpu") -> None:
         if keep_images_on not in get_args(ImagePlace):
             known = ", ".join(get_args(ImagePlace))
             raise ConfigError(f"dataset.keep_images_on={keep_images_on} is unknown: choose one of {known}.")
         self.device = torch.device(device)
         self.keep_images_on = _choose(keep_images_on, images, self.device)
         self._on_device: torch.Tensor | None = None
-        self._images: np.ndarray = images.view(np.ndarray)  # a memmap's own indexing is slower
+        # A memmap's own indexing is slower.
+        self._images: Images = images if isinstance(images, PackedImages) else images.view(np.ndarray)
         if self.keep_images_on == "device":
             self._on_device = _load(self._images, self.device)
-        elif self.keep_images_on == "memory" and isinstance(images, np.memmap):
+        elif self.keep_images_on == "memory" and _is_on_disk(images):
             self._images = np.array(self._images)
 
     def __len__(self) -> int:
@@ -94,7 +94,10 @@ class PixelBuffer:
         # A new thread starts on GPU 0; pinning there would open a second context beside the one that is used.
         with torch.cuda.device(self.device) if to_cuda else nullcontext():
             batch_BHWC = torch.empty((len(rows), *self.shape), dtype=torch.uint8, pin_memory=to_cuda)
-        np.take(self._images, rows, axis=0, out=batch_BHWC.numpy(), mode="clip")  # other modes copy once more
+        if isinstance(self._images, PackedImages):
+            self._images.take(rows, batch_BHWC.numpy())
+        else:
+            np.take(self._images, rows, axis=0, out=batch_BHWC.numpy(), mode="clip")  # other modes copy once more
         return batch_BHWC
 
 
@@ -310,12 +313,16 @@ class BatchLoader:
                 yield hand_over()
 
 
-def _choose(keep_images_on: ImagePlace, images: np.ndarray, device: torch.device) -> ImagePlace:
+def _is_on_disk(images: Images) -> bool:
+    return isinstance(images, np.memmap | PackedImages)
+
+
+def _choose(keep_images_on: ImagePlace, images: Images, device: torch.device) -> ImagePlace:
     """Choose where images are kept, or refuse where they cannot fit."""
     on_cuda = device.type == "cuda"
     free_device = torch.cuda.mem_get_info(device)[0] if on_cuda else 0
     # Pixels that already are in main memory need no more of it.
-    free_memory = psutil.virtual_memory().available if isinstance(images, np.memmap) else 4 * images.nbytes
+    free_memory = psutil.virtual_memory().available if _is_on_disk(images) else 4 * images.nbytes
     if keep_images_on == "auto":
         if images.nbytes < DEVICE_MEMORY_SHARE * free_device:
             return "device"
@@ -333,10 +340,10 @@ def _choose(keep_images_on: ImagePlace, images: np.ndarray, device: torch.device
     return keep_images_on
 
 
-def _load(images: np.ndarray, device: torch.device) -> torch.Tensor:
+def _load(images: Images, device: torch.device) -> torch.Tensor:
     """Copy all images to the device in pieces, so that main memory never holds them whole."""
     loaded = torch.empty(images.shape, dtype=torch.uint8, device=device)
-    step = max(1, COPIED_BYTES // max(1, images[:1].nbytes))
+    step = max(1, COPIED_BYTES // max(1, images.nbytes // max(1, len(images))))
     for first in range(0, len(images), step):
         loaded[first : first + step].copy_(torch.from_numpy(np.array(images[first : first + step])))
     return loaded

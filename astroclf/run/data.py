@@ -117,7 +117,13 @@ def _decoded(
 ) -> Data:
     reader = build(dataset, reading=dataset.reading)
     once_listed(reader.catalog)
-    cache = open_image_cache(reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=num_workers)
+    cache = open_image_cache(
+        reader,
+        Path(dataset.cache_dir),
+        on_error=dataset.on_error,
+        compression=dataset.cache_compression,
+        num_workers=num_workers,
+    )
     log.info("%s", account(reader, len(cache.catalog), (skipped.id for skipped in cache.skipped)))
     result = split(cache, dataset)
     for remark in result.remarks:

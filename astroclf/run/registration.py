@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from astroclf.data.cache.packed import Images
 from astroclf.evaluation.answering import Answering
 from astroclf.evaluation.image_statistics import measure, spread_evenly
 from astroclf.evaluation.intervals import Interval
@@ -28,6 +29,7 @@ from astroclf.run.report import TestImages
 from astroclf.util.invocation import user_name
 from astroclf.util.logs import log
 
+EMBEDDED_AT_ONCE = 1024  # images that are read at a time
 MOST_FITTED = 10_000  # training images that the novelty is fitted on: a covariance gains nothing from more
 
 
@@ -59,10 +61,12 @@ def _profile(run: Run, spec: Mapping[str, Any]) -> TrainingProfile:
     cache, splits, share = run.data.cache, run.data.splits, run.config.evaluation.novel_share
     train = splits.train[spread_evenly(len(splits.train), MOST_FITTED)]
     val = splits.val
-    validation_NF = predictor.embed(cache.images[val])
+    validation_NF = _embedded(predictor, cache.images, val)
     novelty = None
     if share is not None:
-        novelty = fit_novelty(predictor.embed(cache.images[train]), cache.catalog.labels[train], validation_NF, share)
+        novelty = fit_novelty(
+            _embedded(predictor, cache.images, train), cache.catalog.labels[train], validation_NF, share
+        )
         said = f"{len(train):,} training and {len(val):,} validation images"
         if novelty is None:
             log.info("No novelty: on %s, none can be fitted.", said)
@@ -71,6 +75,12 @@ def _profile(run: Run, spec: Mapping[str, Any]) -> TrainingProfile:
     kept = spread_evenly(len(val), MOST_EMBEDDINGS)
     statistics = measure(cache.images[splits.train[spread_evenly(len(splits.train))]])
     return TrainingProfile(novelty, statistics, validation_NF[kept].astype(np.float16))
+
+
+def _embedded(predictor: Predictor, images: Images, rows: np.ndarray) -> np.ndarray:
+    """Embed these rows, (n, F), of images that memory need not hold together."""
+    starts = range(0, max(1, len(rows)), EMBEDDED_AT_ONCE)
+    return np.concatenate([predictor.embed(images[rows[start : start + EMBEDDED_AT_ONCE]]) for start in starts])
 
 
 def _package_spec(

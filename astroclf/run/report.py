@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from astroclf.data.cache.image_cache import ImageCache
+from astroclf.data.cache.packed import Images
 from astroclf.errors import ConfigError, TrackingError
 from astroclf.evaluation.predictions import Predictions
 from astroclf.evaluation.report.answers import SHOWN_SAMPLES, Pictures, suspects_section
@@ -144,7 +145,7 @@ def with_heat_maps(pictures: Pictures, predictions: Predictions, predictor: Pred
 class TestImages(Sequence[np.ndarray]):
     """The test images by their place in the predictions, read from the image cache when asked for."""
 
-    def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
+    def __init__(self, images: Images, rows: np.ndarray) -> None:
         self.images, self.rows = images, rows
 
     def __len__(self) -> int:

@@ -29,6 +29,7 @@ from astroclf.settings.reading import ReadSettings
 from astroclf.settings.tone import ToneSettings
 
 ImagePlace = Literal["auto", "device", "memory", "disk"]
+CacheCompression = Literal["none", "jpegxl"]
 LabelConflicts = Literal["keep", "drop", "majority"]
 SplitBy = Literal["samples", "sky"]
 OnError = Literal["raise", "skip"]
@@ -121,6 +122,7 @@ class DatasetSettings(SplitSettings, ComponentSettings):
     image_size: Annotated[int, at_least(8), FOR_THE_RUN]
     channels: Annotated[int, at_least(1), FOR_THE_RUN]
     cache_dir: Annotated[str, PATH, FOR_THE_RUN, CHANGEABLE]
+    cache_compression: Annotated[CacheCompression, FOR_THE_RUN, CHANGEABLE]
     keep_images_on: Annotated[ImagePlace, FOR_THE_RUN, CHANGEABLE]
     on_error: Annotated[OnError, FOR_THE_RUN]
     download: bool | Absent = ABSENT

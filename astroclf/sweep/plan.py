@@ -31,9 +31,9 @@ INTERVAL_TRIALS = 20  # where n_trials is null and the combinations cannot be co
 MAX_GRID_COMBINATIONS = 10_000
 # What may differ between two starts of one study without making its trials another experiment.
 MAY_DIFFER_BETWEEN_STARTS = (
-    "dataset.path", "dataset.cache_dir", "dataset.download", "dataset.keep_images_on", "tracking", "trainer.compile",
-    "trainer.conv_autotune", "trainer.cuda_graph", "trainer.device", "trainer.save_every_minutes",
-    "trainer.num_workers",
+    "dataset.path", "dataset.cache_dir", "dataset.cache_compression", "dataset.download", "dataset.keep_images_on",
+    "tracking", "trainer.compile", "trainer.conv_autotune", "trainer.cuda_graph", "trainer.device",
+    "trainer.save_every_minutes", "trainer.num_workers",
 )  # fmt: skip
 _MISSING = object()
 

@@ -152,6 +152,7 @@ def learning_rate(run: Run) -> float:
 
 # The change, what is looked at, and what is seen there without the change and with it.
 EFFECTS: dict[str, tuple[str, Callable[[Run], object], object, object]] = {
+    "dataset.cache_compression": ("jpegxl", lambda run: run.config.dataset.cache_compression, "none", "jpegxl"),
     "dataset.cache_dir": ("{tmp}/other", lambda run: "other" in run.data.cache.path.parts, False, True),
     "dataset.keep_images_on": ("disk", lambda run: run.loaders["train"].pixels.keep_images_on, "memory", "disk"),
     "dataset.path": ("{tmp}/moved", lambda run: Path(run.config.dataset.path).name, "images", "moved"),

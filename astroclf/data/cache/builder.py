@@ -12,23 +12,28 @@ import os
 import shutil
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.filesize import decimal
 
 from astroclf.data.cache.npy_file import RowFile
+from astroclf.data.cache.packed import PackedFile
 from astroclf.data.catalog import THUMBNAIL_SIDE, Block, Catalog, DatasetReader, Fault, HasTones, Note
 from astroclf.errors import DataError
+from astroclf.settings.dataset import CacheCompression
+from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar
 from astroclf.util.threads import available_cores, run_ahead
 
 VERSION = 6  # of the files in an image cache's folder
 IMAGES_FILE = "images.npy"
 THUMBNAILS_FILE = "thumbnails.npy"
+PACKED_IMAGES_FILE, PACKED_THUMBNAILS_FILE = "images.jxl", "thumbnails.jxl"  # instead of these, where compressed
 SAMPLES_FILE = "samples.npz"
 DIGEST_COLUMNS = ("digests", "pixel_digests")  # in that file, beside those of the catalog
 MARKER_FILE = "store.json"  # written last: a folder without it is no image cache
@@ -36,6 +41,7 @@ RECORD_FILE = "blocks.jsonl"
 PARTIAL_SUFFIX = ".partial"  # what the folder is called until it is complete: its name and this
 LOCK_SUFFIX = ".lock"  # likewise the file that whoever builds it holds
 SPARE_BYTES = 64 * 2**20
+LOOKED_AT = 4  # blocks, all over the data set, that tell how large compressed images are
 
 
 @dataclass
@@ -68,7 +74,13 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def build_image_cache(
-    reader: DatasetReader, folder: Path, fingerprint: str, *, num_workers: int | None, progress: bool
+    reader: DatasetReader,
+    folder: Path,
+    fingerprint: str,
+    *,
+    compression: CacheCompression,
+    num_workers: int | None,
+    progress: bool,
 ) -> int:
     """Decode every block of `reader` and leave a complete image cache in `folder`; the caller holds the lock.
 
@@ -86,36 +98,66 @@ def build_image_cache(
     """
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
     shape = (len(reader.catalog), reader.image_size, reader.image_size, reader.channels)
-    header = {"version": VERSION, "fingerprint": fingerprint, "shape": list(shape), "about": _describe(reader)}
+    header = {
+        "version": VERSION,
+        "fingerprint": fingerprint,
+        "shape": list(shape),
+        "compression": compression,
+        "about": _describe(reader),
+    }
     with (
         writing_to(partial),
         warnings.catch_warnings(action="ignore"),  # decoders' remarks about single files; faults come as errors
     ):
         _fresh_unless(partial, header)
+        thumbnails_shape = (shape[0], THUMBNAIL_SIDE, THUMBNAIL_SIDE)
         with (
-            RowFile(partial / IMAGES_FILE, shape) as images,
-            RowFile(partial / THUMBNAILS_FILE, (shape[0], THUMBNAIL_SIDE, THUMBNAIL_SIDE)) as thumbnails,
+            _file(partial, IMAGES_FILE, PACKED_IMAGES_FILE, shape, compression) as images,
+            _file(partial, THUMBNAILS_FILE, PACKED_THUMBNAILS_FILE, thumbnails_shape, compression) as thumbnails,
         ):
             finished = _resume(partial / RECORD_FILE, header, reader, images, thumbnails)
-            missing = shape[0] - sum(block.stop - block.start for block in finished.values())
-            _check_room(partial, images, thumbnails)
+            written = done_before = sum(block.stop - block.start for block in finished.values())
+            files = images, thumbnails
+            _say_size(partial, files, written, compression)
             workers = num_workers or available_cores()
             with warnings.catch_warnings(action="ignore"):  # as below
                 tones = reader.decide_tones(workers) if isinstance(reader, HasTones) else {}
+            todo = [rows for rows in reader.blocks() if rows.start not in finished]
+            if compression != "none":
+                todo = _spread_first(todo)
             with (partial / RECORD_FILE).open("a", encoding="utf-8") as record:
-                for rows, block in _decode(reader, finished, workers, progress):
-                    images.write(rows.start, block.images_BHWC)
-                    thumbnails.write(rows.start, block.thumbnails_BTT)
-                    pixels = (np.ascontiguousarray(part).data for part in (block.images_BHWC, block.thumbnails_BTT))
+                for number, (rows, block, packed) in enumerate(
+                    _decode(reader, todo, files, workers, written, progress), 1
+                ):
+                    for file, parts in zip(files, packed, strict=True):
+                        file.write(rows.start, parts)
                     digests = block.digests, block.pixel_digests
-                    checksum = _checksum(*digests, pixels)
+                    checksum = _checksum(*digests, (part for parts in packed for part in parts))
                     done = FinishedBlock(rows.start, rows.stop, checksum, *digests, block.faults, block.notes)
                     record.write(json.dumps(vars(done)) + "\n")
                     record.flush()
                     finished[rows.start] = done
+                    written += len(rows)
+                    if number % LOOKED_AT == 0 and compression != "none":
+                        _check_compressed(partial, files, written, say=number == LOOKED_AT)
             blocks = [finished[start] for start in sorted(finished)]
-            _complete(partial, folder, reader, fingerprint, (images, thumbnails), blocks, tones)
-    return missing
+            _complete(partial, folder, reader, fingerprint, files, blocks, tones, compression)
+    return shape[0] - done_before
+
+
+def _file(
+    partial: Path, name: str, packed_name: str, shape: tuple[int, ...], compression: CacheCompression
+) -> RowFile | PackedFile:
+    if compression == "none":
+        return RowFile(partial / name, shape)
+    return PackedFile(partial / packed_name, shape)
+
+
+def _spread_first(blocks: Sequence[range]) -> list[range]:
+    """Bring blocks from all over the data set to the front: files are often sorted by class, and classes differ."""
+    looked_at = {len(blocks) * number // LOOKED_AT for number in range(LOOKED_AT)} if blocks else set()
+    order = [*sorted(looked_at), *(index for index in range(len(blocks)) if index not in looked_at)]
+    return [blocks[index] for index in order]
 
 
 def _describe(reader: DatasetReader) -> dict[str, str | None]:
@@ -132,39 +174,49 @@ def _checksum(digests: list[str], pixel_digests: list[str], pixels: Iterable[byt
 
 
 def _decode(
-    reader: DatasetReader, finished: dict[int, FinishedBlock], num_workers: int, progress: bool
-) -> Iterator[tuple[range, Block]]:
-    """Yield the blocks that are not finished yet, in order."""
+    reader: DatasetReader,
+    blocks: Sequence[range],
+    files: tuple[RowFile | PackedFile, ...],
+    num_workers: int,
+    written: int,
+    progress: bool,
+) -> Iterator[tuple[range, Block, tuple[Sequence[bytes | memoryview], ...]]]:
+    """Yield blocks in this order, with their images and thumbnails as the files take them."""
 
-    def decode(rows: range) -> Block:
+    def decode(rows: range) -> tuple[Block, tuple[Sequence[bytes | memoryview], ...]]:
         try:
-            return reader.read(rows)
+            block = reader.read(rows)
         except OSError as error:  # of the data set's disk: not to be taken for a fault of the cache's
             first = reader.catalog.ids[rows.start]
             raise DataError(f"{first} and the files after it cannot be read: {error}.") from error
+        parts = zip(files, (block.images_BHWC, block.thumbnails_BTT), strict=True)
+        return block, tuple(file.packed(pixels) for file, pixels in parts)
 
-    missing = [rows for rows in reader.blocks() if rows.start not in finished]
-    done = sum(block.stop - block.start for block in finished.values())
     with (
-        ProgressBar("Preparing images", len(reader.catalog), done=done, enabled=progress) as bar,
-        closing(run_ahead(decode, missing, num_workers)) as blocks,
+        ProgressBar("Preparing images", len(reader.catalog), done=written, enabled=progress) as bar,
+        closing(run_ahead(decode, blocks, num_workers)) as decoded,
     ):
-        for rows, block in zip(missing, blocks, strict=True):
-            yield rows, block
+        for rows, (block, packed) in zip(blocks, decoded, strict=True):
+            yield rows, block, packed
             bar.advance(len(rows))
 
 
 def _fresh_unless(partial: Path, header: dict[str, Any]) -> None:
     """Make an empty folder, unless there is one of an interrupted build of the same."""
     lines = read_record(partial / RECORD_FILE)
-    if not lines or any(lines[0].get(name) != value for name, value in header.items() if name != "about"):
+    found = {"compression": "none", **lines[0]} if lines else {}  # builds begun before there was any do not say so
+    if any(found.get(name) != value for name, value in header.items() if name != "about"):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         (partial / RECORD_FILE).write_text(json.dumps(header) + "\n", encoding="utf-8")
 
 
 def _resume(
-    record: Path, header: dict[str, Any], reader: DatasetReader, images: RowFile, thumbnails: RowFile
+    record: Path,
+    header: dict[str, Any],
+    reader: DatasetReader,
+    images: RowFile | PackedFile,
+    thumbnails: RowFile | PackedFile,
 ) -> dict[int, FinishedBlock]:
     """Return the blocks of an interrupted build whose pixels are intact, by first row."""
     planned = {(rows.start, rows.stop) for rows in reader.blocks()}
@@ -200,14 +252,48 @@ def read_record(record: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _check_room(partial: Path, images: RowFile, thumbnails: RowFile) -> None:
-    shape, needed = images.shape, images.missing_bytes() + thumbnails.missing_bytes() + SPARE_BYTES
+def _say_size(
+    partial: Path, files: tuple[RowFile | PackedFile, ...], written: int, compression: CacheCompression
+) -> None:
+    """Say what the images will take and what the disk has, before the first is decoded; refuse what cannot fit."""
+    count, height, width, channels = files[0].shape
+    image, thumbnail = (int(np.prod(file.shape[1:])) for file in files)
+    total, missing = count * (image + thumbnail), sum(file.missing_bytes(written) for file in files)
     free = shutil.disk_usage(partial).free
-    if free < needed:
+    of = f"{count:,} images of {height} x {width} x {channels}"
+    if compression == "none" and free < missing + SPARE_BYTES:
         raise DataError(
-            f"The prepared images ({shape[0]:,} of {shape[1]} x {shape[2]} x {shape[3]}) need {needed / 1e9:.1f} GB, "
-            f"but {partial.parent} has {free / 1e9:.1f} GB free: make room, choose another place with "
-            "dataset.cache_dir=, or a smaller dataset.image_size."
+            f"The prepared images ({of}, {image + thumbnail:,} bytes each with the thumbnail) need "
+            f"{decimal(missing + SPARE_BYTES)}, but {partial.parent} has {decimal(free)} free: make room, choose "
+            "another place with dataset.cache_dir=, keep them compressed with dataset.cache_compression=jpegxl "
+            "(about half the room, the same pixels), or choose a smaller dataset.image_size."
+        )
+    log.info(
+        "Preparing %s: %s bytes each and %s of a thumbnail, %s in all%s%s; %s has %s free",
+        of, f"{image:,}", f"{thumbnail:,}", decimal(total),
+        f", {written:,} images of which are there" if written else "",
+        "" if compression == "none" else f", before they are compressed ({compression})",
+        partial.parent, decimal(free),
+    )  # fmt: skip
+
+
+def _check_compressed(partial: Path, files: tuple[RowFile | PackedFile, ...], written: int, *, say: bool) -> None:
+    """Estimate by what is written what compressed images will take; refuse to go on where it cannot fit."""
+    missing = sum(file.missing_bytes(written) for file in files)
+    free, count = shutil.disk_usage(partial).free, files[0].shape[0]
+    each = missing / (count - written) if count > written else 0
+    if free < missing + SPARE_BYTES:
+        raise DataError(
+            f"The prepared images need about {decimal(missing + SPARE_BYTES)} more ({count - written:,} to go, of "
+            f"{each:,.0f} bytes each, compressed), but {partial.parent} has {decimal(free)} free: make room and run "
+            "again, which goes on here; or choose another place with dataset.cache_dir=, or a smaller "
+            "dataset.image_size."
+        )
+    if say and each:
+        log.info(
+            "Compressed, an image takes about %s bytes with its thumbnail: %s in all",
+            f"{each:,.0f}",
+            decimal(int(each * count)),
         )
 
 
@@ -216,9 +302,10 @@ def _complete(
     folder: Path,
     reader: DatasetReader,
     fingerprint: str,
-    files: tuple[RowFile, ...],
+    files: tuple[RowFile | PackedFile, ...],
     blocks: list[FinishedBlock],
     tones: Mapping[str, Mapping[str, Any]],
+    compression: CacheCompression,
 ) -> None:
     """Leave out what could not be read, write what is known of the rest, and give the folder its name."""
     total = len(reader.catalog)
@@ -250,7 +337,11 @@ def _complete(
             for note in notes
         ],
         "skipped": [[str(reader.catalog.ids[row]), *fault] for row, fault in sorted(faults.items())],
-        "sizes": {name: (partial / name).stat().st_size for name in (IMAGES_FILE, THUMBNAILS_FILE, SAMPLES_FILE)},
+        "compression": compression,
+        "sizes": {
+            name: (partial / name).stat().st_size
+            for name in (*(name for file in files for name in file.names), SAMPLES_FILE)
+        },
     }
     with (partial / MARKER_FILE).open("w", encoding="utf-8") as text:
         json.dump(marker, text, indent=1)

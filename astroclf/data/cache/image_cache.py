@@ -28,16 +28,19 @@ from astroclf.data.cache.builder import (
     IMAGES_FILE,
     LOCK_SUFFIX,
     MARKER_FILE,
+    PACKED_IMAGES_FILE,
+    PACKED_THUMBNAILS_FILE,
     SAMPLES_FILE,
     THUMBNAILS_FILE,
     VERSION,
     build_image_cache,
     writing_to,
 )
-from astroclf.data.catalog import Catalog, DatasetReader
+from astroclf.data.cache.packed import Images, PackedImages
+from astroclf.data.catalog import THUMBNAIL_SIDE, Catalog, DatasetReader
 from astroclf.data.decode.tone import tones_from_plain
 from astroclf.errors import ConfigError, DataError
-from astroclf.settings.dataset import OnError
+from astroclf.settings.dataset import CacheCompression, OnError
 from astroclf.util.logs import log, log_to_file
 
 try:
@@ -72,7 +75,7 @@ class ImageCache:
     Attributes
     ----------
     images
-        (N, S, S, C) uint8, mapped from disk, read-only.
+        (N, S, S, C) uint8, mapped from disk, read-only; or compressed, and decoded row by row (`PackedImages`).
     thumbnails
         (N, T, T) uint8, likewise: each source as a small grey square, by which near copies are found.
     catalog
@@ -96,8 +99,8 @@ class ImageCache:
         How many images this process decoded to have it; 0: it was there.
     """
 
-    images: np.ndarray
-    thumbnails: np.ndarray
+    images: Images
+    thumbnails: Images
     catalog: Catalog
     digests: np.ndarray
     pixel_digests: np.ndarray
@@ -107,6 +110,11 @@ class ImageCache:
     noted: tuple[Noted, ...] = ()
     tones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     decoded: int = 0
+
+    @property
+    def compression(self) -> CacheCompression:
+        """How the images are kept on the disk."""
+        return "jpegxl" if isinstance(self.images, PackedImages) else "none"
 
     def tone_sentences(self) -> list[str]:
         """Say how each kind of numbers became grey, in a line each."""
@@ -118,6 +126,7 @@ def open_image_cache(
     cache_dir: Path,
     *,
     on_error: OnError = "raise",
+    compression: CacheCompression = "none",
     num_workers: int | None = None,
     progress: bool = True,
 ) -> ImageCache:
@@ -134,6 +143,9 @@ def open_image_cache(
         Where image caches are kept.
     on_error
         ``raise``: a file that cannot be read is a DataError; ``skip``: it is left out, logged, and listed in `skipped`.
+    compression
+        How images are kept that must be decoded now: ``none``, or ``jpegxl``, lossless. Images that are there already
+        are used as they are.
     num_workers
         Threads that decode; None takes one a core.
     progress
@@ -155,11 +167,18 @@ def open_image_cache(
         with _lock(folder, progress):
             cache = _read(folder, fingerprint)  # another process may have built it while this one waited
             if cache is None:
-                decoded = build_image_cache(reader, folder, fingerprint, num_workers=num_workers, progress=progress)
+                decoded = build_image_cache(
+                    reader, folder, fingerprint, compression=compression, num_workers=num_workers, progress=progress
+                )
                 cache = _read(folder, fingerprint)
                 cache = cache and replace(cache, decoded=decoded)
     if cache is None:
         raise DataError(f"The image cache {folder} was changed by something else while it was being built: run again.")
+    if not cache.decoded and compression != cache.compression:
+        log.info(
+            "The images are there already, with dataset.cache_compression=%s, and are used as they are; "
+            "`astroclf stores remove=%s` lets them be prepared anew.", cache.compression, folder.name,
+        )  # fmt: skip
     _say_tones(cache)
     _check_skipped(cache, on_error)
     _say_notes(cache)
@@ -196,8 +215,7 @@ def _read(folder: Path, fingerprint: str) -> ImageCache | None:
             return None
         if any((folder / name).stat().st_size != size for name, size in marker["sizes"].items()):
             return None
-        images = np.load(folder / IMAGES_FILE, mmap_mode="r", allow_pickle=False)
-        thumbnails = np.load(folder / THUMBNAILS_FILE, mmap_mode="r", allow_pickle=False)
+        images, thumbnails = _map(folder, tuple(marker["shape"]), marker.get("compression", "none"))
         with np.load(folder / SAMPLES_FILE, allow_pickle=False) as saved:
             columns = {name: saved[name] for name in saved.files}
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
@@ -220,6 +238,15 @@ def _read(folder: Path, fingerprint: str) -> ImageCache | None:
         noted=tuple(Noted(*note) for note in marker["notes"]),
         tones=marker["tones"],
     )
+
+
+def _map(folder: Path, shape: tuple[int, ...], compression: str) -> tuple[Images, Images]:
+    """Map images and thumbnails from disk."""
+    if compression == "none":
+        plain = (np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in (IMAGES_FILE, THUMBNAILS_FILE))
+        return next(plain), next(plain)
+    thumbnails = PackedImages(folder / PACKED_THUMBNAILS_FILE, (shape[0], THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    return PackedImages(folder / PACKED_IMAGES_FILE, shape), thumbnails
 
 
 def _say_tones(cache: ImageCache) -> None:

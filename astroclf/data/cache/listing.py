@@ -52,6 +52,8 @@ class Entry:
         How many are decoded; None where that is not known.
     shape
         (N, H, W, C) of all that there will be; None likewise.
+    compression
+        How they are kept: ``none``, or the name of it.
     bytes
         On the disk: a file that is half written takes half its room.
     last_used
@@ -67,6 +69,7 @@ class Entry:
     bytes: int
     last_used: float
     state: State
+    compression: str = "none"
 
     @property
     def is_partial(self) -> bool:
@@ -171,6 +174,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
     if entry.images is not None and entry.shape is not None:
         planned, side = entry.shape[:2]
         images = f"{entry.images:,}{f' of {planned:,}' if entry.is_partial else ''}, {side} px"
+        images += "" if entry.compression == "none" else f", {entry.compression}"
     gone = " (not there now)" if entry.origin is not None and not entry.origin.exists() else ""
     return (
         entry.name,
@@ -206,7 +210,8 @@ def _whole(folder: Path) -> Entry:
         return replace(entry, state=State.UNUSABLE)
     if in_use(folder / MARKER_FILE):
         entry = replace(entry, state=State.IN_USE)
-    return replace(entry, images=marker["shape"][0], shape=tuple(marker["shape"]))
+    kept = marker.get("compression", "none")
+    return replace(entry, images=marker["shape"][0], shape=tuple(marker["shape"]), compression=kept)
 
 
 def _unfinished(folder: Path) -> Entry:
@@ -214,7 +219,8 @@ def _unfinished(folder: Path) -> Entry:
     entry = _entry(folder, folder / RECORD_FILE, header.get("about"))
     images = sum(block["stop"] - block["start"] for block in blocks)
     state = State.BEING_BUILT if _is_held(entry.lock) else State.UNFINISHED
-    return replace(entry, images=images, shape=tuple(header.get("shape") or ()) or None, state=state)
+    shape, kept = tuple(header.get("shape") or ()) or None, header.get("compression", "none")
+    return replace(entry, images=images, shape=shape, state=state, compression=kept)
 
 
 def _simulated(folder: Path) -> Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -25,10 +26,12 @@ class RowFile:
     ----------
     is_new : bool
         This call made the file.
+    names : tuple of str
+        What it is called.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.path, self.shape = path, shape
+        self.path, self.shape, self.names = path, shape, (path.name,)
         self._start = _header_bytes(shape)
         self._row_bytes = int(np.prod(shape[1:]))
         size = self._start + shape[0] * self._row_bytes
@@ -46,7 +49,11 @@ class RowFile:
     ) -> None:
         self._file.close()
 
-    def missing_bytes(self) -> int:
+    def packed(self, rows: np.ndarray) -> list[memoryview]:
+        """Return rows as `write` takes them."""
+        return [np.ascontiguousarray(rows).data]
+
+    def missing_bytes(self, written: int) -> int:
         """Count the bytes that the disk must still have room for: the file is sparse until its rows are written."""
         status = self.path.stat()
         return max(0, status.st_size - getattr(status, "st_blocks", 0) * 512)
@@ -56,11 +63,12 @@ class RowFile:
         self._file.seek(self._start + start * self._row_bytes)
         return self._file.read((stop - start) * self._row_bytes)
 
-    def write(self, start: int, rows: np.ndarray) -> None:
-        """Put uint8 `rows` at `start`, and hand them to the operating system."""
+    def write(self, start: int, packed: Sequence[bytes | memoryview]) -> None:
+        """Put rows at `start`, and hand them to the operating system."""
         # Plain writes, not a memory map: a full disk is an error here, but kills a process that writes through a map.
         self._file.seek(self._start + start * self._row_bytes)
-        self._file.write(np.ascontiguousarray(rows).data)
+        for part in packed:
+            self._file.write(part)
         self._file.flush()
 
     def keep(self, rows: np.ndarray) -> None:
@@ -69,7 +77,7 @@ class RowFile:
             return
         for position, row in enumerate(rows.tolist()):
             if position != row:
-                self.write(position, np.frombuffer(self.read(row, row + 1), np.uint8))
+                self.write(position, [self.read(row, row + 1)])
         self.shape = (len(rows), *self.shape[1:])
         self._file.seek(0)
         _write_header(self._file, self.shape)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from astroclf.data.cache.image_cache import ImageCache
+from astroclf.data.cache.packed import Images
 from astroclf.data.split.field_bands import FieldBands, field_pairs, find_fields
 from astroclf.data.split.perceptual import Hashes, hash_pictures, likeness, similarity, turned
 from astroclf.errors import AstroclfError
@@ -68,7 +69,7 @@ def exact_duplicates(digests: np.ndarray) -> Pairs:
 
 
 def near_duplicates(
-    thumbnails_NTT: np.ndarray,
+    thumbnails_NTT: Images,
     rows: np.ndarray | None = None,
     *,
     least: float = COPY_SIMILARITY,

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from astroclf.data.cache.packed import Images
 from astroclf.data.catalog import THUMBNAIL_SIDE
 from astroclf.util.progress import ProgressBar
 from astroclf.util.threads import run_ahead
@@ -63,7 +64,7 @@ class Hashes(NamedTuple):
 
 
 def hash_pictures(
-    pictures_NTT: np.ndarray, rows: np.ndarray | None = None, *, num_workers: int = 0, progress: bool = False
+    pictures_NTT: Images, rows: np.ndarray | None = None, *, num_workers: int = 0, progress: bool = False
 ) -> tuple[Hashes, np.ndarray]:
     """Compute the hashes of grey pictures, (N, T, T) uint8, or of these rows of them.
 

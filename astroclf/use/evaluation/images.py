@@ -84,7 +84,13 @@ def decoded(reader: DatasetReader, dataset: DatasetSettings, num_workers: int | 
     DataError
         Files that cannot be read, where they are not to be left out.
     """
-    cache = open_image_cache(reader, Path(dataset.cache_dir), on_error=dataset.on_error, num_workers=num_workers)
+    cache = open_image_cache(
+        reader,
+        Path(dataset.cache_dir),
+        on_error=dataset.on_error,
+        compression=dataset.cache_compression,
+        num_workers=num_workers,
+    )
     log.info("%s", account(reader, len(cache.catalog), (skipped.id for skipped in cache.skipped)))
     return cache
 
