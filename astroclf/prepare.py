@@ -28,18 +28,14 @@ def prepare(config: PrepareConfig, job: Job) -> None:
     dataset, began = config.dataset, time.monotonic()
     reader = build(dataset, reading=dataset.reading)
     cache = image_cache.open_image_cache(
-        reader,
-        Path(dataset.cache_dir),
-        on_error=dataset.on_error,
-        compression=dataset.cache_compression,
+        reader, Path(dataset.cache_dir), on_error=dataset.on_error, compression=dataset.cache_compression,
         num_workers=config.trainer.num_workers,
-    )
+    )  # fmt: skip
     read = accounts.account(reader, len(cache.catalog), (skipped.id for skipped in cache.skipped))
     print(visible(f"{_summary(dataset.name, cache, time.monotonic() - began)}\n{read}", keep="\n"))
 
 
 def _summary(name: str, cache: image_cache.ImageCache, seconds: float) -> str:
-    _, height, width, channels = cache.images.shape
     counts = zip(cache.catalog.classes, cache.catalog.class_counts().tolist(), strict=True)
     on_disk = sum(path.stat().st_size for path in cache.path.iterdir())
     made = f"decoded {cache.decoded:,} images in {seconds:.1f} s, {cache.decoded / seconds:,.0f} images/s"
@@ -47,7 +43,7 @@ def _summary(name: str, cache: image_cache.ImageCache, seconds: float) -> str:
         "" if cache.compression == "none" else f", {cache.compression} (uncompressed: {decimal(cache.images.nbytes)})"
     )
     return (
-        f"{name}: {len(cache.catalog):,} images of {height} x {width} x {channels}\n"
+        f"{name}: {len(cache.catalog):,} images of {' x '.join(map(str, cache.images.shape[1:]))}\n"
         f"  classes      {', '.join(f'{label} {count:,}' for label, count in counts)}\n"
         f"  size         {decimal(on_disk)}{plain}\n"
         f"  place        {cache.path}\n"

@@ -1,10 +1,11 @@
 """Growth with N: seconds and memory of listing, preparing, splitting and training, for ever more images. Linux only.
 
     python benchmarks/growth.py [--images 1000 10000 100000] [--files 1000 10000] [--work FOLDER] [--json FILE]
-    python benchmarks/growth.py --images 1000000 --files --work FOLDER     # 10 GB of disk, hours
+    python benchmarks/growth.py --images 1000000 --files --steps list prepare split load --work FOLDER   # 11 GB of disk
 
 Each step is done in a process of its own, by the code that the commands run: the data set is listed, decoded into the
-cache, split (with the search for near copies) and trained on for an epoch, with validation, test, report and package.
+cache, split (with the search for near copies), loaded for an epoch (all images, shuffled, augmented, in batches of 256)
+and trained on for one by the smallest network of timm, with validation, test, report and package.
 `--images` lie in one array, `--files` are JPEG files beside a table. They are of 32 px: the middle of one simulated
 galaxy amid the turned surroundings of another, with grain; one in 50 is a turned and brighter copy of an earlier one.
 
@@ -26,6 +27,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +39,7 @@ SIDE, CLASSES, DRAWN = 32, 10, 500  # pixels; classes; galaxies that the images 
 COPY_EVERY, GRAIN = 50, 4.0  # images; grey levels
 BLOCK = 5000  # images made at a time
 MEGA = 2**20
-STEPS = ("list", "prepare", "split", "train")
+STEPS = ("list", "prepare", "split", "load", "train")
 NETWORK = ["backbone=timm", "backbone.name=test_resnet", "augment=dihedral"]
 TRAINING = [*NETWORK, "trainer.epochs=1", "trainer.batch_size=256", "trainer.device=cpu", "tracking=none"]
 
@@ -132,6 +134,7 @@ def step(name: str, words: list[str], work: Path) -> None:
     from astroclf.config.build import build  # noqa: PLC0415 - measured in the child alone
     from astroclf.config.compose import composed_as  # noqa: PLC0415
     from astroclf.data.cache.image_cache import open_image_cache  # noqa: PLC0415
+    from astroclf.data.loader import BatchLoader, PixelBuffer  # noqa: PLC0415
     from astroclf.data.split.splits import split_image_cache  # noqa: PLC0415
     from astroclf.run import train as _  # noqa: F401, PLC0415 - torch
     from astroclf.settings.config import Config  # noqa: PLC0415
@@ -165,6 +168,15 @@ def step(name: str, words: list[str], work: Path) -> None:
         timed(lambda: open_image_cache(reader, Path(dataset.cache_dir)))
         return
     cache = open_image_cache(reader, Path(dataset.cache_dir))
+    if name == "load":
+        recipe = build(composed_as(Config, "config", [*words, *NETWORK]).augment)
+        buffer = PixelBuffer(cache.images, "disk")
+        rows = np.arange(len(cache.images))
+        loader = BatchLoader(
+            buffer, cache.catalog.labels, rows, batch_size=256, augmentation=recipe, seed=0, train=True
+        )
+        timed(lambda: deque(loader.epoch(0), maxlen=0))
+        return
 
     def split() -> dict[str, float]:
         groups = split_image_cache(cache, dataset).groups
@@ -177,7 +189,7 @@ def step(name: str, words: list[str], work: Path) -> None:
 # ---- all of it ------------------------------------------------------------------------------------------------------
 
 
-def measure(kind: str, count: int, work: Path) -> dict[str, dict[str, float]]:
+def measure(kind: str, count: int, steps: list[str], work: Path) -> dict[str, dict[str, float]]:
     folder = work / f"{kind}-{count}"
     (folder / "data").mkdir(parents=True)
     (write_array if kind == "array" else write_files)(folder / "data", count)
@@ -185,7 +197,7 @@ def measure(kind: str, count: int, work: Path) -> dict[str, dict[str, float]]:
     words = [f"dataset={name}", f"dataset.path={folder / 'data'}", f"dataset.image_size={SIDE}", "dataset.name=growth"]
     words += [f"dataset.cache_dir={folder / 'cache'}"]
     taken = {}
-    for each in STEPS:
+    for each in steps:
         command = [sys.executable, __file__, "--step", each, "--work", str(folder), *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -203,6 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="*", default=[1000, 10_000, 100_000], help="in an array")
     parser.add_argument("--files", type=int, nargs="*", default=[1000, 10_000], help="in a folder with a table")
+    parser.add_argument("--steps", nargs="*", choices=STEPS, default=list(STEPS))
     parser.add_argument("--work", type=Path, help="where data and cache are made and removed again")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "growth.json")
     parser.add_argument("--step", choices=STEPS, help="do this step alone, in this process")
@@ -214,18 +227,20 @@ def main() -> None:
     head = "".join(f"{name:>14}" for name in ("seconds", "core seconds", "own MB", "mapped MB"))
     print(f"{'kind':<8}{'images':>12}  {'step':<9}{head}")
     with tempfile.TemporaryDirectory(dir=options.work) as work:
-        taken = {
-            kind: {str(count): measure(kind, count, Path(work)) for count in counts}
-            for kind, counts in (("array", options.images), ("files", options.files))
-        }
-    record = json.loads(options.json.read_text()) if options.json.is_file() else {}
-    for kind, counts in taken.items():  # beside what was measured before of other numbers
-        record.setdefault("growth", {}).setdefault(kind, {}).update(counts)
+        for kind, counts in (("array", options.images), ("files", options.files)):
+            for count in counts:
+                keep(options.json, kind, count, measure(kind, count, options.steps, Path(work)))
+    print(f"written to {options.json}")
+
+
+def keep(path: Path, kind: str, count: int, taken: dict[str, dict[str, float]]) -> None:
+    """Write down what was measured, beside what was measured before of other numbers."""
+    record = json.loads(path.read_text()) if path.is_file() else {}
+    record.setdefault("growth", {}).setdefault(kind, {})[str(count)] = taken
     record["side"] = SIDE
     record["machine"] = {"system": platform.platform(), "cores": os.cpu_count()}
     record["versions"] = {"opencv": cv2.__version__, "numpy": np.__version__}
-    options.json.write_text(json.dumps(record, indent=2) + "\n")
-    print(f"written to {options.json}")
+    path.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def _profile(run: Run, spec: Mapping[str, Any]) -> TrainingProfile:
 
 
 def _embedded(predictor: Predictor, images: Images, rows: np.ndarray) -> np.ndarray:
-    """Embed these rows, (n, F), of images that memory need not hold together."""
+    """Compute the embeddings of these rows, (n, F), of images that memory need not hold together."""
     starts = range(0, max(1, len(rows)), EMBEDDED_AT_ONCE)
     return np.concatenate([predictor.embed(images[rows[start : start + EMBEDDED_AT_ONCE]]) for start in starts])
 

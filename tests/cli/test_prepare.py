@@ -32,6 +32,8 @@ def test_builds_once_says_what_it_holds_and_leaves_nothing_here(prepare, tmp_pat
     assert done.returncode == 0, done.stderr
     (store,) = (tmp_path / "cache" / "stores").glob("galaxy10sim-*[0-9a-f]")
     lines = done.stdout.splitlines()
+    size = "Preparing 20 images of 16 x 16 x 3: 768 bytes each and 4,096 of a thumbnail, 97.3 kB in all; "
+    assert lines.pop(0).startswith(size)  # before it is decoded
     assert lines[0] == "galaxy10_sim: 20 images of 16 x 16 x 3"
     assert "Disturbed 2, Merging 2" in lines[1]
     assert str(store) in lines[3]

@@ -48,7 +48,7 @@ def check_jpegxl() -> None:
 
 
 def pack(image: np.ndarray) -> bytes:
-    """Compress a uint8 image, (H, W) or (H, W, C)."""
+    """Return a uint8 image compressed, (H, W) or (H, W, C)."""
     return bytes(imagecodecs.jpegxl_encode(_as_picture(image), lossless=True, effort=EFFORT, numthreads=1))
 
 
@@ -112,7 +112,7 @@ class PackedFile:
         self._file.close()
 
     def packed(self, rows: np.ndarray) -> list[bytes]:
-        """Compress rows: what `write` takes, for another thread to make."""
+        """Return rows compressed: what `write` takes, for another thread to make."""
         return [pack(row) for row in rows]
 
     def missing_bytes(self, written: int) -> int:
