@@ -34,6 +34,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from astroclf.util.threads import processor
+
 ROOT = Path(__file__).parents[1]
 SIDE, CLASSES, DRAWN = 32, 10, 500  # pixels; classes; galaxies that the images are composed of
 COPY_EVERY, GRAIN = 50, 4.0  # images; grey levels
@@ -48,7 +50,7 @@ TRAINING = [*NETWORK, "trainer.epochs=1", "trainer.batch_size=256", "trainer.dev
 
 def draw_galaxies() -> np.ndarray:
     """(DRAWN, SIDE, SIDE, 3) uint8, sorted by class."""
-    from astroclf.simulation.galaxies import draw_galaxy  # noqa: PLC0415 - the parent imports nothing of astroclf
+    from astroclf.simulation.galaxies import draw_galaxy  # noqa: PLC0415 - measured in the child alone
 
     return np.stack(
         [draw_galaxy(row * CLASSES // DRAWN, np.random.default_rng([0, row]), SIDE) for row in range(DRAWN)]
@@ -238,7 +240,7 @@ def keep(path: Path, kind: str, count: int, taken: dict[str, dict[str, float]]) 
     record = json.loads(path.read_text()) if path.is_file() else {}
     record.setdefault("growth", {}).setdefault(kind, {})[str(count)] = taken
     record["side"] = SIDE
-    record["machine"] = {"system": platform.platform(), "cores": os.cpu_count()}
+    record["machine"] = {"system": platform.platform(), "cores": os.cpu_count(), "processor": processor()}
     record["versions"] = {"opencv": cv2.__version__, "numpy": np.__version__}
     path.write_text(json.dumps(record, indent=2) + "\n")
 

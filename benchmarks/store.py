@@ -29,6 +29,7 @@ import numpy as np
 from PIL import Image
 
 from astroclf.data.cache.image_cache import open_image_cache
+from astroclf.data.cache.packed import Images
 from astroclf.data.catalog import DatasetReader
 from astroclf.data.decode.images import decode_file, fit_square, is_image
 from astroclf.data.loader import PixelBuffer
@@ -62,6 +63,7 @@ def contenders(reader: DatasetReader, decoded: dict[str, Rate], work: Path) -> d
         return rate[0]
 
     images = open_image_cache(reader, work / "store").images
+    packed = open_image_cache(reader, work / "packed", compression="jpegxl").images
     copy = work / "copy.npy"  # never mapped when its turn begins: what is mapped stays in memory
     np.save(copy, images)
     return {
@@ -69,6 +71,7 @@ def contenders(reader: DatasetReader, decoded: dict[str, Rate], work: Path) -> d
         f"building the store, {CORES} threads": build,
         "store, random batches, in memory": lambda: gather(images),
         "store, random batches, from the disk": lambda: gather(evicted(copy)),
+        "compressed store, random batches, 1 thread": lambda: gather(packed),
     }
 
 
@@ -107,11 +110,11 @@ def jpegs(paths: list[Path]) -> dict[str, Rate]:
     }
 
 
-def gather(images: np.ndarray) -> float:
+def gather(images: Images) -> float:
     """One epoch in random order, by the batches that a training takes."""
     pixels = PixelBuffer(images, "disk")
     order = np.random.default_rng(0).permutation(len(images))
-    batch = max(1, BATCH_BYTES // images[0].nbytes)
+    batch = max(1, BATCH_BYTES // images[:1].nbytes)
     with timed(len(order)) as rate:
         for first in range(0, len(order), batch):
             pixels.gather(order[first : first + batch])

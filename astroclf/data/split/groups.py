@@ -86,9 +86,10 @@ def resolve_label_conflicts(
     if policy == "keep":
         return resolved, conflicting, usable
     usable[conflicting] = False
-    if policy == "majority":
-        for group in np.unique(copies[conflicting]):
-            rows = np.flatnonzero(copies == group)
+    if policy == "majority" and conflicting.any():
+        in_conflict = np.flatnonzero(conflicting)
+        in_conflict = in_conflict[np.argsort(copies[in_conflict], kind="stable")]
+        for rows in np.split(in_conflict, np.flatnonzero(np.diff(copies[in_conflict])) + 1):
             votes = np.bincount(labels[rows])
             if np.count_nonzero(votes == votes.max()) == 1:
                 resolved[rows], usable[rows] = votes.argmax(), True
