@@ -73,7 +73,8 @@ def _main() -> None:
         status, said = _run(folder, words, output)
         left = [str(path.relative_to(folder)) for path in folder.rglob(".*.tmp*")]
         _mount(folder, f"rw,size={ROOM_KIB}k", again=True)
-        checkpoints = list(folder.glob("experiments/runs/*/*/checkpoints/last.pt"))
+        kinds = ("runs", "pretraining")
+        checkpoints = [path for kind in kinds for path in folder.glob(f"experiments/{kind}/*/*/checkpoints/last.pt")]
         again = [words[0], f"resume={checkpoints[0].parent.parent}"] if checkpoints else words
         again_status, again_said = _run(folder, again, output)
         histories = [path.read_text() for path in folder.glob("experiments/runs/*/*/history.csv")]

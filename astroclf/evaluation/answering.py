@@ -16,6 +16,7 @@ from astroclf.evaluation.calibration import Calibration, CalibrationFit, Method,
 from astroclf.evaluation.confidence import Confidence, ConfidenceFit, ScaledConfidence, fit_confidence
 from astroclf.evaluation.conformal import Conformal, fit_conformal, set_metrics
 from astroclf.evaluation.metrics import PROBABILISTIC
+from astroclf.evaluation.novelty import NoveltyScale
 from astroclf.evaluation.predictions import Predictions
 from astroclf.evaluation.selective import aurc
 
@@ -32,6 +33,8 @@ class Answering:
     confidence : NormConfidence or ScaledConfidence or None
         None: the highest of the probabilities is the confidence.
     conformal : Conformal or None
+    novelty : NoveltyScale or None
+        Of an ensemble alone: the mean of its members' novelties varies less than each of them.
     uncertainty_head : bool
         Whether the network has one, whose uncertainty stays as it is; else it is 1 - confidence.
     """
@@ -39,6 +42,7 @@ class Answering:
     calibration: Calibration | None = None
     confidence: Confidence | None = None
     conformal: Conformal | None = None
+    novelty: NoveltyScale | None = None
     uncertainty_head: bool = False
 
     def check(self, classes: int) -> None:
@@ -58,6 +62,8 @@ class Answering:
         answered_NC = own_NC if self.calibration is None else self.calibration(own_NC).astype(own_NC.dtype)
         sets_NC = None if self.conformal is None else self.conformal(answered_NC)
         answers = replace(raw, probabilities=answered_NC, sets=sets_NC)
+        if self.novelty is not None and raw.novelty is not None:
+            answers = replace(answers, novelty=self.novelty(raw.novelty))
         if self.confidence is not None:
             answers = replace(answers, scores=self.confidence(own_NC, answers.predicted).astype(own_NC.dtype))
         if self.uncertainty_head or (self.calibration is None and self.confidence is None):
@@ -70,8 +76,9 @@ class Answering:
             name: asdict(part) if part is not None else {}
             for name, part in (("calibration", self.calibration), ("conformal", self.conformal))
         }
-        if self.confidence is not None:
-            plain["calibration"]["confidence"] = asdict(self.confidence)
+        for name, part in (("confidence", self.confidence), ("novelty", self.novelty)):
+            if part is not None:
+                plain["calibration"][name] = asdict(part)
         return plain
 
 

@@ -7,11 +7,12 @@ the energy of the logits (arXiv:2010.03759) does: experiments/novelty.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from astroclf.errors import ConfigError
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -21,6 +22,42 @@ else:
 
 MIN_IMAGES = 20  # of training and of validation: a threshold from fewer is one image's
 _SMALLEST_SHARE = 1e-6  # of the largest variance: directions that hardly vary would outweigh all others
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoveltyScale:
+    """The scale on which it is said: 0 of the median validation image, 1 of what few of them exceed.
+
+    Attributes
+    ----------
+    middle, limit
+        The median of the validation images, and what the configured share of them exceeds.
+
+    Raises
+    ------
+    ConfigError
+        The limit is not above the middle.
+    """
+
+    middle: float
+    limit: float
+
+    def __post_init__(self) -> None:
+        if not self.middle < self.limit < np.inf:
+            raise ConfigError("'limit' must be above 'middle'")
+
+    def __call__(self, values_N: np.ndarray) -> np.ndarray:
+        """Return values on this scale, (N,) float32."""
+        scaled_N: np.ndarray = ((values_N - self.middle) / (self.limit - self.middle)).astype(np.float32)
+        return scaled_N
+
+
+def fit_scale(validation_N: np.ndarray, share: float) -> NoveltyScale | None:
+    """Fit the scale on which a share of the validation images is beyond 1; None where they are too few or all alike."""
+    if len(validation_N) < MIN_IMAGES:
+        return None
+    middle, limit = float(np.median(validation_N)), float(np.quantile(validation_N, 1 - share))
+    return NoveltyScale(middle=middle, limit=limit) if limit > middle else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,15 +72,14 @@ class Novelty:
         Makes the covariance within classes the identity.
     means_CF
         Of each class that has training images, about the centre and whitened.
-    middle, limit
-        The median distance of the validation images, and the one that the configured share of them exceeds.
+    scale
+        Of the distances.
     """
 
     center_F: np.ndarray
     whitening_FF: np.ndarray
     means_CF: np.ndarray
-    middle: float
-    limit: float
+    scale: NoveltyScale
 
     def distance(self, features_NF: np.ndarray) -> np.ndarray:
         """Compute the Mahalanobis distance to the nearest class, (N,) float64."""
@@ -55,10 +91,7 @@ class Novelty:
 
     def __call__(self, features_NF: np.ndarray) -> np.ndarray:
         """Compute the novelty, (N,) float32: 0 of the median validation image; beyond 1, unlike the training images."""
-        novelty_N: np.ndarray = ((self.distance(features_NF) - self.middle) / (self.limit - self.middle)).astype(
-            np.float32
-        )
-        return novelty_N
+        return self.scale(self.distance(features_NF))
 
 
 def fit_novelty(
@@ -88,9 +121,6 @@ def fit_novelty(
     scales_F = np.sqrt(np.maximum(variances_F, _SMALLEST_SHARE * variances_F[-1]))
     whitening_FF = (directions_FF / scales_F).astype(np.float32)
     means_CF = (means_CF @ whitening_FF).astype(np.float32)
-    fitted = Novelty(center_F.astype(np.float32), whitening_FF, means_CF, 0.0, 1.0)
-    distance_N = fitted.distance(validation_NF)
-    middle, limit = float(np.median(distance_N)), float(np.quantile(distance_N, 1 - share))
-    if limit <= middle:
-        return None
-    return Novelty(fitted.center_F, whitening_FF, means_CF, middle, limit)
+    unscaled = Novelty(center_F.astype(np.float32), whitening_FF, means_CF, NoveltyScale(middle=0.0, limit=1.0))
+    scale = fit_scale(unscaled.distance(validation_NF), share)
+    return None if scale is None else replace(unscaled, scale=scale)

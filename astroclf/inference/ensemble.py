@@ -32,7 +32,8 @@ class Ensemble:
     than it is right (arXiv:2007.08792): one that is registered as one model is calibrated again, where there are images
     for it. The confidence is the highest of the mean probabilities, the uncertainty 1 - confidence: the members'
     own are about labels that may be others. Their prediction sets hold for their own probabilities alone, so an
-    ensemble has those that were fitted for it, or none. The novelty is the mean of the members', where all know it.
+    ensemble has those that were fitted for it, or none. The novelty is the mean of the members', where all know it,
+    and likewise scaled anew.
 
     Attributes
     ----------

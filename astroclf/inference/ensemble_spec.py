@@ -27,7 +27,7 @@ class EnsembleSpec(Description):
     classes : list of str
         In label order.
     calibration, conformal : mapping
-        As of `ModelSpec`, for the mean of what the members answer.
+        As of `ModelSpec`, for the mean of what the members answer; under ``novelty`` the arguments of `NoveltyScale`.
     facts, metrics : mapping
         For whoever reads the file: which models the members were, what their test together said.
 

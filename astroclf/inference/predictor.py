@@ -15,6 +15,7 @@ from astroclf.data.decode.bands import to_channels
 from astroclf.data.decode.images import fit_square
 from astroclf.errors import DataError
 from astroclf.evaluation.forward import Estimate, predict_proba
+from astroclf.evaluation.novelty import Novelty
 from astroclf.evaluation.predictions import Predictions
 from astroclf.inference.answers import table_of_batches
 from astroclf.inference.in_memory import images_of
@@ -75,6 +76,11 @@ class Predictor:
     def members(self) -> tuple[Predictor]:
         """Itself alone: what can be an ensemble is asked for its members whether it is one or not."""
         return (self,)
+
+    @property
+    def novelty(self) -> Novelty | None:
+        """How it is told what is unlike its training images; None where it does not know them."""
+        return None if self.profile is None else self.profile.novelty
 
     def predict(
         self, given: Any, *, batch_size: int = DEFAULT_BATCH_SIZE, on_error: Literal["raise", "row"] = "raise"
@@ -180,8 +186,7 @@ class Predictor:
         """
         images_NHWC = self._checked(images)
         said, uncertainty = [torch.zeros(0, len(self.classes))], [torch.zeros(0)]
-        knows = None if self.profile is None else self.profile.novelty
-        novelty = [np.zeros(0, np.float32)]
+        knows, novelty = self.novelty, [np.zeros(0, np.float32)]
         for images_BHWC in self._batches(images_NHWC, batch_size):
             estimate = self._estimate(images_BHWC, self.spec.tta_views)
             said.append(estimate.probabilities_BC.cpu())

@@ -13,12 +13,12 @@ import numpy as np
 
 from astroclf.errors import WeightsError
 from astroclf.evaluation.image_statistics import statistics_of
-from astroclf.evaluation.novelty import Novelty
+from astroclf.evaluation.novelty import Novelty, NoveltyScale
 
 PROFILE_FILE = "profile.npz"
 MOST_EMBEDDINGS = 500  # of validation images: a megabyte of a network with a thousand features
-_NUMBERS = ("middle", "limit")
 _ARRAYS = {"center_F": 1, "whitening_FF": 2, "means_CF": 2}  # of `Novelty`, with their axes
+_NUMBERS = ("middle", "limit")  # of its scale
 _STATISTIC = "statistic_"
 
 
@@ -47,7 +47,7 @@ class TrainingProfile:
         if self.novelty is None:
             return ""
         parts = [getattr(self.novelty, name).tobytes() for name in _ARRAYS]
-        numbers = np.array([getattr(self.novelty, name) for name in _NUMBERS]).tobytes()
+        numbers = np.array([getattr(self.novelty.scale, name) for name in _NUMBERS]).tobytes()
         return hashlib.sha256(b"".join([*parts, numbers])).hexdigest()
 
     def misfit(self, features: int, channels: int) -> str:
@@ -66,7 +66,8 @@ def write_profile(folder: Path, profile: TrainingProfile) -> None:
     columns: dict[str, np.ndarray] = {"embeddings": profile.embeddings_NF}
     columns |= {f"{_STATISTIC}{name}": values for name, values in profile.statistics.items()}
     if profile.novelty is not None:
-        columns |= {name: np.asarray(getattr(profile.novelty, name)) for name in (*_ARRAYS, *_NUMBERS)}
+        columns |= {name: getattr(profile.novelty, name) for name in _ARRAYS}
+        columns |= {name: np.asarray(getattr(profile.novelty.scale, name)) for name in _NUMBERS}
     np.savez(folder / PROFILE_FILE, **columns)  # type: ignore[arg-type]
 
 
@@ -92,7 +93,7 @@ def read_profile(folder: Path, features: int, channels: int) -> TrainingProfile 
                 raise ValueError("its tables have other axes")
             middle, limit = (float(columns[name]) for name in _NUMBERS)
             center_F, whitening_FF, means_CF = (columns[name] for name in _ARRAYS)
-            novelty = Novelty(center_F, whitening_FF, means_CF, middle, limit)
+            novelty = Novelty(center_F, whitening_FF, means_CF, NoveltyScale(middle=middle, limit=limit))
         statistics = {
             name.removeprefix(_STATISTIC): column for name, column in columns.items() if name.startswith(_STATISTIC)
         }

@@ -19,6 +19,7 @@ from astroclf.evaluation.answering import Answering
 from astroclf.evaluation.calibration import Calibration
 from astroclf.evaluation.confidence import NormConfidence, ScaledConfidence
 from astroclf.evaluation.conformal import Conformal
+from astroclf.evaluation.novelty import NoveltyScale
 from astroclf.models.classifier import Classifier
 from astroclf.models.network import NetworkSpec
 from astroclf.settings.base import Range, Settings, at_least
@@ -29,7 +30,7 @@ from astroclf.util.text import nearest
 FORMAT = 4
 SPEC_FILE = "model.json"
 IMAGE_SIDES = Range(at_least=1, below=2**14)  # pixels: a larger image of three bands has a gigabyte
-Part = TypeVar("Part", Calibration, NormConfidence, ScaledConfidence, Conformal)
+Part = TypeVar("Part", Calibration, NormConfidence, ScaledConfidence, Conformal, NoveltyScale)
 _SHOWN_LENGTH = 60  # characters of a wrong value that an error shows
 
 
@@ -227,10 +228,11 @@ def answering_of(
     ConfigError
         A key of theirs is wrong, or they are for another number of classes.
     """
-    own = {key: value for key, value in calibration.items() if key != "confidence"}
-    confidence = calibration.get("confidence", {})
-    if not _holds(Mapping, confidence):
-        raise ConfigError(f"'calibration.confidence' cannot be {shown(confidence)}")
+    own = {key: value for key, value in calibration.items() if key not in ("confidence", "novelty")}
+    confidence, novelty = calibration.get("confidence", {}), calibration.get("novelty", {})
+    for name, values in (("confidence", confidence), ("novelty", novelty)):
+        if not _holds(Mapping, values):
+            raise ConfigError(f"'calibration.{name}' cannot be {shown(values)}")
     scaled = "temperature" in confidence
     answering = Answering(
         calibration=_part("calibration", Calibration, own),
@@ -238,6 +240,7 @@ def answering_of(
         if scaled
         else _part("calibration.confidence", NormConfidence, confidence),
         conformal=_part("conformal", Conformal, conformal),
+        novelty=_part("calibration.novelty", NoveltyScale, novelty),
         uncertainty_head=uncertainty_head,
     )
     answering.check(classes)

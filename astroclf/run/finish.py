@@ -21,6 +21,7 @@ from astroclf.evaluation.predictions import Predictions, write_predictions
 from astroclf.evaluation.report.of_run import draw_plots
 from astroclf.evaluation.results_table import results_table
 from astroclf.evaluation.suspects import find_suspects, write_suspects
+from astroclf.inference.predictor import Predictor
 from astroclf.run.build import Run
 from astroclf.run.environment import environment
 from astroclf.run.record import what_it_is
@@ -94,6 +95,7 @@ def finish(run: Run, fitted: FitResult) -> None:
     decision = None
     if run.data.whole is None:
         predictor = package_tested(run, fit.answering, facts, metrics, weights)
+        metrics |= _unlike_training(run, predictor)
         report = replace(report, pictures=with_heat_maps(pictures, predictions, predictor))
         decision = register_tested(run, facts, metrics, predictions)
         report.write(metrics, decision)
@@ -159,6 +161,16 @@ def _said_of(run: Run, split: str) -> Predictions:
         ids=run.data.cache.catalog.ids,
         tta_views=run.config.evaluation.tta_views,
     )
+
+
+def _unlike_training(run: Run, predictor: Predictor) -> dict[str, float]:
+    """Return which share of the test images the model flags as unlike the training images, and record it."""
+    if predictor.novelty is None:
+        return {}
+    novelty_N = predictor.novelty(predictor.embed(run.data.cache.images[run.data.splits.test]))
+    found = {"test/unlike_training": float((novelty_N > 1).mean())}
+    run.tracker.log_metrics(found, 0)
+    return found
 
 
 def _facts(run: Run) -> dict[str, str]:

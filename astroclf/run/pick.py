@@ -174,6 +174,7 @@ def _probed(name: str, found: Candidate, config: PickConfig, sample: Sample, sha
                 "labels: the comparison would be unfair. Compare it on images that it has not seen."
             )
     parts = build_parts(_experiment(config, found), shared)
+    to_device(parts.network, parts.config.trainer, parts.precision)  # not in inference mode: it is trained, too
     features_NF, speed = _features(name, parts, sample, config.views)
     with ProgressBar(f"Probing {name}", count_fits(config.folds), "fits") as bar:
         said_NC = linear_probe(features_NF, labels, sample.fold_N, len(sample.data.classes), bar.advance)
@@ -195,7 +196,6 @@ def _experiment(config: Config, found: Candidate) -> Config:
 @torch.inference_mode()
 def _features(name: str, parts: Parts, sample: Sample, views: int) -> tuple[np.ndarray, float]:
     """Compute the features of all images, (N, F) float32, and how many images went through in a second."""
-    to_device(parts.network, parts.config.trainer, parts.precision)
     # The format that answers fastest: EfficientNets, which train in fp32 on a CPU, answer twice as fast in bf16.
     precision = choose_precision(parts.config.trainer.precision, parts.precision.device)
     network, train = for_inference(parts.network.eval(), precision), parts.loaders["train"]

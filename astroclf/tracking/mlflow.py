@@ -20,7 +20,7 @@ from astroclf.tracking.names import DIGEST_LENGTH, PARAM_LENGTH, RUN_TAG_LENGTH,
 from astroclf.tracking.runs import experiment_of_run
 from astroclf.tracking.tensorboard import TensorBoardCurves
 from astroclf.tracking.tracker import RecordedSplit, RunStatus
-from astroclf.util.invocation import user_name
+from astroclf.util.invocation import typed_command, user_name
 from astroclf.util.lazy import lazy_import
 from astroclf.util.logs import log
 from astroclf.util.text import flatten
@@ -37,7 +37,6 @@ METRICS_PER_BATCH = 1000  # MLflow's limits for one request
 PARAMS_PER_BATCH = 100
 TAGS_PER_BATCH = 100
 DATASET_NAME_LENGTH = 500
-SOURCE = "astroclf train"  # MLflow shows no more than the last part of a path; the tag `command` has all of it
 # MLflow sorts sections of charts by name, capitals first: what one looks for in a run comes twice, to come first.
 FIRST_CHARTS = {"val/accuracy": "Validation/accuracy", "val/loss": "Validation/loss"}
 _USE_TAG = "mlflow.data.context"
@@ -279,11 +278,12 @@ class MlflowTracker:
         parent_run_id: str | None,
         tags: Mapping[str, str],
     ) -> entities.Run:
+        verb = typed_command().program.replace(".", " ").rpartition(" ")[2]
         tags = {  # with the run, not after it: whoever looks for a run by its tags finds it however early it was killed
             **tags,
             "mlflow.user": user_name(),
             "mlflow.source.type": "LOCAL",
-            "mlflow.source.name": SOURCE,
+            "mlflow.source.name": f"astroclf {verb}",  # the tag `command` has all of it
         }
         if parent_run_id:  # a child elsewhere would not be shown under its parent
             experiment_id = experiment_of_run(self._client, self.uri, parent_run_id)

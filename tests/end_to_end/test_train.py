@@ -39,6 +39,7 @@ def wait_for(condition, process, seconds=120):
 def test_a_run_leaves_what_the_contract_names_and_a_model_that_loads(train, tmp_path):
     done = train(
         *SMALL, "trainer.epochs=2", "loss=cb_focal", "tracking.tensorboard=true", "evaluation.tta_views=8",
+        "dataset.val_fraction=0.2", "evaluation.novel_share=0.2",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     run = only_run(tmp_path)
@@ -65,7 +66,10 @@ def test_a_run_leaves_what_the_contract_names_and_a_model_that_loads(train, tmp_
     assert "models:/galaxy10_sim/1 stays challenger: the first of galaxy10_sim" in said
     assert f"but it was tested on {len(rows)} images, and promotion.min_test_images is 100" in said
     assert metrics["run/alias"] == "challenger"
-    assert 'alt="where the model looked"' in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert 'alt="where the model looked"' in page
+    assert "images unlike the training images" in page
+    assert 0 < metrics["test/unlike_training"] < 0.6
     assert {"test/log_loss", "test/log_loss_raw", "test/ece_equal_mass_raw", "test/aurc"} <= metrics.keys()
     assert {"calibration/images", "calibration/gain", "calibration/gain_low"} <= metrics.keys()
     assert np.mean([row["label"] in row["prediction_set"].split("|") for row in rows]) == metrics["test/coverage"]
@@ -79,7 +83,8 @@ def test_a_run_leaves_what_the_contract_names_and_a_model_that_loads(train, tmp_
     assert recorded.info.status == "FINISHED"
     assert recorded.data.params["loss.gamma"] == "2.0"
     assert recorded.data.tags["test_fingerprint"] == metrics["run/test_fingerprint"]
-    assert recorded.data.metrics["test/accuracy"] == pytest.approx(metrics["test/accuracy"])
+    for name in ("test/accuracy", "test/unlike_training"):
+        assert recorded.data.metrics[name] == pytest.approx(metrics[name])
     model = mlflow.pyfunc.load_model("models:/galaxy10_sim/1")
     for count in (1, 3, 17):
         answer = model.predict(np.random.default_rng(0).integers(0, 255, (count, 32, 32, 3), dtype=np.uint8))

@@ -113,6 +113,7 @@ def changed(package: Path) -> Iterator[Callable[[dict[str, Any]], Path]]:
         ),
         ({"calibration.confidence": {"temperature": [1.0] * 3, "bias": []}}, "confidence.temperature' has 3 numbers"),
         ({"calibration.scale": 1.0}, "'calibration.scale' is no key of Calibration"),
+        ({"calibration.novelty": {"middle": 1.0, "limit": 1.0}}, "calibration.novelty: 'limit' must be above 'middle'"),
         ({"conformal.coverage": 1}, "conformal: 'coverage' must be between 0 and 1"),
         ({"conformal.thresholds": [0.5]}, "'conformal.thresholds' has 1 numbers, and the model 2 classes"),
         ({"conformal.thresholds": [0.5, -1.1]}, "conformal: 'thresholds' must be numbers from -1 to 1"),

@@ -72,6 +72,15 @@ def test_the_best_comes_first_in_table_page_and_command_and_the_command_is_one_t
     assert "drop_path" not in shown.stdout  # of the recipe's own backbone, which this one does not have
 
 
+def test_a_network_whose_features_were_computed_is_trained_for_its_time_in_fp32_too(typed):
+    """Where no cast to another format lies between, weights must be no tensors of inference mode."""
+    done = typed(
+        f"astroclf pick {SMALL} finetune=none trainer.device=cpu trainer.precision=fp32 "
+        "'candidates=[\"backbone=custom6conv\"]' hydra.run.dir=out"
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -20,6 +20,8 @@ from astroclf.tracking import client
 from astroclf.tracking.client import connect
 from astroclf.tracking.mlflow import MlflowTracker
 from astroclf.tracking.tracker import RecordedSplit
+from astroclf.util import invocation
+from astroclf.util.invocation import Command
 
 NewTracker = Callable[..., MlflowTracker]
 
@@ -234,4 +236,12 @@ def test_the_pages_of_a_run_say_what_it_is(new_tracker: NewTracker) -> None:
     assert json.loads(inputs["test"].profile) == {"images": 7, "classes": {"Sa": 3, "Sb?": 4}}
     assert len(run.inputs.dataset_inputs) == 3
     assert run.data.tags["mlflow.note.content"] == "**ResNet18** on galaxies"
-    assert (run.data.tags["mlflow.source.name"], run.data.tags["mlflow.source.type"]) == ("astroclf train", "LOCAL")
+    assert run.data.tags["mlflow.source.type"] == "LOCAL"
+
+
+@pytest.mark.parametrize("program", ["astroclf pretrain", "python -m astroclf.pretrain", "python -m astroclf pretrain"])
+def test_a_run_says_which_verb_made_it(program: str, new_tracker: NewTracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invocation, "_typed", [Command(program)])
+    tracker = new_tracker()
+    tags = connect(tracker.uri).get_run(tracker.run_id).data.tags
+    assert tags["mlflow.source.name"] == "astroclf pretrain"

@@ -22,7 +22,7 @@ from astroclf.settings.verbs.asking import EvaluateConfig
 from astroclf.settings.verbs.records import ExportConfig
 from astroclf.use.evaluation.job import evaluate
 from astroclf.use.export.job import export
-from tests.tiny import write_tiny_package
+from tests.tiny import with_profile, write_tiny_package
 from tests.use.test_evaluation import CLASSES, digests
 
 EACH = 40  # images of a class
@@ -107,14 +107,21 @@ def test_images_that_one_member_was_trained_on_are_no_test_of_it(register, membe
     assert [(member.seen.among(digests(galaxies, *of_one)) == "train").sum() for member in model.members] == [0, EACH]
 
 
-def test_its_mean_is_calibrated_on_validation_images_that_no_member_was_trained_on(
-    register, galaxies, tmp_path, database_uri, tiny_backbone
-):
+@pytest.fixture
+def pair(galaxies: Path, tmp_path: Path, tiny_backbone) -> list[Path]:
+    """Two models that were validated on images 6 to 19 of each class, and know novelty."""
+
     def named(numbers: range) -> np.ndarray:
         return digests(galaxies, *(f"{name}/{number}.png" for name in CLASSES for number in numbers))
 
     seen_by_each = [SeenImages.of(named(range(trained)), named(range(trained, 20))) for trained in (4, 6)]
-    pair = [write_tiny_package(tmp_path / f"{n}", seen, image_size=24) for n, seen in enumerate(seen_by_each)]
+    plain = [write_tiny_package(tmp_path / f"{n}", seen, image_size=24) for n, seen in enumerate(seen_by_each)]
+    return [with_profile(each, tmp_path / f"known {n}", seed=n) for n, each in enumerate(plain)]
+
+
+def test_its_mean_is_calibrated_on_validation_images_that_no_member_was_trained_on(
+    register, pair, tmp_path, database_uri
+):
     register(pair)
     model = load("models:/galaxies/1", database_uri, device="cpu")
     assert model.answering.conformal is not None
@@ -123,6 +130,25 @@ def test_its_mean_is_calibrated_on_validation_images_that_no_member_was_trained_
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["test/images"] == 3 * (EACH - 20)
     assert {"test/coverage", "test/set_size"} <= metrics.keys()
+
+
+def test_its_novelty_is_on_a_scale_of_the_same_validation_images(register, pair, galaxies, tmp_path, database_uri):
+    register(pair)
+    files = [galaxies / name / f"{number}.png" for name in CLASSES for number in range(6, 20)]
+    novelty = load("models:/galaxies/1", database_uri, device="cpu").predict(files)["novelty"]
+    assert abs(novelty.median()) < 0.01
+    assert (novelty > 1).sum() == 1, "of 42, one in a hundred"
+    assert (load(pair, device="cpu").predict(files)["novelty"] > 1).all(), "the members were trained on noise"
+
+
+def test_what_is_registered_again_is_fitted_to_the_members_themselves(register, pair, tmp_path, database_uri):
+    register(pair)
+    first = shutil.move(tmp_path / "out" / "model", tmp_path / "first")
+    shutil.rmtree(tmp_path / "out")
+    register([first])
+    before, after = (load(f"models:/galaxies/{number}", database_uri, device="cpu") for number in (1, 2))
+    assert before.answering.novelty is not None
+    assert after.answering == before.answering
 
 
 def test_only_an_ensemble_that_answers_in_its_own_classes_is_registered(register, members):

@@ -31,10 +31,11 @@ from astroclf.util.figures import class_labels
 from astroclf.util.text import number
 
 HEADLINES = ("accuracy", "macro_f1", "log_loss", "ece")  # of `METRICS`: how often it is right, and how sure it may be
-OF_SETS_AND_ORDER = {
+OF_ANSWERS = {
     "aurc": "area under the risk–coverage curve (AURC)",
     "coverage": "true class in its prediction set",
     "set_size": "classes in a prediction set, on average",
+    "unlike_training": "images unlike the training images",
 }
 SHOWN_SAMPLES = 24  # of a gallery
 CELL_SAMPLES = 12  # behind a cell of the confusion matrix
@@ -133,7 +134,7 @@ def figures_section(metrics: Mapping[str, Any], title: str = "Figures") -> Table
     metrics
         With the names of ``metrics.json``.
     """
-    labels = {name: metric.label for name, metric in METRICS.items()} | OF_SETS_AND_ORDER
+    labels = {name: metric.label for name, metric in METRICS.items()} | OF_ANSWERS
     shown = {name: label for name, label in labels.items() if metrics.get(f"test/{name}") is not None}
     is_calibrated = any(_before(metrics, name) is not None for name in shown)
     columns = [Column("figure", numeric=False), Column("value"), Column(f"{100 * LEVEL:g} % interval")]

@@ -12,6 +12,7 @@ import numpy as np
 from astroclf.data.cache.image_cache import ImageCache
 from astroclf.errors import AstroclfError, ConfigError
 from astroclf.evaluation.answering import fit_answering
+from astroclf.evaluation.novelty import fit_scale
 from astroclf.evaluation.predictions import joined
 from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.predictor import Predictor
@@ -48,8 +49,9 @@ def check_registration(config: EvaluateConfig, model: Predictor | Ensemble) -> N
 def recalibrated(ensemble: Ensemble, caches: Sequence[ImageCache], config: EvaluateConfig) -> Ensemble:
     """Return the ensemble with its mean calibrated on the members' validation images that no member was trained on.
 
-    The mean of calibrated models is less sure than it is right (arXiv:2007.08792), and has no prediction sets of its
-    own. Where there are no such images, it stays as it is, and that is said.
+    The mean of calibrated models is less sure than it is right (arXiv:2007.08792), has no prediction sets of its own,
+    and a novelty that is beyond 1 for fewer images than each member's. Where there are no such images, it stays as it
+    is, and that is said.
 
     Parameters
     ----------
@@ -65,13 +67,16 @@ def recalibrated(ensemble: Ensemble, caches: Sequence[ImageCache], config: Evalu
     ids = catalog.ids
     places = _places(ids, caches)
     parts = [_pixels(caches, [own[start : start + _STEP] for own in places]) for start in range(0, len(rows), _STEP)]
-    said = joined([ensemble.classify(images) for images in parts])
+    plain_mean = Ensemble(ensemble.members)  # without what an earlier registration fitted
+    said = joined([plain_mean.classify(images) for images in parts])
     labels = np.array([ensemble.classes.index(name) for name in catalog.classes])[catalog.labels]
     labelled = replace(said, ids=ids, labels=labels)
     fit = fit_answering(labelled, defaults["calibration"], defaults["coverage"], uncertainty_head=False)
     for sentence in fit.sentences:
         log.info("The ensemble: %s", sentence)
-    return Ensemble(ensemble.members, ensemble.spec, fit.answering)
+    share = defaults["novel_share"]
+    scale = None if said.novelty is None or share is None else fit_scale(said.novelty, share)
+    return Ensemble(ensemble.members, ensemble.spec, replace(fit.answering, novelty=scale))
 
 
 def register_ensemble(

@@ -38,7 +38,8 @@ def fill_bundle(predictor: Predictor | Ensemble, folder: Path, name: str, trials
         save_model(folder / RUN_FOLDER_PACKAGE, package)
     lines = [f"./{RUN_FOLDER_PACKAGE}/{WHEELS}/{WHEEL}", *requirements()]
     (folder / REQUIREMENTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    readme = _readme(visible(name), example_image(predictor.members[0].spec))
+    knows_novelty = all(member.novelty is not None for member in predictor.members)
+    readme = _readme(visible(name), example_image(predictor.members[0].spec), knows_novelty=knows_novelty)
     (folder / "README.txt").write_text(readme, encoding="utf-8")
     agreement = check_package(predictor, load(folder / RUN_FOLDER_PACKAGE, device="cpu", precision="fp32"), trials)
     return f"the model, astroclf itself and its {REQUIREMENTS}; {agreement}. README.txt says how it is used."
@@ -50,12 +51,15 @@ def example_image(spec: ModelSpec) -> str:
     return "image.fits" if FITS in kinds else "image.jpg" if EIGHT_BIT in kinds else "image.tif"
 
 
-def _readme(name: str, image: str) -> str:
+def _readme(name: str, image: str, *, knows_novelty: bool) -> str:
     model, wheels = RUN_FOLDER_PACKAGE, f"{RUN_FOLDER_PACKAGE}/{WHEELS}"
+    told = (
+        " (unlike_training: images of a kind that it has not seen; their labels mean nothing)" if knows_novelty else ""
+    )
     return f"""\
 1. Unpack, `cd {name}`, and make an environment: python -m venv .venv && . .venv/bin/activate (Python 3.11 or newer).
 2. Without a GPU, first: pip install torch torchvision --index-url {_CPU_WHEELS} (instead of several GB).
 3. In this folder: pip install -r {REQUIREMENTS} (the wheel of astroclf is the one in {wheels}/).
-4. python -c "import astroclf; print(astroclf.load('{model}').predict(['{image}']))"
+4. python -c "import astroclf; print(astroclf.load('{model}').predict(['{image}']))"{told}
 5. By REST: pip install mlflow, then mlflow models serve -m {model} --env-manager local (it is an MLflow model, too).
 """

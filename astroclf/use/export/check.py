@@ -20,6 +20,8 @@ from astroclf.use.export.program import Answers
 from astroclf.util.progress import ProgressBar
 
 TOLERANCE = 1e-5  # of probabilities, in float32
+# Of novelties, in float32 too, as a share of those beyond 1: what is far from all training images has large ones.
+NOVELTY_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,13 @@ def check_package(model: Predictor | Ensemble, loaded: Predictor | Ensemble, tri
     found = []
     for trial in trials:
         theirs = loaded.classify(trial.images)  # type: ignore[arg-type]  # an ensemble's is one, too
-        answers = Answers(theirs.probabilities, theirs.confidence, theirs.uncertainty)
+        answers = Answers(theirs.probabilities, theirs.confidence, theirs.uncertainty, theirs.novelty)
         found.append((trial, _furthest(model.classify(trial.images), answers, trial, remedy)))  # type: ignore[arg-type]
     return _in_words(found)
 
 
-def _furthest(wanted: Predictions, found: Answers, trial: Trial, remedy: str) -> float:
-    """Return the largest difference of two sets of answers, and refuse one that is too large, and other labels."""
+def _furthest(wanted: Predictions, found: Answers, trial: Trial, remedy: str) -> tuple[float, float | None]:
+    """Return the largest difference of answers, and of novelties where there are any; refuse too large ones."""
     pairs = (
         (wanted.probabilities, found.probabilities),
         (wanted.confidence[:, None], found.confidence[:, None]),
@@ -130,22 +132,33 @@ def _furthest(wanted: Predictions, found: Answers, trial: Trial, remedy: str) ->
     )
     off_N = np.max([np.abs(ours - theirs).max(axis=1) for ours, theirs in pairs], axis=0)
     others = wanted.predicted != found.probabilities.argmax(axis=1)
-    if not others.any() and (off_N <= TOLERANCE).all():  # NaN is no pass
-        return float(off_N.max())
+    if others.any() or not (off_N <= TOLERANCE).all():  # NaN is no pass
+        what = f"gives {others.sum()} other labels than the model itself, and its answers differ"
+        raise _refused(trial, what, off_N, TOLERANCE, remedy)
+    if wanted.novelty is None:
+        return float(off_N.max()), None
+    novelty_off_N = np.abs(wanted.novelty - found.novelty) / np.maximum(1, np.abs(wanted.novelty))
+    if not (novelty_off_N <= NOVELTY_TOLERANCE).all():
+        raise _refused(trial, "has other novelties, which differ", novelty_off_N, NOVELTY_TOLERANCE, remedy)
+    return float(off_N.max()), float(novelty_off_N.max())
+
+
+def _refused(trial: Trial, what: str, off_N: np.ndarray, allowed: float, remedy: str) -> AstroclfError:
     worst = f" (most for {trial.names[int(off_N.argmax())]})" if trial.names else ""
-    raise AstroclfError(
-        f"Nothing was written: on {trial.said} the exported model gives {others.sum()} other labels than the model "
-        f"itself, and its answers differ by up to {off_N.max():.1e}{worst} (at most {TOLERANCE:g} is allowed). {remedy}"
+    return AstroclfError(
+        f"Nothing was written: on {trial.said} the exported model {what} by up to {off_N.max():.1e}{worst} "
+        f"(at most {allowed:g} is allowed). {remedy}"
     )
 
 
-def _in_words(found: Sequence[tuple[Trial, float]]) -> str:
-    within = " and ".join(f"{_difference(furthest)} on {trial.said}" for trial, furthest in found)
+def _in_words(found: Sequence[tuple[Trial, tuple[float, float | None]]]) -> str:
+    within = " and ".join(f"{_difference(*furthest)} on {trial.said}" for trial, furthest in found)
     return f"labels equal and answers {within}"
 
 
-def _difference(furthest: float) -> str:
-    return f"within {furthest:.0e}" if furthest else "the same"
+def _difference(furthest: float, of_novelty: float | None) -> str:
+    answers, novelty = (f"within {off:.0e}" if off else "the same" for off in (furthest, of_novelty))
+    return answers if of_novelty is None or answers == novelty else f"{answers} (novelty {novelty})"
 
 
 def shown_to(predictor: Predictor, preprocessing: str, images: np.ndarray) -> np.ndarray:
@@ -166,4 +179,4 @@ def _run(predictor: Predictor, run: Runner, preprocessing: str, images: np.ndarr
             parts.append(run(shown_to(predictor, preprocessing, batch)))
             bar.advance(len(batch))
             start += length
-    return Answers(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Answers(*(None if column[0] is None else np.concatenate(column) for column in zip(*parts, strict=True)))

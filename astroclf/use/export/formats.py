@@ -76,8 +76,8 @@ class Format(ABC):
         """Load a file, as whoever gets it would, and return what runs it on a batch."""
 
     @abstractmethod
-    def usage(self, file: str, example: str) -> str:
-        """Return lines of Python that run a file on `example`, an expression."""
+    def usage(self, file: str, example: str, outputs: Sequence[str]) -> str:
+        """Return lines of Python that run a file on `example`, an expression, for all its outputs."""
 
 
 class Onnx(Format):
@@ -94,7 +94,7 @@ class Onnx(Format):
                 dynamo=True,
                 verbose=False,
                 input_names=[INPUT],
-                output_names=list(Answers._fields),
+                output_names=list(program.outputs),
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
         assert exported is not None
@@ -106,14 +106,15 @@ class Onnx(Format):
     def runner(self, path: Path) -> Runner:
         """Load such a file."""
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return lambda images: Answers(*session.run(list(Answers._fields), {INPUT: images}))
+        names = [output.name for output in session.get_outputs()]
+        return lambda images: Answers(**dict(zip(names, session.run(names, {INPUT: images}), strict=True)))
 
-    def usage(self, file: str, example: str) -> str:
+    def usage(self, file: str, example: str, outputs: Sequence[str]) -> str:
         """Return lines of Python that run such a file."""
         return (
             "import json\n\nimport onnxruntime\n\n"
             f'session = onnxruntime.InferenceSession("{file}")\n'
-            f'probabilities, confidence, uncertainty = session.run(None, {{"{INPUT}": {example}}})\n'
+            f'{", ".join(outputs)} = session.run(None, {{"{INPUT}": {example}}})\n'
             'classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])'
         )
 
@@ -133,15 +134,15 @@ class TorchExport(Format):
     def runner(self, path: Path) -> Runner:
         """Load such a file."""
         with _quiet():
-            return _of_module(torch.export.load(path).module())
+            return of_module(torch.export.load(path).module())
 
-    def usage(self, file: str, example: str) -> str:
+    def usage(self, file: str, example: str, outputs: Sequence[str]) -> str:
         """Return lines of Python that run such a file."""
         return (
             "import json\n\nimport torch\n\n"
             f'about = {{"{ABOUT}": ""}}\n'
             f'program = torch.export.load("{file}", extra_files=about).module()\n'
-            f"probabilities, confidence, uncertainty = program(torch.from_numpy({example}))\n"
+            f"{', '.join(outputs)} = program(torch.from_numpy({example}))\n"
             f'classes = json.loads(json.loads(about["{ABOUT}"])["classes"])'
         )
 
@@ -163,15 +164,15 @@ class TorchScript(Format):
     def runner(self, path: Path) -> Runner:
         """Load such a file."""
         with _quiet():
-            return _of_module(torch.jit.load(str(path), map_location="cpu"))
+            return of_module(torch.jit.load(str(path), map_location="cpu"))
 
-    def usage(self, file: str, example: str) -> str:
+    def usage(self, file: str, example: str, outputs: Sequence[str]) -> str:
         """Return lines of Python that run such a file."""
         return (
             "import json\n\nimport torch\n\n"
             f'about = {{"{ABOUT}": ""}}\n'
             f'program = torch.jit.load("{file}", _extra_files=about)\n'
-            f"probabilities, confidence, uncertainty = program(torch.from_numpy({example}))\n"
+            f"{', '.join(outputs)} = program(torch.from_numpy({example}))\n"
             f'classes = json.loads(json.loads(about["{ABOUT}"])["classes"])'
         )
 
@@ -179,7 +180,7 @@ class TorchScript(Format):
 PROGRAMS: dict[str, Format] = {"onnx": Onnx(), "torch_export": TorchExport(), "torchscript": TorchScript()}
 
 
-def _of_module(module: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]) -> Runner:
+def of_module(module: Callable[[Tensor], tuple[Tensor, ...]]) -> Runner:
     def run(images: np.ndarray) -> Answers:
         with torch.no_grad():
             return Answers(*(answer.numpy() for answer in module(torch.from_numpy(images))))

@@ -55,7 +55,8 @@ def fill_hub_folder(predictor: Predictor, folder: Path, name: str, license: str,
         write_profile(folder, predictor.profile)
     config = json.dumps(_config(spec), indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(config + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(model_card(spec, name, license), encoding="utf-8")
+    card = model_card(spec, name, license, knows_novelty=predictor.novelty is not None)
+    (folder / "README.md").write_text(card, encoding="utf-8")
     write_wheel(folder)
     agreement = check_package(predictor, load_package(folder, device="cpu", precision="fp32"), trials)
     return f"a folder for the Hugging Face hub, which `astroclf.load` takes too; {agreement}. Nothing was uploaded."
@@ -76,7 +77,7 @@ def _config(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def model_card(spec: ModelSpec, name: str, license: str) -> str:
+def model_card(spec: ModelSpec, name: str, license: str, *, knows_novelty: bool) -> str:
     """Write the card: what people and the hub's pages are told of a model."""
     head = yaml.safe_dump(_head(spec, name, license), sort_keys=False, allow_unicode=True)
     return f"""\
@@ -99,7 +100,9 @@ it is wrong.
 
 ## Limits
 
-- Every image gets one of the {len(spec.classes)} classes, also one that shows none of them.
+- Every image gets one of the {len(spec.classes)} classes, also one that shows none of them{
+        "; `novelty` beyond 1 (`unlike_training`) flags most such images, not all" if knows_novelty else ""
+    }.
 - Images of another survey, seeing, depth or pixel scale than the training's are answered less well than the figures
   above say, and the confidence does not always tell. Test it on labelled images of your own first:
   `astroclf evaluate`.

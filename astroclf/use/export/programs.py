@@ -18,6 +18,11 @@ from astroclf.use.export.program import Program
 from astroclf.util.atomic import atomic_path, write_text
 from astroclf.util.version import __version__
 
+_NOVELTY = """\
+- `novelty`, float32 (N,): how unlike the training images an image is. 0 is the median of the validation images. Beyond
+  1, which few of those exceed, take the image for one of another kind, whatever its probabilities are.
+"""
+
 
 def write_program(
     predictor: Predictor, format: Format, preprocessing: str, trials: Sequence[Trial], output: Path
@@ -40,20 +45,23 @@ def write_program(
         They differ; nothing is written.
     """
     example = torch.from_numpy(shown_to(predictor, preprocessing, np.asarray(trials[0].images)[:2]))
-    about = described(predictor.spec, preprocessing)
+    program = Program(predictor, preprocessing)
+    about = described(predictor.spec, preprocessing, program.outputs)
     page = output.with_name(f"{output.name}.md")
     with atomic_path(output) as temporary:
-        format.write(Program(predictor, preprocessing), example, about, temporary)
+        format.write(program, example, about, temporary)
         agreement = check_program(predictor, format.runner(temporary), preprocessing, trials)
-        write_text(page, readme(predictor.spec, format, output.name, preprocessing, agreement))
+        write_text(page, readme(predictor.spec, format, output.name, preprocessing, program.outputs, agreement))
     return f"{format.title}, preprocessing {preprocessing}; {agreement}. {page.name} says how it is used."
 
 
-def described(spec: ModelSpec, preprocessing: str) -> dict[str, str]:
+def described(spec: ModelSpec, preprocessing: str, outputs: Sequence[str]) -> dict[str, str]:
     """Return what the file says of itself, each value a text."""
     return {
         "classes": json.dumps(list(spec.classes)),
         "input": taken(spec, preprocessing),
+        "outputs": json.dumps(list(outputs)),
+        **({"novelty_limit": "1"} if "novelty" in outputs else {}),
         "preprocessing": preprocessing,
         "test_time_views": str(spec.tta_views),
         "calibrated": str(bool(spec.calibration)).lower(),
@@ -71,7 +79,9 @@ def taken(spec: ModelSpec, preprocessing: str) -> str:
     return f"float32 (N, {spec.channels}, {size}, {size}), normalised"
 
 
-def readme(spec: ModelSpec, format: Format, name: str, preprocessing: str, agreement: str) -> str:
+def readme(
+    spec: ModelSpec, format: Format, name: str, preprocessing: str, outputs: Sequence[str], agreement: str
+) -> str:
     """Write the page beside a program."""
     classes = "\n".join(f"{place}. {label}" for place, label in enumerate(spec.classes))
     example = "images" if preprocessing == "inside" else "normalised"
@@ -94,7 +104,7 @@ compared with the model itself: {agreement}.
     }.
 - `confidence`, float32 (N,): the estimated probability that the most probable class is right.
 - `uncertainty`, float32 (N,): the estimated probability that it is wrong.
-
+{_NOVELTY if "novelty" in outputs else ""}
 {"The mean over the eight symmetries of the square is taken inside." if spec.tta_views > 1 else ""}
 
 Classes, from column 0:
@@ -104,7 +114,7 @@ Classes, from column 0:
 ## Use
 
 ```python
-{format.usage(name, example)}
+{format.usage(name, example, outputs)}
 ```
 """
 

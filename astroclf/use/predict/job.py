@@ -52,7 +52,7 @@ def predict(config: PredictConfig, command: str) -> int:
         check_format(Path(config.output))
     predictor = load(config.names, config.tracking.uri, config.trainer.device, config.trainer.precision)
     preparation = predictor.preparation
-    if any(member.profile is None or member.profile.novelty is None for member in predictor.members):
+    if any(member.novelty is None for member in predictor.members):
         log.info("The model does not know what its training images are like: its answers have no novelty.")
     inputs, survey = surveyed_inputs(config.words, preparation, config.column)
     first, stop = config.rows_of_shard(survey.count)

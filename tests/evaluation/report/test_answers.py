@@ -68,7 +68,7 @@ def test_a_mistake_is_shown_beside_where_the_model_looked(predictions: Predictio
 
 def test_few_figures_are_at_the_top_and_all_in_a_table_beside_what_they_were_before_calibration() -> None:
     metrics = {"test/accuracy": 0.9, "test/accuracy_low": 0.8, "test/accuracy_high": 0.95, "test/macro_recall": 0.7}
-    metrics |= {"test/ece": 0.02, "test/ece_raw": 0.08, "test/coverage": 0.91}
+    metrics |= {"test/ece": 0.02, "test/ece_raw": 0.08, "test/coverage": 0.91, "test/unlike_training": 0.015}
     assert [(item.value, item.label) for item in headlines(metrics)] == [
         ("0.900", "accuracy"), ("0.020", "calibration error (ECE)"),
     ]  # fmt: skip
@@ -78,7 +78,9 @@ def test_few_figures_are_at_the_top_and_all_in_a_table_beside_what_they_were_bef
     assert cells[0] == ["accuracy", "0.900", "0.800 – 0.950", "–"]
     assert ["macro recall", "0.700", "–", "–"] in cells
     assert ["calibration error (ECE)", "0.020", "–", "0.080"] in cells
-    assert cells[-1][:2] == ["true class in its prediction set", "0.910"]
+    assert [row[:2] for row in cells[-2:]] == [
+        ["true class in its prediction set", "0.910"], ["images unlike the training images", "0.015"],
+    ]  # fmt: skip
     same = figures_section(metrics | {"test/ece_raw": 0.02})
     assert [column.name for column in same.columns] == ["figure", "value", "95 % interval"]
 

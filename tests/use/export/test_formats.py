@@ -15,11 +15,11 @@ from PIL import Image
 from astroclf.errors import AstroclfError
 from astroclf.registry.package import load_package
 from astroclf.use.export.check import check_program, drawn_images, trials_of
-from astroclf.use.export.formats import PROGRAMS, Runner
-from astroclf.use.export.program import Answers
+from astroclf.use.export.formats import PROGRAMS, Runner, of_module
+from astroclf.use.export.program import Answers, Program
 from astroclf.use.export.programs import write_program
 from tests.data.augment.recipes import recipe_values
-from tests.tiny import write_tiny_package
+from tests.tiny import with_profile, write_tiny_package
 
 
 def run_the_page(page: Path, images: np.ndarray) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def test_what_says_something_else_is_not_written(tiny_package, tmp_path, monkeyp
 
     def off(path: Path) -> Runner:
         right = type(form).runner(form, path)
-        return lambda images: Answers(*(answer * np.float32(1.001) for answer in right(images)))
+        return lambda images: Answers(*(answer * np.float32(1.001) for answer in right(images)[:3]))
 
     monkeypatch.setattr(form, "runner", off)
     predictor = load_package(tiny_package, device="cpu", precision="fp32")
@@ -80,7 +80,7 @@ def test_what_is_off_on_the_user_s_own_images_alone_is_not_written_and_the_image
 
         def run(images: np.ndarray) -> Answers:
             is_last = (images == own.images[2]).all(axis=(1, 2, 3))
-            return Answers(*(part + 1e-3 * is_last.reshape(-1, *[1] * (part.ndim - 1)) for part in right(images)))
+            return Answers(*(part + 1e-3 * is_last.reshape(-1, *[1] * (part.ndim - 1)) for part in right(images)[:3]))
 
         return run
 
@@ -95,6 +95,19 @@ def test_answers_that_are_no_numbers_are_refused(tiny_package):
     broken: Runner = lambda images: Answers(*(np.full((len(images), 3)[:axes], np.nan) for axes in (2, 1, 1)))  # noqa: E731
     with pytest.raises(AstroclfError, match="Nothing was written"):
         check_program(predictor, broken, "inside", trials_of(predictor, 4, ()))
+
+
+def test_another_novelty_is_refused(tiny_package, tmp_path):
+    predictor = load_package(with_profile(tiny_package, tmp_path / "known"), device="cpu", precision="fp32")
+    right = of_module(Program(predictor, "inside"))
+
+    def off(images: np.ndarray) -> Answers:
+        answers = right(images)
+        return answers._replace(novelty=answers.novelty + np.float32(0.1))
+
+    assert "(novelty within" in check_program(predictor, right, "inside", trials_of(predictor, 4, ()))
+    with pytest.raises(AstroclfError, match=r"other novelties, which differ by up to .* \(at most 0\.001"):
+        check_program(predictor, off, "inside", trials_of(predictor, 4, ()))
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
@@ -119,14 +132,19 @@ def test_every_format_gives_the_model_s_answers(
 ):
     augment = recipe_values(mean=[0.4], std=[0.2], **changes)
     described = {"channels": channels, "tta_views": tta_views, "activation": activation, "augment": augment}
-    predictor = load_package(write_tiny_package(tmp_path / "model", **described), device="cpu", precision="fp32")
+    package = write_tiny_package(tmp_path / "model", **described)
+    if channels == 3:  # `noise` is of three
+        package = with_profile(package, tmp_path / "known")
+    predictor = load_package(package, device="cpu", precision="fp32")
     output = tmp_path / f"m.{name}"
     write_program(predictor, PROGRAMS[name], preprocessing, trials_of(predictor, 200, ()), output)  # it compares
 
 
 @pytest.mark.slow
-def test_an_onnx_file_is_run_without_astroclf(tiny_package, tmp_path, monkeypatch):
-    predictor = load_package(tiny_package, device="cpu", precision="fp32")
+@pytest.mark.parametrize("knows", [True, False], ids=["that knows novelty", "of before"])
+def test_an_onnx_file_is_run_without_astroclf(knows, tiny_package, tmp_path, monkeypatch):
+    package = with_profile(tiny_package, tmp_path / "known") if knows else tiny_package
+    predictor = load_package(package, device="cpu", precision="fp32")
     write_program(predictor, PROGRAMS["onnx"], "inside", trials_of(predictor, 200, ()), tmp_path / "m.onnx")
     monkeypatch.chdir(tmp_path)
     images = drawn_images(predictor.spec, 5)
@@ -137,5 +155,9 @@ def test_an_onnx_file_is_run_without_astroclf(tiny_package, tmp_path, monkeypatc
     np.testing.assert_allclose(confidence, said.confidence, atol=1e-5)
     np.testing.assert_allclose(uncertainty, said.uncertainty, atol=1e-5)
     about = found["session"].get_modelmeta().custom_metadata_map
+    assert json.loads(about["outputs"]) == [output.name for output in found["session"].get_outputs()]
+    assert ("novelty" in found, about.get("novelty_limit")) == ((True, "1") if knows else (False, None))
+    if knows:
+        np.testing.assert_allclose(found["novelty"], said.novelty, rtol=1e-3, atol=1e-3)
     assert found["classes"] == list(predictor.classes)
     assert (about["preprocessing"], about["test_time_views"]) == ("inside", "1")

@@ -12,20 +12,21 @@ from astroclf.models.network import NetworkSpec, build_network
 from astroclf.registry.package import load_package, write_package
 from astroclf.settings.yaml_files import yaml_values
 from astroclf.use.export.check import check_program, trials_of
-from astroclf.use.export.formats import _of_module
+from astroclf.use.export.formats import of_module
 from astroclf.use.export.program import Program
 from tests.backbones import EVERY_BACKBONE
 from tests.data.augment.recipes import recipe_values
-from tests.tiny import write_tiny_package
+from tests.tiny import with_profile, write_tiny_package
 
 HEADS = [{}, {"uncertainty": True}, {"refinement": True, "attention": True, "uncertainty": True, "hidden": 16}]
 
 
-def agrees(folder: Path, preprocessing: str = "inside", count: int = 8) -> None:
+def agrees(folder: Path, preprocessing: str = "inside", count: int = 8) -> str:
     predictor = load_package(folder, device="cpu", precision="fp32")
     program = Program(predictor, preprocessing)
-    said = check_program(predictor, _of_module(program), preprocessing, trials_of(predictor, count, ()))
+    said = check_program(predictor, of_module(program), preprocessing, trials_of(predictor, count, ()))
     assert said.startswith("labels equal"), "it raises where they are not, or where a number is off by more than 1e-5"
+    return said
 
 
 @pytest.mark.parametrize("tta_views", [1, 8])
@@ -48,6 +49,13 @@ def test_every_backbone(backbone, preprocessing, tmp_path):
     network = build_network(NetworkSpec(backbone=values, num_classes=4, image_size=64))
     spec = {"backbone": values, "classes": list("abcd"), "image_size": 64, "augment": recipe_values(crop=[220, 240])}
     agrees(write_package(tmp_path / "model", spec, network.state_dict()), preprocessing, count=3)
+
+
+@pytest.mark.parametrize("preprocessing", ["inside", "beside"])
+@pytest.mark.parametrize("tta_views", [1, 8])
+def test_the_novelty_is_that_of_the_image_as_it_is(tta_views, preprocessing, tmp_path, tiny_backbone):
+    package = write_tiny_package(tmp_path / "model", tta_views=tta_views)
+    assert "novelty" in agrees(with_profile(package, tmp_path / "known"), preprocessing)
 
 
 def test_calibrated_probabilities_are_those_of_the_model(tmp_path, tiny_backbone):
