@@ -164,7 +164,7 @@ def _said_of(run: Run, split: str) -> Predictions:
 
 
 def _unlike_training(run: Run, predictor: Predictor) -> dict[str, float]:
-    """Return which share of the test images the model flags as unlike the training images, and record it."""
+    """Return the share of the test images that the model flags as unlike the training images, and record it."""
     if predictor.novelty is None:
         return {}
     novelty_N = predictor.novelty(predictor.embed(run.data.cache.images[run.data.splits.test]))

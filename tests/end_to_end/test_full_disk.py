@@ -47,6 +47,23 @@ def test_a_disk_that_refuses_is_one_paragraph_and_the_run_goes_on_once_there_is_
     assert [each["resumed"] for each in (no_checkpoint, no_package, no_registration)] == [False, True, True]
 
 
+def test_a_pretraining_on_a_full_disk_goes_on_once_there_is_room(tmp_path, clean_environment, own_cache):
+    words = ["pretrain", *RUN[1:], "views=2", "slices=8", f"dataset.cache_dir={own_cache}", "tracking=none"]
+    (tmp_path / "disk").mkdir()
+    no_checkpoint, no_backbone = on_small_disks(
+        tmp_path / "disk",
+        [{"kib": 40_000, "words": words}, {"kib": 100_000, "words": words}],
+        clean_environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    for each, file in ((no_checkpoint, "last.pt"), (no_backbone, "backbone.safetensors")):
+        assert each["status"] == 1
+        assert f"{file}: the disk is full" in " ".join(each["said"].split())
+        assert "Traceback" not in each["said"]
+        assert each["left"] == []
+        assert each["again"] == 0, each["again_said"]
+    assert [each["resumed"] for each in (no_checkpoint, no_backbone)] == [False, True]
+
+
 def test_a_sweep_on_a_full_disk_stops_and_its_trials_go_on_once_there_is_room(tmp_path, clean_environment, own_cache):
     words = [
         *RUN, f"dataset.cache_dir={own_cache}", "tracking=none", "-m", "seed=0,1", "hydra.sweeper.study_name=night",

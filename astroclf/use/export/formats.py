@@ -181,6 +181,8 @@ PROGRAMS: dict[str, Format] = {"onnx": Onnx(), "torch_export": TorchExport(), "t
 
 
 def of_module(module: Callable[[Tensor], tuple[Tensor, ...]]) -> Runner:
+    """Return what runs a program that takes tensors on a batch of arrays."""
+
     def run(images: np.ndarray) -> Answers:
         with torch.no_grad():
             return Answers(*(answer.numpy() for answer in module(torch.from_numpy(images))))
