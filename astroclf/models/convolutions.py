@@ -2,7 +2,7 @@
 
 Torch's own kernels (oneDNN) are near the machine's limit where images are large, and up to four times slower than a
 matrix product where few positions are left, as in the last stages of a ResNet: there the gradient of the weights most
-of all. The two ways give the same to the rounding of bf16 (benchmarks/convolutions.py has times and errors).
+of all. The two ways give the same to the rounding of bf16; `benchmarks/cpu.py` shows what the choice is worth.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,15 @@ class Convolutions(TorchFunctionMode):
         return way if (way := known.get(key)) is not None and way in ways else None
 
 
+@dataclass(frozen=True, eq=False)
 class _Call:
-    """A call of ``conv2d`` that both ways can compute, as plain values."""
+    """A call of ``conv2d`` that both ways can compute."""
 
-    def __init__(self, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> None:
-        self.x, self.weight, self.bias, self.stride, self.padding = x, weight, bias, stride, padding
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    stride: Pair
+    padding: Pair
 
     @classmethod
     def of(
