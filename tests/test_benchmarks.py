@@ -65,7 +65,7 @@ def test_without_a_cuda_device_there_is_nothing_to_measure(gpu, tmp_path, capsys
 
 def _measured(gpu: ModuleType, path: Path, *options: str) -> dict[str, dict]:
     """Run dry; return the parts, none of which failed, nor any contender that is installed."""
-    gpu.main(["--dry-run", "--json", str(path), *options])
+    gpu.main(["--dry-run", "--minutes", "60", "--json", str(path), *options])
     record = json.loads(path.read_text())
     assert record["dry_run"]
     assert record["device"]["name"] == "cpu"
