@@ -1,21 +1,26 @@
 """What a thousand labelled galaxies give, from random weights and from simulated galaxies.
 
-    python experiments/studies/few_labels.py FOLDER --data GALAXIES [--arms NAME ...] [--splits NAME ...] [--seeds 0 1]
+    python experiments/studies/few_labels.py FOLDER --data GALAXIES [--short] [--arms NAME ...] [--splits NAME ...]
+                                             [--seeds 0 1] [--jobs 2]
 
 GALAXIES is a folder of labelled pictures with labels.csv (path, label, ra_deg, dec_deg). Each arm is trained in FOLDER
 from several seeds, which draw other splits too, with test images of the same patch of sky or of other patches. All arms
 of a seed have the same split. Each model is asked about its test images a second time, as a shallower exposure would
-show them. A training that is complete is taken as it is, so that the study goes on where it was stopped. Prints the
-table of experiments/few_labels.md and writes experiments/studies/few_labels/few_labels.json.
+show them. --short: at 64 px in 20 epochs, and every ingredient of its own. A training that is complete is taken as it
+is, so that the study goes on where it was stopped. Prints the tables of experiments/few_labels.md, and writes figures
+and plot into experiments/studies/few_labels.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -23,30 +28,79 @@ import numpy as np
 from scipy import stats
 
 from astroclf.data.augment.survey import FWHM, brightness_table, flux_of_brightness
+from astroclf.evaluation.metrics import classification_metrics
 from astroclf.evaluation.predictions import read_predictions
 from astroclf.registry.load import load
+from astroclf.util.atomic import write_text
+from astroclf.util.figures import BLUE, ORANGE, figure
+from astroclf.util.threads import available_cores
 
 HERE = Path(__file__).parent / "few_labels"
 SOFTENING = 0.02  # of the color pictures of the Legacy Surveys
 SEEING = 1.25 / 0.262  # pixels: FWHM of a usual night of theirs
 WORSE_SEEING, MORE_NOISE = 1.5, 2.0  # a shallower exposure
 FRAME = 32  # pixels of sky on each side
-COLUMNS = ("accuracy", "macro_f1", "log_loss", "shallower")
+FIGURES = ("accuracy", "macro_f1", "log_loss")
+COLUMNS = (*FIGURES, "shallower")
 SPLITS = {"same patch": (), "other patches": ("dataset.split_by=sky",)}
 SMALL = ("experiment=few_labels", "dataset.crop=160")
 SCRATCH = "backbone.weights=null"
 SIMULATED = "backbone.weights={runs}/simulated"
 PHOTOGRAPHS = ("experiment=finetune_small", "dataset.crop=160")  # EfficientNet-Lite0 with ImageNet weights, 128 px
-ARMS: dict[str, tuple[str, ...]] = {
+# What a search over learning rate, weight decay and batch size chose on 100 validation images
+SEARCHED = ("optimizer.lr=1e-3",)
+BASE = "simulated first"
+ENSEMBLE, MEMBERS = "ensemble of 4", 4
+DISTILLED = "distilled from the ensemble"
+ARMS: dict[str, tuple[str, ...]] = {  # an ensemble is not trained: its members are those of BASE, and three others
     "from scratch": (*SMALL, SCRATCH),
-    "simulated first": (*SMALL, SIMULATED),
-    "simulated first, augment=survey": (*SMALL, SIMULATED, "augment=survey"),
-    "simulated first, whole picture": (*SMALL, SIMULATED, "dataset.crop=null"),
+    BASE: (*SMALL, SIMULATED),
     "EfficientNet, 16 epochs": PHOTOGRAPHS,
     "EfficientNet, 40 epochs": (*PHOTOGRAPHS, "trainer.epochs=40"),
 }
-# What the arms begin with: an ordinary training on simulated galaxies of the same ten classes
-BEFORE = {"simulated": ("experiment=simulated_lesson",)}
+# One ingredient each, more or less than BASE; in the short study alone
+INGREDIENTS: dict[str, tuple[str, ...]] = {
+    "whole picture": (*SMALL, SIMULATED, "dataset.crop=null"),
+    "longer lesson": (*SMALL, "backbone.weights={runs}/longer"),
+    "pretrained without labels": (*SMALL, "backbone.weights={runs}/unlabelled"),
+    "augment=survey": (*SMALL, SIMULATED, "augment=survey"),
+    "TrivialAugment": (*SMALL, SIMULATED, "augment.trivial=true"),
+    "MixUp": (*SMALL, SIMULATED, "augment.mixup=0.2"),
+    "CutMix": (*SMALL, SIMULATED, "augment.cutmix=1"),
+    "sharpness-aware": (*SMALL, SIMULATED, "optimizer=sam"),
+    "without EMA": (*SMALL, SIMULATED, "trainer.ema_decay=null"),
+    "searched rates": (*SMALL, SIMULATED, *SEARCHED),
+    "resnet18_d4 from scratch": (*SMALL, SCRATCH, "backbone=resnet18_d4"),
+    ENSEMBLE: (),
+    DISTILLED: (*SMALL, SIMULATED, "loss.teacher={members}"),
+}
+# What the arms begin with, on the simulated galaxies of the same ten classes; the last one does not see their labels
+BEFORE: dict[str, tuple[str, ...]] = {
+    "simulated": ("train", "experiment=simulated_lesson"),
+    "longer": ("train", "experiment=simulated_lesson", "trainer.epochs=12"),
+    "unlabelled": ("pretrain", "dataset.samples=20000", "trainer.batch_size=256", "trainer.epochs=3"),
+}
+SHORT_BEFORE = ("dataset.image_size=64",)
+SHORT = (*SHORT_BEFORE, "trainer.epochs=20")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training of the study: after all of an earlier stage, which verb, and its command line."""
+
+    stage: int
+    verb: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table, and the names of the trainings that it is about: one, or the members of an ensemble."""
+
+    arm: str
+    split: str
+    seed: int
+    trainings: list[str]
 
 
 def noise_of_frame(fluxes_HWC: np.ndarray) -> np.ndarray:
@@ -81,12 +135,12 @@ def write_shallower(data: Path, folder: Path) -> None:
     (folder / "complete").touch()
 
 
-def trained(folder: Path, name: str, words: tuple[str, ...]) -> Path:
+def trained(folder: Path, name: str, verb: str, words: tuple[str, ...]) -> Path:
     """Return the run folder of a training in `folder`, which is begun, continued or taken as it is."""
     run = folder / "runs" / name
     if not (run / "metrics.json").is_file():
         begun = (run / "checkpoints" / "last.pt").is_file()
-        command = [sys.executable, "-m", "astroclf.train"]
+        command = [sys.executable, "-m", f"astroclf.{verb}"]
         command += [f"resume={run}"] if begun else [*words, "tracking=none", f"hydra.run.dir={run}"]
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         with (folder / "logs" / f"{name}.txt").open("a") as log:
@@ -95,16 +149,20 @@ def trained(folder: Path, name: str, words: tuple[str, ...]) -> Path:
     return run
 
 
-def figures_of(run: Path, shallow: Path) -> dict[str, float]:
-    """Return the figures of a run's test, and of the same images from a shallower exposure."""
-    metrics = json.loads((run / "metrics.json").read_text())
-    figures = {key: metrics[f"test/{key}"] for key in ("accuracy", "macro_f1", "log_loss", "images")}
-    figures["minutes"] = metrics["run/seconds"] / 60
-    kept = run / "shallower.json"
+def figures_of(runs: list[Path], shallow: Path) -> dict[str, float]:
+    """Return the figures of a run's test, or of several as an ensemble, and of the images from a shallower exposure."""
+    metrics = json.loads((runs[0] / "metrics.json").read_text())
+    figures = {key: metrics[f"test/{key}"] for key in FIGURES}
+    figures["minutes"] = sum(json.loads((run / "metrics.json").read_text())["run/seconds"] for run in runs) / 60
+    test = read_predictions(runs[0] / "predictions.csv")
+    if len(runs) > 1:
+        mean_NK = np.mean([read_predictions(run / "predictions.csv").probabilities for run in runs], axis=0)
+        together = classification_metrics(mean_NK, test.truth, test.classes)
+        figures |= {key: together[key] for key in FIGURES}
+    kept = runs[0] / f"shallower-{len(runs)}.json"
     if not kept.is_file():
-        test = read_predictions(run / "predictions.csv")
         paths = [str((shallow / name).with_suffix(".png")) for name in test.ids]
-        predicted = load(str(run), device="cpu").predict(paths)["label"].to_numpy()
+        predicted = load([str(run) for run in runs], device="cpu").predict(paths)["label"].to_numpy()
         kept.write_text(json.dumps({"accuracy": float(np.mean(predicted == np.array(test.classes)[test.truth]))}))
     figures["shallower"] = json.loads(kept.read_text())["accuracy"]
     return figures
@@ -119,43 +177,89 @@ def mean_interval(values: list[float]) -> str:
     return f"{mean:.3f} ± {half:.3f}"
 
 
-def words_of(arm: str, split: str, seed: int, folder: Path, data: Path) -> tuple[str, ...]:
-    """Return the command line of a training of the study."""
-    own = (
-        "dataset=folder", f"dataset.path={data}", "dataset.table=labels.csv", "dataset.columns.ra=ra_deg",
-        "dataset.columns.dec=dec_deg", f"seed={seed}", f"dataset.split_seed={seed}",
-    )  # fmt: skip
-    arms = (word.format(runs=folder / "runs") for word in ARMS[arm])
-    return (*own, *SPLITS[split], *arms)
+def plan(folder: Path, data: Path, options: argparse.Namespace) -> tuple[dict[str, Training], list[Row]]:
+    """Return all trainings of the study by name, and the rows of its table with the trainings of each."""
+    scale = SHORT if options.short else ()
+    arms = ARMS | (INGREDIENTS if options.short else {})
+    trainings = {
+        name: Training(0, verb, (*words, *(SHORT_BEFORE if options.short else ())))
+        for name, (verb, *words) in BEFORE.items()
+    }
+    rows = []
+
+    def add(arm: str, split: str, seed: int, member: int = 0) -> str:
+        """Plan a training and those that it needs; return its name."""
+        name = f"{arm}-{split}-{seed}".replace(" ", "_").replace(",", "") + (f"-{member}" if member else "")
+        members = [add(BASE, split, seed, each) for each in range(MEMBERS)] if arm == DISTILLED else []
+        teachers = "[" + ",".join(str(folder / "runs" / each) for each in members) + "]"
+        own = (
+            "dataset=folder", f"dataset.path={data}", "dataset.table=labels.csv", "dataset.columns.ra=ra_deg",
+            "dataset.columns.dec=dec_deg", f"seed={seed + 1000 * member}", f"dataset.split_seed={seed}",
+        )  # fmt: skip
+        words = (word.format(runs=folder / "runs", members=teachers) for word in arms[arm])
+        trainings[name] = Training(2 if members else 1, "train", (*own, *SPLITS[split], *words, *scale))
+        return name
+
+    for seed, split, arm in itertools.product(options.seeds, options.splits, options.arms or arms):
+        asked = [(BASE, member) for member in range(MEMBERS)] if arm == ENSEMBLE else [(arm, 0)]
+        rows.append(Row(arm, split, seed, [add(each, split, seed, member) for each, member in asked]))
+    needed = " ".join(word for training in trainings.values() for word in training.words)
+    return {name: each for name, each in trainings.items() if each.stage or f"/{name} " in f"{needed} "}, rows
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    """Draw what each arm adds to `BASE` on the same splits, with mean and interval."""
+    arms = [arm for arm in dict.fromkeys(row["arm"] for row in rows) if arm != BASE]
+    splits = list(dict.fromkeys(row["split"] for row in rows))
+    base = {(row["split"], row["seed"]): row for row in rows if row["arm"] == BASE}
+    with figure(path, 8.5, 1.0 + 0.42 * len(arms)) as axes:
+        for shift, color, split in zip((-0.15, 0.15), (BLUE, ORANGE), splits, strict=False):
+            for place, arm in enumerate(arms):
+                gains = [100 * (row["accuracy"] - base[split, row["seed"]]["accuracy"]) for row in rows
+                         if (row["arm"], row["split"]) == (arm, split)]  # fmt: skip
+                label = f"test of {split}" if place == 0 else None
+                axes.plot(gains, np.full(len(gains), place + shift), "o", markersize=3.5, alpha=0.4, color=color)
+                axes.plot(
+                    np.mean(gains), place + shift, "|", markersize=11, markeredgewidth=2, color=color, label=label
+                )
+        axes.axvline(0, color="#B4B8C0", linewidth=0.8)
+        axes.set_yticks(range(len(arms)), arms)
+        axes.set_ylim(len(arms) - 0.5, -0.5)
+        axes.set_xlabel(f"accuracy less that of “{BASE}” on the same split, points: each seed, and the mean")
+        axes.legend()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--short", action="store_true", help="64 px, 20 epochs, all ingredients")
+    parser.add_argument("--arms", nargs="+", choices=ARMS | INGREDIENTS, help="default: all")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the cores")
     options = parser.parse_args()
     folder, data = options.folder.absolute(), options.data.absolute()
+    trainings, planned = plan(folder, data, options)
     write_shallower(data, folder / "shallower")
-    for name, words in BEFORE.items():
-        trained(folder, name, words)
+    os.environ |= {"OMP_NUM_THREADS": str(max(1, available_cores() // options.jobs)), "OMP_WAIT_POLICY": "PASSIVE"}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for stage in range(3):
+            due = {name: each for name, each in trainings.items() if each.stage == stage}
+            list(pool.map(lambda item: trained(folder, item[0], item[1].verb, item[1].words), due.items()))
     rows = []
-    for seed in options.seeds:
-        for split in options.splits:
-            for arm in options.arms:
-                name = f"{arm}-{split}-{seed}".replace(" ", "_").replace(",", "")
-                run = trained(folder, name, words_of(arm, split, seed, folder, data))
-                rows.append({"arm": arm, "split": split, "seed": seed, **figures_of(run, folder / "shallower")})
-                print(json.dumps(rows[-1]), flush=True)
-    for arm in options.arms:
-        for split in options.splits:
-            own = [row for row in rows if (row["arm"], row["split"]) == (arm, split)]
-            said = [mean_interval([row[key] for row in own]) for key in COLUMNS]
-            print(f"| {arm} | {split} | {len(own)} | " + " | ".join(said) + " |")
+    for row in planned:
+        figures = figures_of([folder / "runs" / name for name in row.trainings], folder / "shallower")
+        rows.append({"arm": row.arm, "split": row.split, "seed": row.seed, **figures})
+    for arm, split in dict.fromkeys((row["arm"], row["split"]) for row in rows):
+        own = [row for row in rows if (row["arm"], row["split"]) == (arm, split)]
+        said = [mean_interval([row[key] for row in own]) for key in COLUMNS]
+        print(f"| {arm} | {split} | {len(own)} | " + " | ".join(said) + " |")
     HERE.mkdir(exist_ok=True)
-    (HERE / "few_labels.json").write_text(json.dumps(rows, indent=1) + "\n")
+    written = HERE / ("ingredients" if options.short else "few_labels")
+    write_text(written.with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
+    if any(row["arm"] == BASE for row in rows):
+        draw(rows, written.with_suffix(".png"))
 
 
 if __name__ == "__main__":
