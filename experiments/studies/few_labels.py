@@ -48,7 +48,7 @@ SCRATCH = "backbone.weights=null"
 SIMULATED = "backbone.weights={runs}/simulated"
 PHOTOGRAPHS = ("experiment=finetune_small", "dataset.crop=160")  # EfficientNet-Lite0 with ImageNet weights, 128 px
 # What a search over learning rate, weight decay and batch size chose on 100 validation images
-SEARCHED = ("optimizer.lr=1e-3",)
+SEARCHED = ("optimizer.lr=7e-4", "optimizer.weight_decay=0.17", "trainer.batch_size=32")
 BASE = "simulated first"
 ENSEMBLE, MEMBERS = "ensemble of 4", 4
 DISTILLED = "distilled from the ensemble"
@@ -168,13 +168,13 @@ def figures_of(runs: list[Path], shallow: Path) -> dict[str, float]:
     return figures
 
 
-def mean_interval(values: list[float]) -> str:
-    """Say a mean and its 95 % interval over seeds, by Student's t."""
+def mean_interval(values: list[float], sign: str = "") -> str:
+    """Say a mean and its 95 % interval over seeds, by Student's t; with the sign ``+``, of a difference."""
     mean = np.mean(values)
     if len(values) < 2:
-        return f"{mean:.3f}"
+        return f"{mean:{sign}.3f}"
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{mean:.3f} ± {half:.3f}"
+    return f"{mean:{sign}.3f} ± {half:.3f}"
 
 
 def plan(folder: Path, data: Path, options: argparse.Namespace) -> tuple[dict[str, Training], list[Row]]:
@@ -205,6 +205,28 @@ def plan(folder: Path, data: Path, options: argparse.Namespace) -> tuple[dict[st
         rows.append(Row(arm, split, seed, [add(each, split, seed, member) for each, member in asked]))
     needed = " ".join(word for training in trainings.values() for word in training.words)
     return {name: each for name, each in trainings.items() if each.stage or f"/{name} " in f"{needed} "}, rows
+
+
+def levels(rows: list[dict]) -> list[str]:
+    """Return a table of the figures of each arm and kind of split, with intervals over the seeds."""
+    lines = []
+    for arm, split in dict.fromkeys((row["arm"], row["split"]) for row in rows):
+        own = [row for row in rows if (row["arm"], row["split"]) == (arm, split)]
+        said = [mean_interval([row[key] for row in own]) for key in COLUMNS]
+        lines.append(f"| {arm} | {split} | {len(own)} | " + " | ".join(said) + " |")
+    return lines
+
+
+def gains(rows: list[dict]) -> list[str]:
+    """Return a table of what each arm has more than `BASE` on the same seed and kind of split."""
+    base = {(row["split"], row["seed"]): row for row in rows if row["arm"] == BASE}
+    lines = []
+    for arm in dict.fromkeys(row["arm"] for row in rows if row["arm"] != BASE):
+        pairs = [(row, base[row["split"], row["seed"]]) for row in rows
+                 if row["arm"] == arm and (row["split"], row["seed"]) in base]  # fmt: skip
+        said = [mean_interval([row[key] - other[key] for row, other in pairs], "+") for key in COLUMNS if pairs]
+        lines.append(f"| {arm} | {len(pairs)} | " + " | ".join(said) + " |")
+    return lines
 
 
 def draw(rows: list[dict], path: Path) -> None:
@@ -251,10 +273,7 @@ def main() -> None:
     for row in planned:
         figures = figures_of([folder / "runs" / name for name in row.trainings], folder / "shallower")
         rows.append({"arm": row.arm, "split": row.split, "seed": row.seed, **figures})
-    for arm, split in dict.fromkeys((row["arm"], row["split"]) for row in rows):
-        own = [row for row in rows if (row["arm"], row["split"]) == (arm, split)]
-        said = [mean_interval([row[key] for row in own]) for key in COLUMNS]
-        print(f"| {arm} | {split} | {len(own)} | " + " | ".join(said) + " |")
+    print("\n".join([*levels(rows), "", *gains(rows)]))
     HERE.mkdir(exist_ok=True)
     written = HERE / ("ingredients" if options.short else "few_labels")
     write_text(written.with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
