@@ -184,10 +184,10 @@ def _hash_contrast(contrast_BTT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _of_norm_1(spectra / np.sqrt(typical)) * shows, _of_norm_1(ratios) * shows
 
 
-def _transform(arrays_BTU: np.ndarray) -> np.ndarray:
+def _transform(arrays_BHW: np.ndarray) -> np.ndarray:
     """Return the spectra along the last axis, (B, T, K): one large product, for many small ones wait for each other."""
-    flat = arrays_BTU.reshape(-1, arrays_BTU.shape[2])
-    return (flat @ _WAVES.T).reshape(*arrays_BTU.shape[:2], len(_WAVES))
+    flat = arrays_BHW.reshape(-1, arrays_BHW.shape[2])
+    return (flat @ _WAVES.T).reshape(*arrays_BHW.shape[:2], len(_WAVES))
 
 
 def _of_norm_1(arrays: np.ndarray) -> np.ndarray:
