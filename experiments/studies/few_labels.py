@@ -230,7 +230,7 @@ def gains(rows: list[dict]) -> list[str]:
 
 
 def draw(rows: list[dict], path: Path) -> None:
-    """Draw what each arm adds to `BASE` on the same splits, with mean and interval."""
+    """Draw what each arm adds to `BASE` on the same splits: every seed, and the mean."""
     arms = [arm for arm in dict.fromkeys(row["arm"] for row in rows) if arm != BASE]
     splits = list(dict.fromkeys(row["split"] for row in rows))
     base = {(row["split"], row["seed"]): row for row in rows if row["arm"] == BASE}
@@ -239,7 +239,9 @@ def draw(rows: list[dict], path: Path) -> None:
             for place, arm in enumerate(arms):
                 gains = [100 * (row["accuracy"] - base[split, row["seed"]]["accuracy"]) for row in rows
                          if (row["arm"], row["split"]) == (arm, split)]  # fmt: skip
-                label = f"test of {split}" if place == 0 else None
+                if not gains:
+                    continue
+                label = f"test: {split}" if place == 0 else None
                 axes.plot(gains, np.full(len(gains), place + shift), "o", markersize=3.5, alpha=0.4, color=color)
                 axes.plot(
                     np.mean(gains), place + shift, "|", markersize=11, markeredgewidth=2, color=color, label=label
