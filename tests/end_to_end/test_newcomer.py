@@ -46,14 +46,14 @@ SMALL = "dataset.image_size=16"
 def test_what_works(typed, begin, line, name):
     done = typed(line)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{name}{DECODED}"), done.stdout
+    assert f"\n{name}{DECODED}" in f"\n{done.stdout}", done.stdout
 
 
 def test_what_works_in_a_shell(shell, begin):
     for line in (f"astroclf prepare ~/my_images {SMALL}", f"python -m astroclf.prepare my_images {SMALL}"):
         done = shell(line)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(f"my_images{DECODED}"), done.stdout
+        assert f"\nmy_images{DECODED}" in f"\n{done.stdout}", done.stdout
 
 
 ANSWERS = """
