@@ -25,7 +25,7 @@ from astroclf.inference.predictor import Predictor
 from astroclf.run.build import Run
 from astroclf.run.environment import environment
 from astroclf.run.record import what_it_is
-from astroclf.run.registration import package_tested, register_tested, with_interval
+from astroclf.run.registration import embedded, package_tested, register_tested, with_interval
 from astroclf.run.report import RunReport, shown_of, with_heat_maps
 from astroclf.util.logs import log, log_to_file
 from astroclf.util.terminal import console
@@ -167,7 +167,7 @@ def _unlike_training(run: Run, predictor: Predictor) -> dict[str, float]:
     """Return the share of the test images that the model flags as unlike the training images, and record it."""
     if predictor.novelty is None:
         return {}
-    novelty_N = predictor.novelty(predictor.embed(run.data.cache.images[run.data.splits.test]))
+    novelty_N = predictor.novelty(embedded(predictor, run.data.cache.images, run.data.splits.test))
     found = {"test/unlike_training": float((novelty_N > 1).mean())}
     run.tracker.log_metrics(found, 0)
     return found

@@ -61,11 +61,11 @@ def _profile(run: Run, spec: Mapping[str, Any]) -> TrainingProfile:
     cache, splits, share = run.data.cache, run.data.splits, run.config.evaluation.novel_share
     train = splits.train[spread_evenly(len(splits.train), MOST_FITTED)]
     val = splits.val
-    validation_NF = _embedded(predictor, cache.images, val)
+    validation_NF = embedded(predictor, cache.images, val)
     novelty = None
     if share is not None:
         novelty = fit_novelty(
-            _embedded(predictor, cache.images, train), cache.catalog.labels[train], validation_NF, share
+            embedded(predictor, cache.images, train), cache.catalog.labels[train], validation_NF, share
         )
         said = f"{len(train):,} training and {len(val):,} validation images"
         if novelty is None:
@@ -77,7 +77,7 @@ def _profile(run: Run, spec: Mapping[str, Any]) -> TrainingProfile:
     return TrainingProfile(novelty, statistics, validation_NF[kept].astype(np.float16))
 
 
-def _embedded(predictor: Predictor, images: Images, rows: np.ndarray) -> np.ndarray:
+def embedded(predictor: Predictor, images: Images, rows: np.ndarray) -> np.ndarray:
     """Compute the embeddings of these rows, (n, F), of images that memory need not hold together."""
     starts = range(0, max(1, len(rows)), EMBEDDED_AT_ONCE)
     return np.concatenate([predictor.embed(images[rows[start : start + EMBEDDED_AT_ONCE]]) for start in starts])
