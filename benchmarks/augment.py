@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import torch
 import torchvision
-from peers.taught import galaxy10_transform
+from peers.taught import galaxy10_transform, middle
 from PIL import Image
 from torchvision import transforms as v1
 
@@ -58,11 +58,6 @@ def make_images(count: int, size: int) -> np.ndarray:
     widths = rng.uniform(0.05, 0.3, (count, 1, 1, 3))
     blobs = 200 * np.exp(-(x**2 + y**2)[None, :, :, None] / widths)
     return np.clip(blobs + rng.normal(20, 8, blobs.shape), 0, 255).astype(np.uint8)
-
-
-def middle(size: int) -> tuple[int, int]:
-    """Return height and width of what the recipe keeps of an image, which is 170 by 240 of 256 pixels."""
-    return round(size * 170 / 256), round(size * 240 / 256)
 
 
 def torchvision_v1(images: np.ndarray) -> Callable[[], None]:

@@ -8,7 +8,6 @@ rounds, the median of the rounds is shown, and whatever fails is told. Peers are
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from device import around
@@ -21,7 +20,6 @@ ROOT = Path(__file__).parents[1]
 def main(arguments: list[str] | None = None) -> None:
     options = session_options(str(__doc__), 12.0, ROOT / "benchmarks" / "cpu.json").parse_args(arguments)
     scale = dry(False) if options.dry_run else on_cpu(options.workers)
-    scale = replace(scale, rounds=options.rounds or scale.rounds, without=tuple(options.without))
     middle, sizes = scale.middle, sorted(scale.batch)
     parts: dict[str, Part] = {
         **{f"training {scale.network} {size}": steps_part(scale.network, size, scale.batch[size]) for size in sizes},

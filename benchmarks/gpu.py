@@ -12,7 +12,6 @@ takes is in `first_seconds`, apart from the rates. The parts are in `device/`, t
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -73,7 +72,6 @@ def main(arguments: list[str] | None = None) -> None:
         print("torch finds no CUDA device here: there is nothing to measure. --dry-run shows that all parts run.")
         return
     scale = dry(bool(options.compile)) if options.dry_run else on_cuda(options.workers, options.compile is not False)
-    scale = replace(scale, rounds=options.rounds or scale.rounds, without=tuple(options.without))
     make_deterministic(True, scale.device)  # before cuBLAS starts, which reads then what that needs
     parts = parts_of(scale)
     if options.tests:

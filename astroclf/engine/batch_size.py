@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from astroclf.data.loader import Batch
-from astroclf.engine.memory import MemoryPeaks
+from astroclf.engine.memory import OF_GPU, OF_PROCESS, MemoryPeaks
 from astroclf.engine.training_step import TrainingStep
 from astroclf.errors import TrainingError
 from astroclf.losses.criterion import Criterion
@@ -109,7 +109,7 @@ def _bytes_of_steps(step: TrainingStep, batch: Batch, before: int) -> int | None
     except torch.OutOfMemoryError:
         step.optimizer_step.optimizer.zero_grad(set_to_none=True)
         return None
-    peak = peaks.take().get("gpu_memory_peak_gb" if device.type == "cuda" else "process_memory_peak_gb")
+    peak = peaks.take().get(OF_GPU if device.type == "cuda" else OF_PROCESS)
     return 0 if peak is None else max(0, round(peak * 1e9) - before)
 
 

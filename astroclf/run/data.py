@@ -10,7 +10,7 @@ import numpy as np
 
 from astroclf.config.build import build
 from astroclf.data.cache.image_cache import ImageCache, open_image_cache
-from astroclf.data.catalog import Catalog
+from astroclf.data.catalog import Catalog, DatasetReader
 from astroclf.data.readers.accounts import account
 from astroclf.data.split.assign import Splits, split_fingerprint, take_evenly
 from astroclf.data.split.splits import SplitResult, split_for_pretraining, split_image_cache
@@ -109,14 +109,14 @@ def load_unlabelled(config: PretrainConfig, once_listed: Callable[[], None]) -> 
     return replace(data, splits=replace(data.splits, train=train, test=train[:0], fingerprints=prints))
 
 
-def _decoded(
-    dataset: DatasetSettings,
-    num_workers: int | None,
-    once_listed: Callable[[Catalog], None],
-    split: Callable[[ImageCache, DatasetSettings], SplitResult],
-) -> Data:
-    reader = build(dataset, reading=dataset.reading)
-    once_listed(reader.catalog)
+def decoded(reader: DatasetReader, dataset: DatasetSettings, num_workers: int | None) -> ImageCache:
+    """Decode what was listed, unless it is decoded already.
+
+    Raises
+    ------
+    DataError
+        Files that cannot be read, where they are not to be left out.
+    """
     cache = open_image_cache(
         reader,
         Path(dataset.cache_dir),
@@ -125,6 +125,18 @@ def _decoded(
         num_workers=num_workers,
     )
     log.info("%s", account(reader, len(cache.catalog), (skipped.id for skipped in cache.skipped)))
+    return cache
+
+
+def _decoded(
+    dataset: DatasetSettings,
+    num_workers: int | None,
+    once_listed: Callable[[Catalog], None],
+    split: Callable[[ImageCache, DatasetSettings], SplitResult],
+) -> Data:
+    reader = build(dataset, reading=dataset.reading)
+    once_listed(reader.catalog)
+    cache = decoded(reader, dataset, num_workers)
     result = split(cache, dataset)
     for remark in result.remarks:
         log.info("%s", remark)

@@ -117,7 +117,7 @@ class Parts:
 
     def convolutions(self) -> Convolutions | None:
         """Return how convolutions are computed in training; None: as torch does."""
-        return tuned_convolutions(self.config.trainer, self.config.dataset, self.precision)
+        return tuned_convolutions(self.config.trainer, self.precision, self.config.dataset.cache_dir)
 
     def freezing(self) -> Freezing | None:
         """Return what of the network does not train in which steps, once its optimizer is made; None: all does."""
@@ -128,11 +128,18 @@ class Parts:
 
 
 def tuned_convolutions(
-    settings: TrainerSettings, dataset: DatasetSettings, precision: Precision
+    settings: TrainerSettings, precision: Precision, cache_dir: str | None = None
 ) -> Convolutions | None:
-    """Return the convolutions that are timed and chosen, with the choices of earlier runs; None: they are torch's."""
+    """Return the convolutions that are timed and chosen; None: they are torch's.
+
+    Parameters
+    ----------
+    cache_dir
+        Where the choices of earlier runs are; None: all are timed anew.
+    """
     fitting = precision.device.type == "cpu" and precision.name == "bf16" and not settings.compile
-    return Convolutions(Path(dataset.cache_dir) / CHOICES) if settings.conv_autotune and fitting else None
+    file = None if cache_dir is None else Path(cache_dir) / CHOICES
+    return Convolutions(file) if settings.conv_autotune and fitting else None
 
 
 def to_device(network: nn.Module, settings: TrainerSettings, precision: Precision) -> None:

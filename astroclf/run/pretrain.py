@@ -189,7 +189,7 @@ def _trainer(parts: _Parts, folder: RunFolder, tracker: Tracker, before: Mapping
         resume_hint=resume_command(folder.path),
         fingerprints=parts.data.splits.fingerprints,
         description={"before": dict(before), "seen": digests},
-        convolutions=tuned_convolutions(settings, config.dataset, parts.precision),
+        convolutions=tuned_convolutions(settings, parts.precision, config.dataset.cache_dir),
         validation_images=parts.validation.images,
     )
 

@@ -20,10 +20,9 @@ from astroclf.engine.schedule import OneCycle
 from astroclf.engine.training_step import TrainingStep
 from astroclf.losses.criterion import Criterion
 from astroclf.losses.cross_entropy import CrossEntropy
-from astroclf.models.convolutions import Convolutions
 from astroclf.models.network import NetworkSpec, build_network
 from astroclf.models.precision import choose_precision
-from astroclf.run.parts import new_optimizer, to_device
+from astroclf.run.parts import new_optimizer, to_device, tuned_convolutions
 from astroclf.settings.training import OptimizerSettings, TrainerSettings
 from astroclf.settings.yaml_files import yaml_values
 
@@ -95,8 +94,7 @@ class Training:
         self.schedule = OneCycle(given["lr"], LONG, **_without_target(yaml_values("scheduler/onecycle")))
         if compiles:
             compiled(self.network)
-        tuned = self.settings.conv_autotune and device.type == "cpu" and self.precision.name == "bf16"
-        convolutions = Convolutions() if tuned else None
+        convolutions = tuned_convolutions(self.settings, self.precision)
         self.step = TrainingStep(
             self.network, self.criterion, self.optimizer, self.precision, self.settings, convolutions
         )

@@ -8,6 +8,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def session_options(text: str, minutes: float, json_file: Path) -> argparse.Argu
 
 def measure_all(parts: dict[str, Part], scale: Scale, options: argparse.Namespace) -> None:
     """Measure the chosen parts until the time is over; show each, and write all of them after each."""
+    scale = replace(scale, rounds=options.rounds or scale.rounds, without=tuple(options.without))
     began, found = time.monotonic(), Found()
     record = {
         **machine(scale),

@@ -151,9 +151,9 @@ def trained(folder: Path, name: str, verb: str, words: tuple[str, ...]) -> Path:
 
 def figures_of(runs: list[Path], shallow: Path) -> dict[str, float]:
     """Return the figures of a run's test, or of several as an ensemble, and of the images from a shallower exposure."""
-    metrics = json.loads((runs[0] / "metrics.json").read_text())
-    figures = {key: metrics[f"test/{key}"] for key in FIGURES}
-    figures["minutes"] = sum(json.loads((run / "metrics.json").read_text())["run/seconds"] for run in runs) / 60
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in runs]
+    figures = {key: metrics[0][f"test/{key}"] for key in FIGURES}
+    figures["minutes"] = sum(each["run/seconds"] for each in metrics) / 60
     test = read_predictions(runs[0] / "predictions.csv")
     if len(runs) > 1:
         mean_NK = np.mean([read_predictions(run / "predictions.csv").probabilities for run in runs], axis=0)
@@ -217,13 +217,20 @@ def levels(rows: list[dict]) -> list[str]:
     return lines
 
 
+def beside_base(rows: list[dict]) -> dict[str, list[tuple[dict, dict]]]:
+    """Return the rows of each other arm, each with that of `BASE` on the same seed and kind of split."""
+    base = {(row["split"], row["seed"]): row for row in rows if row["arm"] == BASE}
+    pairs: dict[str, list[tuple[dict, dict]]] = {row["arm"]: [] for row in rows if row["arm"] != BASE}
+    for row in rows:
+        if row["arm"] != BASE and (row["split"], row["seed"]) in base:
+            pairs[row["arm"]].append((row, base[row["split"], row["seed"]]))
+    return pairs
+
+
 def gains(rows: list[dict]) -> list[str]:
     """Return a table of what each arm has more than `BASE` on the same seed and kind of split."""
-    base = {(row["split"], row["seed"]): row for row in rows if row["arm"] == BASE}
     lines = []
-    for arm in dict.fromkeys(row["arm"] for row in rows if row["arm"] != BASE):
-        pairs = [(row, base[row["split"], row["seed"]]) for row in rows
-                 if row["arm"] == arm and (row["split"], row["seed"]) in base]  # fmt: skip
+    for arm, pairs in beside_base(rows).items():
         said = [mean_interval([row[key] - other[key] for row, other in pairs], "+") for key in COLUMNS if pairs]
         lines.append(f"| {arm} | {len(pairs)} | " + " | ".join(said) + " |")
     return lines
@@ -231,20 +238,17 @@ def gains(rows: list[dict]) -> list[str]:
 
 def draw(rows: list[dict], path: Path) -> None:
     """Draw what each arm adds to `BASE` on the same splits: every seed, and the mean."""
-    arms = [arm for arm in dict.fromkeys(row["arm"] for row in rows) if arm != BASE]
-    splits = list(dict.fromkeys(row["split"] for row in rows))
-    base = {(row["split"], row["seed"]): row for row in rows if row["arm"] == BASE}
+    arms, splits = beside_base(rows), dict.fromkeys(row["split"] for row in rows)
     with figure(path, 8.5, 1.0 + 0.42 * len(arms)) as axes:
         for shift, color, split in zip((-0.15, 0.15), (BLUE, ORANGE), splits, strict=False):
-            for place, arm in enumerate(arms):
-                gains = [100 * (row["accuracy"] - base[split, row["seed"]]["accuracy"]) for row in rows
-                         if (row["arm"], row["split"]) == (arm, split)]  # fmt: skip
-                if not gains:
+            for place, pairs in enumerate(arms.values()):
+                points = [100 * (row["accuracy"] - base["accuracy"]) for row, base in pairs if row["split"] == split]
+                if not points:
                     continue
                 label = f"test: {split}" if place == 0 else None
-                axes.plot(gains, np.full(len(gains), place + shift), "o", markersize=3.5, alpha=0.4, color=color)
+                axes.plot(points, np.full(len(points), place + shift), "o", markersize=3.5, alpha=0.4, color=color)
                 axes.plot(
-                    np.mean(gains), place + shift, "|", markersize=11, markeredgewidth=2, color=color, label=label
+                    np.mean(points), place + shift, "|", markersize=11, markeredgewidth=2, color=color, label=label
                 )
         axes.axvline(0, color="#B4B8C0", linewidth=0.8)
         axes.set_yticks(range(len(arms)), arms)

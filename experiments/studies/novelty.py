@@ -30,8 +30,9 @@ from astroclf.inference.inputs import Inputs
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.samples import prepare_ahead
 from astroclf.registry.load import load_one
+from astroclf.run.data import decoded
 from astroclf.settings.verbs.asking import EvaluateConfig
-from astroclf.use.evaluation.images import decoded, reader_for
+from astroclf.use.evaluation.images import reader_for
 
 
 def read(model: Predictor, words: str, limit: int) -> np.ndarray:

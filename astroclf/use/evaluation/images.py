@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from astroclf.config.build import build
-from astroclf.data.cache.image_cache import ImageCache, open_image_cache
+from astroclf.data.cache.image_cache import ImageCache
 from astroclf.data.catalog import SPLITS, DatasetReader, TakesTones
 from astroclf.data.decode.tone import kinds_in_words, tones_from_plain
 from astroclf.data.decode.values import EIGHT_BIT
-from astroclf.data.readers.accounts import account
 from astroclf.data.split.assign import Splits, split_fingerprint
 from astroclf.data.split.splits import split_image_cache
 from astroclf.errors import ConfigError, DataError
@@ -74,25 +72,6 @@ def reader_for(model: Predictor, dataset: DatasetSettings) -> DatasetReader:
             "8-bit pictures: it has no rule by which these become what it knows."
         )
     return reader
-
-
-def decoded(reader: DatasetReader, dataset: DatasetSettings, num_workers: int | None) -> ImageCache:
-    """Decode what was listed, unless it is decoded already.
-
-    Raises
-    ------
-    DataError
-        Files that cannot be read, where they are not to be left out.
-    """
-    cache = open_image_cache(
-        reader,
-        Path(dataset.cache_dir),
-        on_error=dataset.on_error,
-        compression=dataset.cache_compression,
-        num_workers=num_workers,
-    )
-    log.info("%s", account(reader, len(cache.catalog), (skipped.id for skipped in cache.skipped)))
-    return cache
 
 
 def _as_the_model(model: Predictor, dataset: DatasetSettings) -> tuple[DatasetSettings, list[str]]:

@@ -24,9 +24,10 @@ from astroclf.inference.ensemble import Ensemble
 from astroclf.inference.predictor import Predictor
 from astroclf.inference.profile import MOST_EMBEDDINGS
 from astroclf.registry.load import load
+from astroclf.run.data import decoded
 from astroclf.run.report import shown_of
 from astroclf.settings.verbs.asking import EvaluateConfig
-from astroclf.use.evaluation.images import Chosen, choose_rows, decoded, reader_for
+from astroclf.use.evaluation.images import Chosen, choose_rows, reader_for
 from astroclf.use.evaluation.registration import check_registration, recalibrated, register_ensemble
 from astroclf.use.evaluation.report import draw, write
 from astroclf.use.evaluation.result import CommonClass, Evaluation
