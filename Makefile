@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help env train test test-slow lint format docs bench clean
+.PHONY: help env train test test-slow test-slurm test-ray lint format docs bench clean
 
 help:                        ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -24,7 +24,14 @@ test: $(READY)               ## the test suite, without the slow tests
 	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(READY)          ## kills, faults and whole trainings
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not slurm and not ray"
+
+test-slurm: $(READY)         ## sweeps on a real SLURM of one node (apt-get install slurm-wlm munge)
+	$(BIN)/python -m pytest -m slurm -rs
+
+test-ray: $(READY)           ## sweeps and predictions on a Ray cluster of two nodes, which it installs Ray for
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[ray]'
+	$(BIN)/python -m pytest -m ray -rs
 
 lint: $(READY)               ## formatting, lint rules and types
 	$(BIN)/ruff format --check .

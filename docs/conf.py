@@ -55,7 +55,7 @@ html_copy_source = False
 CONTENTS = {
     "A user's day": [
         "docs/data", "docs/check", "docs/training", "docs/networks", "docs/recipes", "docs/sweeps", "docs/registry",
-        "docs/use", "docs/results", "docs/hand_over",
+        "docs/use", "docs/results", "docs/hand_over", "docs/many_machines",
     ],
     "For engineers": ["docs/architecture", "docs/extending", "CONTRIBUTING", "CHANGELOG"],
     "Measured": ["experiments/README", "experiments/*"],

@@ -16,13 +16,13 @@ PACKAGE = Path(astroclf.__file__).parent
 MAX_WORDS = 25
 # The verbs that first lines begin with: add yours.
 VERB_LIST = """
-add answer append apply ask augment begin bring build call carry check choose classify collapse collect compare compose
-compute copy count cut decide decode delete describe divide do download draw enter estimate evaluate explain explore
-fetch find fit flush gather give guess hand hear hold import initialise join judge keep lay leave let link list load log
-look make map mark measure merge move name normalise note observe open paint pick place plan plot prepare pretrain print
-put read rebuild record refuse register remove render replace return rotate run say scale search select send set shift
-show simulate sort split sprinkle stop sum take tell test train transform translate try turn undo unpack verify wait
-write yield
+add answer append apply ask augment begin bring build call cancel carry check choose classify collapse collect compare
+compose compute copy count cut decide decode delete describe divide do download draw end enter estimate evaluate explain
+explore fetch find fit flush gather give guess hand hear hold import initialise join judge keep lay leave let link list
+load log look make map mark measure merge move name normalise note observe open paint pick place plan plot prepare
+pretrain print put read rebuild record refuse register remove render replace return rotate run say scale search select
+send set shift show simulate sort split sprinkle stop submit sum take tell test train transform translate try turn undo
+unpack verify wait write yield
 """
 VERBS = frozenset(VERB_LIST.split())
 OPENS_A_FRAGMENT = ("above", "as", "below", "for", "from", "in", "likewise", "of", "see", "such", "than", "to", "with")

@@ -61,7 +61,13 @@ _OTHER_WAYS = {
     **dict.fromkeys(("num_classes", "n_classes", "nb_classes", "labels"), _CLASSES),
     "model": _NETWORK,
 }
-_OPEN = ("hydra.sweeper.params.", "hydra.sweeper.when.", "hydra.job.env_set.")  # mappings that take new entries
+_OPEN = (  # mappings that take new entries
+    "hydra.sweeper.params.",
+    "hydra.sweeper.when.",
+    "hydra.sweeper.slurm.options.",
+    "hydra.sweeper.ray.env.",
+    "hydra.job.env_set.",
+)
 _COMPLETION = '--completion, as in eval "$(astroclf --completion bash)", completes words in the shell.'
 
 

@@ -134,7 +134,10 @@ def typed_section(settings: type[Schema], given: Any) -> Schema:
         if key not in known:
             full = settings.full_name(key)
             raise ConfigError(f"'{full}' is no key of {name}. {nearest(full, map(settings.full_name, known))}")
-    parts = {str(key): _value(known[str(key)], settings.full_name(key), value) for key, value in given.items()}
+    parts: dict[str, Any] = {}
+    for key, value in given.items():
+        hint, full = known[key].type, settings.full_name(key)
+        parts[key] = typed_section(hint, value) if _is_section(hint) else _value(known[key], full, value)
     _refuse_incomplete(settings, f"The {name} section", parts)
     return settings(**parts)
 

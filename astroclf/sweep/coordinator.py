@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,14 @@ from astroclf.run.data import Data, load_data
 from astroclf.run.rehearsal import try_record
 from astroclf.settings.config import Config
 from astroclf.settings.sweep import SweepSettings
+from astroclf.sweep import ray_cluster, slurm
 from astroclf.sweep.finals import Finals
 from astroclf.sweep.plan import Composer, SweepPlan, check_objectives, make_plan
-from astroclf.sweep.pool import WorkerPool
+from astroclf.sweep.pool import SweepWorker, WorkerPool
+from astroclf.sweep.process import WorkerProcess
 from astroclf.sweep.results import all_finished, finished_count, last_failure, state_counts, too_many_failures
 from astroclf.sweep.space import build_pruner
+from astroclf.sweep.storage import SQLITE
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import log_file
 from astroclf.sweep.view.board import Board
@@ -68,6 +71,10 @@ class Coordinator:
             Ctrl-C or SIGTERM; every running trial is saved.
         """
         plan, config, combinations = make_plan(self.settings, self.composer, self.folder, arguments)
+        if self.settings.workers == "slurm":
+            slurm.check_slurm()
+        elif self.settings.workers == "ray":
+            ray_cluster.connect(self.settings.ray)
         with terminable(), log_file(self.folder / "sweep.log"):
             data = self._data(plan, config)  # first: where it is not to be had, no study is made
             study = SharedStudy(plan.storage, plan.name, plan.directions, plan.folder, build_pruner(plan.pruner))
@@ -93,9 +100,11 @@ class Coordinator:
         tracker = self._open_run(study, plan, config)
         plan = replace(plan, parent_run_id=tracker.run_id)
         self._greet(plan, study)
+        self._warn_of_files(plan)
         status: RunStatus = "FAILED"
         try:
-            with WorkerPool(self._workers(study, plan), pickle.dumps(plan), self.folder) as pool:
+            count = self._workers(study, plan)
+            with WorkerPool(count, self._start_of_workers(pickle.dumps(plan), count)) as pool:
                 self._search(study, plan, pool)
                 Finals(study, plan, self.settings).run(pool, tracker)
             status = "FINISHED"
@@ -138,6 +147,14 @@ class Coordinator:
                 study.remember("mlflow_run", tracker.run_id)
         return tracker
 
+    def _warn_of_files(self, plan: SweepPlan) -> None:
+        """Say what workers on other nodes need of a study in a file."""
+        if self.settings.workers != "local" and plan.storage.startswith(SQLITE):
+            log.warning(
+                "The study is a file, and so are its locks: several nodes need a shared disk whose locks hold between "
+                "them, such as NFS version 4. Otherwise give a database: hydra.sweeper.storage=postgresql://..."
+            )
+
     def _greet(self, plan: SweepPlan, study: SharedStudy) -> None:
         finished, trials, total = finished_count(study.trials()), plan.n_trials, plan.combinations
         what = f"{trials} trials"
@@ -150,6 +167,14 @@ class Coordinator:
     def _workers(self, study: SharedStudy, plan: SweepPlan) -> int:
         open_trials = plan.n_trials - finished_count(study.trials())
         return max(1, min(self.settings.n_jobs, open_trials))
+
+    def _start_of_workers(self, plan: bytes, count: int) -> Callable[[int], SweepWorker]:
+        """Return what starts a worker where `hydra.sweeper.workers` says."""
+        if self.settings.workers == "slurm":
+            return slurm.SlurmWorkers.of(self.settings.slurm, plan, self.folder.absolute(), count)
+        if self.settings.workers == "ray":
+            return ray_cluster.RayWorkers(self.settings.ray, plan, self.folder.absolute())
+        return lambda number: WorkerProcess(plan, self.folder, number, count, secrets.token_hex(8))
 
     def _search(self, study: SharedStudy, plan: SweepPlan, pool: WorkerPool) -> None:
         """Keep the workers on trials until all are finished, here or in other processes that joined."""

@@ -1,67 +1,59 @@
-"""The worker processes of a sweep as its coordinator knows them: started, given commands, replaced when they die."""
+"""The workers of a sweep as its coordinator knows them: started, given commands, replaced when they die."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import signal
 import time
 from collections import Counter
-from collections.abc import Iterable
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from optuna.trial import TrialState
 
 from astroclf.errors import DiskError, Interrupted, SweepError
 from astroclf.sweep.study import SharedStudy
-from astroclf.sweep.worker import entry, work
+from astroclf.sweep.worker import Answer
 from astroclf.util.logs import log
 
 GRACE_SECONDS = 120.0  # for a running step, its checkpoint and MLflow, after Ctrl-C
+ENDS = ("died", "lost")  # a worker's process: of itself; through no fault of what it ran
 MAX_DEATHS = 2  # of the process of one trial or command, before it counts as failed
 
 
-class WorkerProcess:
-    """One worker as the coordinator knows it: a process, and what it is doing."""
+class SweepWorker(Protocol):
+    """One worker, wherever it is: a process, a job of SLURM, an actor of Ray.
 
-    def __init__(self, plan: bytes, folder: Path, number: int, workers: int) -> None:
-        context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, and shares locks
-        self.connection: Connection
-        self.connection, theirs = context.Pipe()
-        self.log = folder / "workers" / f"{number}.log"
-        self.process: BaseProcess = context.Process(
-            target=entry, args=(work, self.log, theirs, plan, number, workers), name=f"sweep-worker-{number}"
-        )
-        self.process.start()
-        theirs.close()
-        self.number, self.busy = number, False
-        self.trial: int | None = None  # its number, while one is running
+    Attributes
+    ----------
+    key
+        By which the study knows whose a trial is; see `SharedStudy.claim`.
+    busy
+        Whether it was given a command whose answer is not heard yet.
+    """
+
+    number: int
+    key: str
+    busy: bool
+
+    @property
+    def log(self) -> Path:
+        """Where its output is."""
 
     def send(self, *command: Any) -> None:
-        """Send a command, whose answer is waited for from now on."""
-        with contextlib.suppress(OSError):  # of one that has just died: seen at the next look
-            self.connection.send(command)
-        self.busy = True
+        """Give it a command of `worker.Worker`, whose answer is waited for from now on."""
 
-    def answer(self) -> tuple[str, Any] | None:
-        """Return what the worker has to say, if it says anything; its death is an answer too."""
-        try:
-            while self.connection.poll():
-                kind, value = self.connection.recv()
-                if kind != "begun":
-                    self.busy, self.trial = False, None
-                    return kind, value
-                self.trial = value
-        except (EOFError, OSError):
-            pass
-        if self.process.is_alive():
-            return None
-        self.busy = False
-        return "died", self.process.exitcode
+    def answer(self) -> Answer | None:
+        """Return what it has to say, if anything: an answer of `worker.Worker`, or one of `ENDS` and how."""
+
+    def stop(self, save: bool) -> None:
+        """Ask it to end, at once with its trial saved, or when it has nothing to do."""
+
+    def join(self, seconds: float) -> None:
+        """Wait for its end, at most so long."""
+
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
 
 
 class WorkerPool:
@@ -71,15 +63,13 @@ class WorkerPool:
     ----------
     count
         Of the workers.
-    plan
-        The pickled `SweepPlan`.
-    folder
-        The sweep's folder; workers' output goes below it.
+    start
+        Makes the worker of a number.
     """
 
-    def __init__(self, count: int, plan: bytes, folder: Path) -> None:
-        self.count, self.plan, self.folder = count, plan, folder
-        self.workers: list[WorkerProcess] = []
+    def __init__(self, count: int, start: Callable[[int], SweepWorker]) -> None:
+        self.count, self.start = count, start
+        self.workers: list[SweepWorker] = []
         self._failed_starts = 0
 
     def __len__(self) -> int:
@@ -88,14 +78,11 @@ class WorkerPool:
     def __enter__(self) -> Self:
         try:
             for number in range(self.count):
-                self.workers.append(self._start(number))
+                self.workers.append(self.start(number))
         except BaseException as error:  # Ctrl-C, no more processes: those that were started would wait for ever
             self.__exit__(type(error), error, error.__traceback__)
             raise
         return self
-
-    def _start(self, number: int) -> WorkerProcess:
-        return WorkerProcess(self.plan, self.folder, number, self.count)
 
     def keep_busy(self, study: SharedStudy, n_trials: int) -> None:
         """Hear every worker; give the idle ones trials; replace the dead.
@@ -112,9 +99,9 @@ class WorkerPool:
         for index, worker in enumerate(self.workers):
             if worker.busy:
                 answer = worker.answer()
-                if answer is not None and answer[0] == "died":
-                    self._bury(study, worker, answer[1])
-                    self.workers[index] = self._start(worker.number)
+                if answer is not None and answer[0] in ENDS:
+                    self._bury(study, worker, answer)
+                    self.workers[index] = self.start(worker.number)
                 elif answer is not None:
                     _value_of(answer)
             elif self._work_left(study, n_trials):
@@ -142,14 +129,15 @@ class WorkerPool:
                     if answer is None:
                         continue
                     number, command = doing.pop(index)
-                    if answer[0] != "died":
+                    if answer[0] not in ENDS:
                         values[number] = _value_of(answer)
                         continue
-                    deaths[number] += 1
+                    deaths[number] += answer[0] == "died"
+                    reason = _death(worker, answer[1], f"its command {command[0]}")
                     if deaths[number] >= MAX_DEATHS:
-                        raise SweepError(self._death(worker, answer[1]))
-                    log.warning("%s", self._death(worker, answer[1]))
-                    self.workers[index] = self._start(worker.number)
+                        raise SweepError(reason)
+                    log.warning("%s", reason)
+                    self.workers[index] = self.start(worker.number)
                     waiting.insert(0, (number, command))  # goes on from its checkpoint, if it has one
                 elif worker.busy:
                     worker.answer()  # it is still coming home from the search
@@ -161,53 +149,47 @@ class WorkerPool:
         return [values[number] for number in range(total)]
 
     def _work_left(self, study: SharedStudy, n_trials: int) -> bool:
-        """Return whether a trial is to be begun, or one that is running may be a dead process's."""
-        trials = [trial for trial in study.trials() if trial.state != TrialState.WAITING]
-        ours = {worker.trial for worker in self.workers if worker.busy}
-        open_trials = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
-        return len(trials) < n_trials or bool(open_trials - ours)
+        """Return whether a trial is to be begun, or one that is running is a dead process's."""
+        begun = [trial for trial in study.trials() if trial.state != TrialState.WAITING]
+        running = (trial for trial in begun if trial.state == TrialState.RUNNING)
+        return len(begun) < n_trials or any(study.is_left(trial) for trial in running)
 
-    def _bury(self, study: SharedStudy, worker: WorkerProcess, exit_code: int | None) -> None:
+    def _bury(self, study: SharedStudy, worker: SweepWorker, end: Answer) -> None:
         """Count a worker's death of itself (out of memory, a crash in native code) against its trial."""
-        reason = self._death(worker, exit_code)
-        if worker.trial is None:
+        trial = study.trial_of(worker.key)
+        reason = _death(worker, end[1], "no trial" if trial is None else f"trial {trial}")
+        if end[0] == "lost":
+            if trial is not None:
+                study.release(trial)
+        elif trial is None:
             self._failed_starts += 1
             if self._failed_starts > 2 * self.count:
                 raise SweepError(reason)
         else:
-            deaths = study.count_death(worker.trial)
+            deaths = study.count_death(trial)
             if deaths >= MAX_DEATHS:
-                study.fail(worker.trial, f"{reason} This was its {deaths}. process.")
+                study.fail(trial, f"{reason} This was its {deaths}. process.")
         log.warning("%s", reason)
-
-    def _death(self, worker: WorkerProcess, exit_code: int | None) -> str:
-        how = f"exit code {exit_code}"
-        if exit_code is not None and exit_code < 0:
-            with contextlib.suppress(ValueError):
-                how = signal.Signals(-exit_code).name
-            how += ": often the system, out of memory" if -exit_code == signal.SIGKILL else ""
-        doing = f"trial {worker.trial}" if worker.trial is not None else "no trial"
-        return f"Worker {worker.number} ended unexpectedly ({how}) while it ran {doing}; its output is in {worker.log}."
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
             for worker in self.workers:
-                if kind is not None and worker.busy:
-                    worker.process.terminate()  # SIGTERM: the trial saves its state
-                worker.connection.close()  # it ends when it next listens, or speaks
+                worker.stop(save=kind is not None)
             end = time.monotonic() + GRACE_SECONDS
             for worker in self.workers:
-                worker.process.join(max(0.1, end - time.monotonic()))
+                worker.join(max(0.1, end - time.monotonic()))
         finally:  # a second Ctrl-C, or a process that does not end: nothing of it may stay behind
             for worker in self.workers:
-                if worker.process.is_alive():
-                    worker.process.kill()
-                worker.process.join()
+                worker.kill()
 
 
-def _value_of(answer: tuple[str, Any]) -> Any:
+def _death(worker: SweepWorker, how: str, doing: str) -> str:
+    return f"Worker {worker.number} ended unexpectedly ({how}) while it ran {doing}; its output is in {worker.log}."
+
+
+def _value_of(answer: Answer) -> Any:
     kind, value = answer
     if kind == "failed":
         raise SweepError(str(value))

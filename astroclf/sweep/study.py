@@ -154,7 +154,12 @@ class SharedStudy:
         return next(iter(best_trials(self.trials(), self.directions)), None)
 
     def claim(
-        self, n_trials: int, space: SearchSpace, base: Mapping[str, str], sampler: Callable[[int], BaseSampler]
+        self,
+        n_trials: int,
+        space: SearchSpace,
+        base: Mapping[str, str],
+        sampler: Callable[[int], BaseSampler],
+        worker: str = "",
     ) -> Claim | None:
         """Take the next trial for this process: one whose process died, or a new one; None when all have begun.
 
@@ -164,11 +169,13 @@ class SharedStudy:
             See `SearchSpace.suggest`.
         sampler
             Makes a sampler from the number of trials that have begun.
+        worker
+            What is one process at a time, as a job that is queued again: a trial that it had is its own.
         """
         with self.lock():
             known = self.trials()
             for running in known:
-                if running.state == TrialState.RUNNING and (claim := self._take_over(running, space, base)):
+                if running.state == TrialState.RUNNING and (claim := self._take_over(running, space, base, worker)):
                     return claim
             begun = sum(trial.state != TrialState.WAITING for trial in known)
             if begun >= n_trials:
@@ -176,13 +183,36 @@ class SharedStudy:
             self.study.sampler = sampler(begun)
             trial = self.study.ask()
             folder = claims.free_folder(self.folder, trial.number)
-            return self._mark(trial, folder, claims.lock_folder(folder), {}, space, base)
+            return self._mark(trial, folder, claims.lock_folder(folder), worker, {}, space, base)
 
-    def _take_over(self, frozen: FrozenTrial, space: SearchSpace, base: Mapping[str, str]) -> Claim | None:
+    def is_left(self, frozen: FrozenTrial) -> bool:
+        """Return whether a running trial could be taken over now, for its process is dead; takes nothing."""
+        if not self._may_be_left(frozen):
+            return False
+        if claims.lies_here(frozen.user_attrs):
+            try:
+                claims.lock_folder(Path(frozen.user_attrs["folder"])).release()
+            except Timeout:
+                return False
+        return True
+
+    def _may_be_left(self, frozen: FrozenTrial) -> bool:
+        """Return whether nothing says that a trial's process lives, unless the lock of its folder does."""
+        known = frozen.user_attrs
+        # Without a claim it was left by a process that died while it held the lock of the study.
+        return (
+            "claim" not in known
+            or (known.get("left") == known["claim"] and claims.lies_here(known))  # its own host may come back for it
+            or claims.is_neighbour(known)
+            or self._silence.seconds(frozen) > claims.LOST_SECONDS
+        )
+
+    def _take_over(
+        self, frozen: FrozenTrial, space: SearchSpace, base: Mapping[str, str], worker: str = ""
+    ) -> Claim | None:
         """Take a trial whose process is dead, to go on with it here; None if that may be alive."""
         known = frozen.user_attrs
-        # Without a claim it was left by a process that died while it held the lock of the study, as this one does now.
-        if "claim" in known and not claims.is_neighbour(known) and self._silence.seconds(frozen) <= claims.LOST_SECONDS:
+        if not (worker and known.get("worker") == worker) and not self._may_be_left(frozen):
             return None
         # On a disk of another host's own: begun again, under the same number.
         folder = Path(known["folder"]) if claims.lies_here(known) else claims.free_folder(self.folder, frozen.number)
@@ -194,20 +224,21 @@ class SharedStudy:
             lock.release()
             return None
         trial = reopen_trial(self.study, self.storage, frozen.number)
-        return self._mark(trial, folder, lock, known, space, base)
+        return self._mark(trial, folder, lock, worker, known, space, base)
 
     def _mark(
         self,
         trial: Trial,
         folder: Path,
         lock: FileLock,
+        worker: str,
         known: Mapping[str, Any],
         space: SearchSpace,
         base: Mapping[str, str],
     ) -> Claim:
         """Make a trial this process's; what was suggested before a kill is suggested again."""
         token = claims.write_claim(folder, known)
-        place = {"folder": str(folder.absolute()), "host": socket.gethostname()}
+        place = {"folder": str(folder.absolute()), "host": socket.gethostname(), "worker": worker}
         for key, value in {**place, "heartbeat": time.time(), "claim": token}.items():  # the claim last: it is complete
             trial.set_user_attr(key, value)
         return Claim(trial, space.suggest(trial, base), folder, lock, token, is_new=not known)
@@ -231,6 +262,17 @@ class SharedStudy:
         except UpdateFinishedTrialError as error:
             raise TakenOver(lost) from error
 
+    def leave(self, claim: Claim) -> None:
+        """Say that this process ends a trial's training for now: who asks next may go on with it at once.
+
+        Raises
+        ------
+        TakenOver
+            The trial is another process's, or has been told.
+        """
+        with self.owned(claim) as trial:
+            trial.set_user_attr("left", claim.token)
+
     def tell(self, claim: Claim, state: TrialState, values: Sequence[float] | None = None, reason: str = "") -> None:
         """Tell the study what came of a trial.
 
@@ -246,12 +288,21 @@ class SharedStudy:
                 trial.set_user_attr("reason", reason)
             self.study.tell(trial, list(values) if values is not None else None, state, skip_if_finished=True)
 
+    def trial_of(self, worker: str) -> int | None:
+        """Return the number of the running trial that a worker has; None where it has none."""
+        running = (trial for trial in self.trials() if trial.state == TrialState.RUNNING)
+        return next((trial.number for trial in running if trial.user_attrs.get("worker") == worker), None)
+
     def count_death(self, number: int) -> int:
-        """Keep with a running trial that its process died; returns how often that was."""
-        trial = self.trial(number)
-        deaths = int(trial.user_attrs.get("deaths", 0)) + 1
+        """Keep with a running trial that its process died, and release it; returns how often that was."""
+        deaths = int(self.trial(number).user_attrs.get("deaths", 0)) + 1
         self._set(number, "deaths", deaths)
+        self.release(number)
         return deaths
+
+    def release(self, number: int) -> None:
+        """Say that a running trial's process is dead: who asks next may go on with it at once."""
+        self._set(number, "left", self.trial(number).user_attrs.get("claim"))
 
     def fail(self, number: int, reason: str) -> None:
         """Give up a trial whose process is dead."""

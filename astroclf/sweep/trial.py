@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from astroclf.config.resume import resumed_config
-from astroclf.errors import AstroclfError, Interrupted, Pruned, TakenOver
+from astroclf.errors import AstroclfError, DiskError, Interrupted, Pruned, TakenOver
 from astroclf.run.folder import RunFolder
 from astroclf.settings.config import Config
 from astroclf.sweep.claim import Claim
@@ -64,6 +64,10 @@ def run_trial(study: SharedStudy, plan: SweepPlan, claim: Claim, cache: parts.Pr
             study.tell(claim, *_outcome(plan, claim, cache, tags, report))
         except TakenOver as error:
             log.warning("%s", error)
+        except (Interrupted, KeyboardInterrupt, DiskError):
+            with suppress(Exception):  # a database that does not answer: others wait until the trial seems dead
+                study.leave(claim)
+            raise
         finally:
             claim.lock.release()
             free_memory()

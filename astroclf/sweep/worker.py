@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gc
-import logging
 import multiprocessing
 import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +28,6 @@ from astroclf.tracking.runs import log_to_run
 from astroclf.util.disk import in_one_paragraph
 from astroclf.util.invocation import set_typed_command
 from astroclf.util.lazy import lazy_import
-from astroclf.util.output import print_to_file
 
 if TYPE_CHECKING:
     import torch
@@ -42,41 +39,23 @@ else:  # in a worker only, once it has its device
     train = lazy_import("astroclf.run.train")
 
 
-def work(connection: Connection, plan_bytes: bytes, number: int, workers: int) -> None:
-    """Answer the coordinator's commands until it closes the connection.
+Answer = tuple[str, Any]
 
-    Each command is a tuple, each answer a tuple of ``done``, ``failed`` (an `AstroclfError`'s text), ``refused`` (a
-    `DiskError`'s) or ``interrupted``, and a value; before it, ``begun`` and the number of each trial:
 
-    * ``("trials",)``: run trials until none is left to begin or to take over;
-    * ``("train", overrides, folder, tags)``: train and validate one configuration; the best metrics, none if it failed;
-    * ``("test", folder)``: test, record and register a trained one; its metrics.
-    """
+def work(connection: Connection, plan: bytes, number: int, workers: int, key: str) -> None:
+    """Answer the coordinator's commands until it closes the connection; see `Worker.answer`."""
     _end_with_the_coordinator()
     _bind_device(number)
-    Plugins.instance()  # registers the configs that Hydra's plugins bring
-    # Only now is torch loaded, for it looks at devices and threads once.
-    worker = Worker(pickle.loads(plan_bytes), workers, lambda trial: connection.send(("begun", trial)))
+    worker = Worker.begin(plan, workers, key)
     while True:
         try:
             command = connection.recv()
         except (EOFError, OSError):
             return
         except KeyboardInterrupt:
-            command = None
-        try:
-            if command is None:
-                raise Interrupted("", 128 + signal.SIGINT)
-            answer: tuple[str, Any] = ("done", getattr(worker, command[0])(*command[1:]))
-        except (Interrupted, KeyboardInterrupt):
-            answer = ("interrupted", None)
-        except Exception as error:
-            if refused := in_one_paragraph(error):
-                answer = ("refused", str(refused))
-            elif isinstance(error, AstroclfError):
-                answer = ("failed", str(error))
-            else:
-                raise
+            answer: Answer = ("interrupted", None)
+        else:
+            answer = worker.answer(command)
         try:
             connection.send(answer)
         except OSError:
@@ -86,24 +65,57 @@ def work(connection: Connection, plan_bytes: bytes, number: int, workers: int) -
 
 
 class Worker:
-    """The commands that a worker's process carries out; libraries and data are loaded once for all of them."""
+    """The commands that a worker's process carries out; libraries and data are loaded once for all of them.
 
-    def __init__(self, plan: SweepPlan, workers: int, begun: Callable[[int], None]) -> None:
+    Parameters
+    ----------
+    workers
+        How many share the cores of the machine.
+    key
+        See `SharedStudy.claim`.
+    """
+
+    def __init__(self, plan: SweepPlan, workers: int, key: str) -> None:
         if not torch.cuda.is_available():
             torch.set_num_threads(max(1, torch.get_num_threads() // workers))
         set_typed_command(plan.command)
-        self.plan, self.cache, self.begun = plan, parts.ProcessCache(), begun
+        self.plan, self.cache, self.key = plan, parts.ProcessCache(), key
         self.study = SharedStudy(plan.storage, plan.name, plan.directions, plan.folder, build_pruner(plan.pruner))
         gc.freeze()  # libraries stay: the collection after each trial need not look through them
+
+    @classmethod
+    def begin(cls, plan: bytes, workers: int, key: str) -> Worker:
+        """Make the worker of a process that has its device: only now is torch loaded, for it looks at these once."""
+        Plugins.instance()  # registers the configs that Hydra's plugins bring
+        return cls(pickle.loads(plan), workers, key)
+
+    def answer(self, command: tuple[Any, ...]) -> Answer:
+        """Carry out one command, and return what came of it.
+
+        Commands are the methods below with their arguments: ``("trials",)``, ``("train", overrides, folder, tags)``
+        and ``("test", folder)``. An answer is ``done``, ``failed`` (an `AstroclfError`'s text), ``refused`` (a
+        `DiskError`'s) or ``interrupted``, and a value.
+        """
+        try:
+            return "done", getattr(self, command[0])(*command[1:])
+        except (Interrupted, KeyboardInterrupt):
+            return "interrupted", None
+        except Exception as error:
+            if refused := in_one_paragraph(error):
+                return "refused", str(refused)
+            if isinstance(error, AstroclfError):
+                return "failed", str(error)
+            raise
 
     def trials(self) -> None:
         """Run trials until none is left to begin or to take over, or too many failed."""
         plan = self.plan
         while not too_many_failures(self.study.trials(), plan.max_failure_rate):
-            claim = self.study.claim(plan.n_trials, plan.space, plan.base, lambda n: build_sampler(plan.sampler, n))
+            claim = self.study.claim(
+                plan.n_trials, plan.space, plan.base, lambda n: build_sampler(plan.sampler, n), self.key
+            )
             if claim is None:
                 return
-            self.begun(claim.trial.number)
             run_trial(self.study, plan, claim, self.cache)
             trials = self.study.trials()
             drop_checkpoints(trials, self.study.directions, plan.keep_checkpoints)
@@ -162,16 +174,3 @@ def _end_with_the_coordinator() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True, name="coordinator-watch").start()
-
-
-def redirect_output(path: Path) -> None:
-    """Send everything that this process or a library of it prints to a file: the terminal shows the sweep's table."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    print_to_file(path)
-    logging.getLogger().setLevel(logging.INFO)
-
-
-def entry(target: Callable[..., None], output: Path, *arguments: Any) -> None:
-    """Begin a new process: send its output to a file, and call `target`."""
-    redirect_output(output)
-    target(*arguments)

@@ -81,6 +81,8 @@ def test_a_section_has_the_keys_of_its_yaml(section):
     if section == "hydra.sweeper":
         values: dict[str, Any] = yaml_values("hydra/sweeper/optuna")
         assert set(values) - {"_target_"} | {"sampler", "pruner"} == set(SweepSettings.declared())
+        for part in ("slurm", "ray"):
+            assert set(values[part]) == set(SweepSettings.declared()[part].type.declared())
         return
     keys = set(yaml_values("trainer/default") if section == "trainer" else yaml_values("config")[section])
     assert keys == set(Config.declared()[section].type.declared())

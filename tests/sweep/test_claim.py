@@ -25,6 +25,10 @@ def out_of_sight(folder: Path) -> None:
     folder.rename(folder.with_name(f"{folder.name}, which others do not see"))
 
 
+def back_in_sight(folder: Path) -> None:
+    folder.with_name(f"{folder.name}, which others do not see").rename(folder)
+
+
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(claim_module, "LOST_SECONDS", -1.0)
@@ -58,6 +62,39 @@ def test_a_worker_on_another_host_is_believed_dead_only_after_a_long_silence(tmp
     assert second.trial.number == 1
     passing(claim_module.LOST_SECONDS + 1)
     assert claim(study).trial.number == 0
+
+
+def test_a_trial_that_was_left_is_taken_at_once_by_a_host_that_sees_it_and_by_no_other(tmp_path, other_name):
+    first = opened(tmp_path)
+    left, lost = claim(first), claim(first)
+    first.leave(left)
+    first.release(lost.trial.number)
+    other_name()
+    out_of_sight(tmp_path / "sweep")
+    third = claim(elsewhere(tmp_path))
+    assert third.trial.number == 2  # the host of the first two may come back for them
+    back_in_sight(tmp_path / "sweep")
+    near = opened(tmp_path)
+    running = near.trials()
+    assert [near.is_left(trial) for trial in running] == [False] * 3  # their locks are held
+    left.lock.release()
+    assert [near.is_left(trial) for trial in running] == [True, False, False]
+    lost.lock.release()
+    again = [claim(near), claim(near)]
+    assert [taken.trial.number for taken in again] == [0, 1]
+    assert not near.is_left(near.trials()[0])  # begun again: what was said of the process before counts no more
+
+
+def test_a_worker_that_begins_again_has_its_own_trial_and_no_other_at_once(tmp_path, other_name):
+    first = opened(tmp_path)
+    for taken in [claim(first, worker=key) for key in ("job 1", "job 2")]:
+        taken.lock.release()
+    other_name()
+    second = opened(tmp_path)
+    assert second.trial_of("job 2") == 1
+    assert second.trial_of("job 3") is None
+    own, new = claim(second, worker="job 2"), claim(second, worker="job 3")
+    assert (own.trial.number, new.trial.number) == (1, 2)
 
 
 def test_a_sign_of_life_counts_whatever_the_clock_of_its_host_says(tmp_path, other_name, passing):

@@ -24,8 +24,8 @@ def opened(folder: Path) -> SharedStudy:
     return SharedStudy(f"sqlite:///{folder / 'optuna.db'}", "night", ["maximize"], folder / "sweep")
 
 
-def claim(study: SharedStudy, n_trials: int = 10):
-    return study.claim(n_trials, SPACE, {}, lambda trials: optuna.samplers.RandomSampler(seed=trials))
+def claim(study: SharedStudy, n_trials: int = 10, worker: str = ""):
+    return study.claim(n_trials, SPACE, {}, lambda trials: optuna.samplers.RandomSampler(seed=trials), worker)
 
 
 def _take(folder: str, n_trials: int, finish: bool) -> None:
