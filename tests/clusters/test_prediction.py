@@ -79,7 +79,7 @@ def check_answers(table: pd.DataFrame) -> None:
     readable = table.iloc[:-1]
     assert readable["label"].notna().all()
     assert readable["confidence"].between(0, 1).all()
-    assert readable["error"].isna().all()
+    assert (readable["error"].fillna("") == "").all()
     assert pd.isna(table["label"].iloc[-1])
     assert "not a picture" in table["error"].iloc[-1]
 
