@@ -25,7 +25,7 @@ def train_one(config: Config, job: Job) -> float:
     """Train one model, from configuration to registry, and return the value that its best validation reached."""
     folder = RunFolder.resumed(config.resume) if config.resume else RunFolder.new(job.folder)
     with folder.naming_how_to_go_on():
-        return train.train(config, folder, job.command)[config.monitor]
+        return train.train_together(config, folder, job.command)[config.monitor]
 
 
 VERB = Verb(
@@ -34,6 +34,7 @@ VERB = Verb(
     train_one,
     config_name="config",
     interrupted="Stopped by Ctrl-C. A run that has a checkpoint goes on with resume=RUN_FOLDER; what is cached stays.",
+    follow=lambda: train.follow(),  # noqa: PLW0108 - which is loaded then
 )
 main = VERB.main
 

@@ -38,6 +38,7 @@ from astroclf.util.gpu_memory import no_room
 from astroclf.util.invocation import Command, program, set_typed_command, typed_command, use_utf8
 from astroclf.util.logs import log_to_file
 from astroclf.util.output import unfailing_output
+from astroclf.util.ranks import launch
 from astroclf.util.version import __version__
 
 Typed = TypeVar("Typed", bound=Settings)
@@ -85,6 +86,8 @@ class Verb(Generic[Typed]):
         Whether a job is done in vain if what it prints is lost.
     interrupted
         What is said after Ctrl-C, where the job itself says nothing.
+    follow
+        Takes part in the job of the first of several processes that `torchrun` started, and returns the exit status.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Verb(Generic[Typed]):
     error_status: int = 1
     only_prints: bool = False
     interrupted: str = "Stopped by Ctrl-C."
+    follow: Callable[[], int] | None = None
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Do what the command line says, and return the exit status.
@@ -148,7 +152,10 @@ class _Command:
     def _status(self) -> int:
         """Do what was typed, say what went wrong, and return the exit status."""
         try:
-            self._answer(read_options(self.arguments))
+            if launch().leads:
+                self._answer(read_options(self.arguments))
+            elif self.verb.follow is not None:
+                return self.verb.follow()
         except KeyboardInterrupt:
             return report(Interrupted(self.verb.interrupted, 130))
         except Exception as error:
@@ -182,6 +189,12 @@ class _Command:
             print(f"astroclf {__version__}")
             return
         set_typed_command(Command(program(self.verb.name), tuple(self.arguments), options.sources()))
+        if launch().is_shared and (self.verb.follow is None or options.multirun):
+            raise ConfigError(
+                f"torchrun started {launch().count} processes to share one training. That is what `astroclf train` "
+                "does without -m, and nothing else: a sweep starts processes of its own (hydra.sweeper.n_jobs). Leave "
+                "torchrun out."
+            )
         with self.verb.session(options) as session:
             if options.hydra_help:
                 session.print_hydra_help([])

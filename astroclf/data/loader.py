@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
+from copy import copy
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
@@ -19,6 +20,7 @@ from astroclf.data.cache.packed import Images, PackedImages
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.dataset import ImagePlace
 from astroclf.util.lazy import lazy_import
+from astroclf.util.ranks import ALONE, Ranks, launch
 from astroclf.util.replay import Replay
 from astroclf.util.threads import available_cores, run_ahead
 
@@ -117,6 +119,12 @@ class Batch(NamedTuple):
     rows_B: np.ndarray  # int64: which rows of the pixels these are
     targets_BC: torch.Tensor | None = None  # float32, on the device: soft labels, where the loss takes them
     partners: Partners | None = None  # on the device: of training batches that are mixed
+    shared: int | None = None  # images of the whole batch, where this is one process's part of it
+
+    @property
+    def images(self) -> int:
+        """How many images the batch has, those of other processes included."""
+        return len(self.labels_B) if self.shared is None else self.shared
 
     def on_device(self) -> Iterator[torch.Tensor]:
         """Yield the tensors of the batch."""
@@ -132,7 +140,7 @@ class Batch(NamedTuple):
         if self.partners is not None:
             soft = self.partners.targets_BC is not None
             partners = Partners(next(tensors), next(tensors) if soft else None, next(tensors))
-        return Batch(images_BCHW, labels_B, self.rows_B, targets_BC, partners)
+        return Batch(images_BCHW, labels_B, self.rows_B, targets_BC, partners, self.shared)
 
 
 class BatchLoader:
@@ -159,6 +167,8 @@ class BatchLoader:
         all beside a GPU; 8 at most. Images kept on ``device`` need none.
     cuda_graph
         Record on a GPU what is done to batches, and replay it.
+    ranks
+        The processes that share the training: of each of its batches, this one makes its part alone.
 
     Attributes
     ----------
@@ -180,6 +190,7 @@ class BatchLoader:
         views: int = 1,
         num_workers: int | None = None,
         cuda_graph: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"trainer.batch_size={batch_size} cannot work: a batch has at least 1 image.")
@@ -194,6 +205,7 @@ class BatchLoader:
             raise ValueError(f"{len(targets)} soft labels for {len(pixels)} images")
         self.pixels = pixels
         self.rows = np.asarray(rows, dtype=np.int64)
+        self.ranks = ranks
         self.batch_size = batch_size
         self.augmentation = augmentation
         self.seed = seed
@@ -213,6 +225,12 @@ class BatchLoader:
         whole, rest = divmod(len(self.rows), self.batch_size)
         drop_rest = self.train and whole > 0
         return whole + (1 if rest and not drop_rest else 0)
+
+    def part(self, ranks: Ranks) -> BatchLoader:
+        """Return a loader of one process's part of the rows, where several share what is not trained on."""
+        part = copy(self)
+        part.rows = ranks.part_of(self.rows)
+        return part
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of an epoch from number `start` on: the same ones that an epoch begun at 0 yields there.
@@ -241,6 +259,8 @@ class BatchLoader:
     def _batches(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         rows = self.rows[permutation(self.seed, epoch, len(self.rows))] if self.train else self.rows
         todo = [rows[k * self.batch_size : (k + 1) * self.batch_size] for k in range(start, len(self))]
+        if self.train:
+            todo = [self.ranks.part_of(rows_B) for rows_B in todo]
         if self.pixels.keep_images_on == "device":
             for rows_B in todo:
                 yield self._finish(self.pixels.gather(rows_B), rows_B, epoch)
@@ -260,7 +280,8 @@ class BatchLoader:
             images_BCHW = torch.cat(parts)
         rows = send(rows_B, self.pixels.device)
         targets_BC = None if self._targets is None else self._targets[rows]
-        batch = Batch(images_BCHW, self._labels[rows], rows_B, targets_BC)
+        shared = min(self.batch_size, len(self.rows)) if self.train and self.ranks.is_shared else None
+        batch = Batch(images_BCHW, self._labels[rows], rows_B, targets_BC, shared=shared)
         return batch if draws is None or not self.augmentation.mixes else self._mixed(batch, draws)
 
     def _augmented(self, images_BHWC: torch.Tensor, draws: Draws | None, threads: int | None) -> torch.Tensor:
@@ -322,7 +343,9 @@ def _choose(keep_images_on: ImagePlace, images: Images, device: torch.device) ->
     on_cuda = device.type == "cuda"
     free_device = torch.cuda.mem_get_info(device)[0] if on_cuda else 0
     # Pixels that already are in main memory need no more of it.
-    free_memory = psutil.virtual_memory().available if _is_on_disk(images) else 4 * images.nbytes
+    free_memory = (
+        psutil.virtual_memory().available // launch().local_count if _is_on_disk(images) else 4 * images.nbytes
+    )
     if keep_images_on == "auto":
         if images.nbytes < DEVICE_MEMORY_SHARE * free_device:
             return "device"

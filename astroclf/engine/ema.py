@@ -15,6 +15,11 @@ class ModelEMA:
     The decay warms up as min(decay, (1 + n) / (10 + n)) after n updates, so that the random start is forgotten.
     The statistics are averaged with the weights: those of the newest weights do not fit the averaged ones while the
     learning rate is high. Values that a non-finite forward pass spoilt are left out.
+
+    Attributes
+    ----------
+    statistics : Tensor
+        The average of all BatchNorm statistics, joined to one vector.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -23,7 +28,7 @@ class ModelEMA:
         self._model = copy.deepcopy(model).requires_grad_(False).eval()
         self._weights: list[torch.Tensor] = list(model.parameters())
         self._buffers = list(model.buffers())
-        self._statistics = self._flat(self._buffers)
+        self.statistics = self._flat(self._buffers)
 
     @staticmethod
     def _flat(buffers: list[torch.Tensor]) -> torch.Tensor:
@@ -38,7 +43,7 @@ class ModelEMA:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(list(self._model.parameters()), self._weights, 1 - decay)
         newest = self._flat(self._buffers)
-        self._statistics.lerp_(torch.where(torch.isfinite(newest), newest, self._statistics), 1 - decay)
+        self.statistics.lerp_(torch.where(torch.isfinite(newest), newest, self.statistics), 1 - decay)
 
     @torch.no_grad()
     def model(self) -> nn.Module:
@@ -46,7 +51,7 @@ class ModelEMA:
         start = 0
         for mine, newest in zip(self._model.buffers(), self._buffers, strict=True):
             if mine.is_floating_point():
-                mine.copy_(self._statistics[start : start + mine.numel()].view_as(mine))
+                mine.copy_(self.statistics[start : start + mine.numel()].view_as(mine))
                 start += mine.numel()
             else:
                 mine.copy_(newest)
@@ -60,4 +65,4 @@ class ModelEMA:
         """Take up what `state_dict` gave."""
         self.updates = state["updates"]
         self._model.load_state_dict(state["model"])
-        self._statistics = self._flat(list(self._model.buffers())).clone()
+        self.statistics = self._flat(list(self._model.buffers())).clone()

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from astroclf.util.ranks import ALONE, Ranks
+
 
 class StepMeter:
     """Means over images and steps since the last validation, step-by-step curves, and skipped steps.
@@ -17,10 +19,12 @@ class StepMeter:
     device : torch.device
     curve_every : int
         Keep a point of the step-by-step curves every so many steps.
+    ranks : Ranks
+        The processes that share the training, each of which counts its own images: what is read is of all of them.
     """
 
-    def __init__(self, device: torch.device, curve_every: int) -> None:
-        self.curve_every = curve_every
+    def __init__(self, device: torch.device, curve_every: int, ranks: Ranks = ALONE) -> None:
+        self.curve_every, self.ranks = curve_every, ranks
         self._device = device
         self._names = ["loss"]  # what else there is joins it at the first step
         self._image_sums = self._zeros(torch.float64, 1)
@@ -34,7 +38,9 @@ class StepMeter:
         Parameters
         ----------
         sums : mapping of str to Tensor
-            Over the step's images, of the ``loss`` and of whatever else is averaged over them.
+            Over the step's images in this process, of the ``loss`` and of whatever else is averaged over them.
+        images : int
+            Of all processes.
         norm : Tensor
             Of the gradient, before clipping.
         """
@@ -64,7 +70,7 @@ class StepMeter:
 
     def take_means(self) -> dict[str, float]:
         """Return the means since the last call; NaN where no step was finite."""
-        image_sums = dict(zip(self._names, self._image_sums.tolist(), strict=True))
+        image_sums = dict(zip(self._names, self.ranks.sum_(self._image_sums).tolist(), strict=True))
         sums = {name: float(value) for name, value in self._sums.items()}
         for value in (self._image_sums, *self._sums.values()):
             value.zero_()
@@ -81,6 +87,7 @@ class StepMeter:
         if not curve:
             return
         values = torch.stack([of_step for *_, of_step in curve])
+        values[:, 1:] = self.ranks.sum_(values[:, 1:].contiguous())  # the norm is of all already
         images = torch.tensor([[images] for _, _, images, _ in curve], dtype=values.dtype, device=values.device)
         names = [*(f"step/{name}" for name in self._names), "step/grad_norm"]
         rows = torch.cat([values[:, 1:] / images, values[:, :1]], dim=1).tolist()

@@ -33,16 +33,21 @@ class FiniteBuffers:
 
     Skipping the optimizer's step saves the weights, but not the running mean and variance, which nothing would ever
     make finite again. Training mode does not read them, so it is enough to look before each evaluation.
+
+    Attributes
+    ----------
+    buffers : list of Tensor
+        The model's own, of floating-point numbers.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-        self._finite = [buffer.clone() for buffer in self._buffers]
+        self.buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        self._finite = [buffer.clone() for buffer in self.buffers]
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put the last finite values back where a buffer has others; remember those of the rest."""
-        for buffer, finite in zip(self._buffers, self._finite, strict=True):
+        for buffer, finite in zip(self.buffers, self._finite, strict=True):
             finite.copy_(torch.where(torch.isfinite(buffer).all(), buffer, finite))
             buffer.copy_(finite)
 

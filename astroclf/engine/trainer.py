@@ -33,6 +33,7 @@ from astroclf.models.precision import Precision
 from astroclf.settings.training import TrainerSettings
 from astroclf.tracking.tracker import Tracker
 from astroclf.util.logs import log
+from astroclf.util.ranks import ALONE, Agreement, Ranks
 
 SHOWN = {  # what is said of each validation, of what it has
     "train/loss": "train loss",
@@ -97,6 +98,9 @@ class Trainer:
         How they are computed, where torch is not to decide that alone.
     validation_images : int
         How many images `validate` looks at, for the time that all is expected to take.
+    ranks : Ranks
+        The processes that share the training, each with its own `train` and `validate`: `train` makes parts of the same
+        batches, and `validate` gives the same figures in all. The first one alone writes and records.
     """
 
     def __init__(
@@ -120,6 +124,7 @@ class Trainer:
         freezing: Freezing | None = None,
         convolutions: Convolutions | None = None,
         validation_images: int = 0,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.criterion, self.train_loader, self.validate = model, criterion, train, validate
         self.optimizer, self.schedule, self.precision, self.settings = optimizer, schedule, precision, settings
@@ -127,14 +132,14 @@ class Trainer:
         self.monitor, self.resume_hint, self.fingerprints = monitor, resume_hint, fingerprints or {}
         self.description = description or {}
         self.on_validation, self.before_save, self.freezing = on_validation, before_save, freezing
-        self.validation_images = validation_images
-        self.training_step = TrainingStep(model, criterion, optimizer, precision, settings, convolutions)
+        self.validation_images, self.ranks = validation_images, ranks
+        self.training_step = TrainingStep(model, criterion, optimizer, precision, settings, convolutions, ranks)
         self.ema = self.training_step.ema
         self.early_stopping = EarlyStopping(settings.patience)
         self.checkpoints = CheckpointFolder(folder / CHECKPOINTS, settings.keep_lowest_loss)
         self.state = TrainState()
         self.total_steps = planned_steps(settings, len(train))
-        self.meter = StepMeter(precision.device, curve_every=max(1, self.total_steps // CURVE_POINTS))
+        self.meter = StepMeter(precision.device, max(1, self.total_steps // CURVE_POINTS), ranks)
         self.finite_buffers = FiniteBuffers(model)
         self.memory = MemoryPeaks(precision.device)
         self._saved_at = time.monotonic()
@@ -153,7 +158,8 @@ class Trainer:
         bar = TrainProgress(self.total_steps, self.settings.epochs, self.state.step)
         with StopRequest() as stop, bar as progress:
             try:
-                self._run(stop, progress)
+                with self.ranks.saying_who_is_lost(self._how_to_go_on):
+                    self._run(stop, progress)
             except torch.OutOfMemoryError as error:
                 raise TrainingError(
                     f"The GPU ran out of memory at trainer.batch_size={self.settings.batch_size}. Halve it and double "
@@ -182,7 +188,7 @@ class Trainer:
         if self.on_validation is not None and state.history:  # resumed: a kill may have come before this call
             self.on_validation(state.history, state.finished)
         self.model.train()
-        expected = self._expected_time()
+        expected, agreement = self._expected_time(), Agreement(self.ranks)
         while not state.finished:
             if state.step >= self.total_steps:  # a run of no steps, or one whose end was set to where it stands
                 self._validate(progress, last=True)
@@ -195,23 +201,30 @@ class Trainer:
                     if len(group) < every and state.batch < len(self.train_loader):
                         continue
                     loss = self._step(group)
-                    progress.images += sum(len(b.labels_B) for b in group)
+                    progress.images += sum(b.images for b in group)
                     group = []
 
                     if told := expected.told(state.step, progress.seconds):
                         log.info("%s", f"{told} {self.memory.told()}".rstrip())
-                    if progress.due():
-                        progress.show(state.step, self._epoch(), self.schedule.lr(state.step), loss.item)
-                        self._stop_if_stuck()
                     with progress.aside():
                         last = state.step >= self.total_steps
                         if last or self._validation_due():
                             self._validate(progress, last)
-                        if stop.signal is not None:
-                            self._interrupt(stop.signal)
+                        # What processes that share a training see at different times, all answer in the same step.
+                        signal, due, saving = agreement.on(
+                            stop.signal or 0,
+                            self.ranks.leads and progress.due(),
+                            self._saving_due(),
+                            at_once=state.finished,
+                        )
+                        if due:
+                            progress.show(state.step, self._epoch(), self.schedule.lr(state.step), loss.item)
+                            self._stop_if_stuck()
+                        if signal:
+                            self._interrupt(Signals(signal))
                         if state.finished:
                             return
-                        if self._saving_due():
+                        if saving:
                             self._save([])
             state.epoch, state.batch = state.epoch + 1, 0
 
@@ -231,6 +244,7 @@ class Trainer:
         state = self.state
         self._stop_if_stuck()
         self.finite_buffers.restore()
+        self._share_statistics()
         model = self.ema.model() if self.ema is not None else self.model
         metrics = self.validate(model)
 
@@ -337,17 +351,32 @@ class Trainer:
     def _save(self, also_as: list[str]) -> None:
         if self.before_save is not None:
             self.before_save()
+        self._share_statistics()
         for step, values in self.meter.take_curve():
             self.tracker.log_metrics(values, step)
             self.state.curve.append({"step": step, **values})
         # The checkpoint carries the numbers that are not sent yet: a kill before `flush` loses none of them.
-        self.checkpoints.save(self.state_dict(), also_as)
+        state = self.state_dict()
+        if self.ranks.leads:
+            self.checkpoints.save(state, also_as)
         self.tracker.flush()
         self._saved_at = time.monotonic()
 
+    def _share_statistics(self) -> None:
+        """Give the BatchNorm statistics of all processes, each of its own images, their mean."""
+        self.ranks.mean_([*self.finite_buffers.buffers, *([self.ema.statistics] if self.ema is not None else [])])
+
     def _write_history(self) -> None:
+        if not self.ranks.leads:
+            return
         write_history(self.folder / HISTORY_FILE, self.state.history)
         write_history(self.folder / STEPS_FILE, self.state.curve)
+
+    def _how_to_go_on(self) -> str:
+        """Say what to type after a failure that is none of the training's own."""
+        if not self.checkpoints.last.is_file():
+            return "There was no checkpoint yet."
+        return f"torchrun --max-restarts=3 goes on by itself; by hand, from the last checkpoint:\n  {self.resume_hint}"
 
     def _interrupt(self, signal: Signals) -> None:
         with suppress(TakenOver):  # nothing to save here, then; but to stop is what was asked for
@@ -360,7 +389,8 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a bit-equal continuation needs, as tensors and plain values."""
-        cuda, convolutions = self.precision.device.type == "cuda", self.training_step.convolutions
+        convolutions = self.training_step.convolutions
+        own, *others = self.ranks.gather(self._random_states())
         return {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict() if self.ema is not None else None,
@@ -374,9 +404,20 @@ class Trainer:
             "meter": self.meter.state_dict(),
             "finite_buffers": self.finite_buffers.state_dict(),
             "convolutions": convolutions.choices if convolutions is not None else {},
-            "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if cuda else None},
+            "rng": own,
+            "rng_of_others": others,
             "tracker": {"run_id": self.tracker.run_id, **self.tracker.state_dict()},
         }
+
+    def _random_states(self) -> dict[str, torch.Tensor | None]:
+        cuda = self.precision.device.type == "cuda"
+        return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if cuda else None}
+
+    def _set_random_states(self, states: Mapping[str, torch.Tensor | None]) -> None:
+        if states["cpu"] is not None:
+            torch.set_rng_state(states["cpu"])
+        if states["cuda"] is not None and self.precision.device.type == "cuda":
+            torch.cuda.set_rng_state(states["cuda"])
 
     def resume(self, checkpoint: Path, saved: dict[str, Any]) -> None:
         """Take up a checkpoint of this run, with its files as they were then.
@@ -387,7 +428,8 @@ class Trainer:
             As `load_state_dict`, or the best weights up to that point are no longer kept.
         """
         self.load_state_dict(saved)
-        self.checkpoints.go_on_from(checkpoint, saved)
+        if self.ranks.leads:
+            self.checkpoints.go_on_from(checkpoint, saved)
         if self.state.history:  # a kill after the last checkpoint may have come before its row
             self._write_history()
 
@@ -421,7 +463,7 @@ class Trainer:
         self.tracker.load_state_dict(saved["tracker"])
         if self.training_step.convolutions is not None:
             self.training_step.convolutions.choices = dict(saved["convolutions"])
-        torch.set_rng_state(saved["rng"]["cpu"])
-        if saved["rng"]["cuda"] is not None and self.precision.device.type == "cuda":
-            torch.cuda.set_rng_state(saved["rng"]["cuda"])
+        states = [saved["rng"], *saved.get("rng_of_others", [])]
+        if self.ranks.rank < len(states):
+            self._set_random_states(states[self.ranks.rank])
         log.info("Resumed after step %d of %d.", self.state.step, self.total_steps)

@@ -18,6 +18,7 @@ from astroclf.engine.sharpness import Ascent
 from astroclf.models.convolutions import Convolutions
 from astroclf.models.precision import Precision
 from astroclf.settings.training import TrainerSettings
+from astroclf.util.ranks import ALONE, Ranks
 from astroclf.util.replay import Replay
 
 
@@ -41,20 +42,24 @@ class Taken(NamedTuple):
     Attributes
     ----------
     sums : dict of str to Tensor
-        Over the step's images: of the ``loss``, of its terms, and of ``mean_uncertainty``.
+        Over the step's images in this process: of the ``loss``, of its terms, and of ``mean_uncertainty``.
     images : int
+        Of all processes.
     norm : Tensor
         Of the gradient before clipping; not finite where the step was left out.
+    own : int
+        The images of this process.
     """
 
     sums: dict[str, torch.Tensor]
     images: int
     norm: torch.Tensor
+    own: int
 
     @property
     def loss(self) -> torch.Tensor:
-        """The mean loss of the step's images."""
-        return self.sums["loss"] / self.images
+        """The mean loss of the step's images in this process."""
+        return self.sums["loss"] / self.own
 
 
 class TrainingStep:
@@ -72,6 +77,8 @@ class TrainingStep:
         Of which the limit of the gradient norm, the decay of the average, and whether to replay steps are used.
     convolutions : Convolutions, optional
         How they are computed, where torch is not to decide that alone.
+    ranks : Ranks
+        The processes that share the training: each adds the gradients of its part of a batch.
 
     Attributes
     ----------
@@ -88,8 +95,12 @@ class TrainingStep:
         precision: Precision,
         settings: TrainerSettings,
         convolutions: Convolutions | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.criterion, self.precision, self.convolutions = model, criterion, precision, convolutions
+        self.ranks = ranks
+        self._shared: nn.Module | None = None  # the model as DDP has it, for the parameters that learn at the moment
+        self._learning: list[torch.Tensor] = []
         self.optimizer_step = OptimizerStep(model, optimizer, precision, settings.grad_clip_norm)
         self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
         rho = optimizer.param_groups[0].get("rho")
@@ -105,12 +116,13 @@ class TrainingStep:
         sums, norm = self._launched(batches) if self._replay is None else self._replayed(self._replay, batches)
         if self.ema is not None:
             self.ema.update()
-        return Taken(sums, _images(batches), norm)
+        return Taken(sums, _images(batches), norm, own=sum(len(batch.labels_B) for batch in batches))
 
     def _can_be_replayed(self) -> bool:
         """Tell if nothing in a step decides by the values on a GPU, or draws the same random numbers again."""
         device, draws_again = self.precision.device, self._ascent is not None
-        return device.type == "cuda" and self.optimizer_step.is_without_waiting and not draws_again
+        alone = not self.ranks.is_shared
+        return device.type == "cuda" and self.optimizer_step.is_without_waiting and alone and not draws_again
 
     def _replayed(self, replay: Replay, batches: Sequence[Batch]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         tensors = [list(batch.on_device()) for batch in batches]
@@ -143,16 +155,29 @@ class TrainingStep:
     def _add_gradients(self, batches: Sequence[Batch], images: int) -> dict[str, torch.Tensor]:
         """Add the gradients of the mean loss of all images; return the sums of what was measured."""
         sums: dict[str, torch.Tensor] = {}
+        shared = self._in_step() if self.ranks.is_shared else None
         for batch in batches:
-            with self.precision.autocast(), self.convolutions or nullcontext():
-                output = self.model(batch.images_BCHW)
-            of_batch = self.criterion.sums(output, batch)
-            loss = of_batch["loss"]
-            loss = loss * torch.where(torch.isfinite(loss), 1.0, math.nan)  # a loss of inf may have finite gradients
-            self.optimizer_step.backward(loss / images)
+            last = batch is batches[-1]  # with its gradients, those of all go to the other processes
+            with nullcontext() if shared is None or last else shared.no_sync():  # type: ignore[operator]
+                with self.precision.autocast(), self.convolutions or nullcontext():
+                    output = (shared or self.model)(batch.images_BCHW)
+                of_batch = self.criterion.sums(output, batch)
+                loss = of_batch["loss"]
+                loss = loss * torch.where(torch.isfinite(loss), 1.0, math.nan)  # one of inf may have finite gradients
+                self.optimizer_step.backward(loss / (images / self.ranks.count))  # the mean of all processes is taken
             sums = {name: sums.get(name, 0) + value.detach() for name, value in of_batch.items()}
+        if self.ranks.is_shared and shared is None:
+            unreached = self.ranks.add_gradients(self._learning)
+            self._shared = self.ranks.in_step(self.model, some_unreached=unreached)
         return sums
+
+    def _in_step(self) -> nn.Module | None:
+        """Return the model that shares its gradients; None in the first step of what learns now, which tells it how."""
+        learning: list[torch.Tensor] = [parameter for parameter in self._parameters if parameter.requires_grad]
+        if list(map(id, learning)) != list(map(id, self._learning)):
+            self._learning, self._shared = learning, None
+        return self._shared
 
 
 def _images(batches: Sequence[Batch]) -> int:
-    return sum(len(batch.labels_B) for batch in batches)
+    return sum(batch.images for batch in batches)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from astroclf.data.augment.dihedral import dihedral_views
 from astroclf.data.loader import BatchLoader
-from astroclf.evaluation.predictions import Predictions
+from astroclf.evaluation.predictions import Predictions, joined
 from astroclf.losses.criterion import Criterion
 from astroclf.models.classifier import Prediction, probabilities
 from astroclf.models.precision import Precision
+from astroclf.util.ranks import ALONE, Ranks
 
 # A pass over eight images costs half of eight passes over one (ResNet-18, 128 px, CPU); beyond 64, only memory grows.
 IMAGES_AT_ONCE = 64
@@ -135,13 +136,19 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Validation:
-    """The validation of a classifier while it trains: the metrics of `evaluate` on the same images each time."""
+    """The validation of a classifier while it trains: the metrics of `evaluate` on the same images each time.
+
+    Where several processes share the training, each has a part of the images in its loader; the metrics are of all.
+    """
 
     criterion: Criterion
     loader: BatchLoader
     precision: Precision
     classes: tuple[str, ...]
+    ranks: Ranks = ALONE
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Measure a model, which is in the mode that it was in afterwards."""
-        return evaluate(model, self.criterion, self.loader, self.precision, self.classes).metrics()
+        own = evaluate(model, self.criterion, self.loader, self.precision, self.classes) if len(self.loader) else None
+        parts = [part for part in self.ranks.gather(own) if part is not None]
+        return joined(parts).metrics()

@@ -192,7 +192,7 @@ class Predictions:
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
-    """Return what a model said of the images of all parts, one after the other; without losses.
+    """Return what a model said of the images of all parts, one after the other; with losses where all have them.
 
     Raises
     ------
@@ -200,12 +200,17 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         There are no parts.
     """
 
+    if len(parts) == 1:
+        return parts[0]
+
     def column(name: str) -> np.ndarray | None:
         values = [getattr(part, name) for part in parts]
         return None if values[0] is None else np.concatenate(values)
 
     columns = {name: column(name) for name in _PER_IMAGE}
-    return Predictions(classes=parts[0].classes, **columns)  # type: ignore[arg-type]
+    total, names = sum(map(len, parts)), [n for n in parts[0].losses if all(n in part.losses for part in parts)]
+    losses = {name: sum(len(part) * part.losses[name] for part in parts) / total for name in names}
+    return Predictions(classes=parts[0].classes, losses=losses, **columns)  # type: ignore[arg-type]
 
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:

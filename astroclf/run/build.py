@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 
 from astroclf.config.build import build
 from astroclf.data.catalog import SPLITS
@@ -31,8 +32,10 @@ from astroclf.run.parts import Parts, ProcessCache, build_parts
 from astroclf.run.record import RecordContext, opened_record
 from astroclf.run.rehearsal import check_record, try_record
 from astroclf.settings.config import Config
+from astroclf.tracking.none import NullTracker
 from astroclf.tracking.tracker import Tracker
 from astroclf.util.logs import log
+from astroclf.util.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,12 @@ class Run:
 
 @contextmanager
 def opened_run(
-    config: Config, folder: RunFolder, command: str, cache: ProcessCache, context: TrialContext
+    config: Config,
+    folder: RunFolder,
+    command: str,
+    cache: ProcessCache,
+    context: TrialContext,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Run]:
     """Build a run, new or where its checkpoint stood, with an open record that ends as the block ends.
 
@@ -98,6 +106,8 @@ def opened_run(
     ----------
     command
         What the user typed now; of a resumed run, the command that began it is kept with its files.
+    ranks
+        The processes that share the training: the first one alone writes and records.
 
     Raises
     ------
@@ -106,13 +116,15 @@ def opened_run(
         weights or database are missing.
     """
     started, typed_command = time.monotonic(), command
-    checkpoint = load_checkpoint(folder.checkpoint) if folder.checkpoint is not None else None
-    command = folder.command() if checkpoint is not None else command
-    of_sweep = context.parent_run_id is not None  # which has tried the record
-    if not of_sweep:
+    # Its file may be on the first one's disk alone.
+    checkpoint = ranks.from_first(lambda: load_checkpoint(folder.checkpoint) if folder.checkpoint is not None else None)
+    if checkpoint is not None:
+        command = ranks.from_first(folder.command)
+    tries_record = context.parent_run_id is None and ranks.leads  # a sweep has tried it
+    if tries_record:
         check_record(config.tracking)
-    rehearsal = None if of_sweep else (lambda: try_record(config))
-    parts = build_parts(config, cache, pretrained=checkpoint is None, once_listed=rehearsal)
+    rehearsal = (lambda: try_record(config)) if tries_record else None
+    parts = build_parts(config, cache, pretrained=checkpoint is None, once_listed=rehearsal, ranks=ranks)
     if checkpoint is not None:
         before = origin_in(checkpoint)
         if parts.origin.get(TEACHER[1]) != before.get(TEACHER[1]):
@@ -122,10 +134,10 @@ def opened_run(
             )
         parts = replace(parts, origin=before)
     config, data, loaders = parts.config, parts.data, parts.loaders
-    if checkpoint is None:
+    if checkpoint is None and ranks.leads:
         _refuse_shared_name(config, data)
         folder.write_config(config.to_plain(), command)
-    _greet(config, folder, parts)
+    _greet(config, folder, parts, ranks)
     tags = {**context.tags, "device": device_name(parts.precision.device), **parts.origin}
     record = RecordContext(context.name, context.run_id, context.parent_run_id)
     if checkpoint is not None:
@@ -135,14 +147,16 @@ def opened_run(
         record = replace(
             record, run_id=checkpoint["tracker"]["run_id"], resume_step=checkpoint["train_state"]["step"] + 1
         )
-    with opened_record(config, folder, data, command, tags, record) as tracker:
-        trainer = _trainer(parts, folder, tracker, context)
+    recorded = opened_record(config, folder, data, command, tags, record) if ranks.leads else nullcontext(NullTracker())
+    with recorded as tracker:
+        trainer = _trainer(parts, folder, tracker, context, ranks)
         if checkpoint is None:
             tracker.log_artifact(folder.config_file)
         else:
             assert folder.checkpoint is not None
             trainer.resume(folder.checkpoint, checkpoint)
-            folder.write_config(config.to_plain(), command)
+            if ranks.leads:
+                folder.write_config(config.to_plain(), command)
         yield Run(
             config,
             folder,
@@ -158,11 +172,15 @@ def opened_run(
         )
 
 
-def _trainer(parts: Parts, folder: RunFolder, tracker: Tracker, context: TrialContext) -> Trainer:
+def _trainer(parts: Parts, folder: RunFolder, tracker: Tracker, context: TrialContext, ranks: Ranks) -> Trainer:
     config, data, loaders, settings = parts.config, parts.data, parts.loaders, parts.config.trainer
     if data.whole is not None:  # whatever the recipe keeps: this is no training that anybody goes back to
         settings = replace(settings, keep_lowest_loss=0, keep_every=None)
     optimizer = parts.optimizer()
+    if ranks.rank:
+        torch.manual_seed(config.seed + ranks.rank)  # what is dropped is not the same in all processes
+    if settings.sync_batchnorm and ranks.is_shared:
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(parts.network)
     if settings.compile:
         parts.network.compile()
     steps = planned_steps(settings, len(loaders["train"]))
@@ -170,7 +188,7 @@ def _trainer(parts: Parts, folder: RunFolder, tracker: Tracker, context: TrialCo
         parts.network,
         parts.criterion,
         loaders["train"],
-        Validation(parts.criterion, loaders["val"], parts.precision, data.classes),
+        Validation(parts.criterion, loaders["val"].part(ranks), parts.precision, data.classes, ranks),
         optimizer,
         build(config.scheduler, peak_lr=config.optimizer.lr, total_steps=steps),
         parts.precision,
@@ -186,6 +204,7 @@ def _trainer(parts: Parts, folder: RunFolder, tracker: Tracker, context: TrialCo
         freezing=parts.freezing(),
         convolutions=parts.convolutions(),
         validation_images=len(loaders["val"].rows),
+        ranks=ranks,
     )
 
 
@@ -213,7 +232,7 @@ def _called(config: Config) -> str:
     return f"{config.dataset.name}{after if config.dataset.is_named_after_its_place else ''}"
 
 
-def _greet(config: Config, folder: RunFolder, parts: Parts) -> None:
+def _greet(config: Config, folder: RunFolder, parts: Parts, ranks: Ranks) -> None:
     data, splits, parameters = parts.data, parts.data.splits, sum(p.numel() for p in parts.network.parameters())
     log.info(
         "%s: %d training, %d validation, %d test images of %d classes",
@@ -224,6 +243,8 @@ def _greet(config: Config, folder: RunFolder, parts: Parts) -> None:
             "Of validation and test, no more is looked at than trainer.max_eval_batches=%d: nothing is packaged or "
             "registered.", config.trainer.max_eval_batches,
         )  # fmt: skip
+    if ranks.is_shared:
+        log.info("%d processes share each batch of %d images.", ranks.count, config.trainer.images_per_batch)
     precision = parts.precision
     log.info(
         "%.1f M parameters, %s on %s; run folder %s", parameters / 1e6, precision.name, precision.device, folder.path

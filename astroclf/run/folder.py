@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from astroclf.util.atomic import clear_leftovers, write_text
 from astroclf.util.disk import in_one_paragraph
 from astroclf.util.invocation import Command, typed_command
 from astroclf.util.lazy import lazy_import
+from astroclf.util.ranks import launch
 
 if TYPE_CHECKING:
     import filelock
@@ -174,8 +176,12 @@ def run_folder(dataset: str, resume: str | None, kind: str = "runs") -> str:
     """Return where a run leaves its files: a new folder below ``experiments/<kind>``, or the one that is resumed."""
     if resume:
         return str(RunFolder.resumed(resume).path)
-    now = datetime.now().astimezone()
-    return f"experiments/{kind}/{_one_folder('dataset.name', dataset)}/{now:%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(3)}"
+    above, now, token = f"experiments/{kind}/{_one_folder('dataset.name', dataset)}", datetime.now().astimezone(), ""
+    if launch().is_shared and (job := launch().job):  # whose processes may be started again, and find what they began
+        token = hashlib.sha256(f"{job} {typed_command()}".encode()).hexdigest()[:6]
+        for begun in Path(above).glob(f"*-{token}"):
+            return str(begun)
+    return f"{above}/{now:%Y-%m-%d_%H-%M-%S}-{token or secrets.token_hex(3)}"
 
 
 def sweep_folder(dataset: str, study: str | None) -> str:

@@ -37,6 +37,7 @@ from astroclf.settings.config import Config
 from astroclf.settings.dataset import DatasetSettings, ImagePlace
 from astroclf.settings.training import AugmentSettings, FinetuneSettings, OptimizerSettings, TrainerSettings
 from astroclf.util.logs import log
+from astroclf.util.ranks import ALONE, Ranks, refuse_shared_gpu
 
 CHOICES = "convolutions.json"  # in the folder of caches: which way of computing each is the fastest on which machine
 EVALUATED_AT_ONCE = 4  # times the training's batch, on a GPU
@@ -183,7 +184,12 @@ def has_fused_form(settings: OptimizerSettings, device: torch.device) -> bool:
 
 
 def build_parts(
-    config: Config, cache: ProcessCache, *, pretrained: bool = True, once_listed: Callable[[], None] | None = None
+    config: Config,
+    cache: ProcessCache,
+    *,
+    pretrained: bool = True,
+    once_listed: Callable[[], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Parts:
     """Build what a training is done with.
 
@@ -193,6 +199,8 @@ def build_parts(
         Whether the backbone gets the weights that the config names; not where a checkpoint has them.
     once_listed
         As for `load_data`.
+    ranks
+        The processes that share the training.
 
     Raises
     ------
@@ -201,6 +209,8 @@ def build_parts(
         weights are missing.
     """
     device = choose_device(config.trainer.device)
+    if ranks.is_shared:
+        _refuse_devices(config.trainer, device)
     make_deterministic(config.trainer.deterministic, device)
     torch.manual_seed(config.seed)
     input_size, channels = config.augment.output_size or config.dataset.image_size, config.dataset.channels
@@ -222,8 +232,10 @@ def build_parts(
         channels=channels,
         head={name: value for name, value in vars(config.head).items() if name != "uncertainty_weight"},
     )
-    if config.trainer.batch_size == 1:
-        _refuse_single_values(spec, backbone)
+    if config.trainer.batch_size != "auto":
+        _refuse_small_parts(config.trainer.batch_size, ranks)
+        if config.trainer.batch_size // ranks.count == 1:
+            _refuse_single_values(spec, backbone, config.trainer.batch_size, ranks)
     augmentation = build(config.augment)
     if config.loss.soft_labels and not takes_soft_labels(locate("loss", config.loss.target)):
         raise ConfigError(
@@ -246,14 +258,25 @@ def build_parts(
     network = build_network(spec, backbone=backbone, output_bias=loss.initial_bias(spec.num_classes))
     if config.trainer.batch_size == "auto":
         _pixels(config, data, cache, precision.device)  # they take their room first
-        batch_size = _fitting(config, data, spec, network, criterion, precision)
+        batch_size = _fitting(config, data, spec, network, criterion, precision, ranks)
         config = replace(config, trainer=replace(config.trainer, batch_size=batch_size))
     batch_size = config.trainer.images_per_batch
     if config.trainer.max_eval_batches is not None:
         data = data.shortened(config.trainer.max_eval_batches * batch_size)
-    loaders = _loaders(config, data, _pixels(config, data, cache, precision.device), augmentation)
+    _refuse_small_parts(min(batch_size, len(data.splits.train)), ranks)
+    loaders = _loaders(config, data, _pixels(config, data, cache, precision.device), augmentation, ranks)
     origin = {**initial.origin, **(teachers.origin if teachers else {})}
     return Parts(config, data, precision, spec, network, criterion, loaders, origin)
+
+
+def _refuse_devices(settings: TrainerSettings, device: torch.device) -> None:
+    """Refuse what several processes cannot train on."""
+    refuse_shared_gpu(device)
+    if settings.sync_batchnorm and device.type == "cpu":
+        raise ConfigError(
+            "trainer.sync_batchnorm=true: PyTorch takes BatchNorm's statistics over several processes on GPUs alone. "
+            "Leave it out on a CPU; docs/many_machines.md says what it changes."
+        )
 
 
 def _criterion(config: Config, loss: nn.Module, teacher: Teacher | None) -> Criterion:
@@ -293,16 +316,23 @@ def _tell_seen(pretraining: Pretraining, data: Data) -> None:
 
 
 def _fitting(
-    config: Config, data: Data, spec: NetworkSpec, network: Classifier, criterion: Criterion, precision: Precision
+    config: Config,
+    data: Data,
+    spec: NetworkSpec,
+    network: Classifier,
+    criterion: Criterion,
+    precision: Precision,
+    ranks: Ranks,
 ) -> int:
-    """Return the batch size that `auto` stands for here, and say it."""
+    """Return the batch size that `auto` stands for here, and say it: what fits all processes, of them all."""
     shape = (spec.channels, spec.image_size, spec.image_size)
-    images = len(data.splits.train)
-    batch_size = fitting_batch_size(
+    images = len(data.splits.train) // ranks.count
+    fitting = fitting_batch_size(
         network, criterion, precision, config.trainer, shape, spec.num_classes, images,
         prepare=lambda model: to_device(model, config.trainer, precision),
         make_optimizer=lambda model: new_optimizer(config.optimizer, model, config.finetune),
     )  # fmt: skip
+    batch_size = ranks.count * min(ranks.gather(fitting))
     log.info(
         "trainer.batch_size=auto is %d here. The learning rate stays at optimizer.lr=%g: one that suited another batch "
         "size may not suit this one (`astroclf find_lr` with the same words measures it).",
@@ -311,7 +341,16 @@ def _fitting(
     return batch_size
 
 
-def _refuse_single_values(spec: NetworkSpec, backbone: nn.Module) -> None:
+def _refuse_small_parts(images: int, ranks: Ranks) -> None:
+    """Refuse batches of fewer images than there are processes to share them."""
+    if images < ranks.count:
+        raise ConfigError(
+            f"A batch of {images} images cannot be shared by {ranks.count} processes: trainer.batch_size is the batch "
+            "of all of them together. Raise it, or start fewer with torchrun --nproc-per-node."
+        )
+
+
+def _refuse_single_values(spec: NetworkSpec, backbone: nn.Module, batch_size: int, ranks: Ranks) -> None:
     """Refuse batches of one image where BatchNorm cannot take a variance over them.
 
     Larger batches never come to this: a split has at least two classes, and the rest of an epoch is left out.
@@ -320,11 +359,13 @@ def _refuse_single_values(spec: NetworkSpec, backbone: nn.Module) -> None:
         layer = single_valued_norm(build_network(spec, backbone=backbone), spec.image_size, spec.channels)
     if layer is not None:
         head = layer.startswith("refinement.")
+        shared = f" in {ranks.count} processes, which share its images" if ranks.is_shared else ""
         other = "head.refinement=false" if head else "a larger dataset.image_size or a backbone without BatchNorm"
         raise ConfigError(
-            "trainer.batch_size=1 cannot train this network: BatchNorm takes the variance of each channel over the "
-            f"batch, and one image gives its layer {layer} a single value of each. Take trainer.batch_size=2 or more "
-            f"(trainer.grad_accum_steps adds batches up for one optimizer step), or {other}."
+            f"trainer.batch_size={batch_size} cannot train this network{shared}: BatchNorm takes the variance of each "
+            f"channel over the batch, and one image gives its layer {layer} a single value of each. Take "
+            f"trainer.batch_size={2 * ranks.count} or more (trainer.grad_accum_steps adds batches up for one optimizer "
+            f"step), or {other}."
         )
 
 
@@ -343,20 +384,24 @@ def evaluated_at_once(batch_size: int, device: torch.device) -> int:
     return batch_size * (EVALUATED_AT_ONCE if device.type == "cuda" else 1)
 
 
-def _loaders(config: Config, data: Data, pixels: PixelBuffer, augmentation: Augmentation) -> dict[str, BatchLoader]:
+def _loaders(
+    config: Config, data: Data, pixels: PixelBuffer, augmentation: Augmentation, ranks: Ranks
+) -> dict[str, BatchLoader]:
     batch_size = config.trainer.images_per_batch
+    own = -(-batch_size // ranks.count)  # of each process
     return {
         name: BatchLoader(
             pixels,
             data.cache.catalog.labels,
             getattr(data.splits, name),
-            batch_size=batch_size if name == "train" else evaluated_at_once(batch_size, pixels.device),
+            batch_size=batch_size if name == "train" else evaluated_at_once(own, pixels.device),
             augmentation=augmentation,
             seed=config.seed,
             train=name == "train",
             targets=soft_labels(data.cache.catalog, config.loss),
             num_workers=config.trainer.num_workers,
             cuda_graph=config.trainer.cuda_graph,
+            ranks=ranks if name == "train" else ALONE,
         )
         for name in SPLITS
     }

@@ -168,6 +168,7 @@ class TrainerSettings(Settings):
     cuda_graph: Annotated[bool, CHANGEABLE]
     compile: Annotated[bool, CHANGEABLE]
     deterministic: Annotated[bool, CHANGEABLE]
+    sync_batchnorm: Annotated[bool, CHANGEABLE]
     grad_clip_norm: Annotated[float | None, above(0), CHANGEABLE]
     ema_decay: Annotated[float | None, FRACTION]
     validate_every: Annotated[float, above(0), CHANGEABLE]

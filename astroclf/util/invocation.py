@@ -9,6 +9,8 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from astroclf.util.ranks import launch
+
 
 def use_utf8() -> None:
     """Make Python read names of files as UTF-8 where its locale knows ASCII alone, as that of ``LC_ALL=C`` does.
@@ -79,10 +81,11 @@ def shell_word(word: str) -> str:
 
 def program(verb: str) -> str:
     """Return how a verb was called, for messages that say what to type: ``astroclf train``, where nothing else is."""
-    module = _module()
+    module, of = _module(), launch()
+    python, script = (of.launcher, f"{of.launcher} --no-python ") if of.is_shared else ("python", "")
     if module == f"astroclf.{verb}":
-        return f"python -m {module}"
-    return f"python -m astroclf {verb}" if module == "astroclf" else f"astroclf {verb}"
+        return f"{python} -m {module}"
+    return f"{python} -m astroclf {verb}" if module == "astroclf" else f"{script}astroclf {verb}"
 
 
 def _module() -> str | None:

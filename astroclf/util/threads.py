@@ -12,13 +12,19 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from astroclf.util.ranks import launch
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
 def available_cores() -> int:
-    """Count the CPU cores that this process may use: a SLURM job or a container often has fewer than the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Count the CPU cores that this process may use: a SLURM job or a container often has fewer than the machine.
+
+    Processes that share a training on this machine have a share of its cores each.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // launch().local_count)
 
 
 @cache

@@ -167,7 +167,7 @@ def test_a_traceback_is_shown_to_whoever_asks_for_it(tmp_path, clean_environment
     ],
 )
 def test_a_gpu_without_room_ends_any_verb_in_one_paragraph(words, job, key, typed, tmp_path, monkeypatch):
-    def without_room(*_: object) -> None:
+    def without_room(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.44 GiB.")
 
     monkeypatch.setattr(job, without_room)

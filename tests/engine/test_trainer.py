@@ -29,6 +29,7 @@ from astroclf.models.precision import choose_precision
 from astroclf.settings.training import FinetuneSettings, TrainerSettings
 from astroclf.settings.yaml_files import yaml_values
 from astroclf.tracking.none import NullTracker
+from astroclf.util.ranks import ALONE
 from tests.data.augment.recipes import recipe
 from tests.on_gpu import gpu, waiting_is_an_error
 from tests.settings.defaults import default
@@ -69,21 +70,35 @@ def make_trainer(
     finetune=None,
     keep_images_on="device",
     convolutions=None,
+    backbone=TinyBackbone,
+    ranks=ALONE,
+    batch_size=8,
+    dropout=0.3,
     **settings,
 ) -> Trainer:
     pictures, labels = images
     settings = default(
         TrainerSettings,
-        **{"epochs": 4, "batch_size": 8, "precision": precision, "save_every_minutes": None} | settings,
+        **{"epochs": 4, "batch_size": batch_size, "precision": precision, "save_every_minutes": None} | settings,
     )
     device = torch.device(device)
     torch.manual_seed(0)
-    model = Classifier(TinyBackbone(), 3, uncertainty=True).to(device)
+    model = Classifier(backbone(), 3, uncertainty=True, dropout=dropout).to(device)
     pixels = PixelBuffer(pictures, keep_images_on, device)
     augmentation = recipe(dihedral=True, brightness=0.1, **mixed or {})
     rows = np.arange(60)
     loaders = [
-        BatchLoader(pixels, labels, part, batch_size=8, augmentation=augmentation, seed=3, train=train, targets=targets)
+        BatchLoader(
+            pixels,
+            labels,
+            part,
+            batch_size=batch_size,
+            augmentation=augmentation,
+            seed=3,
+            train=train,
+            targets=targets,
+            ranks=ranks,
+        )
         for part, train in ((rows[:42], True), (rows[42:], False))
     ]
     make_optimizer = make_optimizer or (lambda groups: torch.optim.AdamW(groups, lr=3e-3, fused=True))
@@ -95,7 +110,7 @@ def make_trainer(
         model,
         criterion,
         loaders[0],
-        Validation(criterion, loaders[1], precision, CLASSES),
+        Validation(criterion, loaders[1].part(ranks), precision, CLASSES, ranks),
         make_optimizer(groups),
         OneCycle(peak_lr=3e-3, total_steps=planned_steps(settings, len(loaders[0]))),
         precision,
@@ -106,6 +121,7 @@ def make_trainer(
         freezing=finetune and Freezing(model, finetune, len(loaders[0])),
         convolutions=convolutions,
         validation_images=len(loaders[1].rows),
+        ranks=ranks,
     )
 
 

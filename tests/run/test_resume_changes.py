@@ -172,6 +172,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Run], object], object, object]] = {
     "trainer.num_workers": ("3", lambda run: run.loaders["train"].num_workers == 3, False, True),
     "trainer.patience": ("0.5", stops_early, False, True),
     "trainer.precision": ("bf16", lambda run: run.trainer.precision.name, "fp32", "bf16"),
+    "trainer.sync_batchnorm": ("true", lambda run: run.trainer.settings.sync_batchnorm, False, True),  # of GPUs
     "trainer.save_every_minutes": ("1e-9", saves_often, False, True),
     "trainer.validate_every": ("0.5", epochs, [1, 2, 3], [1, 1.5, 2, 2.5, 3]),
     "trainer.validate_every_steps": ("3", epochs, [1, 2, 3], [1, 1.5, 2.25, 3]),
