@@ -2,10 +2,10 @@
 
     python benchmarks/start_up.py [--rounds 3] [--samples 2000] [--json FILE]
 
-Seconds of whole processes, the median over the rounds, in which all commands take their turn. *First run* has to
-simulate and decode its images, *second run* finds them; both take one step. The last rows are trainings of two epochs
-with and without what surrounds the steps; what each costs is the difference. Beside them stands what a process takes
-to import the libraries that it is made of, and nothing else.
+Seconds of whole processes, the median over the rounds, in which all commands take their turn; each is told as it ends.
+*First run* has to simulate and decode its images, *second run* finds them; both take one step. The last rows are
+trainings of two epochs with and without what surrounds the steps; what each costs is the difference. Beside them stands
+what a process takes to import the libraries that it is made of, and nothing else.
 """
 
 from __future__ import annotations
@@ -101,20 +101,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         turns = commands(Bench(Path(name), options.samples))
         rounds: dict[str, list[float]] = {label: [] for label in turns}
-        for _ in range(options.rounds):
+        for number in range(options.rounds):
             for label, run in turns.items():
                 rounds[label].append(run())
+                print(f"round {number + 1}: {label.strip()}: {rounds[label][-1]:.2f} s", file=sys.stderr, flush=True)
+            write_result(options.json, options.samples, rounds)
     width = max(map(len, rounds))
     print(f"{'seconds':<{width}}{'median':>9}{'lowest':>9}{'highest':>9}")
     for label, seconds in rounds.items():
         print(f"{label:<{width}}{statistics.median(seconds):>9.2f}{min(seconds):>9.2f}{max(seconds):>9.2f}")
-    result = {
-        "machine": {"processor": processor(), "cores": available_cores(), "system": platform.platform()},
-        "samples": options.samples,
-        "seconds": rounds,
-    }
-    write_text(options.json, json.dumps(result, indent=1) + "\n")
     print(f"written to {options.json}")
+
+
+def write_result(path: Path, samples: int, rounds: dict[str, list[float]]) -> None:
+    """Write what is known so far."""
+    machine = {"processor": processor(), "cores": available_cores(), "system": platform.platform()}
+    write_text(path, json.dumps({"machine": machine, "samples": samples, "seconds": rounds}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

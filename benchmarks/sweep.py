@@ -44,12 +44,12 @@ RUN = (
 )  # fmt: skip
 
 
-def command(folder: Path, *arguments: str) -> float:
-    """Run the train command in `folder`; its seconds."""
+def command(folder: Path, *arguments: str, steps: int = 0) -> float:
+    """Run the train command in `folder`, each training of so many steps; its seconds."""
     environment = {**os.environ, "ASTROCLF_CACHE": str(folder / "cache")}
     started = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "astroclf.train", *RUN, "trainer.max_steps=0", *arguments],
+        [sys.executable, "-m", "astroclf.train", *RUN, f"trainer.max_steps={steps}", *arguments],
         cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     return time.perf_counter() - started
@@ -76,7 +76,7 @@ def idle_share(folder: Path, trials: int, workers: int) -> float:
     command(
         folder, "-m", "optimizer.lr=interval(1e-4,1e-2)", f"hydra.sweeper.n_trials={trials}",
         f"hydra.sweeper.n_jobs={workers}", "hydra.sweeper.study_name=workers", "hydra/sweeper/pruner=none",
-        "trainer.max_steps=100",
+        steps=100,
     )  # fmt: skip
     study = optuna.load_study(study_name="workers", storage=f"sqlite:///{folder}/experiments/optuna.db")
     spans = [(each.datetime_start.timestamp(), each.datetime_complete.timestamp()) for each in study.trials]
