@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help env train test test-slow test-slurm test-ray lint format docs bench clean
+.PHONY: help env train test test-slow test-postgres test-slurm test-ray lint format docs bench clean
 
 help:                        ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 env: $(READY)                ## only the environment
 
@@ -32,6 +32,9 @@ test-slurm: $(READY)         ## sweeps on a real SLURM of one node (apt-get inst
 test-ray: $(READY)           ## sweeps and predictions on a Ray cluster of two nodes, which it installs Ray for
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[ray]'
 	$(BIN)/python -m pytest -m ray -rs
+
+test-postgres: $(READY)      ## what needs PostgreSQL's server: shared databases, two hosts
+	$(BIN)/python -m pytest -m postgres
 
 lint: $(READY)               ## formatting, lint rules and types
 	$(BIN)/ruff format --check .

@@ -21,6 +21,8 @@ from astroclf.util.threads import available_cores
 if TYPE_CHECKING:
     from torch import nn
 
+    from tests.postgres import PostgresServer
+
 hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("no deadline")
 
@@ -155,6 +157,18 @@ def seeded_and_single_threaded() -> Iterator[None]:
         torch.manual_seed(0)
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL on loopback, for all tests that need one."""
+    pytest.importorskip("psycopg", reason="needs astroclf's extra `postgres`")
+    from tests.postgres import running_server, why_not
+
+    if reason := why_not():
+        pytest.skip(reason)
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture

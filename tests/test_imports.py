@@ -20,7 +20,7 @@ PACKAGE = Path(astroclf.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FRONT_DOORS = {
     "train", "evaluate", "predict", "explain", "export", "check", "prepare", "stores", "simulate", "find_lr", "promote",
-    "runs", "explore", "pick", "pretrain",
+    "runs", "explore", "pick", "pretrain", "doctor",
 }  # fmt: skip
 FLOORS = (
     ("errors",), ("util",), ("settings", "tracking"), ("data",), ("simulation", "models"), ("losses",), ("evaluation",),

@@ -24,6 +24,7 @@ VERBS = {
     "check": "say what is wrong with a data set, before a training is spent on it",
     "prepare": "decode a data set into the cache, before a training needs it",
     "stores": "list what the cache holds, and remove what is not needed any more",
+    "doctor": "try what a training needs where it will run: databases, files, disks, device",
     "simulate": "write a simulated data set, in the file formats of the real ones",
     "runs": "list the runs that there are with their figures; compare two of them",
     "promote": "show which registered model is champion and why; promote and roll back by hand",

@@ -29,7 +29,7 @@ from astroclf.models.convolutions import Convolutions
 from astroclf.models.network import NetworkSpec, build_network
 from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
 from astroclf.registry.backbone_file import Pretraining
-from astroclf.registry.pretrained import initial_weights
+from astroclf.registry.pretrained import InitialWeights, initial_weights
 from astroclf.run.data import Data, load_data, soft_labels
 from astroclf.run.teacher import Teachers, check_preparation, load_teachers, teacher_for
 from astroclf.settings.components import locate, parameters_of
@@ -213,13 +213,8 @@ def build_parts(
         _refuse_devices(config.trainer, device)
     make_deterministic(config.trainer.deterministic, device)
     torch.manual_seed(config.seed)
-    input_size, channels = config.augment.output_size or config.dataset.image_size, config.dataset.channels
-    named = config.backbone.weights if pretrained and isinstance(config.backbone.weights, str) else None
-    uri = config.tracking.uri if isinstance(config.tracking.uri, str) else None
-    with initial_weights(named, uri) as initial:
-        # What names none keeps what its class has by default.
-        weights = {} if pretrained and named is None else {"weights": initial.given}
-        backbone = build(config.backbone, image_size=input_size, channels=channels, **weights)
+    input_size, channels = _input_size(config), config.dataset.channels
+    backbone, initial = build_backbone(config, pretrained=pretrained)
     precision = choose_precision(
         config.trainer.precision, device, None if config.finetune.trains_the_head_alone else backbone
     )
@@ -277,6 +272,29 @@ def _refuse_devices(settings: TrainerSettings, device: torch.device) -> None:
             "trainer.sync_batchnorm=true: PyTorch takes BatchNorm's statistics over several processes on GPUs alone. "
             "Leave it out on a CPU; docs/many_machines.md says what it changes."
         )
+
+
+def build_backbone(config: Config, *, pretrained: bool = True) -> tuple[nn.Module, InitialWeights]:
+    """Build the backbone as the training begins with it; returns it, and where its weights are from.
+
+    Raises
+    ------
+    AstroclfError
+        Its weights are not to be had, or do not fit it.
+    """
+    named = config.backbone.weights if pretrained and isinstance(config.backbone.weights, str) else None
+    uri = config.tracking.uri if isinstance(config.tracking.uri, str) else None
+    with initial_weights(named, uri) as initial:
+        # What names none keeps what its class has by default.
+        weights = {} if pretrained and named is None else {"weights": initial.given}
+        backbone: nn.Module = build(
+            config.backbone, image_size=_input_size(config), channels=config.dataset.channels, **weights
+        )
+    return backbone, initial
+
+
+def _input_size(config: Config) -> int:
+    return config.augment.output_size or config.dataset.image_size
 
 
 def _criterion(config: Config, loss: nn.Module, teacher: Teacher | None) -> Criterion:

@@ -16,6 +16,7 @@ from astroclf.run.folder import RunFolder
 from astroclf.settings.base import ComponentSettings
 from astroclf.settings.config import Config, PretrainConfig
 from astroclf.settings.yaml_files import config_dir, yaml_values
+from astroclf.tracking.client import AWAY_SECONDS
 from astroclf.tracking.tracker import RecordedSplit, RunStatus, Tracker
 
 _USES = {"train": "training", "val": "validation", "test": "test"}
@@ -75,6 +76,7 @@ def opened_record(
         splits=recorded_splits(config, data),
         tensorboard_dir=folder.path / "tensorboard",
         resume_step=context.resume_step,
+        patience=AWAY_SECONDS if context.parent_run_id else 0.0,  # a sweep's next trial would meet it as well
     )
     tracker.describe("\n\n".join(what_it_is(config, data, folder, command)))
     status: RunStatus | None = "FAILED"

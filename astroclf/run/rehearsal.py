@@ -5,7 +5,7 @@ from __future__ import annotations
 from astroclf.registry.permission import try_registry
 from astroclf.settings.config import Config, PretrainConfig
 from astroclf.settings.tracking import TrackingSettings
-from astroclf.tracking.address import artifact_root, hide_password, said_by_environment
+from astroclf.tracking.address import artifact_root, hide_password, said_by_environment, warn_of_password
 from astroclf.tracking.database import check_database
 from astroclf.tracking.experiments import try_files
 from astroclf.util.logs import log
@@ -24,6 +24,7 @@ def check_record(tracking: TrackingSettings) -> None:
         return
     if said_by_environment(uri):
         log.info("Recorded in MLflow at %s, as MLFLOW_TRACKING_URI says.", hide_password(uri))
+    warn_of_password("tracking.uri", uri)
     artifact_root(uri, tracking.artifact_root or None)
     check_database(uri)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from astroclf.errors import ConfigError
-from astroclf.settings.base import FRACTION, PATH_OR_NAME, ComponentSettings, Settings, above, at_least
+from astroclf.settings.base import FRACTION, PATH, PATH_OR_NAME, ComponentSettings, Settings, above, at_least
 from astroclf.settings.dataset import DatasetSettings
 from astroclf.settings.evaluation import EvaluationSettings, PromotionSettings
 from astroclf.settings.network import BackboneSettings, HeadSettings
@@ -123,6 +123,26 @@ class PickConfig(Config):
     def words(self) -> list[str]:
         """The candidates one by one; a text names one."""
         return [self.candidates] if isinstance(self.candidates, str) else self.candidates
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorConfig(Config):
+    """What ``conf/doctor.yaml`` says: an experiment whose surroundings are tried.
+
+    Raises
+    ------
+    ConfigError
+        A run is to be gone on with.
+    """
+
+    storage: str | None
+    folder: Annotated[str, PATH]
+    seconds: Annotated[float, above(0)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resume is not None:
+            raise ConfigError("resume= is for `astroclf train`: type here what the run was begun with.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
 
 from astroclf.config.build import build
 from astroclf.engine.signals import signal_of, terminable
@@ -27,10 +29,12 @@ from astroclf.sweep.pool import SweepWorker, WorkerPool
 from astroclf.sweep.process import WorkerProcess
 from astroclf.sweep.results import all_finished, finished_count, last_failure, state_counts, too_many_failures
 from astroclf.sweep.space import build_pruner
-from astroclf.sweep.storage import SQLITE
+from astroclf.sweep.storage import SQLITE, reason_of
 from astroclf.sweep.study import SharedStudy
 from astroclf.sweep.trial import log_file
 from astroclf.sweep.view.board import Board
+from astroclf.tracking.address import hide_password
+from astroclf.tracking.client import AWAY_SECONDS
 from astroclf.tracking.runs import find_run
 from astroclf.tracking.tracker import RunStatus, Tracker
 from astroclf.util.logs import log
@@ -116,6 +120,11 @@ class Coordinator:
         except DiskError as error:
             said = f"The sweep {plan.name} was stopped. {error} Its trials go on, from where each stood, with:"
             raise SweepError(f"{said}\n  {self._command(plan)}") from error
+        except (StorageInternalError, SQLAlchemyError) as error:
+            raise SweepError(
+                f"The sweep {plan.name} was stopped, for its database {hide_password(plan.storage)} does not answer: "
+                f"{reason_of(error)}. Its trials go on, from where each stood, with:\n  {self._command(plan)}"
+            ) from error
         finally:
             tracker.close(status)
 
@@ -142,6 +151,7 @@ class Coordinator:
                 },
                 system_metrics=False,
                 tensorboard=False,
+                patience=AWAY_SECONDS,
             )
             if tracker.run_id is not None:
                 study.remember("mlflow_run", tracker.run_id)

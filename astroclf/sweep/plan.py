@@ -23,6 +23,7 @@ from astroclf.settings.sweep import SweepSettings
 from astroclf.settings.yaml_files import config_dir
 from astroclf.sweep.space import SearchSpace, as_text, build_pruner, build_sampler, is_grid
 from astroclf.sweep.storage import absolute_storage
+from astroclf.tracking.address import warn_of_password
 from astroclf.util.invocation import Command, typed_command
 from astroclf.util.text import flatten, nearest
 
@@ -225,6 +226,7 @@ def make_plan(
     build_sampler(settings.sampler, 0), build_pruner(pruner)
     n_trials, total, combinations = _trials(settings, space, base)
     check_record(config.tracking)
+    warn_of_password("hydra.sweeper.storage", settings.storage)
     plan = SweepPlan(
         name=str(settings.study_name or folder.name),
         storage=absolute_storage(settings.storage),

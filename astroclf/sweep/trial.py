@@ -13,8 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optuna.exceptions import StorageInternalError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from astroclf.config.resume import resumed_config
 from astroclf.errors import AstroclfError, DiskError, Interrupted, Pruned, TakenOver
@@ -26,6 +28,7 @@ from astroclf.sweep.results import best_trials, ranked
 from astroclf.sweep.space import as_text
 from astroclf.sweep.study import Heartbeat, SharedStudy
 from astroclf.sweep.view.wording import short_names
+from astroclf.tracking.client import AWAY_SECONDS, wait_out
 from astroclf.tracking.runs import find_run
 from astroclf.util.disk import in_one_paragraph
 from astroclf.util.lazy import lazy_import
@@ -84,8 +87,8 @@ def _outcome(
     except Pruned as error:
         log.info("%s", error)
         return TrialState.PRUNED, None, str(error)
-    except (Interrupted, KeyboardInterrupt, TakenOver):
-        raise
+    except (Interrupted, KeyboardInterrupt, TakenOver, StorageInternalError, SQLAlchemyError):
+        raise  # nothing that the trial could do for
     except Exception as error:
         return TrialState.FAIL, None, log_failure(error)
     finally:
@@ -164,7 +167,8 @@ def _orphan(plan: SweepPlan, tags: Mapping[str, str]) -> str | None:
     if plan.uri is None or plan.parent_run_id is None:
         return None
     wanted = {name: tags[name] for name in (TRIAL_TAG, FINALIST_TAG) if name in tags}
-    return find_run(plan.uri, wanted, parent_run_id=plan.parent_run_id)
+    uri, parent = plan.uri, plan.parent_run_id
+    return wait_out(lambda: find_run(uri, wanted, parent_run_id=parent), AWAY_SECONDS)
 
 
 class _Reporter:

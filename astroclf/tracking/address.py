@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from astroclf.errors import TrackingError
+from astroclf.util.logs import log
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"  # as MLflow's own clients read it
@@ -142,6 +143,16 @@ def artifact_root(uri: str, typed: str | Path | None) -> str | None:
             "tracking.uri=http://host:5000."
         )
     return None
+
+
+def warn_of_password(key: str, uri: str) -> None:
+    """Say that a password which was typed is recorded, if an address has one."""
+    if hide_password(uri) != uri:
+        log.warning(
+            "%s=%s holds a password, and what is typed is kept with the run, where others read it. Leave it out: "
+            "PostgreSQL's client finds it in ~/.pgpass or PGPASSWORD, MLflow's in MLFLOW_TRACKING_PASSWORD.",
+            key, hide_password(uri),
+        )  # fmt: skip
 
 
 def hide_password(uri: str) -> str:

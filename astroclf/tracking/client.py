@@ -23,6 +23,9 @@ else:
 
 T = TypeVar("T")
 
+AWAY_SECONDS = 600.0  # how long trials of a sweep wait for MLflow, which a single run does not
+NEXT_TRY_SECONDS = 2.0
+
 _ENVIRONMENT = {  # what the user has set in the environment wins
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
@@ -40,6 +43,11 @@ _SIGNS_OF_A_PASSING_ERROR = (
     "TEMPORARILY_UNAVAILABLE",
     "Connection",
     "timed out",
+    "timeout expired",
+    "server closed the connection",
+    "terminating connection",
+    "starting up",  # PostgreSQL
+    "shutting down",
 )
 _PACKAGES_BEHIND_MLFLOW = {"mlflow", "sqlalchemy", "requests", "sqlite3", "urllib3", "alembic"}
 
@@ -93,6 +101,21 @@ def retry(action: Callable[[], T], attempts: int = 4, first_wait_seconds: float 
             log.debug("MLflow did not answer (%s); trying again", first_line(error))
             time.sleep(first_wait_seconds * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def wait_out(action: Callable[[], T], seconds: float) -> T:
+    """Call `action`, again for so many seconds while the database or the server is away, which is said once."""
+    end, is_told = time.monotonic() + seconds, False
+    while True:
+        try:
+            return action()
+        except TrackingError as error:
+            if time.monotonic() >= end or error.__cause__ is None or not is_passing(error.__cause__):
+                raise
+            if not is_told:
+                log.warning("%s It is waited for, up to %.0f minutes.", error, seconds / 60)
+                is_told = True
+            time.sleep(NEXT_TRY_SECONDS)
 
 
 def is_passing(error: BaseException) -> bool:

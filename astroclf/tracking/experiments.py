@@ -54,19 +54,20 @@ def ensure_experiment(client: MlflowClient, uri: str, name: str, typed_root: str
     TrackingError
         An experiment of this name lies in MLflow's bin.
     """
-    found = _find(client, uri, name)
+    found = find_experiment(client, uri, name)
     if found is None:
-        place = _new_location(uri, name, typed_root)
+        place = new_location(uri, name, typed_root)
         try:
             made = str(retry(lambda: client.create_experiment(name, place)))
         except mlflow.MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = _find(client, uri, name)  # another process made it in between
+            found = find_experiment(client, uri, name)  # another process made it in between
             assert found is not None
         else:
-            if is_bare_database(uri) and place is not None and uri_utils.is_local_uri(place):
-                _local(place).mkdir(parents=True, exist_ok=True)  # by which another host sees that it shares the disk
+            folder = local_folder(place) if is_bare_database(uri) and place is not None else None
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)  # by which another host sees that it shares the disk
             return made
     return str(found.experiment_id)
 
@@ -84,19 +85,19 @@ def try_files(uri: str, name: str, typed_root: str | Path | None) -> None:
     """
     prepare_environment()
     if not is_there(uri):
-        location, is_new = _new_location(uri, name, typed_root), True
+        location, is_new = new_location(uri, name, typed_root), True
     else:
         client = connect(uri)
         with tracking_errors(uri, "look for an experiment in"):
-            found = _find(client, uri, name)
+            found = find_experiment(client, uri, name)
             is_new = found is None
-            location = _new_location(uri, name, typed_root) if found is None else found.artifact_location
+            location = new_location(uri, name, typed_root) if found is None else found.artifact_location
             if location is None:
                 number = ensure_experiment(client, uri, name, typed_root)
                 location = retry(lambda: client.get_experiment(number)).artifact_location
     assert location is not None
-    if uri_utils.is_local_uri(location):
-        folder = _local(location)
+    folder = local_folder(location)
+    if folder is not None:
         if not (is_new and typed_root is not None):
             _refuse_foreign(folder, uri, name)
         _try_local(folder)
@@ -158,7 +159,14 @@ def _try_store(location: str, uri: str, name: str) -> None:
             ) from error
 
 
-def _find(client: MlflowClient, uri: str, name: str) -> entities.Experiment | None:
+def find_experiment(client: MlflowClient, uri: str, name: str) -> entities.Experiment | None:
+    """Return an experiment by its name; None where there is none.
+
+    Raises
+    ------
+    TrackingError
+        It lies in MLflow's bin.
+    """
     found: entities.Experiment | None = retry(lambda: client.get_experiment_by_name(name))
     if found is not None and found.lifecycle_stage != "active":
         raise TrackingError(
@@ -169,12 +177,13 @@ def _find(client: MlflowClient, uri: str, name: str) -> entities.Experiment | No
     return found
 
 
-def _new_location(uri: str, experiment: str, typed_root: str | Path | None) -> str | None:
+def new_location(uri: str, experiment: str, typed_root: str | Path | None) -> str | None:
     """Name a folder (or bucket prefix) of its own for a new experiment's files; None lets a server choose."""
     root = artifact_root(uri, typed_root)
     folder = re.sub(r"[^\w.\-]+", "_", experiment).strip(".") or "experiment"
     return None if root is None else f"{root.rstrip('/')}/{folder}"
 
 
-def _local(location: str) -> Path:
-    return Path(file_utils.local_file_uri_to_path(location))
+def local_folder(location: str) -> Path | None:
+    """Return the folder that a place for files is; None for one on a server or in a bucket."""
+    return Path(file_utils.local_file_uri_to_path(location)) if uri_utils.is_local_uri(location) else None

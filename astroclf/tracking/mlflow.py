@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from astroclf.errors import TrackingError
 from astroclf.tracking.address import hide_password
-from astroclf.tracking.client import connect, is_passing, retry, tracking_errors
+from astroclf.tracking.client import connect, is_passing, retry, tracking_errors, wait_out
 from astroclf.tracking.database import ensure_database
 from astroclf.tracking.experiments import ensure_experiment
 from astroclf.tracking.names import DIGEST_LENGTH, PARAM_LENGTH, RUN_TAG_LENGTH, limited_text, valid_name
@@ -74,6 +74,8 @@ class MlflowTracker:
         Record CPU, memory, disk, network and GPU load every `system_metrics_seconds`; 0: never.
     tensorboard, tensorboard_dir, resume_step
         Whether and where to write curves and histograms, too; see `TensorBoardCurves`.
+    patience
+        Seconds for which a database that is away is waited for as the run begins and ends.
 
     Raises
     ------
@@ -98,9 +100,11 @@ class MlflowTracker:
         tensorboard: bool = False,
         tensorboard_dir: str | Path | None = None,
         resume_step: int | None = None,
+        patience: float = 0.0,
     ) -> None:
         self._curves = TensorBoardCurves(tensorboard_dir if tensorboard else None, resume_step)
-        self.uri = ensure_database(uri)
+        self._patience = patience
+        self.uri = wait_out(lambda: ensure_database(uri), patience)
         self._client = connect(self.uri)
         self._unsent_metrics: list[tuple[str, float, int, int]] = []  # name, value, time in ms, step
         self._unsent_tags: dict[str, str] = {}
@@ -108,18 +112,10 @@ class MlflowTracker:
         self._silent_since_warning = False
         self._closed = False
         self._monitor: system_metrics_monitor.SystemMetricsMonitor | None = None
-        with tracking_errors(self.uri, "open a run in"):
-            texts = _tag_texts(tags or {})
-            if run_id:
-                run = self._resumed(run_id)
-            else:
-                run = self._created(experiment, artifact_root, run_name, parent_run_id, texts)
-            self.run_id: str = run.info.run_id
-            self.experiment_id: str = run.info.experiment_id
-            self._log_params(flatten(params or {}), known=run.data.params)
-            self._log_splits(splits)
-            if run_id:
-                self._send_tags(texts)
+        run = wait_out(lambda: self._begun(run_id, experiment, artifact_root, run_name, parent_run_id, tags), patience)
+        self.run_id: str = run.info.run_id
+        self.experiment_id: str = run.info.experiment_id
+        wait_out(lambda: self._log_beginning(run, params, splits, tags if run_id else {}), patience)
         if system_metrics and system_metrics_seconds:
             self._start_monitor(system_metrics_seconds, resumed=run_id is not None)
 
@@ -209,14 +205,17 @@ class MlflowTracker:
         self.flush()
         self._curves.close()
         try:
-            with tracking_errors(self.uri, "finish the run in"):
-                self._send_everything(attempts=4)
-                retry(lambda: self._client.set_terminated(self.run_id, status))
+            wait_out(lambda: self._finish(status), self._patience)
         except TrackingError as error:
             message = f"{error} The run {self.run_id} lacks {self._unsent()}; the run folder has all of it."
             if status == "FINISHED":
                 raise TrackingError(message) from error
             log.warning(message)
+
+    def _finish(self, status: RunStatus) -> None:
+        with tracking_errors(self.uri, "finish the run in"):
+            self._send_everything(attempts=4)
+            retry(lambda: self._client.set_terminated(self.run_id, status))
 
     # How it is sent ---------------------------------------------------------------------------------------------------
 
@@ -269,6 +268,32 @@ class MlflowTracker:
         )
 
     # How it begins ----------------------------------------------------------------------------------------------------
+
+    def _begun(
+        self,
+        run_id: str | None,
+        experiment: str,
+        artifact_root: str | Path | None,
+        run_name: str | None,
+        parent_run_id: str | None,
+        tags: Mapping[str, Any] | None,
+    ) -> entities.Run:
+        with tracking_errors(self.uri, "open a run in"):
+            if run_id:
+                return self._resumed(run_id)
+            return self._created(experiment, artifact_root, run_name, parent_run_id, _tag_texts(tags or {}))
+
+    def _log_beginning(
+        self,
+        run: entities.Run,
+        params: Mapping[str, Any] | None,
+        splits: Sequence[RecordedSplit],
+        tags: Mapping[str, Any] | None,
+    ) -> None:
+        with tracking_errors(self.uri, "open a run in"):
+            self._log_params(flatten(params or {}), known=run.data.params)
+            self._log_splits(splits)
+            self._send_tags(_tag_texts(tags or {}))
 
     def _created(
         self,

@@ -55,6 +55,8 @@ def test_the_help_of_a_verb_shows_its_own_groups_and_keys_with_their_comments(ve
                   "tracking", "experiment", "sweep"},
         "find_lr": {"dataset", "backbone", "loss", "augment", "optimizer", "scheduler", "finetune", "trainer",
                     "tracking", "experiment", "sweep"},
+        "doctor": {"dataset", "backbone", "loss", "augment", "optimizer", "scheduler", "finetune", "trainer",
+                   "tracking", "experiment", "sweep"},
         "pretrain": {"dataset", "backbone", "augment", "optimizer", "scheduler", "trainer", "tracking"},
         "pick": {"dataset", "backbone", "loss", "augment", "optimizer", "scheduler", "finetune", "trainer",
                  "tracking", "experiment", "sweep"},

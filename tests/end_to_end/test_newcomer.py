@@ -62,8 +62,8 @@ Error: There is no verb 'trian'. Did you mean 'train' or 'pretrain'?
 
 $ astroclf dataset=folder
 Error: Say first what to do, as in astroclf train dataset=folder. The verbs are train, find_lr,
-pretrain, pick, evaluate, predict, explain, explore, export, check, prepare, stores, simulate, runs,
-promote.
+pretrain, pick, evaluate, predict, explain, explore, export, check, prepare, stores, doctor,
+simulate, runs, promote.
 
 $ astroclf train --dataset folder
 Error: --dataset is no option: values are given without dashes, as key=value. Type dataset=folder

@@ -10,7 +10,7 @@ import yaml
 from astroclf.errors import ConfigError
 from astroclf.settings.base import ABSENT, ComponentSettings, Settings
 from astroclf.settings.components import locate, parameters_of
-from astroclf.settings.config import GROUPS, Config, FindLrConfig, PickConfig, PretrainConfig
+from astroclf.settings.config import GROUPS, Config, DoctorConfig, FindLrConfig, PickConfig, PretrainConfig
 from astroclf.settings.evaluation import PromotionSettings
 from astroclf.settings.sweep import SweepSettings
 from astroclf.settings.training import LossSettings, OptimizerSettings, TrainerSettings
@@ -24,7 +24,7 @@ VERBS = {
     "config": Config, "find_lr": FindLrConfig, "prepare": PrepareConfig, "check": CheckConfig, "stores": StoresConfig,
     "simulate": SimulateConfig, "promote": PromoteConfig, "predict": PredictConfig, "explain": ExplainConfig,
     "explore": ExploreConfig, "evaluate": EvaluateConfig, "runs": RunsConfig, "export": ExportConfig,
-    "pick": PickConfig, "pretrain": PretrainConfig,
+    "pick": PickConfig, "pretrain": PretrainConfig, "doctor": DoctorConfig,
 }  # fmt: skip
 
 

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from astroclf.errors import TrackingError
-from astroclf.tracking.address import absolute_uri, artifact_root, chosen_uri, hide_password, said_by_environment
+from astroclf.tracking.address import (
+    absolute_uri,
+    artifact_root,
+    chosen_uri,
+    hide_password,
+    said_by_environment,
+    warn_of_password,
+)
 
 
 def test_a_database_is_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,3 +69,11 @@ def test_files_go_where_the_kind_of_store_says(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(TrackingError, match=r"tracking\.artifact_root=s3") as said:
             artifact_root(database, None)
         assert "secret" not in str(said.value)
+
+
+def test_a_typed_password_is_warned_of_without_being_shown(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_password("tracking.uri", "postgresql://me@host/name")
+    assert caplog.text == ""
+    warn_of_password("tracking.uri", "postgresql://me:secret@host/name")
+    assert "tracking.uri=postgresql://me:***@host/name holds a password" in caplog.text
+    assert "secret" not in caplog.text
