@@ -162,7 +162,6 @@ def seeded_and_single_threaded() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A real PostgreSQL on loopback, for all tests that need one."""
-    pytest.importorskip("psycopg", reason="needs astroclf's extra `postgres`")
     from tests.postgres import running_server, why_not
 
     if reason := why_not():

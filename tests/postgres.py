@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
+try:
+    import psycopg
+except ImportError:  # the extra `postgres`
+    psycopg = None  # type: ignore[assignment]
 
 USER, PASSWORD = "astronomer", "a-secret"
 LOGIN = {"PGPASSWORD": PASSWORD}  # of the environment
@@ -22,6 +25,8 @@ _START = "-c fsync=off -c max_connections=200"  # what a kill of its processes l
 
 def why_not() -> str | None:
     """Return why no server can be started here; None where one can."""
+    if psycopg is None:
+        return "needs astroclf's extra `postgres`"
     if _programs() is None:
         return "needs PostgreSQL's server (Debian: apt install postgresql)"
     if os.geteuid() == 0 and (_other_user() is None or shutil.which("setpriv") is None):

@@ -84,7 +84,10 @@ class Coordinator:
             study = SharedStudy(plan.storage, plan.name, plan.directions, plan.folder, build_pruner(plan.pruner))
             study.agree("config", plan.identity(config), "Bring back what it began with.")
             if data is not None:
-                study.agree("data", data.fingerprints, "The data set or its splits have changed: bring them back.")
+                # By images and labels: the data set's own fingerprint has the times of files, which copies differ in.
+                study.agree(
+                    "splits", data.splits.fingerprints, "The data set or its splits have changed: bring them back."
+                )
             if combinations is not None:
                 if len(combinations) > NOTICEABLE_COMBINATIONS:
                     log.info("Planning %d combinations, which the database takes some minutes for.", len(combinations))
