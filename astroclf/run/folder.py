@@ -177,8 +177,8 @@ def run_folder(dataset: str, resume: str | None, kind: str = "runs") -> str:
     if resume:
         return str(RunFolder.resumed(resume).path)
     above, now, token = f"experiments/{kind}/{_one_folder('dataset.name', dataset)}", datetime.now().astimezone(), ""
-    if launch().is_shared and (job := launch().job):  # whose processes may be started again, and find what they began
-        token = hashlib.sha256(f"{job} {typed_command()}".encode()).hexdigest()[:6]
+    if job := launch().job:  # whose processes may be started again, and find what they began
+        token = hashlib.sha256(f"{job} {typed_command().arguments}".encode()).hexdigest()[:6]
         for begun in Path(above).glob(f"*-{token}"):
             return str(begun)
     return f"{above}/{now:%Y-%m-%d_%H-%M-%S}-{token or secrets.token_hex(3)}"

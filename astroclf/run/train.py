@@ -19,7 +19,7 @@ from astroclf.run.folder import RunFolder, resume_command
 from astroclf.run.preview import draw_augmented, write_summary
 from astroclf.settings.config import Config
 from astroclf.util.logs import log
-from astroclf.util.ranks import ALONE, Ranks, joined
+from astroclf.util.ranks import ALONE, Ranks, joined, launch
 
 TOLD_FIRST = 3.0  # seconds
 
@@ -62,7 +62,7 @@ def train(
 def train_together(config: Config, folder: RunFolder, command: str) -> dict[str, Any]:
     """Train with the other processes that `torchrun` started, if there are any; called in the first of them.
 
-    A job whose processes were started again goes on with its last checkpoint.
+    A job whose processes were started again, in whatever number, goes on with its last checkpoint.
 
     Raises
     ------
@@ -70,8 +70,8 @@ def train_together(config: Config, folder: RunFolder, command: str) -> dict[str,
         As `train`.
     """
     with joined() as ranks:
-        begun = ranks.is_shared and folder.checkpoint is None and folder.last_checkpoint.is_file()
-        if begun and folder.command() == command:
+        begun = launch().job and folder.checkpoint is None and folder.last_checkpoint.is_file()
+        if begun and _words(folder.command()) == _words(command):  # of a job whose processes were started again
             config, folder = resumed_config(Config, folder.path, str(folder.path)), RunFolder.resumed(str(folder.path))
         config, folder, command = ranks.from_first(lambda: (config, folder, command))
         return train(config, folder, command, ranks=ranks)
@@ -120,6 +120,11 @@ def fit(config: Config, folder: RunFolder, command: str, cache: ProcessCache, co
         # Last: one that has it is not looked at again, and its MLflow run must be closed.
         folder.write_metrics(trained_metrics(run, fitted))
     return folder.metrics() or {}
+
+
+def _words(command: str) -> str:
+    """Return a command without what started it, which says how many processes there were."""
+    return command.partition("astroclf")[2]
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Launch:
         Of those on this host.
     hosts
     job
-        The same for all processes, also for those that are started again after a failure; empty where there are none.
+        The same for all processes, also for those that are started again; empty where `torchrun` started none.
     """
 
     rank: int = 0
