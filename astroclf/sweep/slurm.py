@@ -34,6 +34,7 @@ else:  # an extra of its own
 
 POLL_SECONDS = 5.0  # between two questions to SLURM, for all jobs of a sweep together
 RESULT_SECONDS = 30.0  # a network disk may show a job's result later than SLURM its end
+RETRY_SECONDS = 60.0  # until SLURM is asked again to take a job
 CANCEL_SECONDS = 60.0  # until a cancelled job has left the queue
 TIMEOUTS = 1_000_000  # how often a job goes on after its time limit: until no trial is left
 LOST = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL")  # through no fault of what ran
@@ -184,6 +185,7 @@ class SlurmWorkers:
     def __init__(self, executor: submitit.Executor, queue: JobQueue, plan: bytes, count: int) -> None:
         self.executor, self.queue, self.plan = executor, queue, plan
         executor.folder.mkdir(parents=True, exist_ok=True)
+        self.accepted, self.full_until = False, 0.0  # SLURM has taken a job; takes no more until then
         self._alone = FileLock(executor.folder / ".coordinator.lock", timeout=0)
         self._found = self._left_jobs(count)
 
@@ -246,6 +248,7 @@ class SlurmWorker:
     def __init__(self, workers: SlurmWorkers, number: int) -> None:
         self.workers, self.number, self.key, self.busy = workers, number, secrets.token_hex(8), False
         self.job: submitit.Job[Answer] | None = None
+        self._command: tuple[Any, ...] = ()
         self._submitted = self._ended = 0.0
 
     @property
@@ -254,21 +257,34 @@ class SlurmWorker:
         return Path(self.job.paths.stdout) if self.job is not None else Path(self.workers.executor.folder)
 
     def send(self, *command: Any) -> None:
-        """Submit a job that carries out a command.
+        """Submit a job that carries out a command, at once or when SLURM takes one more.
 
         Raises
         ------
         SweepError
-            SLURM refuses it.
+            SLURM refuses the first job of a sweep.
         """
+        self.job, self.busy, self._command = None, True, command
+        self._submit()
+
+    def _submit(self) -> None:
+        if time.monotonic() < self.workers.full_until:
+            return
         self.key = secrets.token_hex(8)
         try:
-            job = self.workers.executor.submit(JobCommand(self.workers.plan, self.key, command))
+            job = self.workers.executor.submit(JobCommand(self.workers.plan, self.key, self._command))
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
-            raise SweepError(
-                f"SLURM refused the job of a worker: {' '.join(str(error).split())} What it asks for is in "
-                "hydra.sweeper.slurm: gpus=0 where the cluster has none, partition=, account=, minutes=, mem_gb=."
-            ) from error
+            said = " ".join(str(error).split())
+            if not self.workers.accepted:
+                raise SweepError(
+                    f"SLURM refused the job of a worker: {said} What it asks for is in hydra.sweeper.slurm: gpus=0 "
+                    "where the cluster has none, partition=, account=, minutes=, mem_gb=."
+                ) from error
+            if not self.workers.full_until:  # others were taken: a limit of jobs for each user, a server that starts
+                log.warning("SLURM takes no further job for now, and is asked again every minute: %s", said)
+            self.workers.full_until = time.monotonic() + RETRY_SECONDS
+            return
+        self.workers.full_until = 0.0
         self._begin(job)
 
     def take_up(self, job: submitit.Job[Answer]) -> None:
@@ -278,27 +294,35 @@ class SlurmWorker:
 
     def _begin(self, job: submitit.Job[Answer]) -> None:
         self.job, self.busy, self._submitted, self._ended = job, True, time.monotonic(), 0.0
+        self.workers.accepted = True
 
     def answer(self) -> Answer | None:
         """Return the job's result, if it has one; that it ended without any is an answer too."""
-        assert self.job is not None
-        if self.job.paths.result_pickle.exists():
-            self.busy = False
-            try:
-                return self.job.result()
-            except submitit.core.utils.FailedJobError as error:
-                trace = str(error).split("\n----------------------\n")[1]  # between submitit's own words
-                return "died", trace.strip().splitlines()[-1]
+        if self.job is None:
+            self._submit()
+            return None
+        answer = self._result(self.job) if self.job.paths.result_pickle.exists() else self._end(self.job)
+        self.busy = answer is None
+        return answer
+
+    def _result(self, job: submitit.Job[Answer]) -> Answer:
+        try:
+            return job.result()
+        except submitit.core.utils.FailedJobError as error:
+            trace = str(error).split("\n----------------------\n")[1]  # between submitit's own words
+            return "died", trace.strip().splitlines()[-1]
+
+    def _end(self, job: submitit.Job[Answer]) -> Answer | None:
+        """Return how a job ended without a result; None while it may yet have one."""
         if (state := self._state()) not in ENDED:
             self._ended = 0.0
             return None
         self._ended = self._ended or time.monotonic()
-        if time.monotonic() < self._ended + (0.0 if state == "CANCELLED" else RESULT_SECONDS):
-            return None
-        self.busy = False
         if state == "CANCELLED":
             return "interrupted", None
-        return "lost" if state in LOST else "died", f"job {self.job.job_id}: {state}"
+        if time.monotonic() < self._ended + RESULT_SECONDS:
+            return None
+        return "lost" if state in LOST else "died", f"job {job.job_id}: {state}"
 
     def stop(self, save: bool) -> None:
         """Cancel the job: SLURM sends SIGTERM, and the trial is saved."""
@@ -308,7 +332,7 @@ class SlurmWorker:
     def join(self, seconds: float) -> None:
         """Wait until the job has left the queue."""
         end = time.monotonic() + seconds
-        while self.busy and self._state() not in ENDED and time.monotonic() < end:
+        while self.busy and self.job is not None and self._state() not in ENDED and time.monotonic() < end:
             time.sleep(POLL_SECONDS / 5)
 
     def kill(self) -> None:

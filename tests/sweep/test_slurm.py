@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 import cloudpickle
@@ -120,6 +121,23 @@ def test_a_refused_job_is_told_in_the_words_of_slurm(commands, tmp_path):
     (commands / "sbatch").write_text("#!/bin/sh\necho sbatch: error: invalid partition specified: gpu >&2; exit 1\n")
     with pytest.raises(SweepError, match="invalid partition specified: gpu.* hydra.sweeper.slurm"):
         workers(tmp_path / "night")(0).send("trials")
+
+
+def test_a_job_that_slurm_does_not_take_yet_is_submitted_when_it_does(commands, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(slurm, "RETRY_SECONDS", 0.2)
+    both = workers(tmp_path / "night", 2)
+    first, second = both(0), both(1)
+    first.send("trials")
+    takes = (commands / "sbatch").read_text()
+    (commands / "sbatch").write_text("#!/bin/sh\necho sbatch: error: QOSMaxSubmitJobPerUserLimit >&2; exit 1\n")
+    second.send("trials")
+    assert (second.busy, second.job, second.answer()) == (True, None, None)
+    (commands / "sbatch").write_text(takes)
+    assert (second.answer(), second.job) == (None, None)  # not every second
+    time.sleep(0.2)
+    second.answer()
+    assert second.job.job_id == "2"
+    assert ["QOSMaxSubmitJobPerUserLimit" in record.message for record in caplog.records] == [True]
 
 
 def test_jobs_of_a_killed_coordinator_are_taken_up_and_those_of_a_living_one_are_not(commands, tmp_path):
