@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from optuna.trial import TrialState
 
-from tests.clusters.test_slurm import finish, history_of, wait_for
+from tests.clusters.test_slurm import finish, history_of, resumed_steps, wait_for
 from tests.end_to_end.conftest import SMALL
 from tests.end_to_end.test_sweep import runs_of, trials_of
 
@@ -58,6 +58,8 @@ def test_a_trial_on_a_node_that_dies_goes_on_elsewhere(cluster, start, tmp_path)
     trials = trials_of(tmp_path)
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
     assert sum(trial.user_attrs.get("deaths", 0) for trial in trials) == 1
+    (dead,) = (trial.number for trial in trials if "deaths" in trial.user_attrs)
+    assert [step > 0 for step in resumed_steps(tmp_path, dead)] == [True]
     for number in range(3):
         assert [float(row["epoch"]) for row in history_of(tmp_path, number)] == [float(n) for n in range(1, 31)]
     _, children = runs_of(tmp_path)

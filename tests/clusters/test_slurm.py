@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import signal
 import subprocess
 import sys
@@ -56,6 +57,12 @@ def history_of(folder: Path, trial: int) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def resumed_steps(folder: Path, trial: int) -> list[int]:
+    """The steps after which a trial went on: its history alone would be the same if it had begun anew."""
+    text = (folder / "experiments" / "sweeps" / "night" / str(trial) / "train.log").read_text()
+    return [int(step) for step in re.findall(r"Resumed after step (\d+)", text)]
+
+
 def wait_for(condition: Callable[[], object], process: subprocess.Popen, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -93,7 +100,7 @@ def goes_on_after(restarts: int, slurm: dict[str, str], job: str, process: subpr
     wait_for(lambda: len(history_of(folder, 0)) > before, process)
 
 
-def test_a_job_that_is_preempted_or_out_of_time_is_queued_again_and_its_trial_goes_on(slurm, start, tmp_path):
+def test_a_job_that_is_preempted_requeued_or_out_of_time_goes_on_with_its_trial(slurm, start, tmp_path):
     process = start(
         *SWEEP, "seed=0,1", "trainer.epochs=100000", "hydra.sweeper.n_jobs=1", "hydra.sweeper.slurm.minutes=2",
         "hydra.sweeper.slurm.save_seconds=30",
@@ -105,6 +112,8 @@ def test_a_job_that_is_preempted_or_out_of_time_is_queued_again_and_its_trial_go
     assert state_of(slurm, job) != "CANCELLED"
     goes_on_after(1, slurm, job, process, tmp_path)  # by the preemption
     goes_on_after(2, slurm, job, process, tmp_path)  # by the time limit
+    ask(slurm, "scontrol", "requeue", job)  # as a preemption without a grace does
+    goes_on_after(3, slurm, job, process, tmp_path)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, out + err
@@ -112,6 +121,9 @@ def test_a_job_that_is_preempted_or_out_of_time_is_queued_again_and_its_trial_go
     assert state_of(slurm, job) == "CANCELLED"
     epochs = [float(row["epoch"]) for row in history_of(tmp_path, 0)]
     assert epochs == [float(number) for number in range(1, len(epochs) + 1)]  # none twice, none left out
+    steps = resumed_steps(tmp_path, 0)
+    assert len(steps) == 3
+    assert 0 < steps[0] < steps[1] < steps[2]
     trial, _ = trials_of(tmp_path)
     assert trial.state == TrialState.RUNNING
     assert trial.user_attrs["left"] == trial.user_attrs["claim"]  # saved: who comes next need not wait
@@ -139,6 +151,7 @@ def test_a_killed_coordinator_takes_its_jobs_up_again_and_a_killed_job_its_trial
     assert [trial.user_attrs.get("deaths", 0) for trial in trials] == [0, 1, 0]
     for number in range(3):
         assert [float(row["epoch"]) for row in history_of(tmp_path, number)] == [float(n) for n in range(1, 31)]
+    assert [step > 0 for step in resumed_steps(tmp_path, 1)] == [True]
     _, children = runs_of(tmp_path)
     assert sorted(run.data.tags["sweep.trial"] for run in children) == ["0", "1", "2"]
     assert len(list((tmp_path / "experiments" / "sweeps" / "night").rglob("predictions.csv"))) == 1
