@@ -320,7 +320,7 @@ class SlurmWorker:
         self._ended = self._ended or time.monotonic()
         if state == "CANCELLED":
             return "interrupted", None
-        if time.monotonic() < self._ended + RESULT_SECONDS:
+        if state in ("COMPLETED", "GONE") and time.monotonic() < self._ended + RESULT_SECONDS:
             return None
         return "lost" if state in LOST else "died", f"job {job.job_id}: {state}"
 

@@ -110,6 +110,16 @@ def test_a_result_counts_before_any_state(commands, tmp_path):
     assert "ValueError: a plan" in how
 
 
+def test_a_job_that_ended_well_is_waited_for_until_its_result_is_seen(commands, tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm, "RESULT_SECONDS", 0.3)
+    worker = workers(tmp_path / "night")(0)
+    worker.send("trials")
+    (commands / "states").write_text("1 COMPLETED\n")
+    assert worker.answer() is None
+    time.sleep(0.3)
+    assert worker.answer() == ("died", "job 1: COMPLETED")
+
+
 def test_nothing_is_said_of_a_job_while_slurm_does_not_answer(commands, tmp_path):
     worker = workers(tmp_path / "night")(0)
     worker.send("trials")
