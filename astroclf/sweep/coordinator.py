@@ -37,6 +37,7 @@ from astroclf.tracking.address import hide_password
 from astroclf.tracking.client import AWAY_SECONDS
 from astroclf.tracking.runs import find_run
 from astroclf.tracking.tracker import RunStatus, Tracker
+from astroclf.util.disk import in_one_paragraph
 from astroclf.util.logs import log
 
 REFRESH_SECONDS = 1.0
@@ -120,14 +121,11 @@ class Coordinator:
             number = signal_of(stop)
             said = f"The sweep {plan.name} was stopped; its trials are saved. Go on, from where each stood, with:"
             raise Interrupted(f"{said}\n  {self._command(plan)}", 128 + number) from None
-        except DiskError as error:
-            said = f"The sweep {plan.name} was stopped. {error} Its trials go on, from where each stood, with:"
+        except (DiskError, StorageInternalError, SQLAlchemyError) as error:
+            database = f"Its database {hide_password(plan.storage)} cannot be used any more: {reason_of(error)}."
+            why = in_one_paragraph(error) or database
+            said = f"The sweep {plan.name} was stopped. {why} Its trials go on, from where each stood, with:"
             raise SweepError(f"{said}\n  {self._command(plan)}") from error
-        except (StorageInternalError, SQLAlchemyError) as error:
-            raise SweepError(
-                f"The sweep {plan.name} was stopped, for its database {hide_password(plan.storage)} does not answer: "
-                f"{reason_of(error)}. Its trials go on, from where each stood, with:\n  {self._command(plan)}"
-            ) from error
         finally:
             tracker.close(status)
 

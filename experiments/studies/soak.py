@@ -52,11 +52,16 @@ class Sample(NamedTuple):
             return cls(process.memory_info().rss / 1e6, process.num_fds(), process.num_threads())
 
 
-def growth(samples: list[Sample]) -> dict[str, float]:
-    """Return what a process held once it was warm and at its end, as medians of a tenth of its life."""
+def growth(samples: list[Sample]) -> dict[str, Any]:
+    """Return what a process held once it was warm and at its end, as medians of a tenth of its life, and its memory."""
     part = max(1, len(samples) // 10)
     first = int(len(samples) * WARM)
-    found: dict[str, float] = {}
+    tenths = [samples[start : start + part] for start in range(0, part * 10, part)]
+    found: dict[str, Any] = {
+        "memory_mb by tenths": [
+            round(statistics.median(sample.memory_mb for sample in some)) for some in tenths if some
+        ]
+    }
     for name in Sample._fields:
         values = [getattr(sample, name) for sample in samples]
         found[f"{name} warm"] = round(statistics.median(values[first : first + part]), 1)
@@ -99,7 +104,7 @@ def asked(server: PostgresServer, folder: Path, trials: int, processes: int) -> 
         "processes": processes,
         "exit statuses": dict(Counter(process.exitcode for process in several)),
         "trials a second": round(trials / seconds, 1),
-        "largest": {name: max(each[name] for each in grown) for name in grown[0]},
+        "largest": {name: max(each[name] for each in grown) for name in grown[0] if "tenths" not in name},
         "grew by at most": _largest_growth(grown),
     }
 
@@ -123,6 +128,8 @@ def trained(server: PostgresServer, folder: Path, trials: int) -> dict[str, Any]
         )
         while sweep.poll() is None:
             time.sleep(1)
+            if _finished(server, storage) >= trials:  # a worker tests the winner, which takes more
+                continue
             try:
                 coordinator = psutil.Process(sweep.pid)
                 workers = [each for each in coordinator.children() if "spawn_main" in " ".join(each.cmdline())]
@@ -146,7 +153,15 @@ def trained(server: PostgresServer, folder: Path, trials: int) -> dict[str, Any]
     }
 
 
-def _largest_growth(grown: list[dict[str, float]]) -> dict[str, float]:
+def _finished(server: PostgresServer, uri: str) -> int:
+    database = uri.rpartition("/")[2]
+    if not server.ask("SELECT 1 FROM pg_tables WHERE tablename = 'trials'", database):
+        return 0
+    question = "SELECT count(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED', 'FAIL')"
+    return int(server.ask(question, database)[0][0])
+
+
+def _largest_growth(grown: list[dict[str, Any]]) -> dict[str, float]:
     return {
         name: round(max(each[f"{name} at the end"] - each[f"{name} warm"] for each in grown), 1)
         for name in Sample._fields
@@ -179,14 +194,15 @@ def main() -> None:
     folder = options.folder.absolute()
     folder.mkdir(parents=True)
     os.environ |= {**LOGIN, "PYTHONPATH": str(HERE.parents[1]), "ASTROCLF_CACHE": str(folder / "cache")}
-    results: dict[str, Any] = {}
+    kept = HERE / "reliability" / "soak.json"
+    results: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}  # of the part that is not asked for
     with running_server() as server:
         if options.asked:
             results["asked and told"] = asked(server, folder, options.asked, options.processes)
         if options.trials:
             results["trained"] = trained(server, folder, options.trials)
-    (HERE / "reliability").mkdir(exist_ok=True)
-    (HERE / "reliability" / "soak.json").write_text(json.dumps(results, indent=1) + "\n")
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(json.dumps(results, indent=1) + "\n")
     for name, found in results.items():
         print(f"{name}: {json.dumps(found, indent=1)}")
 
