@@ -107,7 +107,9 @@ def test_a_job_that_is_preempted_requeued_or_out_of_time_goes_on_with_its_trial(
     )  # fmt: skip
     wait_for(lambda: len(history_of(tmp_path, 0)) > 2, process)
     (job,) = (path.name.partition("_")[0] for path in jobs_of(tmp_path))
-    urgent = ask(slurm, "sbatch", "--parsable", "--partition=high", "--exclusive", "--wrap=true").strip()
+    urgent = ask(
+        slurm, "sbatch", "--parsable", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=true"
+    ).strip()
     wait_for(lambda: state_of(slurm, urgent) == "COMPLETED", process)
     assert state_of(slurm, job) != "CANCELLED"
     goes_on_after(1, slurm, job, process, tmp_path)  # by the preemption
