@@ -39,6 +39,7 @@ _HABITS = {
     "pretrained": "backbone.weights",
     "trainer.max_skipped": "trainer.max_nonfinite_steps",
     "transforms": "augment",
+    "workers": "trainer.num_workers",
 }
 # Names of what is done in another way altogether: the key that does it, and the answer.
 DEVICE = "trainer.device"
