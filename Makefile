@@ -53,7 +53,16 @@ docs: $(READY)               ## the documentation site, with a reference from th
 
 bench: $(READY)              ## each benchmark prints a table and writes JSON beside itself
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[bench]'
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/augment.py --rounds 3
+	$(BIN)/python benchmarks/cpu.py --minutes 5
+	$(BIN)/python benchmarks/growth.py --images 1000 10000 --files 1000
+	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/near_duplicates.py
+	$(BIN)/python benchmarks/start_up.py --rounds 1
+	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/gpu.py
 
 clean:                       ## the environment and caches; runs and models stay
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis docs/_build build dist *.egg-info

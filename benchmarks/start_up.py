@@ -1,6 +1,6 @@
 """What comes before and beside the training: help, a mistyped key, the first step, records, checkpoints, validation.
 
-    python benchmarks/start_up.py [--rounds 3] [--samples 2000] [--json FILE]
+    python benchmarks/start_up.py [--rounds 2] [--samples 1000] [--json FILE]
 
 Seconds of whole processes, the median over the rounds, in which all commands take their turn; each is told as it ends.
 *First run* has to simulate and decode its images, *second run* finds them; both take one step. The last rows are
@@ -94,8 +94,8 @@ def commands(bench: Bench) -> dict[str, Callable[[], float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=2000, help="simulated galaxies")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--samples", type=int, default=1000, help="simulated galaxies")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "start_up.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
