@@ -46,6 +46,7 @@ def commands(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr(slurm, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(slurm, "RESULT_SECONDS", 0.0)
+    monkeypatch.setattr(slurm, "CANCEL_SECONDS", 0.0)
     return folder
 
 
