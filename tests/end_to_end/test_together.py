@@ -99,6 +99,7 @@ def workers(process: subprocess.Popen) -> dict[int, int]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_leave_one_run_and_one_record(together, tmp_path):
     import mlflow
 

@@ -204,8 +204,10 @@ class Board:
         title = terminal.plain(f"Sweep {self.title}", "bold")
         if done < self.n_trials:
             left = self.seconds_left(trials)
-            end = f", until about {until(left)}" if left is not None else ""
-            title.append(f"   time left {clock(left)}{end}", style="not bold")
+            title.append(f"   time left {clock(left)}", style="not bold")
+            end = Text(f", until about {until(left)}" if left is not None else "", "not bold")
+            if title.cell_len + end.cell_len <= self._console.width:  # near midnight it has a date
+                title.append_text(end)
         line = Table.grid(padding=(0, 2, 0, 0))
         bar = ProgressBar(total=max(self.n_trials, 1), completed=done, width=20)
         line.add_row(Text(f"{done}/{self.n_trials}"), bar, Text(", ".join(parts)))

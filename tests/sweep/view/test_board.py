@@ -55,8 +55,10 @@ def test_a_long_study_shows_what_runs_the_best_and_the_latest(trials):
     assert "Not shown: 179 more trials" in text
 
 
+@pytest.mark.parametrize("end", ["14:20", "Sat 28 Nov 00:02"])
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 20), (40, 12), (200, 60)])
-def test_it_fits_the_terminal(width, height, trials):
+def test_it_fits_the_terminal(width, height, end, trials, monkeypatch):
+    monkeypatch.setattr(board_module, "until", lambda seconds: end)
     text = seen(board(width, height, n_trials=200, workers=3), trials(120, running=3))
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
