@@ -6,12 +6,13 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.processes import free_port
 
 try:
     import psycopg
@@ -44,12 +45,6 @@ def _programs() -> Path | None:
 def _other_user() -> pwd.struct_passwd | None:
     names = {entry.pw_name: entry for entry in pwd.getpwall()}
     return names.get("postgres") or names.get("nobody")
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as unused:
-        unused.bind((host, 0))
-        return int(unused.getsockname()[1])
 
 
 class PostgresServer:

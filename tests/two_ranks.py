@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 from astroclf.util.ranks import joined
+from tests.processes import free_port
 
 COUNT = 2
 
@@ -19,9 +19,7 @@ class TwoRanks:
     """The processes, each of which carries out what `run` is given."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         context = multiprocessing.get_context("spawn")
         self.ends, self.processes = [], []
         for rank in range(COUNT):

@@ -351,7 +351,8 @@ class Trainer:
     def _save(self, also_as: list[str]) -> None:
         if self.before_save is not None:
             self.before_save()
-        self._share_statistics()
+        if not self._validated():  # a validation has shared them
+            self._share_statistics()
         for step, values in self.meter.take_curve():
             self.tracker.log_metrics(values, step)
             self.state.curve.append({"step": step, **values})

@@ -100,7 +100,7 @@ class TrainingStep:
         self.model, self.criterion, self.precision, self.convolutions = model, criterion, precision, convolutions
         self.ranks = ranks
         self._shared: nn.Module | None = None  # the model as DDP has it, for the parameters that learn at the moment
-        self._learning: list[torch.Tensor] = []
+        self._shared_of: tuple[bool, ...] = ()
         self.optimizer_step = OptimizerStep(model, optimizer, precision, settings.grad_clip_norm)
         self.ema = ModelEMA(model, settings.ema_decay) if settings.ema_decay else None
         rho = optimizer.param_groups[0].get("rho")
@@ -126,8 +126,7 @@ class TrainingStep:
 
     def _replayed(self, replay: Replay, batches: Sequence[Batch]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         tensors = [list(batch.on_device()) for batch in batches]
-        learning = tuple(parameter.requires_grad for parameter in self._parameters)
-        kind = tuple(map(len, tensors)), tuple(batch.partners is None for batch in batches), learning
+        kind = tuple(map(len, tensors)), tuple(batch.partners is None for batch in batches), self._learning()
 
         def step(given: Sequence[torch.Tensor]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
             each = iter(given)
@@ -167,16 +166,19 @@ class TrainingStep:
                 self.optimizer_step.backward(loss / (images / self.ranks.count))  # the mean of all processes is taken
             sums = {name: sums.get(name, 0) + value.detach() for name, value in of_batch.items()}
         if self.ranks.is_shared and shared is None:
-            unreached = self.ranks.add_gradients(self._learning)
+            unreached = self.ranks.add_gradients([each for each in self._parameters if each.requires_grad])
             self._shared = self.ranks.in_step(self.model, some_unreached=unreached)
         return sums
 
     def _in_step(self) -> nn.Module | None:
         """Return the model that shares its gradients; None in the first step of what learns now, which tells it how."""
-        learning: list[torch.Tensor] = [parameter for parameter in self._parameters if parameter.requires_grad]
-        if list(map(id, learning)) != list(map(id, self._learning)):
-            self._learning, self._shared = learning, None
+        if (learning := self._learning()) != self._shared_of:
+            self._shared_of, self._shared = learning, None
         return self._shared
+
+    def _learning(self) -> tuple[bool, ...]:
+        """Return for each parameter whether it learns at the moment."""
+        return tuple(parameter.requires_grad for parameter in self._parameters)
 
 
 def _images(batches: Sequence[Batch]) -> int:

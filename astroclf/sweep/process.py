@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
-import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -14,6 +13,7 @@ from typing import Any
 
 from astroclf.sweep.worker import Answer, work
 from astroclf.util.output import print_to_file
+from astroclf.util.text import signal_name
 
 
 class WorkerProcess:
@@ -81,12 +81,8 @@ class WorkerProcess:
 
 
 def _how_it_ended(exit_code: int | None) -> str:
-    if exit_code is None or exit_code >= 0:
-        return f"exit code {exit_code}"
-    how = f"exit code {exit_code}"
-    with contextlib.suppress(ValueError):
-        how = signal.Signals(-exit_code).name
-    return f"{how}: often the system, out of memory" if -exit_code == signal.SIGKILL else how
+    name = signal_name(exit_code)
+    return f"{name}: often the system, out of memory" if name == "SIGKILL" else name or f"exit code {exit_code}"
 
 
 def redirect_output(path: Path) -> None:

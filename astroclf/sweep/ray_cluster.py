@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from astroclf.errors import ConfigError
 from astroclf.settings.sweep import RaySettings
+from astroclf.sweep.pool import GRACE_SECONDS
 from astroclf.sweep.process import WorkerProcess
 from astroclf.sweep.worker import Answer
 from astroclf.util.lazy import lazy_import
@@ -22,7 +23,6 @@ else:  # an extra of its own
     ray = lazy_import("ray")
 
 GIGABYTE = 10**9
-ENDING_SECONDS = 120.0  # for a running step, its checkpoint and MLflow
 
 
 class Host:
@@ -141,7 +141,7 @@ class RayWorker:
 
     def stop(self, save: bool) -> None:
         """Ask its process to end, at once with its trial saved, or when it has nothing to do."""
-        self._ending = self.actor.end.remote(save, ENDING_SECONDS)
+        self._ending = self.actor.end.remote(save, GRACE_SECONDS)
 
     def join(self, seconds: float) -> None:
         """Wait for its end."""

@@ -20,11 +20,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from astroclf.errors import SweepError
 from astroclf.tracking.address import hide_password
+from astroclf.tracking.client import AWAY_SECONDS, NEXT_TRY_SECONDS
 from astroclf.util.logs import log
 
 BUSY_SECONDS = 120.0  # how long a locked SQLite database is waited for
-AWAY_SECONDS = 600.0  # how long a server that went away is waited for: a restart, a network that is cut
-NEXT_TRY_SECONDS = 2.0
 # Seconds of silence, between two questions, and questions without an answer, after which the server lets go of the lock
 # of a host that is gone. Without them it is the system's two hours, for which nobody could begin a trial.
 _KEEPALIVES = {"tcp_keepalives_idle": 20, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 4}

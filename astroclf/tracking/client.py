@@ -23,7 +23,9 @@ else:
 
 T = TypeVar("T")
 
-AWAY_SECONDS = 600.0  # how long trials of a sweep wait for MLflow, which a single run does not
+# How long a sweep waits for a study's database or MLflow that went away: a restart, a network that is cut. A single run
+# does not.
+AWAY_SECONDS = 600.0
 NEXT_TRY_SECONDS = 2.0
 
 _ENVIRONMENT = {  # what the user has set in the environment wins

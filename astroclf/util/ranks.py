@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from astroclf.errors import ConfigError, TrainingError
 from astroclf.util.lazy import lazy_import
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import distributed
     from torch.nn import parallel
-else:
+else:  # every command looks whether there are other processes
+    np = lazy_import("numpy")
     torch = lazy_import("torch")
     distributed = lazy_import("torch.distributed")
     parallel = lazy_import("torch.nn.parallel")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
+import signal
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -118,3 +120,12 @@ def until(seconds: float, now: datetime | None = None) -> str:
     now = now or datetime.now()
     then = now + timedelta(seconds=seconds)
     return then.strftime("%H:%M" if then.date() == now.date() else "%a %d %b %H:%M")
+
+
+def signal_name(exit_code: int | None) -> str:
+    """Return the name of the signal that ended a process, such as ``SIGKILL``; nothing where it ended by itself."""
+    if exit_code is None or exit_code >= 0:
+        return ""
+    with suppress(ValueError):
+        return signal.Signals(-exit_code).name
+    return ""

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 
 from astroclf.errors import AstroclfError
 from astroclf.util.output import print_to_file
+from astroclf.util.text import signal_name
 
 START_SECONDS = 120.0  # for a new process to import what the calls need, from a slow disk
 LEAVE_SECONDS = 10.0  # for libraries to take leave at the end of a process
@@ -90,7 +91,8 @@ class _Child:
             text = f"It gave no answer within {limit:.0f} s"
         except (EOFError, OSError):
             self._process.join()
-            text = f"The process that tried it ended: {_how(self._process.exitcode)}"
+            code = self._process.exitcode
+            text = f"The process that tried it ended: {signal_name(code) or f'exit status {code}'}"
         return Answer(False, text, time.monotonic() - started), False
 
     def end(self, grace: float) -> None:
@@ -123,10 +125,3 @@ def _serve(connection: Connection, actions: Sequence[Callable[[], str]]) -> None
         connection.send(Answer(works, text, time.monotonic() - started, in_words))
     with suppress(EOFError):
         connection.recv()
-
-
-def _how(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        with suppress(ValueError):
-            return signal.Signals(-exit_code).name
-    return f"exit status {exit_code}"

@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.processes import free_port
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 GRACE_SECONDS = 30
 CONFIG = """\
@@ -78,7 +80,7 @@ def _servers(folder: Path, cores: int) -> Iterator[dict[str, str]]:
     config.write_text(
         CONFIG.format(
             host=socket.gethostname(), user=getpass.getuser(), folder=folder, cores=cores, grace=GRACE_SECONDS,
-            controller=_free_port(), node=_free_port(),
+            controller=free_port(), node=free_port(),
         )
     )  # fmt: skip
     files = {"key-file": key.name, "socket": "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log"}
@@ -120,12 +122,6 @@ def _end(pid_file: Path) -> None:
             os.kill(number, 0)
             time.sleep(0.1)
         os.kill(number, signal.SIGKILL)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _path() -> str:

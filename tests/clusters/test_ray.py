@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from optuna.trial import TrialState
 
-from tests.clusters.test_slurm import finish, history_of, resumed_steps, wait_for
+from tests.clusters.test_slurm import finish, history_of, resumed_steps
 from tests.end_to_end.conftest import SMALL
 from tests.end_to_end.test_sweep import runs_of, trials_of
+from tests.processes import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray's own, of its sockets
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'astroclf[ray]'")

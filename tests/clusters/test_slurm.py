@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from optuna.trial import TrialState
 from tests.clusters.one_node_slurm import missing_programs
 from tests.end_to_end.conftest import SMALL
 from tests.end_to_end.test_sweep import runs_of, trials_of
+from tests.processes import wait_for
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,14 +61,6 @@ def resumed_steps(folder: Path, trial: int) -> list[int]:
     """The steps after which a trial went on: its history alone would be the same if it had begun anew."""
     text = (folder / "experiments" / "sweeps" / "night" / str(trial) / "train.log").read_text()
     return [int(step) for step in re.findall(r"Resumed after step (\d+)", text)]
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen, seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.2)
 
 
 def finish(process: subprocess.Popen) -> str:

@@ -204,7 +204,8 @@ def test_a_typo_is_answered_at_once(override, tmp_path, clean_environment):
 
 
 def test_torch_is_not_imported_before_the_config_is_checked():
-    code = "import sys, astroclf.train; sys.exit(any(m in sys.modules for m in ('torch', 'mlflow', 'optuna', 'cv2')))"
+    heavy = ("torch", "mlflow", "optuna", "cv2", "numpy")
+    code = f"import sys, astroclf.train; sys.exit(any(m in sys.modules for m in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -19,6 +19,12 @@ SMALL = (
 )
 
 
+def only_run(folder: Path) -> Path:
+    """Return the only run folder below a place where commands were typed."""
+    (run,) = (folder / "experiments" / "runs").glob("*/*")
+    return run
+
+
 @pytest.fixture
 def start(tmp_path: Path, clean_environment: dict[str, str]) -> Callable[..., subprocess.Popen]:
     """Start ``python -m astroclf.train`` with these overrides in a folder of its own."""

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 
 import optuna
 import psutil
@@ -18,6 +17,7 @@ from optuna.trial import TrialState
 from astroclf.doctor import main as doctor
 from astroclf.sweep.rehearsal import try_study
 from astroclf.tracking.client import connect
+from tests.processes import wait_for
 from tests.tracking.test_server import serve, stop
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
@@ -40,14 +40,6 @@ def login(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def trials_of(storage: str) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="night", storage=storage).trials
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
-    end = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.3)
 
 
 def running(storage: str) -> bool:

@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,8 @@ from torch.distributed import run as torchrun
 
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.evaluation.history import read_history
-from tests.end_to_end.conftest import SMALL
+from tests.end_to_end.conftest import SMALL, only_run
+from tests.processes import free_port, wait_for
 from tests.two_ranks import COUNT, environment
 
 TORCHRUN = (sys.executable, "-m", torchrun.__name__)
@@ -55,27 +54,8 @@ def together(tmp_path, clean_environment):
         process.communicate()
 
 
-def only_run(folder: Path) -> Path:
-    (run,) = (folder / "experiments" / "runs").glob("*/*")
-    return run
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
-    end = time.monotonic() + ENOUGH
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.2)
-
-
 def wait_for_checkpoint(folder: Path, process: subprocess.Popen) -> None:
     wait_for(lambda: [*folder.glob("experiments/runs/*/*/checkpoints/last.pt")], process)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def is_open(address: str) -> bool:

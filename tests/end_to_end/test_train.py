@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,22 +17,10 @@ import pytest
 from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.registry.load import load
 from astroclf.train import main
-from tests.end_to_end.conftest import SMALL
+from tests.end_to_end.conftest import SMALL, only_run
 from tests.engine.test_trainer import assert_equal_states
 from tests.on_gpu import gpu
-
-
-def only_run(folder: Path) -> Path:
-    (run,) = (folder / "experiments" / "runs").glob("*/*")
-    return run
-
-
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
+from tests.processes import wait_for
 
 
 def test_a_run_leaves_what_the_contract_names_and_a_model_that_loads(train, tmp_path):
@@ -127,7 +114,7 @@ def test_a_stopped_run_resumes_to_the_same_bits_in_the_same_mlflow_run(start, tr
     parts = tmp_path
     process = start(*STOPPABLE)
     history = parts / "experiments" / "runs"
-    wait_for(lambda: list(history.glob("*/*/history.csv")), process)
+    wait_for(lambda: list(history.glob("*/*/history.csv")), process, seconds=120, every=0.02)
     time.sleep(0.3)
     process.send_signal(ending)
     _out, err = process.communicate(timeout=120)
@@ -254,7 +241,7 @@ def test_what_may_change_when_a_run_is_resumed(train, tmp_path, clean_environmen
 @pytest.mark.slow
 def test_the_command_that_a_stopped_run_prints_can_be_pasted(start, tmp_path, shell):
     process = start(*SMALL, "trainer.epochs=40", "tracking=none", "hydra.run.dir='my runs/one'")
-    wait_for((tmp_path / "my runs" / "one" / "history.csv").is_file, process)
+    wait_for((tmp_path / "my runs" / "one" / "history.csv").is_file, process, seconds=120, every=0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     (command,) = [line.strip() for line in err.splitlines() if line.startswith("  python -m astroclf.train")]

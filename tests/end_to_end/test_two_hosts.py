@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from tests.hosts import SERVERS, Host, two_hosts
 from tests.hosts import why_not as no_hosts
 from tests.postgres import LOGIN, PostgresServer, running_server
 from tests.postgres import why_not as no_server
+from tests.processes import wait_for
 from tests.tracking.test_server import stop
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
@@ -124,15 +125,6 @@ def laboratory(tmp_path: Path, clean_environment: dict[str, str]) -> Iterator[La
             yield Laboratory(tmp_path, postgres, postgres.new_database(), records, uri, first, second, environment)
         finally:
             stop(server)
-
-
-def wait_for(condition: Callable[[], object], *processes: subprocess.Popen) -> None:
-    """Wait until something is so, while all these processes live."""
-    end = time.monotonic() + 240
-    while not condition():
-        assert time.monotonic() < end
-        assert [process.poll() for process in processes] == [None] * len(processes)
-        time.sleep(0.3)
 
 
 def test_a_host_that_stops_and_comes_back_and_one_that_dies_cost_a_study_nothing(laboratory):

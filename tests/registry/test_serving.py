@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -37,6 +36,7 @@ from astroclf.registry.register import save_model
 from astroclf.registry.serving import FOLDER_VARIABLE, ServedModel, in_one_thread
 from astroclf.settings.reading import ReadSettings
 from tests.data.augment.recipes import recipe_values
+from tests.processes import free_port
 from tests.tiny import write_tiny_package
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 40, 36, 3), dtype=np.uint8)
@@ -238,9 +238,7 @@ def test_the_real_server_answers_files_pixels_and_broken_images(
     )
     save_model(tmp_path / "model", package)
     wanted = load_package(package, device="cpu").predict(IMAGES)["p_a"].tolist()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    address = f"http://127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(tmp_path / "model"), "-h", "127.0.0.1"]
     path = os.pathsep.join([str(Path(sys.executable).parent), clean_environment["PATH"]])
     with (tmp_path / "log").open("wb") as log:

@@ -16,6 +16,7 @@ from astroclf.tracking import database
 from astroclf.tracking.client import connect
 from astroclf.tracking.database import check_database, ensure_database, existing_database
 from astroclf.tracking.runs import find_run
+from tests.processes import free_port
 
 
 def write_a_run(barrier: Barrier, uri: str, artifacts: str, number: int) -> None:
@@ -104,9 +105,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_not_there_is_named_within_seconds() -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
+    port = free_port()
     started = time.monotonic()
     with pytest.raises(TrackingError, match=rf"127\.0\.0\.1:{port} cannot be reached"):
         ensure_database(f"http://127.0.0.1:{port}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from astroclf.registry.permission import try_registry
 from astroclf.tracking.client import connect
 from astroclf.tracking.experiments import try_files
 from astroclf.tracking.mlflow import MlflowTracker
+from tests.processes import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -27,12 +27,6 @@ SMALL = (
     "dataset.samples=140", "dataset.image_size=32", "backbone=custom6conv", "trainer.batch_size=16",
     "trainer.device=cpu", "trainer.epochs=1", "tracking.system_metrics=false",
 )  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])
 
 
 def serve(folder: Path, environment: dict[str, str], *options: str) -> tuple[subprocess.Popen, str]:
