@@ -82,7 +82,8 @@ class TrainProgress:
         self._next = 0.0
         self.images = 0  # seen since the start of this process
         self._started = time.monotonic()
-        self.aside_seconds = 0.0  # spent on what is no training: validations, saving
+        self._aside = 0.0  # seconds of the blocks that have ended
+        self._aside_since: float | None = None  # when the block under way began
 
     def __enter__(self) -> TrainProgress:
         self._started = time.monotonic()
@@ -109,9 +110,14 @@ class TrainProgress:
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Keep the time of the block from counting as training: that of a validation, of saving."""
-        started = time.monotonic()
+        self._aside_since = time.monotonic()
         yield
-        self.aside_seconds += time.monotonic() - started
+        self._aside, self._aside_since = self.aside_seconds, None
+
+    @property
+    def aside_seconds(self) -> float:
+        """Time spent on what is no training, up to now."""
+        return self._aside + (time.monotonic() - self._aside_since if self._aside_since is not None else 0.0)
 
     @property
     def seconds(self) -> float:

@@ -43,6 +43,7 @@ SHOWN = {  # what is said of each validation, of what it has
     "val/effective_rank": "effective rank",
     "val/knn_accuracy": "kNN accuracy",
 }
+ACTIVITIES = "training", "validation"  # whose time is kept; saving counts as the latter
 CURVE_POINTS = 2000  # of the step-by-step curves that a whole run logs
 
 
@@ -55,7 +56,8 @@ class FitResult:
     skipped_steps: int
     images_per_second: float
     data_wait_fraction: float
-    seconds: dict[str, float]  # of this process: in training itself, and in validations and saving beside it
+    seconds: dict[str, float]  # in training itself, and in validations and saving beside it
+    earlier_seconds: float  # of these, in earlier processes, before the run was gone on with
     stopped_early: bool
     memory_peaks: dict[str, float]  # in GB; of this process alone, as the rates are
 
@@ -143,6 +145,8 @@ class Trainer:
         self.finite_buffers = FiniteBuffers(model)
         self.memory = MemoryPeaks(precision.device)
         self._saved_at = time.monotonic()
+        self._earlier = dict.fromkeys(ACTIVITIES, 0.0)  # seconds, in the processes before this one
+        self._progress: TrainProgress | None = None
 
     def fit(self) -> FitResult:
         """Train from where `state` stands to the end, or until early stopping.
@@ -157,6 +161,7 @@ class Trainer:
         waited = self.train_loader.data_wait_seconds
         bar = TrainProgress(self.total_steps, self.settings.epochs, self.state.step)
         with StopRequest() as stop, bar as progress:
+            self._progress = progress
             try:
                 with self.ranks.saying_who_is_lost(self._how_to_go_on):
                     self._run(stop, progress)
@@ -178,7 +183,8 @@ class Trainer:
             skipped_steps=self.meter.skipped_steps(),
             images_per_second=progress.images_per_second if progress.images else math.nan,
             data_wait_fraction=waited / progress.seconds,
-            seconds={"training": progress.seconds, "validation": progress.aside_seconds},
+            seconds=self._seconds(),
+            earlier_seconds=sum(self._earlier.values()),
             stopped_early=self.state.stopped_early,
             memory_peaks=self.memory.highest,
         )
@@ -314,6 +320,11 @@ class Trainer:
             before = self._epoch() - rest / len(self.train_loader)
         return math.floor(self._epoch() / every + 1e-9) > math.floor(before / every + 1e-9)
 
+    def _seconds(self) -> dict[str, float]:
+        """Return how long each of `ACTIVITIES` took up to now, in all processes one after the other."""
+        now = (0.0, 0.0) if self._progress is None else (self._progress.seconds, self._progress.aside_seconds)
+        return {name: self._earlier[name] + own for name, own in zip(ACTIVITIES, now, strict=True)}
+
     def _validated(self) -> bool:
         """Tell whether the newest validation is of the weights as they stand."""
         return bool(self.state.history) and self.state.history[-1]["step"] == self.state.step
@@ -405,6 +416,7 @@ class Trainer:
             "meter": self.meter.state_dict(),
             "finite_buffers": self.finite_buffers.state_dict(),
             "convolutions": convolutions.choices if convolutions is not None else {},
+            "seconds": self._seconds(),
             "rng": own,
             "rng_of_others": others,
             "tracker": {"run_id": self.tracker.run_id, **self.tracker.state_dict()},
@@ -464,6 +476,7 @@ class Trainer:
         self.tracker.load_state_dict(saved["tracker"])
         if self.training_step.convolutions is not None:
             self.training_step.convolutions.choices = dict(saved["convolutions"])
+        self._earlier |= saved.get("seconds", {})  # which checkpoints of before November 2026 have not
         states = [saved["rng"], *saved.get("rng_of_others", [])]
         if self.ranks.rank < len(states):
             self._set_random_states(states[self.ranks.rank])

@@ -45,7 +45,7 @@ def trained_metrics(run: Run, fitted: FitResult) -> dict[str, Any]:
         "train/seconds": fitted.seconds["training"],
         "train/validation_seconds": fitted.seconds["validation"],
         **{f"run/{name}": peak for name, peak in fitted.memory_peaks.items()},
-        "run/seconds": time.monotonic() - run.started,
+        "run/seconds": time.monotonic() - run.started + fitted.earlier_seconds,
         "run/mlflow_id": run.tracker.run_id or "",
         **{f"run/{name}": value for name, value in run.data.fingerprints.items()},
     }
@@ -76,7 +76,7 @@ def finish(run: Run, fitted: FitResult) -> None:
         "run/calibration": " ".join(fit.sentences),
         **trained_metrics(run, fitted),
         "run/test_seconds": tested - began,
-        "run/setup_seconds": max(0.0, began - run.started - sum(fitted.seconds.values())),
+        "run/setup_seconds": max(0.0, began - run.started + fitted.earlier_seconds - sum(fitted.seconds.values())),
     }
     facts, pictures = _facts(run), shown_of(run.data.cache, run.data.splits.test)
     write_predictions(folder / "predictions.csv", predictions)

@@ -236,7 +236,7 @@ def _finish(
         "train/skipped_steps": fitted.skipped_steps,
         "train/images_per_second": fitted.images_per_second,
         "train/seconds": fitted.seconds["training"],
-        "run/seconds": time.monotonic() - started,
+        "run/seconds": time.monotonic() - started + fitted.earlier_seconds,
         "run/mlflow_id": trainer.tracker.run_id or "",
         **{f"run/{name}": value for name, value in parts.data.fingerprints.items()},
     }

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from astroclf.engine import progress
-from astroclf.engine.progress import ExpectedTime
+from astroclf.engine.progress import ExpectedTime, TrainProgress
 from tests.engine.test_trainer import make_trainer
 
 
@@ -38,6 +38,20 @@ def test_a_resumed_training_is_measured_by_its_own_steps():
 
 def test_of_short_trainings_nothing_is_said():
     assert told(ExpectedTime(60, 10), range(1, 60), pace=1.9) == []
+
+
+def test_a_validation_counts_as_no_training_while_it_goes_on_either(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    with TrainProgress(total_steps=10, epochs=1) as shown:
+        now += 2.0
+        for _ in range(2):
+            with shown.aside():
+                now += 5.0
+                assert shown.seconds == pytest.approx(2.0)
+        now += 1.0
+        assert shown.seconds == pytest.approx(3.0)
+        assert shown.aside_seconds == pytest.approx(10.0)
 
 
 def test_where_more_of_the_network_begins_to_train_it_is_told_again():

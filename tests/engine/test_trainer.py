@@ -126,11 +126,11 @@ def make_trainer(
 
 
 def assert_equal_states(first, second, path="state"):
-    """Equal to the last bit, whatever the nesting."""
+    """Equal to the last bit, whatever the nesting, but for how long it took."""
     assert type(first) is type(second), path
     if isinstance(first, dict):
         assert first.keys() == second.keys(), path
-        for key in first:
+        for key in first.keys() - {"seconds"}:
             assert_equal_states(first[key], second[key], f"{path}/{key}")
     elif isinstance(first, (list, tuple)):
         assert len(first) == len(second), path
@@ -312,8 +312,13 @@ def stop_and_resume(images, tmp_path, monkeypatch, settings, stop_after):
 
     torch.manual_seed(99)  # another process would not have the same random state
     resumed = make_trainer(images, tmp_path / "parts", **settings)
-    resumed.load_state_dict(load_checkpoint(tmp_path / "parts" / "checkpoints" / "last.pt"))
-    resumed.fit()
+    saved = load_checkpoint(tmp_path / "parts" / "checkpoints" / "last.pt")
+    resumed.load_state_dict(saved)
+    fitted = resumed.fit()
+    before = saved["seconds"]
+    assert before["training"] > 0
+    assert fitted.earlier_seconds == pytest.approx(sum(before.values()))
+    assert all(fitted.seconds[name] > seconds for name, seconds in before.items())
     assert_equal_states(resumed.state_dict(), whole.state_dict())
     for name in ("history.csv", "steps.csv"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

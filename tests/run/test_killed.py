@@ -40,7 +40,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
     files = ("history.csv", "predictions.csv")
     return {
-        "state": {name: value for name, value in state.items() if name != "tracker"},
+        "state": {name: value for name, value in state.items() if name not in ("tracker", "seconds")},
         "metrics": {name: value for name, value in metrics.items() if name not in own},
         "files": {name: (folder / name).read_bytes() for name in files if (folder / name).is_file()},
         "names": {str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != ".lock"},
