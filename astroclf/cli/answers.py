@@ -62,12 +62,12 @@ _OTHER_WAYS = {
     **dict.fromkeys(("num_classes", "n_classes", "nb_classes", "labels"), _CLASSES),
     "model": _NETWORK,
 }
-_OPEN = (  # mappings that take new entries
-    "hydra.sweeper.params.",
-    "hydra.sweeper.when.",
-    "hydra.sweeper.slurm.options.",
-    "hydra.sweeper.ray.env.",
-    "hydra.job.env_set.",
+OPEN = (  # mappings that take new entries
+    "hydra.sweeper.params",
+    "hydra.sweeper.when",
+    "hydra.sweeper.slurm.options",
+    "hydra.sweeper.ray.env",
+    "hydra.job.env_set",
 )
 _COMPLETION = '--completion, as in eval "$(astroclf --completion bash)", completes words in the shell.'
 
@@ -90,7 +90,7 @@ class Answers:
 
     def unknown_key(self, key: str, value: str, composed: DictConfig) -> ConfigError:
         """Return what to say about a key that the composition has not got; its value may be the path of images."""
-        if key.startswith(_OPEN):
+        if key.startswith(tuple(f"{mapping}." for mapping in OPEN)):
             return ConfigError(f"'{key}' is a new entry, which is added with a plus sign: +{key}=...")
         if holders := self.vocabulary.choices_with(key):
             group = key.partition(".")[0]

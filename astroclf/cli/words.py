@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from astroclf.cli.answers import DEVICE, Answers
+from astroclf.cli.answers import DEVICE, OPEN, Answers
 from astroclf.cli.grammar import DATA_PATH, Assignment, data_set_words, exists, hydra_value, parse, quoted
 from astroclf.cli.options import Options
 from astroclf.cli.vocabulary import Vocabulary
@@ -109,6 +109,8 @@ class WordReader:
         value = given.value
         if value in ("", "null") or given.prefix.startswith("~") or _is_quoted(value):
             return word
+        if given.key in OPEN and value.startswith("{"):
+            return str(given._replace(prefix="++"))  # Hydra takes no new entry by a single plus, nor without one
         override = parse(word)
         if given.key not in self.vocabulary.texts:
             # A reader of somebody else's may have paths among its keys.

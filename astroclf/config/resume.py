@@ -15,7 +15,8 @@ from astroclf.config.validate import Schema, settings_from_plain
 from astroclf.errors import ConfigError
 from astroclf.settings.base import CHANGEABLE, Settings
 from astroclf.settings.config import Config, PretrainConfig
-from astroclf.settings.yaml_files import config_dir
+from astroclf.settings.yaml_files import config_dir, yaml_values
+from astroclf.util.logs import log
 from astroclf.util.text import nearest
 
 
@@ -55,10 +56,14 @@ def resumed_config(schema: type[Schema], folder: Path, resume: str, changes: Seq
     saved = OmegaConf.load(folder / "config.yaml")
     assert isinstance(saved, DictConfig)
     _refuse_other_verb(saved, schema, resume)
+    _add_new_keys(saved, schema)
     try:
         _typed(saved, schema)
     except ConfigError as error:
-        raise ConfigError(f"{folder} cannot go on with this version of astroclf. {error}") from error
+        raise ConfigError(
+            f"{folder} cannot go on with this version of astroclf. {error} Go on with the version that began it, or "
+            "start a new run."
+        ) from error
     metrics = folder / "metrics.json"
     # A trial of a sweep has metrics, but none of a test yet.
     last = "pretraining/images" if schema is PretrainConfig else "test/accuracy"
@@ -106,6 +111,20 @@ def _refuse_other_verb(saved: DictConfig, schema: type[Settings], resume: str) -
     for verb, other in (("train", Config), ("pretrain", PretrainConfig)):
         if other is not schema and set(saved) == other.declared().keys():
             raise ConfigError(f"resume={resume} is a run of `astroclf {verb}`. Go on with it by that verb.")
+
+
+def _add_new_keys(saved: DictConfig, schema: type[Schema]) -> None:
+    """Give a run of an earlier version the default values of keys that are new since and may change in a run."""
+    defaults = yaml_values("config" if schema is Config else "pretrain")
+    defaults["trainer"] = yaml_values("trainer/default") | defaults.get("trainer", {})
+    for name in changeable(schema):
+        section, key = name.split(".")
+        if section in defaults and isinstance(saved.get(section), DictConfig) and key not in saved[section]:
+            saved[section][key] = defaults[section][key]
+            log.warning(
+                "The run began with a version that had no %s: it goes on with %s, the default.",
+                name, json.dumps(defaults[section][key]),
+            )  # fmt: skip
 
 
 def _typed(saved: DictConfig, schema: type[Schema]) -> Schema:

@@ -62,12 +62,14 @@ class SearchSpace:
     ) -> SearchSpace:
         """Read Hydra's sweep syntax: the config's `params`, and the command line, which goes before them.
 
+        A key of `params` is written with dots, or as mappings in each other.
+
         Raises
         ------
         ConfigError
-            A range without values, nothing to search, or a condition on what is not searched.
+            What Hydra cannot read, a range without values, nothing to search, or a condition on what is not searched.
         """
-        given = _last_of_each_key([*(f"{key}={value}" for key, value in params.items()), *arguments])
+        given = _last_of_each_key([*(f"{key}={value}" for key, value in _dotted(params)), *arguments])
         try:
             distributions, fixed, deletions = parse_sweep_syntax([str(override.input_line) for override in given])
         except ValueError as error:
@@ -197,8 +199,27 @@ class SearchSpace:
 
 def _last_of_each_key(lines: Sequence[str]) -> list[Override]:
     """Keep the last of several overrides of one key, as everywhere in Hydra."""
-    parsed = OverridesParser.create().parse_overrides(list(lines))
-    return list({override.key_or_group: override for override in parsed}.values())
+    parser = OverridesParser.create()
+    last: dict[str, Override] = {}
+    for line in lines:
+        try:
+            override = parser.parse_override(line)
+        except HydraException as error:
+            raise ConfigError(
+                f"The search space cannot be read: {line}. Values are written as choice(16, 32), range(1, 5), "
+                "interval(0, 1), tag(log, interval(1e-4, 1e-2)), or one value."
+            ) from error
+        last[override.key_or_group] = override
+    return list(last.values())
+
+
+def _dotted(params: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each key with its dots, and what is said of it."""
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def _as_texts(conditions: Mapping[str, Any]) -> dict[str, list[str]]:

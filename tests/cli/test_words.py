@@ -50,6 +50,14 @@ def test_any_text_is_read_as_it_stands(text):
     assert override.value() == text
 
 
+@pytest.mark.parametrize("prefix", ["", "+", "++"])
+def test_mappings_that_take_new_entries_take_them_all_at_once(read, prefix):
+    """Hydra's own answer to the first is the second, and to the second it was that the key is there already."""
+    value = "{optimizer.lr: 'interval(1e-4, 1e-2)'}"
+    (word,) = [word for word in read("-m", f"{prefix}hydra.sweeper.params={value}") if "params" in word]
+    assert word == f"++hydra.sweeper.params={value}"
+
+
 @pytest.mark.parametrize(
     "name",
     [

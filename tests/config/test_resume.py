@@ -95,3 +95,20 @@ def test_a_run_of_another_version_is_refused_in_one_sentence(run):
     path.write_text(path.read_text().replace("monitor:", "objective:"))
     with pytest.raises(ConfigError, match=r"cannot go on with this version of astroclf\. 'objective' is no key"):
         resumed_config(Config, run, str(run))
+
+
+def test_a_key_that_is_new_since_and_may_change_gets_its_default(run, caplog):
+    path = run / "config.yaml"
+    kept = OmegaConf.load(path)
+    for section, key in (("trainer", "sync_batchnorm"), ("trainer", "save_every_minutes"), ("evaluation", "tta_views")):
+        del kept[section][key]
+    OmegaConf.save(kept, path)
+    config = resumed_config(Config, run, str(run), ["trainer.save_every_minutes=3"])
+    assert (config.trainer.sync_batchnorm, config.trainer.save_every_minutes) == (False, 3.0)
+    assert config.evaluation.tta_views == 1
+    said = "The run began with a version that had no trainer.sync_batchnorm: it goes on with false, the default."
+    assert said in caplog.messages
+    del kept["trainer"]["batch_size"]  # which makes it another run
+    OmegaConf.save(kept, path)
+    with pytest.raises(ConfigError, match=r"lacks trainer\.batch_size\. Go on with the version that began it"):
+        resumed_config(Config, run, str(run))

@@ -29,6 +29,12 @@ def test_the_command_line_goes_before_the_config():
     assert (again.distributions["optimizer.lr"].low, again.distributions["optimizer.lr"].high) == (0.1, 0.2)
 
 
+def test_keys_may_be_mappings_in_each_other():
+    space = SearchSpace.parse(["loss.gamma=1,2"], {"loss": {"beta": "interval(0.9, 0.99)"}, "a": {"b": {"c": 3}}}, {})
+    assert list(space.distributions) == ["loss.beta", "loss.gamma"]
+    assert space.fixed == ("a.b.c=3",)
+
+
 def test_the_last_override_of_a_key_counts():
     space = SearchSpace.parse(["seed=1", "loss=focal", "seed=2,3"], {}, {})
     assert list(space.distributions) == ["seed"]
@@ -98,6 +104,7 @@ def test_values_are_written_as_they_are_typed():
         (["seed=1"], {}, {}, "Nothing is searched"),
         (["seed=1,2", "~trainer"], {}, {}, "~trainer"),
         ([], {"seed": "range(3, 3)"}, {}, "at least one value"),
+        ([], {"seed": "choice(3"}, {}, r"cannot be read: seed=choice\(3\. Values are written as choice\(16, 32\)"),
         ([], PARAMS, {"loss.bta": {"loss": "focal"}}, r"'loss\.bta', which is not searched.*loss\.beta"),
         ([], PARAMS, {"loss": {"loss.beta": 0.9}, **WHEN}, "in a circle"),
     ],
