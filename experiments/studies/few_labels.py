@@ -71,6 +71,10 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "without EMA": (*SMALL, SIMULATED, "trainer.ema_decay=null"),
     "searched rates": (*SMALL, SIMULATED, *SEARCHED),
     "resnet18_d4 from scratch": (*SMALL, SCRATCH, "backbone=resnet18_d4"),
+    # The same numbers, computed otherwise: experiments/precision.md
+    "in fp32": (*SMALL, SIMULATED, "trainer.precision=fp32"),
+    "torch's convolutions": (*SMALL, SIMULATED, "trainer.conv_autotune=false"),
+    "compiled": (*SMALL, SIMULATED, "trainer.compile=true"),
     ENSEMBLE: (),
     DISTILLED: (*SMALL, SIMULATED, "loss.teacher={members}"),
 }
