@@ -196,7 +196,9 @@ def _training_words(metrics: Mapping[str, Any]) -> str:
     if metrics.get("train/steps") is not None:
         words.append(f"{metrics['train/steps']} steps, the best weights after step {metrics.get('train/best_step')}.")
     if times := [f"{clock(seconds)} {name}" for name, seconds in parts.items() if seconds is not None]:
-        words.append(f"Time: {', '.join(times)} (minutes and seconds; of the last start, where it was resumed).")
+        words.append(
+            f"Time: {', '.join(times)} (minutes and seconds; test and set-up of the last start, where it was resumed)."
+        )
     if (rate := metrics.get("train/images_per_second")) is not None:
         waited = metrics.get("train/data_wait_fraction") or 0.0
         words.append(f"{rate:,.0f} images a second; {waited:.1%} of the training waited for data.")
