@@ -223,9 +223,8 @@ def joined() -> Iterator[Ranks]:
         # Processes that are started again may meet in the store where they met before, with the addresses of the dead.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = distributed.PrefixStore(f"astroclf/{attempt}/{of.count}", store)
-        distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if gpus else "gloo", store=store, rank=of.rank, world_size=of.count, timeout=TIMEOUT
-        )
+        by = "cpu:gloo,cuda:nccl" if gpus >= of.local_count else "gloo"  # NCCL refuses two processes of one GPU
+        distributed.init_process_group(by, store=store, rank=of.rank, world_size=of.count, timeout=TIMEOUT)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise TrainingError(

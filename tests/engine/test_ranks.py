@@ -14,6 +14,7 @@ from astroclf.engine.checkpoint import load_checkpoint
 from astroclf.errors import Interrupted
 from astroclf.util.ranks import ALONE, Agreement, Launch, launch
 from tests.engine.test_trainer import make_trainer
+from tests.on_gpu import gpu
 from tests.two_ranks import TwoRanks, environment
 
 SMOOTH = {"epochs": 2, "batch_size": 10, "grad_clip_norm": 1.0, "dropout": 0.0}  # 42 images: four batches an epoch
@@ -47,6 +48,21 @@ class Reached(Smooth):
         del self.unused
 
 
+class Synced(Reached):
+    """With BatchNorm over the images of all processes, which torch has on GPUs alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.SyncBatchNorm(8)
+
+
+@pytest.fixture(scope="module")
+def two_on_a_gpu():
+    ranks = TwoRanks()
+    yield ranks
+    ranks.close()
+
+
 @pytest.fixture(scope="module")
 def two():
     ranks = TwoRanks()
@@ -76,7 +92,7 @@ def trained(ranks, images, folder, options, resume=None, stop_after=None):
         trainer.on_validation = partial(interrupt_after, trainer, stop_after)
     with suppress(Interrupted):
         trainer.fit()
-    return trainer.state.history, {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    return trainer.state.history, {name: value.cpu().clone() for name, value in trainer.model.state_dict().items()}
 
 
 def assert_close(history, other, tolerance=1e-5):
@@ -110,6 +126,18 @@ def test_the_same_as_in_one_process(two, images, tmp_path, options):
     assert (tmp_path / "two" / "steps.csv").read_text().count("\n") == (
         tmp_path / "one" / "steps.csv"
     ).read_text().count("\n")
+
+
+@gpu
+@pytest.mark.parametrize("backbone", [Smooth, Synced])
+def test_the_same_on_a_gpu_as_in_one_process(two_on_a_gpu, images, tmp_path, backbone):
+    """The two share the GPU, so that gloo carries what NCCL carries between GPUs."""
+    options = {**SMOOTH, "backbone": backbone, "device": "cuda"}
+    alone, weights = trained(ALONE, images, tmp_path / "one", options)
+    for history, of_rank in two_on_a_gpu.run(trained, images, tmp_path / "two", options):
+        assert_close(history, alone, tolerance=1e-3)
+        for name, value in weights.items():
+            torch.testing.assert_close(of_rank[name], value, rtol=1e-2, atol=1e-4)
 
 
 @pytest.mark.parametrize("first", ["one", "two"])
