@@ -119,7 +119,8 @@ def _add_new_keys(saved: DictConfig, schema: type[Schema]) -> None:
     defaults["trainer"] = yaml_values("trainer/default") | defaults.get("trainer", {})
     for name in changeable(schema):
         section, key = name.split(".")
-        if section in defaults and isinstance(saved.get(section), DictConfig) and key not in saved[section]:
+        absent = isinstance(saved.get(section), DictConfig) and key not in saved[section]
+        if absent and key in defaults.get(section, {}):
             saved[section][key] = defaults[section][key]
             log.warning(
                 "The run began with a version that had no %s: it goes on with %s, the default.",
