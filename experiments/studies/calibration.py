@@ -41,7 +41,8 @@ def trained(folder: Path, epochs: int, seed: int) -> Path:
     if not (run / "metrics.json").is_file():
         command = [
             sys.executable, "-m", "astroclf.train", "experiment=quickstart", f"trainer.epochs={epochs}", f"seed={seed}",
-            f"dataset.image_size={SIZE}", "tracking=none", f"dataset.cache_dir={folder / 'cache'}", f"hydra.run.dir={run}",
+            f"dataset.image_size={SIZE}", f"dataset.cache_dir={folder / 'cache'}", f"hydra.run.dir={run}",
+            "tracking=none",
         ]  # fmt: skip
         subprocess.run(command, cwd=folder, env=dict(os.environ), check=True)
     return run
