@@ -186,15 +186,18 @@ class _Convolution(torch.autograd.Function):
             if wanted and len(ways[direction]) > 1:
                 way = chosen.way(_key(direction, x, weight, stride, padding), ways[direction])
                 found[direction] = ways[direction][way]() if way != OWN else None
-        rest = [with_images and found[OF_IMAGES] is None, with_weights and found[OF_WEIGHTS] is None, with_bias]
-        if any(rest):
-            of_images, of_weights, of_bias = own(*rest)
-        else:
-            of_images = of_weights = of_bias = None
+        apart = with_bias and found[OF_WEIGHTS] is not None  # to compute it, oneDNN would compute the weights' again
+        rest = [
+            with_images and found[OF_IMAGES] is None,
+            with_weights and found[OF_WEIGHTS] is None,
+            with_bias and not apart,
+        ]
+        of_images, of_weights, of_bias = own(*rest) if any(rest) else (None, None, None)
         return (
             found[OF_IMAGES] if found[OF_IMAGES] is not None else of_images,
             found[OF_WEIGHTS] if found[OF_WEIGHTS] is not None else of_weights,
-            of_bias, None, None, None,
+            gradient.sum((0, 2, 3)) if apart else of_bias,
+            None, None, None,
         )  # fmt: skip
 
 

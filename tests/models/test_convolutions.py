@@ -8,6 +8,7 @@ import stat
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from astroclf.models import convolutions
 from astroclf.models.blocks import run_stage
@@ -96,6 +97,30 @@ def test_torchs_own_way_has_the_bits_it_has_without(shape):
     with always(OWN):
         inside = bits()
     assert all(torch.equal(one, two) for one, two in zip(inside, bits(), strict=True))
+
+
+class Masks(TorchDispatchMode):
+    """Notes of which gradients torch's own kernel is asked: of images, weights and bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution_backward.default:
+            self.seen.append(tuple(args[-1]))
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_gradient_is_computed_twice():
+    """For that of the bias alone, oneDNN computes that of the weights as well."""
+    conv, x = layer("3x3", bias=True)
+    for of_weights, asked in ((MATRIX, (True, False, False)), (OWN, (True, True, True))):
+        chosen = Convolutions()
+        chosen.way = lambda key, ways, way=of_weights: way if convolutions.OF_WEIGHTS in key else OWN
+        with Masks() as masks:
+            computed(conv, x, chosen)
+        assert masks.seen == [asked]
 
 
 def test_the_output_is_laid_out_as_torchs():
