@@ -99,6 +99,14 @@ def make_step(
     )
 
 
+def make_seeded(backbone: Callable[[], nn.Module], **changes: Any) -> TrainingStep:
+    """A step of a network that has the same weights each time, as what is dropped in it afterwards."""
+    torch.manual_seed(2)
+    step = make_step(backbone=backbone(), **changes)
+    torch.manual_seed(1)
+    return step
+
+
 def train(step: TrainingStep, groups: list[list[Batch]]) -> list[torch.Tensor]:
     """All that steps leave behind: weights, statistics, their average, the sums of each."""
     taken = []
@@ -159,15 +167,10 @@ def test_steps_of_every_loss_are_replayed(loss: str) -> None:
     ids=["resnet18", "checkpointed", "resnet18_d4", "efficientnet_lite0"],
 )
 def test_our_networks_are_replayed_to_the_bit(backbone: Callable[[], nn.Module]) -> None:
-    def network(cuda_graph: bool) -> TrainingStep:
-        torch.manual_seed(2)
-        return make_step(backbone=backbone(), cuda_graph=cuda_graph)
-
     groups = [[batch(seed, 16, side=32)] for seed in range(EAGER_CALLS + 3)]
     both = []
     for cuda_graph in (True, False):
-        step = network(cuda_graph)
-        torch.manual_seed(1)
+        step = make_seeded(backbone, cuda_graph=cuda_graph)
         both.append(train(step, groups))
         if cuda_graph:
             assert recordings(step) == 1
@@ -209,13 +212,11 @@ def test_a_network_that_cannot_be_recorded_trains_without_being_replayed_and_oth
     before, after = make_step(), make_step()
     train(before, groups)
     with caplog.at_level("WARNING", logger="astroclf"):
-        step = make_step(backbone=backbone())
-        torch.manual_seed(1)
+        step = make_seeded(backbone)
         left = train(step, groups)
     assert len([said for said in caplog.messages if "trainer.cuda_graph=false" in said]) == 1
     assert recordings(step) == 0
-    torch.manual_seed(1)
-    assert_equal(left, train(make_step(backbone=backbone(), cuda_graph=False), groups))
+    assert_equal(left, train(make_seeded(backbone, cuda_graph=False), groups))
     train(before, groups)
     train(after, groups)
     assert recordings(before) == recordings(after) == 1
