@@ -18,8 +18,6 @@ from astroclf.tracking.database import check_database, ensure_database, existing
 from astroclf.tracking.runs import find_run
 from tests.processes import free_port
 
-PROCESSES = 4
-
 
 def write_a_run(barrier: Barrier, uri: str, artifacts: str, number: int) -> None:
     from astroclf.tracking.mlflow import MlflowTracker
@@ -30,26 +28,26 @@ def write_a_run(barrier: Barrier, uri: str, artifacts: str, number: int) -> None
     tracker.close("FINISHED")
 
 
-def test_processes_that_start_together_on_a_fresh_path_all_work(tmp_path: Path) -> None:
+def test_eight_processes_on_a_fresh_path_all_work(tmp_path: Path) -> None:
     path = tmp_path / "new" / "mlflow.db"
-    context = multiprocessing.get_context("forkserver")  # real processes that import MLflow only once
+    context = multiprocessing.get_context("forkserver")  # eight real processes that import MLflow only once
     context.set_forkserver_preload(["astroclf.tracking.mlflow", "mlflow.store.tracking.sqlalchemy_store"])
-    barrier = context.Barrier(PROCESSES)
+    barrier = context.Barrier(8)
     workers = [
         context.Process(target=write_a_run, args=(barrier, f"sqlite:///{path}", str(tmp_path / "artifacts"), number))
-        for number in range(PROCESSES)
+        for number in range(8)
     ]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0] * PROCESSES
+    assert [worker.exitcode for worker in workers] == [0] * 8
     with closing(sqlite3.connect(path)) as connection:
         runs = connection.execute("SELECT name, status, experiment_id FROM runs ORDER BY name").fetchall()
         metrics = connection.execute("SELECT value FROM metrics WHERE key = 'val/loss' ORDER BY value").fetchall()
-    assert [(name, status) for name, status, _ in runs] == [(f"worker-{n}", "FINISHED") for n in range(PROCESSES)]
+    assert [(name, status) for name, status, _ in runs] == [(f"worker-{n}", "FINISHED") for n in range(8)]
     assert len({experiment for _, _, experiment in runs}) == 1
-    assert metrics == [(float(n),) for n in range(PROCESSES)]
+    assert metrics == [(float(n),) for n in range(8)]
     assert not list(path.parent.glob(".*.tmp*"))
 
 
