@@ -18,6 +18,7 @@ from astroclf.engine.sharpness import Ascent
 from astroclf.models.convolutions import Convolutions
 from astroclf.models.precision import Precision
 from astroclf.settings.training import TrainerSettings
+from astroclf.util.heap import keep_freed_memory
 from astroclf.util.ranks import ALONE, Ranks
 from astroclf.util.replay import Replay
 
@@ -106,6 +107,8 @@ class TrainingStep:
         rho = optimizer.param_groups[0].get("rho")
         self._ascent = Ascent(model, rho) if rho else None
         self._parameters = list(model.parameters())
+        if precision.device.type == "cpu":
+            keep_freed_memory()
         self._replay: Replay | None = None
         if settings.cuda_graph and self._can_be_replayed():
             self._replay = Replay("The steps of this network", model.zero_grad)

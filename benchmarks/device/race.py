@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from device.apart import Apart
 
 from astroclf.models.precision import make_deterministic
 
@@ -152,8 +153,13 @@ class Contender:
     deterministic: bool = False
 
 
-def race(contenders: Mapping[str, Contender], scale: Scale) -> dict[str, dict[str, Any]]:
+def race(contenders: Mapping[str, Contender], scale: Scale, *, apart: bool = False) -> dict[str, dict[str, Any]]:
     """Measure all in turn, round after round; one that fails says why, and the others go on.
+
+    Parameters
+    ----------
+    apart
+        Each contender has a process of its own; what prepares it has to be picklable.
 
     Returns
     -------
@@ -169,7 +175,7 @@ def race(contenders: Mapping[str, Contender], scale: Scale) -> dict[str, dict[st
             continue
         try:
             make_deterministic(contender.deterministic, scale.device)
-            run = contender.prepare()
+            run = Apart(contender.prepare) if apart else contender.prepare()
             first = seconds_of(run, scale.warm, scale)
             run(scale.warm)
             pace = seconds_of(run, scale.warm, scale) / scale.warm

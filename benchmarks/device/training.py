@@ -46,49 +46,35 @@ def steps(
         Whether the compiled ones race with the plain ones, which is long in coming.
     """
     forget_compiled()
-    images_BCHW = normalised(size, batch, scale.device)
-
-    def bare(compiles: bool) -> Callable[[int], None]:
-        built = network(name, size)
-        return bare_loop(compiled(built) if compiles else built, images_BCHW, CLASSES, torch.bfloat16)
-
-    def ours(compiles: bool, **changes: Any) -> Callable[[int], None]:
-        pixels = pictures(size, BATCHES_KEPT * batch)
-        return Training(name, pixels, batch, scale.device, compiles=compiles, changes=changes).run
-
-    contenders = {
-        BARE: Contender(partial(bare, False), batch),
-        OURS: Contender(partial(ours, False), batch, deterministic=True),
-    }
+    what = name, size, batch, scale.device
+    bare, ours = partial(bare_steps, *what), partial(our_steps, *what)
+    contenders = {BARE: Contender(bare, batch), OURS: Contender(ours, batch, deterministic=True)}
     if compiles:
         contenders |= {
-            BARE_COMPILED: Contender(partial(bare, True), batch),
-            f"{OURS}, compiled": Contender(partial(ours, True), batch, deterministic=True),
+            BARE_COMPILED: Contender(partial(bare, compiles=True), batch),
+            f"{OURS}, compiled": Contender(partial(ours, compiles=True), batch, deterministic=True),
         }
         if size == scale.middle:  # one more to compile
-            contenders[f"{OURS_FREE}, compiled"] = Contender(partial(ours, True), batch)
+            contenders[f"{OURS_FREE}, compiled"] = Contender(partial(ours, compiles=True), batch)
     else:
         if scale.on_cuda:
-            contenders[OURS_FREE] = Contender(partial(ours, False), batch)
+            contenders[OURS_FREE] = Contender(ours, batch)
         if scale.on_cuda and size == scale.middle:
-            launched = Contender(partial(ours, False, cuda_graph=False), batch, deterministic=True)
+            launched = Contender(partial(ours, cuda_graph=False), batch, deterministic=True)
             contenders[f"{OURS}, cuda_graph=false"] = launched
         if not scale.on_cuda:
-            untuned = Contender(partial(ours, False, conv_autotune=False), batch, deterministic=True)
+            untuned = Contender(partial(ours, conv_autotune=False), batch, deterministic=True)
             contenders[f"{OURS}, conv_autotune=false"] = untuned
         if name == "resnet18":
-            tutorial = Contender(partial(tutorial_loop, images_BCHW, CLASSES), batch)
-            contenders["PyTorch's tutorial, torchvision, fp32"] = tutorial
-            theirs = partial(torchvision.models.resnet18, num_classes=CLASSES)
-            contenders["bare loop, torchvision"] = Contender(
-                lambda: bare_loop(theirs(), images_BCHW, CLASSES, torch.bfloat16), batch
-            )
-    figures = race(contenders, scale)
+            contenders["PyTorch's tutorial, torchvision, fp32"] = Contender(partial(tutorial_steps, *what[1:]), batch)
+            contenders["bare loop, torchvision"] = Contender(partial(torchvision_steps, *what[1:]), batch)
+    # What a training tells the C library of a CPU's process is nothing that the others would have.
+    figures = race(contenders, scale, apart=not scale.on_cuda)
     result: dict[str, Any] = {"size": size, "network": name, "batch": batch, "contenders": figures}
     if "bf16_flops" in (ceiling := found.get("ceilings", {})):
 
         def bare_of(images: int) -> Callable[[int], None]:
-            return bare_loop(network(name, size), images_BCHW[:images], CLASSES, torch.bfloat16)
+            return bare_steps(name, size, images, scale.device)
 
         result["floor"] = floors(counted(bare_of, min(batch // 2, COUNTED_IMAGES)), batch, ceiling)
     for each in figures.values():
@@ -101,6 +87,34 @@ def steps(
                 each["share_of_fused_roofline"] = result["floor"]["fused_seconds"] / seconds
                 each["flops_per_second"] = result["floor"]["flops"] / seconds
     return result
+
+
+def bare_steps(
+    name: str, size: int, batch: int, device: torch.device, *, compiles: bool = False
+) -> Callable[[int], None]:
+    """Return the bare loop of our network."""
+    built = network(name, size)
+    images_BCHW = normalised(size, batch, device)
+    return bare_loop(compiled(built) if compiles else built, images_BCHW, CLASSES, torch.bfloat16)
+
+
+def our_steps(
+    name: str, size: int, batch: int, device: torch.device, *, compiles: bool = False, **changes: Any
+) -> Callable[[int], None]:
+    """Return the steps of a training with everything on, with these changes of the trainer's settings."""
+    pixels = pictures(size, BATCHES_KEPT * batch)
+    return Training(name, pixels, batch, device, compiles=compiles, changes=changes).run
+
+
+def torchvision_steps(size: int, batch: int, device: torch.device) -> Callable[[int], None]:
+    """Return the bare loop of torchvision's ResNet18."""
+    built = torchvision.models.resnet18(num_classes=CLASSES)
+    return bare_loop(built, normalised(size, batch, device), CLASSES, torch.bfloat16)
+
+
+def tutorial_steps(size: int, batch: int, device: torch.device) -> Callable[[int], None]:
+    """Return the loop of PyTorch's tutorials."""
+    return tutorial_loop(normalised(size, batch, device), CLASSES)
 
 
 def peers(name: str, size: int, scale: Scale, found: dict[str, Any]) -> dict[str, Any]:
