@@ -47,11 +47,16 @@ def resampled(
 
 def resampled_mean(values_N: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
     """Return the mean of values of images on resamples of the images, (R,) float64."""
-    rng, count = np.random.default_rng(seed), len(values_N)
+    parts = [drawn_RN @ values_N for drawn_RN in drawn_counts(len(values_N), resamples, seed)]
+    return np.concatenate(parts) / len(values_N)
+
+
+def drawn_counts(count: int, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Yield how often each of so many images occurs in each resample, (R, N) int64, in parts of `CELLS_PER_CHUNK`."""
+    rng, shares = np.random.default_rng(seed), np.full(count, 1 / count)
     chunk = max(1, CELLS_PER_CHUNK // count)
-    sizes = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
-    shares = np.full(count, 1 / count)
-    return np.concatenate([rng.multinomial(count, shares, size=size) @ values_N for size in sizes]) / count
+    for start in range(0, resamples, chunk):
+        yield rng.multinomial(count, shares, size=min(chunk, resamples - start))
 
 
 class Cells:

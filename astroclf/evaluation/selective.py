@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from astroclf.evaluation.bootstrap import drawn_counts
+
 
 class RiskCoverage(NamedTuple):
     """The risk–coverage curve of N images (El-Yaniv & Wiener 2010).
@@ -48,16 +50,17 @@ def resampled_aurc(scores: Sequence[np.ndarray], right_N: np.ndarray, resamples:
     A resample is drawn as a count of each image, so that each score is sorted once; copies of an image are answered
     together.
     """
-    rng, count = np.random.default_rng(seed), len(right_N)
-    drawn_RN = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
-    areas = []
-    for score_N in scores:
-        order = np.argsort(-score_N, kind="stable")
-        answered_RN = drawn_RN[:, order]
-        wrong_RN = np.cumsum(answered_RN * ~right_N[order], axis=1)
-        risk_RN = wrong_RN / np.maximum(np.cumsum(answered_RN, axis=1), 1)
-        areas.append((answered_RN * risk_RN).sum(axis=1) / count)
-    return np.stack(areas)
+    orders = [np.argsort(-score_N, kind="stable") for score_N in scores]
+    parts = []
+    for drawn_RN in drawn_counts(len(right_N), resamples, seed):
+        areas = []
+        for order in orders:
+            answered_RN = drawn_RN[:, order].astype(np.float64)
+            wrong_RN = np.cumsum(answered_RN * ~right_N[order], axis=1)
+            risk_RN = wrong_RN / np.maximum(np.cumsum(answered_RN, axis=1), 1)
+            areas.append((answered_RN * risk_RN).sum(axis=1) / len(right_N))
+        parts.append(np.stack(areas))
+    return np.concatenate(parts, axis=1)
 
 
 def _cumulative_wrong(score_N: np.ndarray, right_N: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from astroclf.evaluation import bootstrap
 from astroclf.evaluation.selective import aurc, excess_aurc, resampled_aurc, risk_coverage
 
 
@@ -36,7 +37,7 @@ def test_the_best_order_has_no_excess_and_the_worst_the_most() -> None:
     assert aurc(rng.random(5), np.ones(5, bool)) == 0
 
 
-def test_resamples_scatter_around_the_area_and_are_the_same_for_all_scores() -> None:
+def test_resamples_scatter_around_the_area_and_are_the_same_for_all_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     score = rng.random(400)
     right = rng.random(400) < score
@@ -45,6 +46,8 @@ def test_resamples_scatter_around_the_area_and_are_the_same_for_all_scores() -> 
     assert drawn[0].mean() == pytest.approx(aurc(score, right), abs=0.01)
     np.testing.assert_allclose(drawn[0], drawn[1])
     assert (drawn[2] > drawn[0]).all()
+    monkeypatch.setattr(bootstrap, "CELLS_PER_CHUNK", 3000)  # a few resamples at a time, for many images
+    np.testing.assert_array_equal(resampled_aurc([score], right, 500)[0], drawn[0])
 
 
 def test_where_every_answer_is_wrong_each_resample_has_the_area_1() -> None:
