@@ -67,6 +67,12 @@ def planned_steps(settings: TrainerSettings, batches_per_epoch: int) -> int:
     return steps if settings.max_steps is None else min(steps, settings.max_steps)
 
 
+def planned_pixels(settings: TrainerSettings, batches_per_epoch: int, image_size: int) -> int:
+    """Count the pixels of all images that a whole run trains on, as often as it does."""
+    images = settings.grad_accum_steps * settings.images_per_batch
+    return planned_steps(settings, batches_per_epoch) * images * image_size**2
+
+
 def refuse_other_run(
     saved: Mapping[str, Any], fingerprints: Mapping[str, str], batches_per_epoch: int, settings: TrainerSettings
 ) -> None:

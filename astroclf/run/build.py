@@ -15,12 +15,13 @@ from astroclf.data.catalog import SPLITS
 from astroclf.data.loader import BatchLoader
 from astroclf.data.split.assign import split_fingerprint
 from astroclf.engine.checkpoint import load_checkpoint
-from astroclf.engine.state import planned_steps, refuse_other_run
+from astroclf.engine.state import planned_pixels, planned_steps, refuse_other_run
 from astroclf.engine.trainer import Trainer
 from astroclf.errors import CheckpointError
 from astroclf.evaluation.forward import Validation
 from astroclf.losses.criterion import Criterion
 from astroclf.models.classifier import Classifier
+from astroclf.models.compiling import compile_network
 from astroclf.models.network import NetworkSpec
 from astroclf.registry.owner import refuse_other_data_set
 from astroclf.registry.pretrained import TEACHER, origin_in
@@ -181,16 +182,16 @@ def _trainer(parts: Parts, folder: RunFolder, tracker: Tracker, context: TrialCo
         torch.manual_seed(config.seed + ranks.rank)  # what is dropped is not the same in all processes
     if settings.sync_batchnorm and ranks.is_shared:
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(parts.network)
-    if settings.compile:
-        parts.network.compile()
-    steps = planned_steps(settings, len(loaders["train"]))
+    batches = len(loaders["train"])
+    pixels = planned_pixels(settings, batches, parts.spec.image_size)
+    compile_network(parts.network, settings.compile, parts.precision.device, pixels, alone=not ranks.is_shared)
     return Trainer(
         parts.network,
         parts.criterion,
         loaders["train"],
         Validation(parts.criterion, loaders["val"].part(ranks), parts.precision, data.classes, ranks),
         optimizer,
-        build(config.scheduler, peak_lr=config.optimizer.lr, total_steps=steps),
+        build(config.scheduler, peak_lr=config.optimizer.lr, total_steps=planned_steps(settings, batches)),
         parts.precision,
         settings,
         folder.path,

@@ -138,7 +138,7 @@ def tuned_convolutions(
     cache_dir
         Where the choices of earlier runs are; None: all are timed anew.
     """
-    fitting = precision.device.type == "cpu" and precision.name == "bf16" and not settings.compile
+    fitting = precision.device.type == "cpu" and precision.name == "bf16" and settings.compile is not True
     file = None if cache_dir is None else Path(cache_dir) / CHOICES
     return Convolutions(file) if settings.conv_autotune and fitting else None
 
@@ -213,7 +213,7 @@ def build_parts(
         _refuse_devices(config.trainer, device)
     make_deterministic(config.trainer.deterministic, device)
     torch.manual_seed(config.seed)
-    input_size, channels = _input_size(config), config.dataset.channels
+    channels = config.dataset.channels
     backbone, initial = build_backbone(config, pretrained=pretrained)
     precision = choose_precision(
         config.trainer.precision, device, None if config.finetune.trains_the_head_alone else backbone
@@ -223,7 +223,7 @@ def build_parts(
     spec = NetworkSpec(
         backbone={key: None if key == "weights" else value for key, value in config.backbone.to_plain().items()},
         num_classes=1,  # until the data set says how many
-        image_size=input_size,
+        image_size=config.input_size,
         channels=channels,
         head={name: value for name, value in vars(config.head).items() if name != "uncertainty_weight"},
     )
@@ -288,13 +288,9 @@ def build_backbone(config: Config, *, pretrained: bool = True) -> tuple[nn.Modul
         # What names none keeps what its class has by default.
         weights = {} if pretrained and named is None else {"weights": initial.given}
         backbone: nn.Module = build(
-            config.backbone, image_size=_input_size(config), channels=config.dataset.channels, **weights
+            config.backbone, image_size=config.input_size, channels=config.dataset.channels, **weights
         )
     return backbone, initial
-
-
-def _input_size(config: Config) -> int:
-    return config.augment.output_size or config.dataset.image_size
 
 
 def _criterion(config: Config, loss: nn.Module, teacher: Teacher | None) -> Criterion:

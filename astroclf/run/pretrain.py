@@ -16,11 +16,12 @@ from astroclf.data.loader import BatchLoader, PixelBuffer
 from astroclf.data.split.assign import take_evenly
 from astroclf.engine.checkpoint import load_checkpoint, weights_of
 from astroclf.engine.pretraining import NEIGHBOURS, PretrainingNetwork, RepresentationValidation, SelfSupervision
-from astroclf.engine.state import planned_steps, refuse_other_run
+from astroclf.engine.state import planned_pixels, planned_steps, refuse_other_run
 from astroclf.engine.trainer import FitResult, Trainer
 from astroclf.errors import DataError
 from astroclf.inference.seen import SPLITS_SEEN, SeenImages
 from astroclf.models.backbone import DataConfig, data_config_of
+from astroclf.models.compiling import compile_network
 from astroclf.models.precision import Precision, choose_device, choose_precision, make_deterministic
 from astroclf.registry.backbone_file import BACKBONE_FILE, Pretraining, write_backbone
 from astroclf.registry.pretrained import initial_weights
@@ -58,11 +59,10 @@ class _Parts:
         """What the file of the backbone will say of itself."""
         augmentation, channels = self.train.augmentation, self.config.dataset.channels
         mean, std = (tuple(per_band(augmentation, name, channels).tolist()) for name in ("mean", "std"))
-        size = self.config.augment.output_size or self.config.dataset.image_size
         digests = self.data.cache.pixel_digests
         return Pretraining(
             self.config.dataset.name,
-            DataConfig(mean, std, size),
+            DataConfig(mean, std, self.config.input_size),
             SeenImages.of(digests[self.data.splits.train], digests[:0]),
         )
 
@@ -114,11 +114,11 @@ def _build(config: PretrainConfig, *, pretrained: bool) -> _Parts:
     device = choose_device(config.trainer.device)
     make_deterministic(config.trainer.deterministic, device)
     torch.manual_seed(config.seed)
-    channels, size = config.dataset.channels, config.augment.output_size or config.dataset.image_size
+    channels = config.dataset.channels
     named = config.backbone.weights if pretrained and isinstance(config.backbone.weights, str) else None
     uri = config.tracking.uri if isinstance(config.tracking.uri, str) else None
     with initial_weights(named, uri) as initial:
-        backbone = build(config.backbone, image_size=size, channels=channels, weights=initial.given)
+        backbone = build(config.backbone, image_size=config.input_size, channels=channels, weights=initial.given)
     precision = choose_precision(config.trainer.precision, device, backbone)
     expected = initial.pretraining.data_config if initial.pretraining else data_config_of(backbone)
     config = replace(config, augment=normalised(config.augment, expected, channels))
@@ -170,8 +170,8 @@ def _loaders(
 def _trainer(parts: _Parts, folder: RunFolder, tracker: Tracker, before: Mapping[str, float]) -> Trainer:
     config, network, settings = parts.config, parts.network, parts.config.trainer
     optimizer = new_optimizer(config.optimizer, network)
-    if settings.compile:
-        network.compile()
+    pixels = config.views * planned_pixels(settings, len(parts.train), config.input_size)
+    compile_network(network, settings.compile, parts.precision.device, pixels)
     about = parts.about
     digests = {name: torch.from_numpy(getattr(about.seen, name).view("int64")) for name in SPLITS_SEEN}
     return Trainer(

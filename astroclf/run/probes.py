@@ -123,7 +123,7 @@ def of_machine(config: DoctorConfig) -> list[Probe]:
             "compiler", "torch.compile", Call(partial(try_compiler, trainer.device), patient),
             "Install a C++ compiler, and Python's header files (Debian: apt install g++ python3-dev), or leave "
             "trainer.compile=false.",
-            needed=trainer.compile,
+            needed=trainer.compile is True,
         ),
     ]  # fmt: skip
 

@@ -65,6 +65,11 @@ class Config(Settings):
         return cls.declared().keys() - Config.declared().keys()
 
     @property
+    def input_size(self) -> int:
+        """The side of the images that the network gets, in pixels."""
+        return self.augment.output_size or self.dataset.image_size
+
+    @property
     def model_name(self) -> str:
         """The name in the registry: the configured one, else the data set's."""
         return self.tracking.model_name or self.dataset.name
@@ -186,6 +191,11 @@ class PretrainConfig(Settings):
                 "augment.mixup and augment.cutmix mix labels, and there are none here: set them to 0, or take "
                 "augment=pretraining."
             )
+
+    @property
+    def input_size(self) -> int:
+        """The side of the images that the network gets, in pixels."""
+        return self.augment.output_size or self.dataset.image_size
 
 
 RESUMABLE = (Config, PretrainConfig)  # what a run is made of that can be gone on with

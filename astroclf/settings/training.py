@@ -166,7 +166,7 @@ class TrainerSettings(Settings):
     channels_last: bool
     conv_autotune: Annotated[bool, CHANGEABLE]
     cuda_graph: Annotated[bool, CHANGEABLE]
-    compile: Annotated[bool, CHANGEABLE]
+    compile: Annotated[bool | Literal["auto"], CHANGEABLE]
     deterministic: Annotated[bool, CHANGEABLE]
     sync_batchnorm: Annotated[bool, CHANGEABLE]
     grad_clip_norm: Annotated[float | None, above(0), CHANGEABLE]

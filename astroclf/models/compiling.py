@@ -1,0 +1,56 @@
+"""When the network of a training is compiled: where that is asked for, and where it pays."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from astroclf.util.logs import log
+
+# So many pixels of all images, as often as they are seen. On an H100, where a ResNet18 trains on 5e8 a second, that is
+# three minutes; it took 17 to 23 s to compile for training, less for validation, and steps then took a fifth less time
+# (experiments/speed_gpu.md). Slower GPUs gain earlier.
+PAYS_FROM = 10**11
+
+
+def compile_network(
+    network: nn.Module, asked: bool | Literal["auto"], device: torch.device, pixels: int, *, alone: bool = True
+) -> None:
+    """Let a network be compiled when it is first called, if it is to be.
+
+    With ``auto``, it is to be in a training on one GPU of at least `PAYS_FROM` pixels. Nothing is timed for it: the
+    same command gives the same bits again. Where the compiler does not work, or this network is too much for it, the
+    network is left as it is. On CPUs compiling was never seen to gain.
+
+    Parameters
+    ----------
+    network
+        Already on the device.
+    asked
+        ``trainer.compile``.
+    pixels
+        Of all images that the training will see, as often as it sees them.
+    alone
+        Whether no other process shares the training.
+    """
+    if asked == "auto":
+        if device.type != "cuda" or not alone or pixels < PAYS_FROM:
+            return
+        if problem := _problem(device):
+            log.info("torch.compile, which would pay in a run as long as this one, does not work here: %s", problem)
+            return
+        log.info("The run is long enough to compile the network first (trainer.compile=false leaves it as it is).")
+    if asked:
+        torch._dynamo.config.suppress_errors = asked == "auto"
+        network.compile()
+
+
+def _problem(device: torch.device) -> str:
+    """Return why not even a small function can be compiled; empty where it can."""
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=device))
+    except Exception as error:  # of the compiler, of what it calls, of the driver
+        return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return ""
