@@ -79,10 +79,9 @@ class Vocabulary:
         declared = self.typed_keys.get(key)
         if declared is None:
             return []
-        if declared.type is bool:
-            return ["false", "true"]
-        words = [hint for hint in (declared.type, *get_args(declared.type)) if get_origin(hint) is Literal]
-        return [str(value) for hint in words for value in get_args(hint)]
+        hints = declared.type, *get_args(declared.type)
+        words = [str(value) for hint in hints if get_origin(hint) is Literal for value in get_args(hint)]
+        return [*words, "false", "true"] if bool in hints else words
 
     def keys(self, composed: DictConfig) -> set[str]:
         """Return the keys of a composition that people set: all but most of Hydra's own."""

@@ -104,7 +104,10 @@ def _component(settings: type[ComponentSettings], given: Mapping[str, Any], decl
             raise ConfigError(f"'{name}' has no value yet. Give it on the command line: {name}=...")
         if key not in declared:
             valid = {f"{group}.{k}" for k in declared if not k.startswith("_")}
-            raise ConfigError(f"'{name}' is no key of the chosen {group}. {nearest(name, valid)}")
+            raise ConfigError(
+                f"'{name}' is no key of the chosen {group}. {nearest(name, valid)} If an experiment sets it for "
+                f"another {group}, leave it out with '~{name}'."
+            )
         if key in known:
             hint = known[key].type
             parts[key] = typed_section(hint, value) if _is_section(hint) else _value(known[key], name, value)

@@ -40,7 +40,8 @@ def trained(folder: Path, epochs: int, seed: int) -> Path:
     run = folder / f"run-{seed}"
     if not (run / "metrics.json").is_file():
         command = [
-            sys.executable, "-m", "astroclf.train", "experiment=quickstart", f"trainer.epochs={epochs}", f"seed={seed}",
+            sys.executable, "-m", "astroclf.train", "experiment=quickstart", "backbone=resnet18", "~backbone.dropout",
+            f"trainer.epochs={epochs}", f"seed={seed}",
             f"dataset.image_size={SIZE}", f"dataset.cache_dir={folder / 'cache'}", f"hydra.run.dir={run}",
             "tracking=none",
         ]  # fmt: skip

@@ -28,6 +28,7 @@ from astroclf.errors import ConfigError
         ("astroclf train trainer.dev", ["trainer.device="]),
         ("astroclf train trainer.device=", ["trainer.device=auto", "trainer.device=cuda", "trainer.device=cpu"]),
         ("astroclf train trainer.cuda_graph=t", ["trainer.cuda_graph=true"]),
+        ("astroclf train trainer.compile=", [f"trainer.compile={value}" for value in ("auto", "false", "true")]),
         ("astroclf train -m hydra.sweeper.n_", ["hydra.sweeper.n_jobs=", "hydra.sweeper.n_trials="]),
         ("astroclf train --c", ["--cfg", "--config-dir", "--config-name"]),
         ("astroclf train dataset.path=", []),  # the shell's own: files

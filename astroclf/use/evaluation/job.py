@@ -33,6 +33,7 @@ from astroclf.use.evaluation.report import draw, write
 from astroclf.use.evaluation.result import CommonClass, Evaluation
 from astroclf.use.evaluation.tables import results
 from astroclf.util.atomic import write_text
+from astroclf.util.heap import keep_freed_memory
 from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar
 from astroclf.util.terminal import console
@@ -75,6 +76,7 @@ def _evaluated(config: EvaluateConfig) -> tuple[_Contender, Evaluation, Pictures
     given = read_class_map(config.class_map)  # first of all: nobody waits for a data set to hear of a wrong file
     together = [config.names, *([rival] for rival in config.rivals)]  # the models of each that is evaluated
     names = [" + ".join(each) for each in together]
+    keep_freed_memory()
     models = [load(each, config.tracking.uri, config.trainer.device, config.trainer.precision) for each in together]
     if config.register is not None:
         check_registration(config, models[0])

@@ -25,6 +25,7 @@ from astroclf.use.predict.rows import AnswerRows
 from astroclf.use.predict.summary import Summary, show_rows
 from astroclf.use.predict.tables import check_format, write_answers
 from astroclf.util.atomic import write_text
+from astroclf.util.heap import keep_freed_memory
 from astroclf.util.logs import log
 from astroclf.util.progress import ProgressBar
 from astroclf.util.version import __version__
@@ -50,6 +51,7 @@ def predict(config: PredictConfig, command: str) -> int:
     """
     if config.output is not None:
         check_format(Path(config.output))
+    keep_freed_memory()
     predictor = load(config.names, config.tracking.uri, config.trainer.device, config.trainer.precision)
     preparation = predictor.preparation
     if any(member.novelty is None for member in predictor.members):
