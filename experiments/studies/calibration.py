@@ -40,8 +40,8 @@ def trained(folder: Path, epochs: int, seed: int) -> Path:
     run = folder / f"run-{seed}"
     if not (run / "metrics.json").is_file():
         command = [
-            sys.executable, "-m", "astroclf.train", "experiment=quickstart", "backbone=resnet18", "~backbone.dropout",
-            f"trainer.epochs={epochs}", f"seed={seed}",
+            sys.executable, "-m", "astroclf.train", "dataset=galaxy10_sim", "dataset.samples=6000",
+            "dataset.val_fraction=0.25", "dataset.test_fraction=0.35", f"trainer.epochs={epochs}", f"seed={seed}",
             f"dataset.image_size={SIZE}", f"dataset.cache_dir={folder / 'cache'}", f"hydra.run.dir={run}",
             "tracking=none",
         ]  # fmt: skip
