@@ -152,7 +152,7 @@ def peers(name: str, size: int, scale: Scale, found: dict[str, Any]) -> dict[str
     for each in figures.values():
         if ours is not None and "median" in each:
             each["astroclf_is_faster"] = ours / each["median"]
-    return {"size": size, "network": name, "workers": scale.workers, "contenders": figures}
+    return {"size": size, "network": name, "batch": batch, "workers": scale.workers, "contenders": figures}
 
 
 def _as_taught(name: str, size: int) -> nn.Module:
