@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 import torchvision
+from device.apart import Apart
 from device.ours import Training, network
 from device.race import (
     CLASSES,
@@ -21,6 +23,7 @@ from device.race import (
     normalised,
     pictures,
     race,
+    seconds_of,
     spread,
 )
 from device.roofline import counted, floors
@@ -118,9 +121,12 @@ def tutorial_steps(size: int, batch: int, device: torch.device) -> Callable[[int
 
 
 def peers(name: str, size: int, scale: Scale, found: dict[str, Any]) -> dict[str, Any]:
-    """Measure the loops that are fed by worker processes, one after another: workers that wait would run ahead."""
+    """Measure the loops that are fed by worker processes, one after another: workers that wait would run ahead.
+
+    On a CPU, whose pace changes from minute to minute, our own takes a turn before and after each.
+    """
     batch = min(scale.batch[size], PEERS_MOST, PEERS_PIXELS // size**2)
-    block, blocks = max(scale.workers, 1), 2
+    block, blocks = max(scale.workers, 1), 2 if scale.on_cuda else 8
     pixels = pictures(size, batch * block * (blocks + 1))
     taught = Tensors(pixels, CLASSES, galaxy10_transform(size))
     timed = (block, blocks, scale.wait)
@@ -139,19 +145,31 @@ def peers(name: str, size: int, scale: Scale, found: dict[str, Any]) -> dict[str
         "Lightning, bf16-mixed": partial(lightning, "bf16-mixed"),
         "timm's train.py, bf16, channels_last": with_timm,
     }
+    if scale.on_cuda:
+        measured = found.get(f"training {name} {size}", {}).get("contenders", {}).get(OURS, {}).get("median", math.nan)
+    else:
+        run = Apart(partial(our_steps, name, size, batch, scale.device))
+        run(scale.warm)
+
+    def our_rate() -> float:
+        steps = block * blocks
+        return measured if scale.on_cuda else steps * batch / seconds_of(run, steps, scale)
+
     figures: dict[str, Any] = {}
+    turns = [our_rate()]
     for title, loop in loops.items():
         try:
             rates = [block * batch / seconds for seconds in loop()]
-            figures[title] = {"batch": batch, "images_per_second": rates, **spread(rates)}
+            turns.append(our_rate())
+            faster = statistics.mean(turns[-2:]) / statistics.median(rates)
+            more = {} if math.isnan(faster) else {"astroclf_is_faster": faster}
+            figures[title] = {"batch": batch, "images_per_second": rates, **spread(rates), **more}
         except ImportError as error:
             figures[title] = {"skipped": f"not installed here: {error}"}
         except Exception as error:
             figures[title] = {"error": explained(error)}
-    ours = found.get(f"training {name} {size}", {}).get("contenders", {}).get(OURS, {}).get("median")
-    for each in figures.values():
-        if ours is not None and "median" in each:
-            each["astroclf_is_faster"] = ours / each["median"]
+    if not scale.on_cuda:
+        figures[OURS] = {"batch": batch, "images_per_second": turns, **spread(turns)}
     return {"size": size, "network": name, "batch": batch, "workers": scale.workers, "contenders": figures}
 
 
