@@ -10,8 +10,8 @@ from torch import nn
 from astroclf.util.logs import log
 
 # So many pixels of all images, as often as they are seen. On an H100, where a ResNet18 trains on 5e8 a second, that is
-# three minutes; it took 17 to 23 s to compile for training, less for validation, and steps then took a fifth less time
-# (experiments/speed_gpu.md). Slower GPUs gain earlier.
+# three minutes; it took 17 to 23 s to compile its steps, which then took a fifth less time (experiments/speed_gpu.md).
+# Slower GPUs gain earlier.
 PAYS_FROM = 10**11
 
 

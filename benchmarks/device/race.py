@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -153,6 +153,12 @@ class Contender:
     deterministic: bool = False
 
 
+def prepared(contender: Contender, device: torch.device) -> Callable[[int], None]:
+    """Build a contender, with the bits that it is to give."""
+    make_deterministic(contender.deterministic, device)
+    return contender.prepare()
+
+
 def race(contenders: Mapping[str, Contender], scale: Scale, *, apart: bool = False) -> dict[str, dict[str, Any]]:
     """Measure all in turn, round after round; one that fails says why, and the others go on.
 
@@ -174,8 +180,8 @@ def race(contenders: Mapping[str, Contender], scale: Scale, *, apart: bool = Fal
         if any(word in name for word in scale.without):
             continue
         try:
-            make_deterministic(contender.deterministic, scale.device)
-            run = Apart(contender.prepare) if apart else contender.prepare()
+            prepare = partial(prepared, contender, scale.device)
+            run = Apart(prepare) if apart else prepare()
             first = seconds_of(run, scale.warm, scale)
             run(scale.warm)
             pace = seconds_of(run, scale.warm, scale) / scale.warm

@@ -22,6 +22,7 @@ from device.race import (
     forget_compiled,
     normalised,
     pictures,
+    prepared,
     race,
     seconds_of,
     spread,
@@ -148,7 +149,8 @@ def peers(name: str, size: int, scale: Scale, found: dict[str, Any]) -> dict[str
     if scale.on_cuda:
         measured = found.get(f"training {name} {size}", {}).get("contenders", {}).get(OURS, {}).get("median", math.nan)
     else:
-        run = Apart(partial(our_steps, name, size, batch, scale.device))
+        ours = Contender(partial(our_steps, name, size, batch, scale.device), batch, deterministic=True)
+        run = Apart(partial(prepared, ours, scale.device))
         run(scale.warm)
 
     def our_rate() -> float:
