@@ -54,7 +54,7 @@ docs: $(READY)               ## the documentation site, with a reference from th
 bench: $(READY)              ## each benchmark prints a table and writes JSON beside itself
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[bench]'
 	$(BIN)/python benchmarks/augment.py --rounds 3
-	$(BIN)/python benchmarks/cpu.py --minutes 5
+	$(BIN)/python benchmarks/cpu.py --minutes 8 --rounds 3
 	$(BIN)/python benchmarks/growth.py --images 1000 10000 --files 1000
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/memory.py
