@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from astroclf.errors import DeviceError
 from astroclf.util.logs import log
 
 # So many pixels of all images, as often as they are seen. On an H100, where a ResNet18 trains on 5e8 a second, that is
@@ -38,8 +39,11 @@ def compile_network(
     if asked == "auto":
         if device.type != "cuda" or not alone or pixels < PAYS_FROM:
             return
-        if problem := _problem(device):
-            log.info("torch.compile, which would pay in a run as long as this one, does not work here: %s", problem)
+        try:
+            check_compiler(device)
+        except Exception as error:  # of the compiler, of what it calls, of the driver
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            log.info("torch.compile, which would pay in a run as long as this one, does not work here: %s", reason)
             return
         log.info("The run is long enough to compile the network first (trainer.compile=false leaves it as it is).")
     if asked:
@@ -47,10 +51,23 @@ def compile_network(
         network.compile()
 
 
-def _problem(device: torch.device) -> str:
-    """Return why not even a small function can be compiled; empty where it can."""
-    try:
-        torch.compile(torch.sin)(torch.ones(8, device=device))
-    except Exception as error:  # of the compiler, of what it calls, of the driver
-        return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return ""
+def check_compiler(device: torch.device) -> None:
+    """Let a compiled function and the function itself answer alike on the device.
+
+    Raises
+    ------
+    DeviceError
+        It returns something else than the function.
+    Exception
+        As the compiler has it, what it calls, or the driver.
+    """
+    numbers = torch.linspace(-3, 3, 1000, device=device)
+    if not torch.allclose(torch.compile(_curve)(numbers), _curve(numbers), atol=1e-5):
+        raise DeviceError(
+            "A compiled function does not return what the function returns. Leave trainer.compile=false, and try "
+            "another torch."
+        )
+
+
+def _curve(numbers: torch.Tensor) -> torch.Tensor:
+    return numbers.sin() * numbers.exp() + numbers.cos()

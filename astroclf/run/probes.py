@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from astroclf.errors import DeviceError, DiskError
+from astroclf.models.compiling import check_compiler
 from astroclf.models.precision import choose_device, choose_precision
 from astroclf.registry.permission import try_registry
 from astroclf.run.environment import device_name
@@ -217,17 +218,8 @@ def try_compiler(device_name: str) -> str:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for cache in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
             os.environ[cache] = folder  # so that it compiles now, and not once upon a time
-        numbers = torch.linspace(-3, 3, 1000, device=choose_device(device_name))
-        if not torch.allclose(torch.compile(_curve)(numbers), _curve(numbers), atol=1e-5):
-            raise DeviceError(
-                "A compiled function does not return what the function returns. Leave trainer.compile=false, and "
-                "try another torch."
-            )
+        check_compiler(choose_device(device_name))
     return "one function compiled"
-
-
-def _curve(numbers: torch.Tensor) -> torch.Tensor:
-    return numbers.sin() * numbers.exp() + numbers.cos()
 
 
 def try_weights(config: Config) -> str:
