@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from astroclf.errors import ConfigError
 from astroclf.models.blocks import run_resnet
+from astroclf.models.space_to_depth import ImageConv2d
 from astroclf.models.weights import NO_PRETRAINED, fetch_weights, load_into, read_state
 from astroclf.util.download import RemoteFile
 from astroclf.util.lazy import lazy_import
@@ -100,6 +101,6 @@ class ResNet18(nn.Module):
 def _stem(stem: str, channels: int) -> tuple[nn.Conv2d, nn.Module]:
     small = stem == "small"
     kernel, stride = (3, 1) if small else (7, 2)
-    conv = nn.Conv2d(channels, 64, kernel, stride, padding=kernel // 2, bias=False)
+    conv = ImageConv2d(channels, 64, kernel, stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv, nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)

@@ -12,11 +12,11 @@ import math
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from astroclf.errors import ConfigError, WeightsError
 from astroclf.models.blocks import run_resnet
+from astroclf.models.space_to_depth import image_conv2d
 from astroclf.models.weights import load_into, read_state
 
 ORIENTATIONS = 8
@@ -82,7 +82,8 @@ class D4Conv(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Compute the fields (B, 8 * fields, H, W), or half as high and wide with an even kernel."""
-        return F.conv2d(x_BCHW, self.filters(), stride=self.stride, padding=self.padding)
+        sides = (self.stride, self.stride), (self.padding, self.padding)
+        return image_conv2d(x_BCHW, self.filters(), None, *sides)
 
     def plain(self) -> nn.Conv2d:
         """Return the ordinary convolution that does the same."""
