@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from astroclf.errors import WeightsError
 from astroclf.models.blocks import kaiming_init, run_stage
@@ -56,7 +58,7 @@ class Custom6Conv(nn.Module):
                 "of this network, or backbone=resnet18."
             )
         self.grad_checkpointing = grad_checkpointing
-        self.blocks = nn.ModuleList(_block(before, after) for before, after in pairwise((channels, *WIDTHS)))
+        self.blocks = nn.ModuleList(Block(before, after) for before, after in pairwise((channels, *WIDTHS)))
         side = image_size
         for _ in WIDTHS:
             side = -(-side // 2)
@@ -85,6 +87,34 @@ class Custom6Conv(nn.Module):
         return [*([f"blocks.{number}"] for number in range(len(WIDTHS))), ["hidden"]]
 
 
-def _block(before: int, after: int) -> nn.Sequential:
-    # ceil_mode keeps a last odd row or column, so that images down to one pixel pass all six pools
-    return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))
+class LateBiasConv2d(nn.Conv2d):
+    """A convolution that leaves its bias to be added later."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self._conv_forward(x_BCHW, self.weight, None)
+
+
+class Block(nn.Sequential):
+    """Convolution 3x3, ReLU and max-pooling to half the size; `plain` has them one after another.
+
+    The greatest of some values has its bias, and its ReLU, as the values would each: so both wait for the pooling, and
+    pass over a quarter of the values.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        # ceil_mode keeps a last odd row or column, so that images down to one pixel pass all six pools
+        super().__init__(LateBiasConv2d(before, after, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Compute maps of half the size."""
+        conv, pool = self
+        x_BCHW = pool(conv(x_BCHW))
+        bias_C = cast(Tensor, conv.bias).to(x_BCHW.dtype)
+        return F.relu(x_BCHW + bias_C[:, None, None], inplace=True)
+
+    def plain(self) -> nn.Sequential:
+        """Return ordinary layers that do the same, with the parameters of this one."""
+        given, pool = cast(tuple[LateBiasConv2d, nn.MaxPool2d], tuple(self))
+        conv = nn.Conv2d(given.in_channels, given.out_channels, 3, padding=1, device="meta")
+        conv.weight, conv.bias = given.weight, given.bias
+        return nn.Sequential(conv, nn.ReLU(inplace=True), pool).eval()

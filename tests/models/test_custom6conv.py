@@ -7,7 +7,7 @@ import torch
 
 from astroclf.errors import WeightsError
 from astroclf.models.classifier import Classifier
-from astroclf.models.custom6conv import Custom6Conv
+from astroclf.models.custom6conv import Block, Custom6Conv
 from astroclf.models.summary import model_statistics
 
 
@@ -24,6 +24,17 @@ def test_dropout_acts_in_training_only() -> None:
     images = torch.randn(2, 3, 32, 32)
     assert (network.train()(images) == 0).float().mean() > (network.eval()(images) == 0).float().mean() + 0.1
     assert torch.equal(network(images), network(images))
+
+
+def test_a_block_computes_what_its_layers_would_one_after_another() -> None:
+    torch.manual_seed(0)
+    block = Block(3, 8)
+    torch.nn.init.normal_(block[0].bias)
+    images = torch.randn(2, 3, 9, 12)
+    found, plain = block(images), block.plain()(images)
+    torch.testing.assert_close(found, plain)
+    weights = list(block.parameters())
+    torch.testing.assert_close(*(torch.autograd.grad(each.square().sum(), weights) for each in (found, plain)))
 
 
 def test_weights_of_another_image_size_are_refused(tmp_path: Path) -> None:
