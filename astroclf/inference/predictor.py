@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, Literal
 
@@ -130,12 +131,15 @@ class Predictor:
     @torch.inference_mode()
     def embed(self, images_NHWC: np.ndarray, batch_size: int = DEFAULT_BATCH_SIZE) -> np.ndarray:
         """Compute what `features` does of images that are prepared, (N, S, S, channels) uint8."""
-        parts = [np.zeros((0, int(self.model.backbone.num_features)), np.float32)]  # type: ignore[arg-type]
-        for images_BHWC in self._batches(images_NHWC, batch_size):
-            with self.precision.autocast():
-                features_BF = self._network.features(self.augmentation(images_BHWC, None))
-            parts.append(features_BF.cpu().numpy())
-        return np.concatenate(parts)
+
+        def features() -> Iterator[tuple[Tensor, ...]]:
+            for images_BHWC in self._batches(images_NHWC, batch_size):
+                with self.precision.autocast():
+                    features_BF = self._network.features(self.augmentation(images_BHWC, None))
+                yield (features_BF,)
+
+        none = np.zeros((0, int(self.model.backbone.num_features)), np.float32)  # type: ignore[arg-type]
+        return np.concatenate([none, *(features_BF for (features_BF,) in in_main_memory(features()))])
 
     def prepared(
         self, given: Any, batch_size: int, on_error: Literal["raise", "row"]
@@ -184,20 +188,25 @@ class Predictor:
         DataError
             Another shape or dtype.
         """
-        images_NHWC = self._checked(images)
-        said, uncertainty = [torch.zeros(0, len(self.classes))], [torch.zeros(0)]
-        knows, novelty = self.novelty, [np.zeros(0, np.float32)]
-        for images_BHWC in self._batches(images_NHWC, batch_size):
-            estimate = self._estimate(images_BHWC, self.spec.tta_views)
-            said.append(estimate.probabilities_BC.cpu())
-            uncertainty.append(estimate.uncertainty_B.cpu())
-            if (
-                knows is not None and (features_BF := estimate.outputs[0].features_BF) is not None
-            ):  # of the image as it is
-                novelty.append(knows(features_BF.cpu().numpy()))
+        images_NHWC, knows = self._checked(images), self.novelty
+
+        def answers() -> Iterator[tuple[Tensor, ...]]:
+            for images_BHWC in self._batches(images_NHWC, batch_size):
+                estimate = self._estimate(images_BHWC, self.spec.tta_views)
+                features_BF = None if knows is None else estimate.outputs[0].features_BF  # of the image as it is
+                given = estimate.probabilities_BC, estimate.uncertainty_B, features_BF
+                yield tuple(each for each in given if each is not None)
+
+        said, uncertainty = [np.zeros((0, len(self.classes)), np.float32)], [np.zeros(0, np.float32)]
+        novelty = [np.zeros(0, np.float32)]
+        for said_BC, uncertainty_B, *features in in_main_memory(answers()):
+            said.append(said_BC)
+            uncertainty.append(uncertainty_B)
+            if knows is not None:
+                novelty += [knows(features_BF) for features_BF in features]
         ids = np.arange(len(images_NHWC)).astype(str)
         novelty_N = None if knows is None else np.concatenate(novelty)
-        own = Predictions(self.classes, ids, torch.cat(said).numpy(), torch.cat(uncertainty).numpy(), novelty=novelty_N)
+        own = Predictions(self.classes, ids, np.concatenate(said), np.concatenate(uncertainty), novelty=novelty_N)
         return own, self.answering(own)
 
     @torch.inference_mode()
@@ -211,12 +220,15 @@ class Predictor:
         DataError
             Another shape or dtype.
         """
-        parts = [np.zeros((8, 0, len(self.classes)), np.float32)]
-        for images_BHWC in self._batches(self._checked(images), batch_size):
-            estimate = self._estimate(images_BHWC, 8)
-            of_views = [probabilities(output.logits_BC, self.spec.activation) for output in estimate.outputs]
-            parts.append(torch.stack(of_views).float().cpu().numpy())
-        return np.concatenate(parts, axis=1)
+
+        def views() -> Iterator[tuple[Tensor, ...]]:
+            for images_BHWC in self._batches(self._checked(images), batch_size):
+                outputs = self._estimate(images_BHWC, 8).outputs
+                of_views = [probabilities(output.logits_BC, self.spec.activation) for output in outputs]
+                yield (torch.stack(of_views).float(),)
+
+        none = np.zeros((8, 0, len(self.classes)), np.float32)
+        return np.concatenate([none, *(of_views for (of_views,) in in_main_memory(views()))], axis=1)
 
     def say(self, images_BCHW: Tensor) -> Tensor:
         """Compute the network's own probabilities of images normalised for it, on its device: (B, C) float32."""
@@ -246,9 +258,35 @@ class Predictor:
         return images
 
     def _batches(self, images_NHWC: np.ndarray, batch_size: int) -> Iterator[Tensor]:
+        """Yield images on the device; those for a GPU go there while the host does other things."""
+        size, channels = self.spec.image_size, self.spec.channels
         for start in range(0, len(images_NHWC), batch_size):
             batch = images_NHWC[start : start + batch_size]
-            if batch.shape[3] != self.spec.channels:
-                batch = np.stack([to_channels(image, self.spec.channels) for image in batch])
-            fitted = np.stack([fit_square(image, self.spec.image_size) for image in batch])
-            yield torch.from_numpy(fitted).to(self.device)
+            shape = len(batch), size, size, channels
+            sent_BHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+            if batch.shape == shape:
+                sent_BHWC.numpy()[:] = batch
+            else:
+                for place, image in zip(sent_BHWC.numpy(), batch, strict=True):
+                    place[:] = fit_square(to_channels(image, channels), size)
+            yield sent_BHWC.to(self.device, non_blocking=True)
+
+
+def in_main_memory(batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield tensors of a device as arrays in main memory, those of a batch when the next one is on its way."""
+    waiting: deque[tuple[list[Tensor], torch.cuda.Event | None]] = deque()
+
+    def first() -> tuple[np.ndarray, ...]:
+        copies, there = waiting.popleft()
+        if there is not None:
+            there.synchronize()
+        return tuple(copy.numpy() for copy in copies)
+
+    for tensors in batches:
+        copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]
+        on_gpu = tensors[0].is_cuda
+        waiting.append((copies, torch.cuda.current_stream().record_event() if on_gpu else None))
+        if len(waiting) > 1:
+            yield first()
+    while waiting:
+        yield first()
