@@ -39,6 +39,7 @@ def parts_of(scale: Scale) -> dict[str, Part]:
         f"answers {biggest}": answers_part(biggest, many),
         "epoch": around.epoch,
         "kernels": _kernels(),
+        "first convolution": around.first_convolution,
         "large": around.large,
         f"compiled training resnet18 {middle}": steps_part("resnet18", middle, scale.batch[middle], compiles=True),
         "waiting": around.waiting,

@@ -91,6 +91,7 @@ class LateBiasConv2d(nn.Conv2d):
     """A convolution that leaves its bias to be added later."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Compute (B, C out, H, W), without the bias."""
         return self._conv_forward(x_BCHW, self.weight, None)
 
 

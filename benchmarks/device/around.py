@@ -5,17 +5,21 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from device.ours import Training, on_disk, trainer_settings
-from device.race import CLASSES, Scale, forget_compiled, pictures, seconds_of, spread
+from device.race import CLASSES, Scale, forget_compiled, normalised, pictures, seconds_of, spread
+from torch import Tensor
 from torch.autograd import DeviceType
+from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from astroclf.engine.trainer import Trainer
 from astroclf.models.precision import make_deterministic
+from astroclf.models.space_to_depth import ImageConv2d, filters_of, squares_of
 from astroclf.tracking.none import NullTracker
 
 SHOWN_KERNELS = 15
@@ -113,6 +117,31 @@ def _start_peak(scale: Scale) -> None:
     if scale.on_cuda:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
+
+
+def first_convolution(scale: Scale, found: dict[str, Any]) -> dict[str, Any]:
+    """Time the first convolution of a ResNet in half precision, of pixels and of squares of them."""
+    size, batch = scale.middle, scale.batch[scale.middle]
+    layer = ImageConv2d(3, 64, 7, 2, padding=3, bias=False).to(scale.device, torch.bfloat16)
+    weight = layer.weight.to(memory_format=torch.channels_last).detach().requires_grad_()
+    images_BCHW = normalised(size, batch, scale.device).bfloat16()
+    ways = {
+        "of pixels": lambda: F.conv2d(images_BCHW, weight, None, 2, 3),
+        "of squares": lambda: F.conv2d(squares_of(images_BCHW, (7, 7), (3, 3)), filters_of(weight, (3, 3))),
+    }
+    figures: dict[str, Any] = {}
+    for name, way in ways.items():
+        ahead = torch.ones_like(way().detach())
+
+        def learnt(way: Callable[[], Tensor] = way, ahead: Tensor = ahead) -> None:
+            torch.autograd.grad(way(), weight, ahead)
+
+        for what, once in (("forward", way), ("forward and backward", learnt)):
+            for _ in range(scale.warm):
+                once()
+            seconds = seconds_of(lambda times, once=once: [once() for _ in range(times)], TIMED, scale) / TIMED
+            figures.setdefault(name, {})[f"ms {what}"] = 1000 * seconds
+    return {"size": size, "batch": batch, **figures}
 
 
 def waits(scale: Scale, found: dict[str, Any]) -> dict[str, Any]:
