@@ -20,6 +20,7 @@ from astroclf.data.cache.packed import Images, PackedImages
 from astroclf.errors import ConfigError, DataError
 from astroclf.settings.dataset import ImagePlace
 from astroclf.util.lazy import lazy_import
+from astroclf.util.programs import Programs
 from astroclf.util.ranks import ALONE, Ranks, launch
 from astroclf.util.replay import Replay
 from astroclf.util.threads import available_cores, run_ahead
@@ -32,6 +33,7 @@ else:
 DEVICE_MEMORY_SHARE = 0.6  # of what is free there, that `auto` gives to images; the rest is for the network
 MAIN_MEMORY_SHARE = 0.5  # of what is available; other processes, and the next sweep trial, want some too
 COPIED_BYTES = 64 * 2**20  # to the device at a time
+MOST_REPLAYED = 2**22  # pixels of a batch: beyond, kernels take longer than their launches, and a recording much memory
 
 
 class PixelBuffer:
@@ -166,7 +168,7 @@ class BatchLoader:
         Threads that read ahead. 0: none. None: half the cores on the CPU, where the network needs the others, nearly
         all beside a GPU; 8 at most. Images kept on ``device`` need none.
     cuda_graph
-        Record on a GPU what is done to batches, and replay it.
+        Record on a GPU what is done to batches that are not large, and replay it.
     ranks
         The processes that share the training: of each of its batches, this one makes its part alone.
 
@@ -215,6 +217,7 @@ class BatchLoader:
         self.data_wait_seconds = 0.0
         recorded = cuda_graph and pixels.device.type == "cuda"
         self._replay = Replay("The augmentation") if recorded else None
+        self._programs: Programs | None = None
         self._labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(pixels.device)
         self._targets: torch.Tensor | None = None
         if targets is not None:
@@ -231,6 +234,11 @@ class BatchLoader:
         part = copy(self)
         part.rows = ranks.part_of(self.rows)
         return part
+
+    def compile_augmentation(self) -> None:
+        """Let the augmentation of large batches on a GPU be compiled when the first one comes."""
+        if self.pixels.device.type == "cuda":
+            self._programs = Programs("The augmentation")
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of an epoch from number `start` on: the same ones that an epoch begun at 0 yields there.
@@ -285,9 +293,9 @@ class BatchLoader:
         return batch if draws is None or not self.augmentation.mixes else self._mixed(batch, draws)
 
     def _augmented(self, images_BHWC: torch.Tensor, draws: Draws | None, threads: int | None) -> torch.Tensor:
-        if self._replay is None:
-            return self.augmentation(images_BHWC, draws, threads)
-        return self.augmentation(images_BHWC, draws, threads, self._replay)
+        large = images_BHWC[..., 0].numel() > MOST_REPLAYED
+        recorded = self._programs if large else self._replay
+        return self.augmentation(images_BHWC, draws, threads, *([] if recorded is None else [recorded]))
 
     def _mixed(self, batch: Batch, draws: Draws) -> Batch:
         """Let each image of the batch be seen in another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 import torch
@@ -10,16 +11,16 @@ from torch import nn
 from astroclf.errors import DeviceError
 from astroclf.util.logs import log
 
-# So many pixels of all images, as often as they are seen. On an H100, where a ResNet18 trains on 5e8 a second, that is
-# three minutes; it took 17 to 23 s to compile its steps, which then took a fifth less time (experiments/speed_gpu.md).
-# Slower GPUs gain earlier.
+# So many pixels of all images, as often as they are seen. On an H200, where a ResNet18 trains on 6e8 a second, that is
+# three minutes; it took 20 to 40 s to compile its steps and the augmentation, and a third off each step
+# (experiments/speed_gpu.md). Slower GPUs gain earlier.
 PAYS_FROM = 10**11
 
 
 def compile_network(
     network: nn.Module, asked: bool | Literal["auto"], device: torch.device, pixels: int, *, alone: bool = True
-) -> None:
-    """Let a network be compiled when it is first called, if it is to be.
+) -> bool:
+    """Let a network be compiled when it is first called, if it is to be, and tell if it is.
 
     With ``auto``, it is to be in a training on one GPU of at least `PAYS_FROM` pixels. Nothing is timed for it: the
     same command gives the same bits again. Where the compiler does not work, or this network is too much for it, the
@@ -38,17 +39,19 @@ def compile_network(
     """
     if asked == "auto":
         if device.type != "cuda" or not alone or pixels < PAYS_FROM:
-            return
+            return False
         try:
             check_compiler(device)
         except Exception as error:  # of the compiler, of what it calls, of the driver
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             log.info("torch.compile, which would pay in a run as long as this one, does not work here: %s", reason)
-            return
+            return False
         log.info("The run is long enough to compile the network first (trainer.compile=false leaves it as it is).")
     if asked:
+        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # torch advises less exact sums
         torch._dynamo.config.suppress_errors = asked == "auto"
         network.compile()
+    return bool(asked)
 
 
 def check_compiler(device: torch.device) -> None:

@@ -184,7 +184,9 @@ def _trainer(parts: Parts, folder: RunFolder, tracker: Tracker, context: TrialCo
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(parts.network)
     batches = len(loaders["train"])
     pixels = planned_pixels(settings, batches, parts.spec.image_size)
-    compile_network(parts.network, settings.compile, parts.precision.device, pixels, alone=not ranks.is_shared)
+    alone = not ranks.is_shared
+    if compile_network(parts.network, settings.compile, parts.precision.device, pixels, alone=alone):
+        loaders["train"].compile_augmentation()
     return Trainer(
         parts.network,
         parts.criterion,

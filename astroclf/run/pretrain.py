@@ -171,7 +171,8 @@ def _trainer(parts: _Parts, folder: RunFolder, tracker: Tracker, before: Mapping
     config, network, settings = parts.config, parts.network, parts.config.trainer
     optimizer = new_optimizer(config.optimizer, network)
     pixels = config.views * planned_pixels(settings, len(parts.train), config.input_size)
-    compile_network(network, settings.compile, parts.precision.device, pixels)
+    if compile_network(network, settings.compile, parts.precision.device, pixels):
+        parts.train.compile_augmentation()
     about = parts.about
     digests = {name: torch.from_numpy(getattr(about.seen, name).view("int64")) for name in SPLITS_SEEN}
     return Trainer(

@@ -94,6 +94,7 @@ class Training:
         self.schedule = OneCycle(given["lr"], LONG, **_without_target(yaml_values("scheduler/onecycle")))
         if compiles:
             compiled(self.network)
+            self.loader.compile_augmentation()
         convolutions = tuned_convolutions(self.settings, self.precision)
         self.step = TrainingStep(
             self.network, self.criterion, self.optimizer, self.precision, self.settings, convolutions

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import torch
 
+from astroclf.data import loader as data_loader
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.loader import Batch, BatchLoader, PixelBuffer
 from astroclf.errors import ConfigError, DataError
@@ -270,6 +271,23 @@ def test_cuda_batches_are_the_same_bits_replayed_and_launched(
             assert torch.equal(ours.labels_B, theirs.labels_B)
     assert replayed._replay is not None
     assert len(replayed._replay) == 1
+
+
+@gpu
+@pytest.mark.parametrize("most", [8 * SIZE * SIZE, 8 * SIZE * SIZE - 1])
+def test_large_cuda_batches_are_compiled_where_that_is_asked_for_and_never_recorded(
+    memmap: np.memmap, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_loader, "MOST_REPLAYED", most)
+    large = most < 8 * SIZE * SIZE
+    compiled, as_it_is = (loader(memmap, keep_images_on="device", device="cuda") for _ in range(2))
+    compiled.compile_augmentation()
+    for ours, theirs in zip(list(compiled.epoch(0)), as_it_is.epoch(0), strict=True):
+        torch.testing.assert_close(ours.images_BCHW, theirs.images_BCHW, atol=0.1 * 2 / 255, rtol=0)
+    for each, programs in ((compiled, int(large)), (as_it_is, 0)):
+        assert each._replay is not None
+        assert len(each._replay) == int(not large)
+        assert len(each._programs or ()) == programs
 
 
 def test_without_soft_labels_a_batch_has_none(memmap: np.memmap) -> None:

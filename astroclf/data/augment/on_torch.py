@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
@@ -15,14 +15,14 @@ from astroclf.data.augment.jpeg import Tables, compress, tables_of
 from astroclf.data.augment.plan import GREY_WEIGHTS, Steps, area_weights
 from astroclf.data.augment.survey import LEAST_NOISE, MOST_NOISE, QUIET_MEAN, QUIET_SHARE, Survey
 from astroclf.data.augment.trivial import apply_to_all
+from astroclf.util.programs import Programs
 from astroclf.util.replay import Replay
 
 Given = Mapping[str, torch.Tensor]
-MOST_REPLAYED = 2**22  # pixels of a batch: beyond, kernels take longer than their launches, and a recording much memory
 
 
 @torch.no_grad()
-def apply(images_BHWC: torch.Tensor, steps: Steps, replay: Replay | None = None) -> torch.Tensor:
+def apply(images_BHWC: torch.Tensor, steps: Steps, recorded: Replay | Programs | None = None) -> torch.Tensor:
     """Carry the steps out on uint8 images; float32 (B, C, H', W') channels_last on the same device.
 
     Sums over a few terms are written out instead of using matrix products: those may run in TF32 on a GPU, whose
@@ -30,22 +30,49 @@ def apply(images_BHWC: torch.Tensor, steps: Steps, replay: Replay | None = None)
 
     Parameters
     ----------
-    replay
-        On a GPU: what records the steps where they come again, if batches are small and no kernel follows from draws.
+    recorded
+        On a GPU: what records or compiles the steps where they come again, if no kernel follows from draws.
     """
     arrays = Arrays(steps)
-    large = len(images_BHWC) * math.prod(steps.output) > MOST_REPLAYED
-    if replay is None or steps.changes_B is not None or large:
+    compiles = isinstance(recorded, Programs)
+    if recorded is None or steps.changes_B is not None or (compiles and steps.survey is not None):
         return _apply(images_BHWC, steps, arrays.on(images_BHWC.device))
     kind = arrays.layout, steps.crop, steps.area, steps.filled, steps.output
     given = [images_BHWC, arrays.packed_on(images_BHWC.device)]
-    return replay(kind, given, lambda places: _apply(places[0], steps, arrays.unpacked(places[1]))).clone()
+    if compiles:
+        given += [backgrounds(_cropped(images_BHWC, steps))] if steps.filled else []  # compiled, sorting is slow
+
+    def made(places: Sequence[torch.Tensor]) -> torch.Tensor:
+        return _apply(places[0], steps, arrays.unpacked(places[1]), *places[2:], in_one=compiles)
+
+    output = recorded(kind, given, made)
+    return output if compiles else output.clone()
 
 
-def _apply(images_BHWC: torch.Tensor, steps: Steps, given: Given) -> torch.Tensor:
-    device = images_BHWC.device
+def _cropped(images_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor:
     top, left, height, width = steps.crop
-    cropped_BHWC = images_BHWC[:, top : top + height, left : left + width]
+    return images_BHWC[:, top : top + height, left : left + width]
+
+
+def _apply(
+    images_BHWC: torch.Tensor,
+    steps: Steps,
+    given: Given,
+    outside_BC: torch.Tensor | None = None,
+    *,
+    in_one: bool = False,
+) -> torch.Tensor:
+    """Carry the steps out, kernel by kernel.
+
+    Parameters
+    ----------
+    outside_BC
+        `backgrounds` of the images, if they are known.
+    in_one
+        Whether this is traced for a program, which lays its output out itself.
+    """
+    device = images_BHWC.device
+    cropped_BHWC = _cropped(images_BHWC, steps)
     with torch.autocast(device.type, enabled=False):
         if steps.changes_B is not None and steps.strengths_B is not None:
             shown_BC = backgrounds(cropped_BHWC)
@@ -55,7 +82,7 @@ def _apply(images_BHWC: torch.Tensor, steps: Steps, given: Given) -> torch.Tenso
             cropped_BHWC = _as_jpeg(cropped_BHWC, given)
         noise_BC = sky_noises(cropped_BHWC) if survey is not None else None
         values_BHWC = cropped_BHWC.float()
-        outside_BC = backgrounds(cropped_BHWC).float() if steps.filled or survey is not None else None
+        outside_BC = _outside(cropped_BHWC, steps) if outside_BC is None else outside_BC.float()
         if steps.color_BCC is not None and not steps.color_last:
             color = _color_map(cropped_BHWC, given)
             values_BHWC = color(values_BHWC)
@@ -79,8 +106,8 @@ def _apply(images_BHWC: torch.Tensor, steps: Steps, given: Given) -> torch.Tenso
             observed_BCHW = _observed(values_BCHW, survey, given, outside_BC, noise_BC)
             values_BCHW = torch.where(given["chosen_B"][:, None, None, None], observed_BCHW, values_BCHW)
         offset_BCHW = _bands(given["offset_C"])
-        normalised_BCHW = torch.empty_like(values_BCHW, memory_format=torch.channels_last)
-        values_BCHW = torch.addcmul(offset_BCHW, values_BCHW, _bands(given["scale_C"]), out=normalised_BCHW)
+        out = None if in_one else torch.empty_like(values_BCHW, memory_format=torch.channels_last)
+        values_BCHW = torch.addcmul(offset_BCHW, values_BCHW, _bands(given["scale_C"]), out=out)
         if steps.noise_keys_B is not None:
             noise_BHWC = _noise_fields(given["noise_keys_B"], (*steps.output, values_BCHW.shape[1]))
             values_BCHW = values_BCHW + noise_BHWC.permute(0, 3, 1, 2) * _bands(given["noise_C"])
@@ -88,6 +115,10 @@ def _apply(images_BHWC: torch.Tensor, steps: Steps, given: Given) -> torch.Tenso
             lacking_B1HW = _within(given["gaps_B5"], steps.output)
             values_BCHW = torch.where(lacking_B1HW, offset_BCHW, values_BCHW)
     return values_BCHW.contiguous(memory_format=torch.channels_last)
+
+
+def _outside(cropped_BHWC: torch.Tensor, steps: Steps) -> torch.Tensor | None:
+    return backgrounds(cropped_BHWC).float() if steps.filled or steps.survey is not None else None
 
 
 class Arrays:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from astroclf.data.augment import on_cpu, on_torch
+    from astroclf.util.programs import Programs
     from astroclf.util.replay import Replay
 else:  # torch and OpenCV load when the first batch is made: a recipe can be checked without them
     torch = lazy_import("torch")
@@ -192,7 +193,7 @@ class Augmentation:
         images_BHWC: torch.Tensor,
         draws: Draws | None,
         threads: int | None = None,
-        replay: Replay | None = None,
+        recorded: Replay | Programs | None = None,
     ) -> torch.Tensor:
         """Apply the recipe to a batch, on the batch's device.
 
@@ -203,8 +204,8 @@ class Augmentation:
             From `draw`, one per image. None: the evaluation transform, which only crops, resizes and normalises.
         threads
             CPU threads for a batch in main memory. None: one per core; 1 where the caller runs several at once.
-        replay
-            Of a caller with many batches on a GPU: what is done to them is recorded there.
+        recorded
+            Of a caller with many batches on a GPU: what is done to them is recorded there, or compiled.
 
         Returns
         -------
@@ -221,7 +222,7 @@ class Augmentation:
             raise TypeError(f"needs uint8 images (B, H, W, C), got {images_BHWC.dtype} {tuple(images_BHWC.shape)}")
         steps = plan(self, tuple(images_BHWC.shape), draws)
         if images_BHWC.device.type != "cpu":
-            return on_torch.apply(images_BHWC, steps, replay)
+            return on_torch.apply(images_BHWC, steps, recorded)
         images_out = on_cpu.apply(images_BHWC.numpy(), steps, threads)
         return torch.from_numpy(images_out).permute(0, 3, 1, 2)  # NHWC memory seen as BCHW is channels_last
 

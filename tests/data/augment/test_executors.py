@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,8 +15,9 @@ from astroclf.data.augment import on_cpu, on_torch
 from astroclf.data.augment.draws import noise_field, sample_keys
 from astroclf.data.augment.plan import plan
 from astroclf.data.augment.recipe import Augmentation
+from astroclf.util.programs import Programs
 from tests.data.augment.recipes import recipe
-from tests.on_gpu import gpu
+from tests.on_gpu import DEVICES, gpu
 
 EVERYTHING: dict[str, Any] = {
     "crop": [170, 240],
@@ -163,15 +164,23 @@ def test_numbers_that_are_sent_in_one_copy_arrive_as_they_are(options: dict[str,
     hash(kinds[0])
 
 
-def test_large_batches_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels = torch.zeros((4, 16, 16, 3), dtype=torch.uint8)
-    steps = plan(recipe(), tuple(pixels.shape), None)
-    replay: Any = Mock(return_value=torch.zeros(1))
-    on_torch.apply(pixels, steps, replay)
-    assert replay.call_count == 1
-    monkeypatch.setattr(on_torch, "MOST_REPLAYED", 4 * 16 * 16 - 1)
-    on_torch.apply(pixels, steps, replay)
-    assert replay.call_count == 1
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("options", [EVERYTHING, {"dihedral": True, "contrast": 0.1}, EVERYTHING | SURVEY])
+def test_compiled_they_do_the_same(
+    options: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if device == "cpu":  # as it is traced; a program for a CPU takes half a minute to make
+        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    programs = Programs("The augmentation")
+    pixels = torch.from_numpy(np.random.default_rng(6).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)).to(device)
+    augmentation = recipe(**options)
+    for epoch in range(3):
+        steps = plan(augmentation, tuple(pixels.shape), augmentation.draw(0, epoch, np.arange(4)))
+        found, expected = on_torch.apply(pixels, steps, programs), on_torch.apply(pixels, steps)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert (found - expected).abs().max() < 0.1 * 2 / 255
+    assert len(programs) == (0 if "degrade" in options else 1)
+    assert "cannot be compiled" not in caplog.text
 
 
 @gpu
