@@ -295,7 +295,9 @@ class BatchLoader:
     def _augmented(self, images_BHWC: torch.Tensor, draws: Draws | None, threads: int | None) -> torch.Tensor:
         large = images_BHWC[..., 0].numel() > MOST_REPLAYED
         recorded = self._programs if large else self._replay
-        return self.augmentation(images_BHWC, draws, threads, *([] if recorded is None else [recorded]))
+        if recorded is None:
+            return self.augmentation(images_BHWC, draws, threads)
+        return self.augmentation(images_BHWC, draws, threads, recorded)
 
     def _mixed(self, batch: Batch, draws: Draws) -> Batch:
         """Let each image of the batch be seen in another."""

@@ -82,7 +82,7 @@ def fused(part: nn.Module, precision: Precision) -> nn.Module:
     fits = partial(_is_fused, traced, runs)
     found = 0
     for relu in list(traced.graph.nodes):
-        if not (isinstance(_layer(traced, relu), nn.ReLU) or relu.target in (F.relu, torch.relu)):
+        if not (isinstance(_layer(traced, relu), nn.ReLU) or relu.target in (F.relu, torch.relu)) or not relu.args:
             continue
         last = before = relu.args[0]
         if isinstance(_layer(traced, before), nn.MaxPool2d) and len(before.users) == 1:

@@ -111,6 +111,8 @@ class Deciding(nn.Module):
         (One(lambda maps, x: F.relu(maps + maps)), 0),
         (One(lambda maps, x: F.relu(maps + 1)), 0),
         (One(lambda maps, x: F.relu(maps) + maps), 0),
+        (One(lambda maps, x: F.relu(input=maps)), 1),
+        (One(lambda maps, x: torch.relu(input=maps)), 0),
         (One(lambda maps, x: F.relu(maps), groups=3), 0),
         (One(lambda maps, x: F.relu(maps), dilation=2), 0),
         (One(lambda maps, x: F.relu(maps), padding_mode="reflect"), 0),
