@@ -60,8 +60,8 @@ bench: $(READY)              ## each benchmark prints a table and writes JSON be
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/near_duplicates.py
 	$(BIN)/python benchmarks/start_up.py --rounds 1
-	$(BIN)/python benchmarks/store.py
-	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/store.py --rounds 3
+	$(BIN)/python benchmarks/sweep.py --trials 10
 	$(BIN)/python benchmarks/gpu.py
 
 clean:                       ## the environment and caches; runs and models stay

@@ -101,7 +101,7 @@ def on_cpu(workers: int) -> Scale:
         middle=128,
         large=1280,
         large_batch=2,
-        epoch_images=1024,
+        epoch_images=512,
         batch_inferred=64,
         rounds=5,
         turn=1.5,
