@@ -53,15 +53,15 @@ docs: $(READY)               ## the documentation site, with a reference from th
 
 bench: $(READY)              ## each benchmark prints a table and writes JSON beside itself
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[bench]'
-	$(BIN)/python benchmarks/augment.py --rounds 3
+	$(BIN)/python benchmarks/augment.py --rounds 2
 	$(BIN)/python benchmarks/cpu.py --minutes 8 --rounds 3
-	$(BIN)/python benchmarks/growth.py --images 1000 10000 --files 1000
+	$(BIN)/python benchmarks/growth.py --images 1000 4000 --files 1000
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/near_duplicates.py
 	$(BIN)/python benchmarks/start_up.py --rounds 1
 	$(BIN)/python benchmarks/store.py --rounds 3
-	$(BIN)/python benchmarks/sweep.py --trials 10
+	$(BIN)/python benchmarks/sweep.py --trials 6
 	$(BIN)/python benchmarks/gpu.py
 
 clean:                       ## the environment and caches; runs and models stay
