@@ -44,8 +44,7 @@ class Programs:
         Parameters
         ----------
         kind
-            All that makes a difference to what is done, beside the shapes and types of what is given and the numbers in
-            it.
+            As a `Replay` has it.
         function
             Decides nothing by the numbers in what it is given.
         """
