@@ -33,7 +33,9 @@ else:
 DEVICE_MEMORY_SHARE = 0.6  # of what is free there, that `auto` gives to images; the rest is for the network
 MAIN_MEMORY_SHARE = 0.5  # of what is available; other processes, and the next sweep trial, want some too
 COPIED_BYTES = 64 * 2**20  # to the device at a time
-MOST_REPLAYED = 2**22  # pixels of a batch: beyond, kernels take longer than their launches, and a recording much memory
+MOST_REPLAYED = (
+    2**22
+)  # pixels of a batch as stored: beyond, kernels take longer than their launches, and a recording much memory
 
 
 class PixelBuffer:

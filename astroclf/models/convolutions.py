@@ -119,19 +119,19 @@ class _Call:
         groups: int = 1,
     ) -> _Call | None:
         """Return the call, or None where torch's own kernel is the only way, or the better one for sure."""
-        if groups != 1 or _pair(dilation) != (1, 1) or isinstance(padding, str) or input.dim() != 4:
+        if groups != 1 or pair(dilation) != (1, 1) or isinstance(padding, str) or input.dim() != 4:
             return None
         in_bf16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         if not in_bf16 or input.device.type != "cpu" or not (input.requires_grad or weight.requires_grad):
             return None
-        call = cls(input, weight, bias, _pair(stride), _pair(padding))
+        call = cls(input, weight, bias, pair(stride), pair(padding))
         return call if 2 * call.positions * weight[0].numel() <= LARGEST_MATRIX else None
 
     @property
     def positions(self) -> int:
         """How many positions the images of the batch have in the output."""
         sides = zip(self.x.shape[2:], self.weight.shape[2:], self.stride, self.padding, strict=True)
-        high, wide = ((side + 2 * pad - kernel) // step + 1 for side, kernel, step, pad in sides)
+        high, wide = (output_side(*each) for each in sides)
         return self.x.shape[0] * max(high, 0) * max(wide, 0)
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -240,7 +240,13 @@ def _kernel(weight_OCHW: Tensor) -> Pair:
     return weight_OCHW.shape[2], weight_OCHW.shape[3]
 
 
-def _pair(value: int | Sequence[int]) -> Pair:
+def output_side(side: int, kernel: int, stride: int, padding: int) -> int:
+    """Return how many positions a side of so many pixels has in the output."""
+    return (side + 2 * padding - kernel) // stride + 1
+
+
+def pair(value: int | Sequence[int]) -> Pair:
+    """Return a number for each of two sides, down and across, as torch's layers and calls may have one for both."""
     if isinstance(value, int):
         return value, value
     first, *rest = value

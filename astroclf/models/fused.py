@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from astroclf.models.convolutions import output_side
 from astroclf.models.precision import Precision
 from astroclf.models.space_to_depth import in_squares
 
@@ -58,8 +59,7 @@ class ConvReLU(nn.Module):
 
     def _gives_what_is_like(self, added_BCHW: Tensor, x_BCHW: Tensor) -> bool:
         sides = zip(x_BCHW.shape[2:], self.weight.shape[2:], self.stride, self.padding, strict=True)
-        high, wide = ((side + 2 * pad - kernel) // step + 1 for side, kernel, step, pad in sides)
-        shape = len(x_BCHW), len(self.weight), high, wide
+        shape = len(x_BCHW), len(self.weight), *(output_side(*each) for each in sides)
         return tuple(added_BCHW.shape) == shape and added_BCHW.dtype == x_BCHW.dtype
 
 

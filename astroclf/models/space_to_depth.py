@@ -8,18 +8,17 @@ instead of 1.2 or 2.0, for 512 images of 128 pixels, and with its gradient 1.0 i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from astroclf.models.convolutions import Pair, output_side, pair
+
 MOST_BANDS = 4  # more would be filled up to more than their own convolution is
 ALIGNED = 8  # channels: what tensor cores take at once
 PAYS_FROM = 2**21  # pixels of a batch: below, a GPU waits for the launches of some kernels more
-
-
-Pair = tuple[int, int]
 
 
 class ImageConv2d(nn.Conv2d):
@@ -27,16 +26,19 @@ class ImageConv2d(nn.Conv2d):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Compute (B, C out, H', W')."""
-        return image_conv2d(x_BCHW, self.weight, self.bias, _pair(self.stride), _pair(self.padding))
+        return image_conv2d(x_BCHW, self.weight, self.bias, pair(self.stride), self._padding)
 
     def plain(self) -> nn.Conv2d:
         """Return the ordinary convolution that does the same, with the parameters of this one."""
-        sides = self.kernel_size, self.stride, self.padding
-        kernel, stride, padding = (_pair(each) for each in sides)
+        sides = pair(self.kernel_size), pair(self.stride), self._padding
         with_bias = self.bias is not None
-        conv = nn.Conv2d(self.in_channels, self.out_channels, kernel, stride, padding, bias=with_bias, device="meta")
+        conv = nn.Conv2d(self.in_channels, self.out_channels, *sides, bias=with_bias, device="meta")
         conv.weight, conv.bias = self.weight, self.bias
         return conv.eval()
+
+    @property
+    def _padding(self) -> Pair:
+        return pair(cast("tuple[int, ...]", self.padding))  # of the layers made here it is no word
 
 
 def image_conv2d(
@@ -60,7 +62,7 @@ def in_squares(x_BCHW: Tensor, weight_OCHW: Tensor, stride: Pair, padding: Pair)
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x_BCHW.dtype
     if dtype.itemsize != 2:
         return x_BCHW, weight_OCHW, stride, padding
-    squares = squares_of(x_BCHW.to(dtype), _pair(weight_OCHW.shape[2:]), padding)
+    squares = squares_of(x_BCHW.to(dtype), pair(weight_OCHW.shape[2:]), padding)
     return squares, filters_of(weight_OCHW.to(dtype), padding), (1, 1), (0, 0)
 
 
@@ -94,11 +96,7 @@ def _beside(kernel: int, padding: int) -> tuple[int, int]:
 
 def _around(side: int, kernel: int, padding: int) -> tuple[int, int]:
     """Return the squares of zeros before and after the image's."""
-    outputs = (side + 2 * padding - kernel) // 2 + 1
+    outputs = output_side(side, kernel, 2, padding)
     before, after = _beside(kernel, padding)
     squares_before = (padding + before) // 2
     return squares_before, outputs - 1 + (kernel + before + after) // 2 - squares_before - side // 2
-
-
-def _pair(sides: Sequence[int] | str) -> Pair:
-    return int(sides[0]), int(sides[1])

@@ -19,6 +19,8 @@ from astroclf.data import loader as data_loader
 from astroclf.data.augment.recipe import Augmentation
 from astroclf.data.loader import Batch, BatchLoader, PixelBuffer
 from astroclf.errors import ConfigError, DataError
+from astroclf.util.programs import Programs
+from astroclf.util.replay import Replay
 from tests.data.augment.recipes import recipe, recipe_values
 from tests.on_gpu import gpu
 
@@ -271,6 +273,33 @@ def test_cuda_batches_are_the_same_bits_replayed_and_launched(
             assert torch.equal(ours.labels_B, theirs.labels_B)
     assert replayed._replay is not None
     assert len(replayed._replay) == 1
+
+
+def test_batches_are_recorded_if_they_are_not_large_and_compiled_if_that_is_asked_for(
+    memmap: np.memmap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the augmentation is told of it, here where it records nothing."""
+    told: list[object] = []
+
+    class Watched(SimpleNamespace):
+        draw, mixes = AUGMENTATION.draw, False
+
+        def __call__(self, images: torch.Tensor, draws: Any, threads: Any, recorded: object = None) -> torch.Tensor:
+            told.append(recorded)
+            return AUGMENTATION(images, draws, threads)
+
+    made = loader(memmap, augmentation=Watched(), num_workers=0)
+    made._replay = replay = Replay.__new__(Replay)
+    next(made.epoch(0))
+    monkeypatch.setattr(data_loader, "MOST_REPLAYED", 8 * SIZE * SIZE)
+    next(made.epoch(0))
+    monkeypatch.setattr(data_loader, "MOST_REPLAYED", 8 * SIZE * SIZE - 1)
+    next(made.epoch(0))
+    made._programs = programs = Programs("The augmentation")
+    next(made.epoch(0))
+    assert told == [replay, replay, None, programs]
+    made.compile_augmentation()
+    assert made._programs is programs, "on a CPU nothing is compiled"
 
 
 @gpu
